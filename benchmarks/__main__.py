@@ -1,0 +1,12 @@
+"""Run every benchmark, one after the other: ``python -m benchmarks``. Results go to ``benchmarks/results``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPTS = ("sim_rate", "planes", "center", "few_angles", "stalled_viewer")
+
+for script in SCRIPTS:
+    print(f"== {script}", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{script}"], check=True)

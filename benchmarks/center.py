@@ -1,0 +1,221 @@
+"""Centre of rotation on random phantoms: how far off, and does the confidence say so?
+
+``python -m benchmarks.center [--quick]`` draws 100 (20) scans: noise, stripes, half and full turns, golden angles, axes
+far off the middle, half acquisition, tilted axes, samples wider than the detector; and writes results/center.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.record import record
+from streamer.core.backend import Backend, select_backend
+from streamer.core.center import center_from_opposites, center_from_sharpness, find_center
+from streamer.core.estimate import CenterEstimate
+from streamer.core.moments import as_track
+
+Array = NDArray[Any]
+
+CASES = ("whole", "tilted", "offset", "half acquisition", "truncated")
+TURNS = ("half", "inclusive", "full", "golden", "interlaced")
+BINS = (0.0, 0.5, 0.8, 0.9, 0.96, 1.001)
+CONFIDENT = 0.5  # what the verdict calls known (quality.Limits.min_center_confidence)
+WRONG_PX = 0.5
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One random scan and the column of its axis in the middle row."""
+
+    case: str
+    turn: str
+    noise: float
+    stripes: bool
+    tilt_deg: float
+    truth: float
+    angles: Array
+    frames: Array
+
+
+def random_scan(seed: int) -> Scan:
+    """Scan number ``seed``: frames (angles, rows, columns) float32. Case, turn and stripes go round, the rest is drawn.
+
+    Noise is 1 to 8 % of the largest attenuation in every pixel; stripes are errors of gain of single pixels (1 %) and
+    of whole columns (up to 10 %, one column in 25).
+    """
+    rng = np.random.default_rng(seed)
+    case, turn = CASES[seed % 5], TURNS[seed // 5 % 5]
+    if case == "half acquisition":
+        turn = "full"
+    # Tall enough for a lean of 0.3 degrees to show: the axis runs over half a pixel to a whole one.
+    rows = int(rng.integers(32, 80)) * (3 if case == "tilted" else 1)
+    columns = int(rng.integers(160, 257))
+    count = int(rng.integers(150, 300))
+    middle = (columns - 1) / 2
+    side = rng.choice([-1, 1])
+    size = 0.28 * columns
+    truth = middle + rng.uniform(-0.06, 0.06) * columns
+    if case == "offset":
+        size, truth = 0.14 * columns, middle + side * rng.uniform(0.1, 0.3) * columns
+    elif case == "half acquisition":
+        size, truth = 0.55 * columns, middle + side * rng.uniform(0.2, 0.35) * columns
+    elif case == "truncated":
+        size = rng.uniform(0.5, 0.7) * columns
+    tilt = float(side * 0.3 if case == "tilted" else rng.choice([0.0, rng.uniform(-0.3, 0.3)]))
+    angles = turn_angles(turn, count) + rng.uniform(0, 2 * np.pi)
+    bodies = random_bodies(rng, size, rows, 0.1 * columns if case == "whole" else 0.05 * columns)
+    frames = np.stack([project(bodies, rows, columns, float(a), truth, np.deg2rad(tilt)) for a in angles])
+    noise = round(float(rng.uniform(0.01, 0.08)), 4)
+    frames += rng.normal(0, noise * float(frames.max()), frames.shape)
+    stripes = seed % 2 == 1
+    if stripes:
+        frames += rng.normal(0, 0.01, (rows, columns))
+        frames[:, :, rng.integers(0, columns, columns // 25)] += rng.uniform(-0.1, 0.1, columns // 25)
+    return Scan(case, turn, noise, stripes, tilt, truth, angles, frames.astype(np.float32))
+
+
+def turn_angles(turn: str, count: int) -> Array:
+    """Angles (radian) of a scan of ``count`` projections."""
+    if turn == "half":
+        return np.asarray(np.arange(count) * np.pi / count)
+    if turn == "inclusive":
+        return np.linspace(0, np.pi, count)
+    if turn == "golden":
+        return np.asarray(np.arange(count) * np.pi * (np.sqrt(5) - 1) / 2)
+    if turn == "interlaced":
+        return np.concatenate([(np.arange(k, count, 4)) * np.pi / count for k in (0, 2, 1, 3)])
+    return np.linspace(0, 2 * np.pi, count, endpoint=bool(count % 2))
+
+
+def random_bodies(rng: np.random.Generator, size: float, rows: int, shift: float) -> Array:
+    """Ellipsoids (n, 8): density, semi-axes a, b, h, place x, y, z, angle; a large one with eight small ones in it."""
+    x, y = rng.uniform(-shift, shift, 2)
+    outer = [1 / size, size * rng.uniform(0.7, 1), size * rng.uniform(0.6, 1), rows * rng.uniform(0.6, 1.2)]
+    bodies = [[*outer, x, y, rows * rng.uniform(-0.2, 0.2), rng.uniform(0, np.pi)]]
+    for _ in range(8):
+        dx, dy = rng.uniform(-0.4, 0.4, 2) * size
+        a, b = rng.uniform(0.05, 0.2, 2) * size
+        density = rng.uniform(-0.8, 2.0) / size
+        z, h = rows * rng.uniform(-0.5, 0.5), rows * rng.uniform(0.15, 0.6)
+        bodies.append([density, a, b, h, x + dx, y + dy, z, rng.uniform(0, np.pi)])
+    return np.array(bodies)
+
+
+def project(bodies: Array, rows: int, columns: int, angle: float, center: float, tilt: float) -> Array:
+    """Exact projection (rows, columns) float32, two rays for the width of a pixel; the axis leans by ``tilt``.
+
+    ``center`` is the column of the axis in the middle row.
+    """
+    u = np.arange(2 * columns, dtype=np.float32)[None, :] * 0.5 - 0.25 - center
+    v = np.arange(rows, dtype=np.float32)[:, None] - (rows - 1) / 2
+    s, z = u * np.cos(tilt) + v * np.sin(tilt), v * np.cos(tilt) - u * np.sin(tilt)
+    total = np.zeros(s.shape, np.float32)
+    for density, a, b, h, x, y, z0, phi in bodies.astype(np.float32):
+        d = s - (x * np.cos(angle) + y * np.sin(angle))
+        r2 = (a * np.cos(angle - phi)) ** 2 + (b * np.sin(angle - phi)) ** 2
+        share = 1 - ((z - z0) / h) ** 2
+        total += 2 * density * a * b / r2 * np.sqrt(np.maximum(share * r2 - d**2, 0), dtype=np.float32)
+    return np.asarray(total.reshape(rows, columns, 2).mean(axis=2))
+
+
+def methods(backend: Backend, scan: Scan) -> dict[str, CenterEstimate]:
+    """What each method says on its own."""
+    return {
+        "moments": as_track(backend, scan.frames, scan.angles).estimate(),
+        "pairs": center_from_opposites(scan.frames, scan.angles),
+        "sharpness": center_from_sharpness(backend, scan.frames, scan.angles),
+    }
+
+
+def row(scan: Scan, found: CenterEstimate, seconds: float) -> dict[str, Any]:
+    facts = {key: value for key, value in asdict(scan).items() if key not in ("angles", "frames", "truth")}
+    error = None if found.center is None else round(float(found.center - scan.truth), 4)
+    numbers = {"error": error, "sigma": round(found.sigma_px, 4), "confidence": round(found.confidence, 4)}
+    shape = list(scan.frames.shape)
+    return facts | {"shape": shape, "method": found.method, "seconds": round(seconds, 3)} | numbers
+
+
+def calibration(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Error for each range of confidence, "unknown" first."""
+    table: list[dict[str, Any]] = [{"confidence": "unknown", "scans": sum(r["error"] is None for r in rows)}]
+    for low, high in itertools.pairwise(BINS):
+        inside = [r for r in rows if r["error"] is not None and low <= r["confidence"] < high]
+        line: dict[str, Any] = {"confidence": f"{low:.2f}-{min(high, 1):.2f}", "scans": len(inside)}
+        if inside:
+            error = np.abs([r["error"] for r in inside])
+            line |= {"mean_confidence": round(float(np.mean([r["confidence"] for r in inside])), 3)}
+            line |= {"median_px": round(float(np.median(error)), 3), "worst_px": round(float(error.max()), 3)}
+            line |= {f"within_{limit}": round(float(np.mean(error <= limit)), 3) for limit in (0.1, 0.25, 0.5)}
+            normal = error / np.array([r["sigma"] for r in inside])
+            line |= {"within_2_sigma": round(float(np.mean(normal <= 2)), 3)}
+        table.append(line)
+    return table
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    known = [r for r in rows if r["error"] is not None]
+    wrong = [r for r in known if r["confidence"] >= CONFIDENT and abs(r["error"]) > WRONG_PX]
+    return {
+        "scans": len(rows),
+        "within_0.1_px": sum(bool(abs(r["error"]) <= 0.1) for r in known),
+        "unknown": len(rows) - len(known),
+        "confident_and_wrong": len(wrong),
+        "calibration": calibration(rows),
+    }
+
+
+def refinement_s(backend: Backend, repeats: int = 5) -> dict[str, float]:
+    """Median time of each method for 256 x 256 pixels and 360 projections; "refinement" is what a scan's end needs."""
+    rng = np.random.default_rng(0)
+    times: dict[str, list[float]] = {}
+    for turn in ("half", "full"):
+        angles = turn_angles(turn, 360)
+        bodies = random_bodies(rng, 70.0, 256, 12.0)
+        frames = np.stack([project(bodies, 256, 256, float(a), 131.3, 0.0) for a in angles])
+        frames = (frames + rng.normal(0, 0.03, frames.shape)).astype(np.float32)
+        few = np.ascontiguousarray(frames[:, 64:192:40])
+        calls: dict[str, Callable[[], object]] = {
+            "moments": partial(as_track, backend, frames, angles),
+            "pairs": partial(center_from_opposites, frames, angles),
+            "refinement": partial(center_from_sharpness, backend, few, angles, 131.0, 3.0),
+        }
+        for name, call in calls.items():
+            for _ in range(repeats + 1):
+                start = time.perf_counter()
+                call()
+                times.setdefault(f"{turn} turn, {name}", []).append(time.perf_counter() - start)
+    return {name: round(float(np.median(taken[1:])), 3) for name, taken in times.items()}
+
+
+def main() -> None:
+    """Measure, print, and write the result."""
+    parse = argparse.ArgumentParser(description=__doc__)
+    parse.add_argument("--quick", action="store_true", help="20 scans instead of 100")
+    parse.add_argument("--methods", action="store_true", help="each method on its own, too")
+    args = parse.parse_args()
+    backend, _ = select_backend("numba")
+    rows: dict[str, list[dict[str, Any]]] = {"all": []}
+    for seed in range(20 if args.quick else 100):
+        scan = random_scan(seed)
+        start = time.perf_counter()
+        found = find_center(backend, scan.frames, scan.angles)
+        rows["all"].append(row(scan, found, time.perf_counter() - start))
+        if args.methods:
+            for name, alone in methods(backend, scan).items():
+                rows.setdefault(name, []).append(row(scan, alone, 0.0))
+        print(f"{seed:3d}", rows["all"][-1], flush=True)
+    result = {name: summary(found) for name, found in rows.items()}
+    record("center", result | {"seconds": refinement_s(backend), "scans": rows["all"]})
+
+
+if __name__ == "__main__":
+    main()

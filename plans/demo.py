@@ -1,0 +1,248 @@
+"""``python -m plans.demo``: a batch of samples on the virtual beamline, with a real RunEngine.
+
+Progress goes to stdout, one JSON map per line ("event": sample, scan, progress, verdict, outcome); logs go to
+``DIR/plans-bluesky.log``. Every document is checked against the schemas of event-model. Exit code 0: the batch ended,
+whatever became of the samples. 1: the run failed or was interrupted. 2: bad input.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from bluesky import RunEngine
+from bluesky.utils import RunEngineInterrupted
+from event_model import DocumentNames, schema_validators
+
+from plans.adaptive import Choice
+from plans.batch import Attempt, News, SampleOutcome, tomo_batch
+from plans.devices.beamline import Beamline, sim_beamline
+from plans.devices.link import LinkError, LinkTimeout
+from plans.devices.stage import SimTranslation
+from plans.tomo import TomoScan
+from streamer.frames import BadInput, StreamerError
+
+log = logging.getLogger(__name__)
+
+PROGRESS_S = 0.2
+
+
+class Interrupted(StreamerError):
+    """Somebody asked the batch to end."""
+
+
+def validate(name: str, document: dict[str, Any]) -> None:
+    """Raise when a document does not follow its schema; subscribed to the RunEngine, this aborts the run."""
+    schema_validators[DocumentNames[name]].validate(document)
+
+
+class Teller:
+    """Prints what happens and collects what came out."""
+
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._clock = clock
+        self._last = 0.0
+        self._total = 0
+        self._lock = threading.Lock()
+        self.samples: list[SampleOutcome] = []
+        self.documents: Counter[str] = Counter()
+        self.run_uids: list[str] = []
+
+    def say(self, event: str, **entries: Any) -> None:
+        with self._lock:
+            print(json.dumps({"event": event, **entries}), file=self._out, flush=True)
+
+    def document(self, name: str, document: dict[str, Any]) -> None:
+        self.documents[name] += 1
+        if name == "start":
+            self.run_uids.append(document["uid"])
+            self._total = document["num_points"]
+
+    def report(self, report: dict[str, Any]) -> None:
+        """Hears every report of the daemon, on any thread; tells some of them."""
+        now = self._clock()
+        done = bool(report.get("final"))
+        if now - self._last < PROGRESS_S and not done:
+            return
+        self._last = now
+        keys = ("scan_id", "sample", "state", "written", "verdict")
+        self.say("progress", **{key: report.get(key) for key in keys}, total=self._total)
+
+    def news(self, news: News) -> None:
+        sample = news.sample
+        if news.what == "mounting":
+            self.samples.append(sample)
+            self.say("sample", number=len(self.samples), sample=sample.name, slot=sample.slot)
+        elif news.what == "scanning":
+            self.say("scan", sample=sample.name, attempt=len(sample.attempts) + 1, total=self._total)
+        elif news.what == "attempt":
+            self.say("verdict", sample=sample.name, **_attempt(sample.attempts[-1], brief=True))
+        elif news.what == "sample" and sample.action is not None:
+            self.say("outcome", sample=sample.name, action=sample.action.choice, why=sample.action.why)
+
+    def expect(self, frames: int) -> None:
+        """Frames of the next scan, for progress that is told before its run begins."""
+        self._total = frames
+
+    def result(self) -> dict[str, Any]:
+        samples = [_sample(sample) for sample in self.samples]
+        return {"samples": samples, "run_uids": self.run_uids, "documents": dict(self.documents)}
+
+
+def _sample(sample: SampleOutcome) -> dict[str, Any]:
+    attempts = [_attempt(attempt) for attempt in sample.attempts]
+    last = attempts[-1] if attempts else {}
+    action = sample.action
+    why = [action.why] if action is not None else ["the batch ended before"]
+    return {
+        "name": sample.name,
+        "slot": sample.slot,
+        "scan_id": last.get("scan_id", ""),
+        "run_uid": last.get("run_uid", ""),
+        "action": action.choice.value if action is not None else Choice.REJECT.value,
+        "verdict": last.get("verdict", "UNKNOWN"),
+        "reasons": last.get("reasons", why),
+        "attempts": attempts,
+        "report": last.get("report", {}),
+    }
+
+
+def _attempt(attempt: Attempt, brief: bool = False) -> dict[str, Any]:
+    outcome = attempt.outcome
+    entries: dict[str, Any] = {
+        "scan_id": outcome.scan_id,
+        "run_uid": outcome.run_uid,
+        "verdict": outcome.verdict.decision.value,
+        "reasons": list(outcome.verdict.reasons),
+        "action": attempt.action.choice.value,
+    }
+    return entries if brief else {**entries, "report": outcome.report}
+
+
+def run(args: argparse.Namespace, teller: Teller) -> None:
+    """The whole batch. Raises a StreamerError with one readable line when it could not be finished."""
+    beamline = sim_beamline(args.beamline, args.daemon)
+    try:
+        scan = _scan(args, beamline)
+        teller.expect(scan.projections + scan.darks + scan.flats + scan.flats_after)
+        beamline.streamer.on_report = teller.report
+        engine = RunEngine({"beamline": "virtual", "seed": args.seed}, context_managers=[])
+        engine.subscribe(validate)
+        engine.subscribe(teller.document)
+        names = {slot: f"sample-{slot + 1}" for slot in range(args.samples)}
+        plan = tomo_batch(beamline, range(args.samples), scan, names=names, tell=teller.news)
+        _run_until_signal(engine, plan)
+    finally:
+        beamline.streamer.on_report = None
+        beamline.close()
+
+
+def _scan(args: argparse.Namespace, beamline: Beamline) -> TomoScan:
+    """The settings of every scan. BadInput when the beamline cannot do them."""
+    geometry = beamline.detector.hardware.geometry()
+    if geometry.columns != args.size:
+        raise BadInput(f"--size {args.size}: the detector has {geometry.columns} columns")
+    if args.rate > geometry.max_rate_hz:
+        raise BadInput(f"--rate {args.rate:g}: the detector can do up to {geometry.max_rate_hz:g} Hz")
+    sample_x = beamline.sample_x
+    out_mm = sample_x.out_mm if isinstance(sample_x, SimTranslation) else 10.0
+    return TomoScan("sample", args.projections, rate_hz=args.rate, x_out_mm=out_mm)
+
+
+def _run_until_signal(engine: RunEngine, plan: Any) -> None:
+    """Run the plan; SIGINT and SIGTERM abort it, which cleans up."""
+    asked = threading.Event()
+
+    def abort() -> None:
+        try:
+            engine.abort("interrupted by a signal")
+        except RuntimeError as error:  # TransitionError: nothing is running
+            log.info("a signal came when nothing was running: %s", error)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not asked.is_set():
+            asked.set()
+            threading.Thread(target=abort, name="abort", daemon=True).start()
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if not asked.is_set():
+            engine(plan)
+    except RunEngineInterrupted as error:
+        raise Interrupted("interrupted; the beamline was left safe") from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser(prog="python -m plans.demo", description=__doc__.splitlines()[0])
+    parse.add_argument("--beamline", required=True, metavar="ENDPOINT", help="control socket of the virtual beamline")
+    parse.add_argument("--daemon", required=True, metavar="ENDPOINT", help="control socket of the daemon")
+    parse.add_argument("--size", type=_positive(int), default=256, help="columns of the detector, as a check")
+    parse.add_argument("--projections", type=_positive(int), default=360)
+    parse.add_argument("--samples", type=_positive(int), default=4, help="slots to scan, from slot 0")
+    parse.add_argument("--rate", type=_positive(float), default=50.0, metavar="HZ", help="frames per second")
+    parse.add_argument("--out", type=Path, required=True, metavar="DIR", help="the log goes here")
+    parse.add_argument("--json", type=Path, required=True, metavar="FILE", help="write the results here")
+    parse.add_argument("--seed", type=int, default=1, help="of the virtual beamline; recorded in the runs")
+    return parse
+
+
+def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+        return value
+
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=args.out / "plans-bluesky.log", level=logging.INFO, force=True)
+    teller = Teller(sys.stdout)
+    code = 1
+    try:
+        with redirect_stdout(sys.stderr if sys.stderr.isatty() else _Quiet()):  # Bluesky prints hints to stdout
+            run(args, teller)
+        code = 0
+    except (LinkError, LinkTimeout) as error:
+        print(f"plans: {error}", file=sys.stderr)
+    except BadInput as error:
+        code = 2
+        print(f"plans: {error}", file=sys.stderr)
+    except Exception as error:
+        log.exception("the batch failed")
+        print(f"plans: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    finally:
+        text = json.dumps(teller.result(), indent=2, default=str)
+        args.json.write_text(text, encoding="utf-8")
+    return code
+
+
+class _Quiet:
+    """Takes what is printed to the log."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            log.info("printed: %s", text.strip())
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+if __name__ == "__main__":
+    sys.exit(main())

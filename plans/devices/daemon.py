@@ -1,0 +1,195 @@
+"""The Streamer daemon as a device: it is armed before a scan, and read for its verdict after it."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ophyd import Component as Cpt
+from ophyd import Device, Kind, Signal
+from ophyd.status import Status
+
+from plans.devices.link import Events, Link, LinkError, LinkTimeout
+from plans.devices.waiting import settle
+from streamer.frames import Decision, ScanSpec
+
+log = logging.getLogger(__name__)
+
+FINAL_STATES = frozenset({"complete", "incomplete", "aborted", "failed"})
+NUMBERS = ("center_px", "center_confidence", "coverage", "snr", "motion_px", "resolution_px")
+SLICE_S = 1.0  # one request for the verdict waits so long at most, so that a dead daemon is noticed
+RETRY_S = 0.1
+ARM_S = 150.0  # the daemon answers when the tomogram of the scan before is written
+
+Report = dict[str, Any]
+
+
+class StreamerDaemon(Device):
+    """``trigger()`` waits for the final verdict of the armed scan, ``read()`` gives it.
+
+    Waiting never hangs and never fails: without a verdict in time ``decision`` becomes UNKNOWN, and ``reasons`` says
+    why. While the scan runs, ``decision`` follows the daemon's opinion so far (from its events), so that a plan can
+    stop early. A number that the daemon could not measure reads NaN.
+    """
+
+    decision = Cpt(Signal, value=Decision.UNKNOWN.value, kind=Kind.hinted)
+    reasons = Cpt(Signal, value="", kind=Kind.normal)
+    final = Cpt(Signal, value=0, kind=Kind.normal)
+    armed_scan = Cpt(Signal, value="", kind=Kind.normal)
+    center_px = Cpt(Signal, value=math.nan, kind=Kind.normal)
+    center_confidence = Cpt(Signal, value=math.nan, kind=Kind.normal)
+    coverage = Cpt(Signal, value=math.nan, kind=Kind.normal)
+    snr = Cpt(Signal, value=math.nan, kind=Kind.normal)
+    motion_px = Cpt(Signal, value=math.nan, kind=Kind.normal)
+    resolution_px = Cpt(Signal, value=math.nan, kind=Kind.normal)
+    verdict_timeout = Cpt(Signal, value=60.0, kind=Kind.config)
+
+    def __init__(self, endpoint: str, name: str = "streamer", busy_timeout_s: float = 120.0, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.last_report: Report = {}
+        self.on_report: Callable[[Report], None] | None = None
+        self._link = Link(endpoint, "the Streamer daemon")
+        self._patient = Link(endpoint, "the Streamer daemon")  # its own: a long wait must not hold up the others
+        self._events: Events | None = None
+        self._busy_timeout_s = busy_timeout_s
+        self._lock = threading.RLock()
+
+    # ── the scan ────────────────────────────────────────────────────────────────────────────────────────────────
+    def arm(self, spec: ScanSpec) -> str:
+        """Open the scan; the path of its file. Waits a while for a daemon that still finishes the scan before."""
+        self._link.request("ping")  # a dead daemon is noticed soon, though arming a busy one may take long
+        end = time.monotonic() + self._busy_timeout_s
+        while True:
+            try:
+                reply = self._link.request("arm", {"spec": spec.to_dict()}, timeout_s=ARM_S)
+                break
+            except LinkError as error:
+                if error.code != "busy" or time.monotonic() > end:
+                    raise
+                time.sleep(RETRY_S)
+        self._forget(spec.scan_id)
+        self._listen()
+        return str(reply["raw_file"])
+
+    def poll(self, scan_id: str, timeout_s: float | None = None) -> Report | None:
+        """Ask for the report of a scan. None when the daemon does not know it."""
+        reply = self._link.request("status", {"scan_id": scan_id}, timeout_s)
+        report = reply.get("scan")
+        if not isinstance(report, dict) or report.get("scan_id") != scan_id:
+            return None
+        self._take(report)
+        return report
+
+    def abort(self, scan_id: str, reason: str, timeout_s: float | None = None) -> None:
+        """Close a scan as aborted. What came is kept."""
+        self._link.request("abort", {"scan_id": scan_id, "reason": reason}, timeout_s)
+
+    def written(self, scan_id: str) -> int:
+        """Frames of a scan that are on disk, as last heard; asks nobody."""
+        with self._lock:
+            return int(self.last_report.get("written") or 0) if self.last_report.get("scan_id") == scan_id else 0
+
+    def close(self) -> None:
+        """Give the sockets back; the device stays usable."""
+        events, self._events = self._events, None
+        if events is not None:
+            events.close()
+        self._link.close()
+        self._patient.close()
+
+    # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────────────
+    def trigger(self) -> Status:
+        """Wait for the final verdict and for the end of the scan, at most ``verdict_timeout`` seconds."""
+        status = Status()
+        scan_id, limit = str(self.armed_scan.get()), float(self.verdict_timeout.get())
+        threading.Thread(target=self._await, args=(scan_id, limit, status), name="verdict", daemon=True).start()
+        return status
+
+    def _await(self, scan_id: str, limit: float, status: Status) -> None:
+        end = time.monotonic() + limit
+        trouble = ""
+        while not self._ended(scan_id) and (left := end - time.monotonic()) > 0:
+            try:
+                self._ask(scan_id, min(SLICE_S, left))
+                trouble = ""
+            except (LinkError, LinkTimeout) as error:
+                trouble = f": {error}"
+                time.sleep(min(RETRY_S, left))
+        if not self.final.get():
+            state = self.last_report.get("state", "unknown")
+            late = f"no final verdict within {limit:g} s{trouble}"
+            why = f"the scan ended as {state}" if self._ended(scan_id) else late
+            self._publish({"verdict": Decision.UNKNOWN.value, "reasons": [why, *self.last_report.get("reasons", ())]})
+        settle(status)
+
+    def _ask(self, scan_id: str, wait_s: float) -> None:
+        if not self.final.get():
+            args = {"scan_id": scan_id, "wait": True, "timeout_s": wait_s}
+            reply = self._patient.request("verdict", args, timeout_s=wait_s + self._patient.timeout_s)
+            self._publish({**reply, "scan_id": scan_id})
+        if self.poll(scan_id) is None:
+            raise LinkError(f"the daemon does not know scan {scan_id} (was it restarted?)")
+        if self.final.get() and not self._ended(scan_id):
+            time.sleep(RETRY_S)
+
+    def _ended(self, scan_id: str) -> bool:
+        with self._lock:
+            return self.last_report.get("scan_id") == scan_id and self.last_report.get("state") in FINAL_STATES
+
+    # ── what the daemon tells ───────────────────────────────────────────────────────────────────────────────────
+    def _forget(self, scan_id: str) -> None:
+        with self._lock:
+            self.armed_scan.put(scan_id)
+            self.last_report = {}
+            self.decision.put(Decision.UNKNOWN.value)
+            self.reasons.put("")
+            self.final.put(0)
+            for name in NUMBERS:
+                getattr(self, name).put(math.nan)
+
+    def _listen(self) -> None:
+        """Subscribe to the events, again when a restarted daemon publishes elsewhere. Without events we only poll."""
+        endpoint = (self._link.request("status").get("endpoints") or {}).get("events")
+        if self._events is not None and self._events.endpoint != endpoint:
+            self._events.close()
+            self._events = None
+        if self._events is None and endpoint:
+            self._events = Events(endpoint, self._heard)
+
+    def _heard(self, topic: str, event: dict[str, Any]) -> None:
+        report = event.get("report")
+        if isinstance(report, dict):
+            self._take(report)
+        elif topic == "verdict":
+            self._publish(event)
+
+    def _take(self, report: Report) -> None:
+        with self._lock:
+            if report.get("scan_id") != self.armed_scan.get():
+                return
+            if report.get("state") not in FINAL_STATES and (
+                self._ended(self.armed_scan.get())
+                or (report.get("written") or 0) < (self.last_report.get("written") or 0)
+            ):
+                return  # an event that was overtaken by a reply
+            self.last_report = report
+        self._publish(report)
+        if self.on_report is not None:
+            self.on_report(report)
+
+    def _publish(self, news: dict[str, Any]) -> None:
+        """Put a verdict into the signals. A final one is not replaced by an older, preliminary one."""
+        with self._lock:
+            if news.get("scan_id", self.armed_scan.get()) != self.armed_scan.get():
+                return
+            if self.final.get() and not news.get("final"):
+                return
+            self.decision.put(str(news.get("verdict") or Decision.UNKNOWN.value))
+            self.reasons.put("\n".join(str(reason) for reason in news.get("reasons") or ()))
+            numbers = {**(news.get("quality") or {}), **{k: news[k] for k in NUMBERS if k in news}}
+            for name in NUMBERS:
+                value = numbers.get(name)
+                getattr(self, name).put(math.nan if value is None else float(value))
+            self.final.put(1 if news.get("final") else 0)

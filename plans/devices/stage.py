@@ -1,0 +1,138 @@
+"""Motors: the rotation under the sample, and the translation that takes the sample out of the beam."""
+
+import threading
+import time
+from abc import abstractmethod
+from typing import Any
+
+from ophyd import Component as Cpt
+from ophyd import Device, Kind, Signal
+from ophyd.status import Status
+
+from plans.devices.link import Link
+from plans.devices.waiting import settle, watch
+from streamer.frames import StreamerError
+
+MARGIN_S = 5.0
+
+
+class MotionStopped(StreamerError):
+    """A move ended before its target because somebody asked for it."""
+
+
+class Axis(Device):
+    """One motor: ``set(target)`` moves, ``read()`` gives ``<name>`` and ``<name>_setpoint``.
+
+    ``velocity`` (units per second) holds for moves that start after it was set. A subclass says how to command the
+    hardware (``_start``, ``_where``); an ``ophyd.EpicsMotor`` can stand in the place of any Axis.
+    """
+
+    tolerance = 1e-3
+    velocity = Cpt(Signal, value=1.0, kind=Kind.config)
+
+    def __init__(self, name: str, egu: str, velocity: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.egu = egu
+        self.velocity.put(velocity)
+        self._setpoint: float | None = None
+        self._move: Status | None = None
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def _start(self, target: float, velocity: float) -> None:
+        """Begin to move; return at once."""
+
+    @abstractmethod
+    def _where(self) -> tuple[float, bool]:
+        """Position, and whether the motor moves."""
+
+    @property
+    def position(self) -> float:
+        return self._where()[0]
+
+    def set(self, value: float, timeout: float | None = None) -> Status:
+        """Move to ``value``. The Status fails when the motor is not there in time (default: from way and velocity)."""
+        target, velocity = float(value), float(self.velocity.get())
+        started = False
+
+        def arrived() -> bool:
+            nonlocal started
+            if not started:
+                started = True
+                self._start(target, velocity)
+            position, moving = self._where()
+            if not moving and abs(position - target) > self.tolerance:
+                raise MotionStopped(f"{self.name} stands at {position:g}, not at {target:g} {self.egu}")
+            return not moving
+
+        limit = timeout if timeout is not None else MARGIN_S + 1.5 * abs(target - self.position) / velocity
+        move = watch(arrived, limit, f"{self.name}: the move to {target:g} {self.egu}")
+        with self._lock:
+            before, self._move, self._setpoint = self._move, move, target
+        if before is not None and not before.done:
+            settle(before, MotionStopped(f"{self.name} was sent to {target:g} {self.egu} during a move"))
+        return move
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stand still here. The Status of a move under way ends: well when ``success``, else as failed."""
+        with self._lock:
+            move, self._move = self._move, None
+        if move is None or move.done:
+            return
+        settle(move, None if success else MotionStopped(f"{self.name} was stopped on its way to {self._setpoint:g}"))
+        self._start(self.position, float(self.velocity.get()))
+
+    def locate(self) -> dict[str, float]:
+        """Where the motor was sent to, and where it is."""
+        position = self.position
+        return {"setpoint": position if self._setpoint is None else self._setpoint, "readback": position}
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        place, now = self.locate(), time.time()
+        return {
+            self.name: {"value": place["readback"], "timestamp": now},
+            f"{self.name}_setpoint": {"value": place["setpoint"], "timestamp": now},
+        }
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        key = {"dtype": "number", "shape": [], "units": self.egu, "source": f"SIM:{self.name}"}
+        return {self.name: dict(key), f"{self.name}_setpoint": dict(key)}
+
+    @property
+    def hints(self) -> dict[str, list[str]]:
+        return {"fields": [self.name]}
+
+
+class SimRotation(Axis):
+    """The rotation of the virtual beamline, in degrees."""
+
+    def __init__(self, link: Link, name: str = "rotation", velocity: float = 90.0) -> None:
+        super().__init__(name=name, egu="deg", velocity=velocity)
+        self._link = link
+
+    def _start(self, target: float, velocity: float) -> None:
+        self._link.request("rotation", {"target_deg": target, "velocity_deg_s": velocity})
+
+    def _where(self) -> tuple[float, bool]:
+        state = self._link.request("status")["rotation"]
+        return float(state["position_deg"]), bool(state["moving"])
+
+
+class SimTranslation(Axis):
+    """The translation x of the virtual beamline, in mm; the rotation rides on it. Its speed cannot be set."""
+
+    def __init__(self, link: Link, name: str = "sample_x", velocity: float = 1.0) -> None:
+        super().__init__(name=name, egu="mm", velocity=velocity)
+        self._link = link
+
+    def _start(self, target: float, velocity: float) -> None:
+        self._link.request("x", {"target_mm": target})
+
+    def _where(self) -> tuple[float, bool]:
+        state = self._link.request("status")["x"]
+        return float(state["position_mm"]), bool(state["moving"])
+
+    @property
+    def out_mm(self) -> float:
+        """From this distance on, the sample is beside the beam."""
+        return float(self._link.request("status")["x"]["out_mm"])

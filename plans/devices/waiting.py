@@ -1,0 +1,90 @@
+"""From "ask until it is true" to the Status that Bluesky waits for.
+
+A plan must never block: whatever takes time runs on a thread here, and the plan waits for the Status.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from ophyd.status import Status
+from ophyd.utils.errors import InvalidState
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 0.02
+
+
+def settle(status: Status, error: Exception | None = None) -> None:
+    """Finish a Status, as failed when there is an ``error``. A Status that is finished already stays as it is."""
+    try:
+        if error is None:
+            status.set_finished()
+        else:
+            status.set_exception(error)
+    except InvalidState:
+        log.debug("status had been settled before: %s", error)
+
+
+def done() -> Status:
+    """A Status for what took no time."""
+    status = Status()
+    status.set_finished()
+    return status
+
+
+def in_thread(work: Callable[[], object]) -> Status:
+    """Run ``work`` on a thread; the Status ends with it, or fails with what it raised."""
+    status = Status()
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            settle(status, error)
+        else:
+            settle(status)
+
+    threading.Thread(target=run, name="device work", daemon=True).start()
+    return status
+
+
+def watch(check: Callable[[], bool], timeout_s: float, what: str, period_s: float = PERIOD_S) -> Status:
+    """A Status that ends when ``check()`` is true, and fails when it raises or when ``timeout_s`` is over.
+
+    ``what`` completes the sentence "… not within 5 s", for example "shutter: opening".
+    """
+    status = Status()
+
+    def run() -> None:
+        end = time.monotonic() + timeout_s
+        try:
+            while not status.done:
+                if check():
+                    settle(status)
+                elif time.monotonic() > end:
+                    settle(status, TimeoutError(f"{what} was not done within {timeout_s:.3g} s"))
+                else:
+                    time.sleep(period_s)
+        except Exception as error:
+            settle(status, error)
+
+    threading.Thread(target=run, name=f"watch {what}", daemon=True).start()
+    return status
+
+
+class Patience:
+    """Notices that numbers which should change have not changed for too long."""
+
+    def __init__(self, limit_s: float, first_s: float = 0.0) -> None:
+        self.limit_s = limit_s
+        self._seen: object = None
+        self._since = time.monotonic() + first_s
+
+    def lost(self, *numbers: object) -> bool:
+        if numbers != self._seen:
+            if self._seen is not None:
+                self._since = time.monotonic()
+            self._seen = numbers
+        return time.monotonic() - self._since > self.limit_s

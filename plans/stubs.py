@@ -1,0 +1,157 @@
+"""Small pieces that plans are made of. Each waits with a timeout; none blocks the RunEngine.
+
+A pause makes the RunEngine forget what it waits for, and stops motors half-way. So everything here waits for the
+Status itself, and looks where a motor stands before it goes on.
+"""
+
+import logging
+import time
+from collections.abc import Generator
+from typing import Any
+
+import bluesky.plan_stubs as bps
+from bluesky.protocols import Movable, Status
+from bluesky.utils import Msg, short_uid
+
+from plans.devices.requests import Closing, Request
+
+log = logging.getLogger(__name__)
+
+Plan = Generator[Msg, Any, Any]
+
+FLUSH_S = 0.25
+BACKSTOP_S = 3600.0  # devices have their own, shorter and better worded timeouts
+
+
+def move(device: Movable[Any], target: float | int | str | None, timeout_s: float = BACKSTOP_S) -> Plan:
+    """Set a device and wait until it is there."""
+    group = short_uid("move")
+    status = yield from bps.abs_set(device, target, group=group)
+    yield from until_done(status, group, timeout_s)
+
+
+def open_shutter(shutter: Movable[Any], timeout_s: float = 15.0) -> Plan:
+    yield from move(shutter, "open", timeout_s)
+
+
+def close_shutter(shutter: Movable[Any], timeout_s: float = 15.0) -> Plan:
+    yield from move(shutter, "closed", timeout_s)
+
+
+def sample_in(sample_x: Movable[Any], x_in_mm: float = 0.0, timeout_s: float = 120.0) -> Plan:
+    """Bring the sample into the beam."""
+    yield from move_checked(sample_x, x_in_mm, 0.005, timeout_s)
+
+
+def sample_out(sample_x: Movable[Any], x_out_mm: float, timeout_s: float = 120.0) -> Plan:
+    """Take the sample beside the beam, for flats."""
+    yield from move_checked(sample_x, x_out_mm, 0.005, timeout_s)
+
+
+def mount(changer: Movable[Any], slot: int, timeout_s: float = 180.0) -> Plan:
+    """Let the robot put the sample of ``slot`` on the stage."""
+    yield from move(changer, slot, timeout_s)
+
+
+def unmount(changer: Movable[Any], timeout_s: float = 180.0) -> Plan:
+    yield from move(changer, None, timeout_s)
+
+
+def move_checked(axis: Any, target: float, tolerance: float, timeout_s: float = BACKSTOP_S) -> Plan:
+    """Move and look whether the axis is there; again if not."""
+    for _ in range(3):
+        yield from move(axis, target, timeout_s)
+        position = yield from bps.rd(axis)
+        if abs(position - target) <= tolerance:
+            return
+    raise RuntimeError(f"{axis.name} stands at {position:g} instead of {target:g}")
+
+
+def halt(axis: Any, group: str | None = None) -> Plan:
+    """Stop a motor on purpose: that its move has failed by this is no error.
+
+    ``group`` is the group of the move; it is used up.
+    """
+    try:
+        yield from bps.stop(axis)
+        if group is not None:
+            yield from bps.wait(group, timeout=10.0)
+    except Exception as error:
+        log.info("%s was halted: %s", axis.name, _cause(error))
+
+
+def until_done(status: Status, group: str, timeout_s: float, period_s: float = FLUSH_S) -> Plan:
+    """Wait for one Status."""
+    end = time.monotonic() + timeout_s
+    while not status.done:
+        waited = yield from bps.wait(group, timeout=period_s, error_on_timeout=False)
+        if waited and not status.done:
+            yield from bps.sleep(0.02)
+        if time.monotonic() > end:
+            raise TimeoutError(f"{group.split('-')[0]}: not done within {timeout_s:g} s")
+    yield from bps.wait(group)  # a failed Status raises here
+
+
+def collect_until_complete(detector: Any, stream: str, deadline_s: float, every: Any = None) -> Plan:
+    """Complete a detector and announce its frames meanwhile, at most ``deadline_s`` seconds.
+
+    ``every`` is a plan function that is run after each announcement, for example to look at the verdict so far.
+    """
+    end = time.monotonic() + deadline_s
+    group = short_uid("complete")
+    status = yield from bps.complete(detector, group=group, wait=False)
+    while True:
+        ended = status.done  # looked at before collecting, so that the last frames are collected
+        yield from bps.collect(detector, name=stream)
+        if ended:
+            yield from bps.wait(group)
+            return
+        if every is not None:
+            yield from every()
+        if time.monotonic() > end:
+            raise TimeoutError(f"{detector.name} was not done within {deadline_s:.0f} s")
+        waited = yield from bps.wait(group, timeout=FLUSH_S, error_on_timeout=False)
+        if waited and not status.done:
+            yield from bps.sleep(FLUSH_S)
+
+
+def prepare_and_kickoff(detector: Any, request: Request, timeout_s: float = 60.0) -> Plan:
+    yield from prepare(detector, request, timeout_s)
+    group = short_uid("kickoff")
+    status = yield from bps.kickoff(detector, group=group)
+    yield from until_done(status, group, timeout_s)
+
+
+def prepare(detector: Any, request: Request, timeout_s: float = 120.0) -> Plan:
+    group = short_uid("prepare")
+    status = yield from bps.prepare(detector, request, group=group)
+    yield from until_done(status, group, timeout_s)
+
+
+def close_scan(detector: Any, stream: str, closing: Closing, deadline_s: float = 300.0) -> Plan:
+    """No more frames: wait until all are on disk, and announce the last of them."""
+    yield from prepare_and_kickoff(detector, closing)
+    yield from collect_until_complete(detector, stream, deadline_s)
+
+
+def trigger_and_read(device: Any, stream: str, timeout_s: float = BACKSTOP_S) -> Plan:
+    """Trigger one device and record it as one event. Returns its readings."""
+    group = short_uid("trigger")
+    status = yield from bps.trigger(device, group=group)
+    yield from until_done(status, group, timeout_s)
+    yield from bps.create(stream)
+    readings = yield from bps.read(device)
+    yield from bps.save()
+    return readings
+
+
+def attempt(plan: Plan, what: str) -> Plan:
+    """Run a plan of the cleaning-up; what goes wrong is logged, and the cleaning-up goes on."""
+    try:
+        yield from plan
+    except Exception as error:
+        log.warning("cleaning up, %s: %s", what, _cause(error))
+
+
+def _cause(error: Exception) -> BaseException:
+    return error.__cause__ or error

@@ -1,0 +1,64 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 bad input (one line on stderr, no traceback)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from streamer import __version__
+from streamer.frames import BadInput, StreamerError
+
+DESCRIPTION = """\
+Streamer reconstructs tomograms while the scan runs, and tells the plan what to do next.
+
+  streamer demo                        the whole system on a virtual beamline, nothing to set up
+  streamer run beamline.toml           the daemon at a beamline
+  streamer view                        a window on what it reconstructs right now
+  streamer reconstruct scan.nx -o tomogram.h5   the same reconstruction from a file
+"""
+
+VERBS = {
+    "demo": "the whole system on the embedded virtual beamline",
+    "run": "the daemon: take frames, reconstruct, judge",
+    "check": "say what is wrong with a configuration",
+    "view": "a window on the planes as they fill in",
+    "status": "ask a daemon what it is doing",
+    "replay": "send a recorded scan as a detector would",
+    "reconstruct": "make a tomogram from a file",
+}
+"""Each verb is the module of its name with ``add_parser`` and ``run``; only the one that is used gets imported."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="streamer", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"streamer {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    words = sys.argv[1:] if argv is None else list(argv)
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    for verb, text in VERBS.items():
+        if verb == wanted:
+            import_module(f"streamer.cli.{verb}").add_parser(verbs)
+        else:
+            verbs.add_parser(verb, help=text)
+    args = parser.parse_args(words)
+    try:
+        code: int = args.run(args)
+    except BadInput as error:
+        print(f"streamer {args.verb}: {error}", file=sys.stderr)
+        code = 2
+    except StreamerError as error:
+        print(f"streamer {args.verb}: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print(f"streamer {args.verb}: interrupted", file=sys.stderr)
+        code = 1
+    except BrokenPipeError:
+        # Whoever read our output is gone (``| head``); Python must not complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    return code

@@ -1,0 +1,89 @@
+"""``streamer check``: what is wrong with a configuration, and what is listening already."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from streamer.config import Config, load
+from streamer.core.backend import BackendError, select_backend, warm
+from streamer.flow.pipeline import rehearse
+from streamer.frames import BadInput
+from streamer.io.writer import check_space
+
+
+def add_parser(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "check",
+        description="Say what is wrong with a configuration, and which of its ports are taken. Exit code 2 when the "
+        "daemon could not start with it.",
+    )
+    parser.add_argument(
+        "config", nargs="?", type=Path, metavar="CONFIG.toml", help="configuration (default: all defaults)"
+    )
+    parser.add_argument("--warm", action="store_true", help="compile the kernels now, so that no scan waits for them")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from streamer.daemon.app import limits_from
+
+    config = load(args.config, os.environ)
+    limits_from(config)
+    try:
+        backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
+    except BackendError as error:
+        raise BadInput(f"reconstruction.backend: {error}") from error
+    print(why)
+    _check_directory(config)
+    taken = [line for line in listening(config) if line]
+    for line in taken:
+        print(line)
+    if args.warm:
+        warm(backend)
+        rehearse(backend)
+        print("kernels are compiled and cached")
+    if taken:
+        raise BadInput("some ports are taken; is a daemon running already?")
+    print("the configuration is good")
+    return 0
+
+
+def _check_directory(config: Config) -> None:
+    directory = config.writer.directory
+    existing = next(path for path in (directory, *directory.resolve().parents) if path.exists())
+    check_space(existing, 0, int(config.writer.reserve_mb * 2**20))
+    print(f"writer.directory {directory}: {shutil.disk_usage(existing).free / 2**30:.1f} GiB free")
+
+
+def listening(config: Config) -> list[str]:
+    """One line for each TCP port that the daemon wants to bind and somebody has."""
+    wanted = {
+        "control.endpoint": config.control.endpoint,
+        "control.events": config.control.events,
+        "preview.endpoint": config.preview.endpoint,
+    }
+    if config.source.bind:
+        wanted["source.endpoint"] = config.source.endpoint
+    if config.metrics.enabled:
+        wanted["metrics"] = f"tcp://{config.metrics.host}:{config.metrics.port}"
+    return [f"{name} {endpoint}: taken" for name, endpoint in wanted.items() if _taken(endpoint)]
+
+
+def _taken(endpoint: str) -> bool:
+    address = urlsplit(endpoint)
+    if address.scheme != "tcp" or endpoint.endswith((":*", ":0")):
+        return False
+    host = "0.0.0.0" if address.hostname in (None, "*") else address.hostname
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, address.port or 0))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,68 @@
+"""Takes part in the preview like a viewer does, and keeps the planes of the first scan at a few moments."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from streamer.flow import wire
+from streamer.gui.plane import Plane, decode
+
+FRACTIONS = (0.10, 0.25, 0.50, 0.75, 1.00)
+
+
+@dataclass
+class Stage:
+    """The planes when a share of the angles had come."""
+
+    angles: int
+    of: int
+    planes: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Recorder:
+    """A thread that subscribes until ``stop``; ``stages`` then holds what it kept."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.stages: list[Stage] = []
+        self.unit = ""
+        self.pixel_size_m: float | None = None
+        self._scan = ""
+        self._version = -1
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(endpoint,), name="recorder", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self, endpoint: str) -> None:
+        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.SUBSCRIBE, b"plane")
+            socket.connect(endpoint)
+            while not self._stopped.is_set():
+                if socket.poll(50):
+                    _, header, payload = socket.recv_multipart()
+                    self._take(decode(wire.unpack(header), payload))
+
+    def _take(self, plane: Plane) -> None:
+        """Keep the first round of planes at or past each fraction; the last round of all replaces that of 100 %."""
+        self._scan = self._scan or plane.scan_id
+        if plane.scan_id != self._scan:
+            return
+        if plane.version != self._version:
+            wanted = FRACTIONS[min(len(self.stages), len(FRACTIONS) - 1)]
+            if plane.angles < wanted * plane.of:
+                return
+            self._version = plane.version
+            self.unit, self.pixel_size_m = plane.unit, plane.pixel_m
+            if len(self.stages) == len(FRACTIONS):
+                self.stages.pop()
+            self.stages.append(Stage(plane.angles, plane.of))
+        self.stages[-1].planes[plane.name] = plane.image

@@ -1,0 +1,102 @@
+"""``streamer replay``: a recorded scan as a detector."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from streamer.cli.progress import Progress
+from streamer.flow import wire
+from streamer.frames import BadInput, StreamerError
+from streamer.io import sockets
+from streamer.io.source_file import ScanFile, usable
+
+HIGH_WATER_MARK = 8
+SOURCE = "replay"
+
+
+class NobodyListensError(StreamerError):
+    """No daemon takes the frames."""
+
+
+def add_parser(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "replay",
+        description="Send the frames of an NXtomo or DXchange file to a daemon, in the order and with the angles of "
+        "the file. Binds ENDPOINT like a detector, since the daemon connects to its source; --connect is for a daemon "
+        "with source.bind = true.",
+    )
+    parser.add_argument("scan", type=Path, metavar="SCAN.h5", help="NXtomo or DXchange file")
+    parser.add_argument("--to", default="tcp://127.0.0.1:5580", metavar="ENDPOINT", help="default tcp://127.0.0.1:5580")
+    parser.add_argument("--connect", action="store_true", help="connect to ENDPOINT instead of binding it")
+    parser.add_argument(
+        "--rate", type=float, metavar="FPS", help="frames per second (default: as fast as they are taken)"
+    )
+    parser.add_argument("--dialect", choices=["native"], default="native", help="wire format (default native)")
+    parser.add_argument("--scan-id", metavar="NAME", help="default: a new one, since a daemon takes each id once")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, metavar="S", help="give up when nobody takes a frame for so long"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.rate is not None and not args.rate > 0:
+        raise BadInput(f"--rate {args.rate}: must be above 0")
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.PUSH)
+    try:
+        socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        with ScanFile.open(args.scan) as scan:
+            _attach(socket, args.to, args.connect)
+            count = _send(socket, scan, args)
+        # What is still queued must reach the daemon, but not wait for ever for one that died.
+        socket.setsockopt(zmq.LINGER, int(1000 * args.timeout))
+    except BaseException:
+        socket.setsockopt(zmq.LINGER, 0)
+        raise
+    finally:
+        socket.close()
+        context.term()
+    print(f"{count} frames of {args.scan} sent to {args.to}")
+    return 0
+
+
+def _attach(socket: zmq.Socket[bytes], endpoint: str, connect: bool) -> None:
+    attach = sockets.connect if connect else sockets.bind
+    attach(socket, endpoint, "--to")
+
+
+def _send(socket: zmq.Socket[bytes], scan: ScanFile, args: argparse.Namespace) -> int:
+    """Start, every frame at its time, end; how many frames."""
+    scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
+    spec = replace(scan.held(), scan_id=scan_id)
+    if not socket.poll(0, zmq.POLLOUT):
+        print(f"waiting for a daemon at {args.to}", file=sys.stderr)
+    _post(socket, wire.encode_start(wire.Start(spec, 0, SOURCE)), args.timeout)
+    began, count = time.monotonic(), 0
+    with Progress(f"replaying {args.scan.name}", spec.frames) as bar:
+        for count, frame in enumerate(usable(scan, slice(None)), start=1):
+            if args.rate is not None:
+                time.sleep(max(0.0, began + (count - 1) / args.rate - time.monotonic()))
+            meta = replace(frame.meta, scan_id=scan_id, index=count - 1, seq=count, timestamp_ns=time.time_ns())
+            header, payload = wire.encode_frame(meta, frame.pixels, SOURCE)
+            _post(socket, [header, payload], args.timeout)
+            bar.at(count, f"{count / max(time.monotonic() - began, 1e-9):.0f} frames/s")
+    _post(socket, wire.encode_end(wire.End(scan_id, count, "ok", count + 1, SOURCE)), args.timeout)
+    return count
+
+
+def _post(socket: zmq.Socket[bytes], parts: list[Any], timeout_s: float) -> None:
+    if not socket.poll(int(1000 * timeout_s), zmq.POLLOUT):
+        raise NobodyListensError(
+            f"nobody took a frame for {timeout_s:g} s; start a daemon whose source.endpoint is this endpoint"
+        )
+    socket.send_multipart(parts)

@@ -1,0 +1,56 @@
+"""``streamer status``: what a daemon is doing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from streamer.io.control import request
+
+DEFAULT = "tcp://127.0.0.1:5581"
+
+
+def add_parser(verbs: Any) -> None:
+    parser = verbs.add_parser("status", description="Ask a daemon what it is doing.")
+    parser.add_argument(
+        "endpoint", nargs="?", default=DEFAULT, metavar="ENDPOINT", help=f"its control socket (default {DEFAULT})"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole answer here")
+    parser.add_argument("--timeout", type=float, default=3.0, metavar="S", help="seconds to wait (default 3)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        reply = request(context, args.endpoint, "status", {}, args.timeout)
+    finally:
+        context.term()
+    if args.json is not None:
+        args.json.write_text(json.dumps(reply, indent=2), encoding="utf-8")
+    for line in lines(reply):
+        print(line)
+    return 0
+
+
+def lines(reply: dict[str, Any]) -> list[str]:
+    """The answer for people."""
+    text = [f"streamer {reply['version']}, backend {reply['backend']}: {reply['state']}"]
+    text += [f"  {name:8} {value}" for name, value in sorted(reply["endpoints"].items())]
+    ring = reply["ring"]
+    text.append(f"  ring     {ring['occupied']} of {ring['slots']} slots in use, at most {ring['high_water']} so far")
+    scan = reply.get("scan")
+    if scan:
+        frames = scan["frames"]
+        text.append(f"  scan     {scan['scan_id']} of {scan['sample']}: {scan['state']}")
+        counts = ", ".join(f"{frames[name]} {name}" for name in ("missing", "duplicate", "late", "corrupt"))
+        text.append(
+            f"           {frames['received']} of {frames['expected']} frames, {counts}; {scan['written']} written"
+        )
+        if scan["verdict"]:
+            text.append(f"  verdict  {scan['verdict']}: {'; '.join(scan['reasons'])}")
+    return text

@@ -1,0 +1,120 @@
+"""The backend is a value, chosen once by the daemon and handed down: who computes, and with how many threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from streamer.core import kernels_cpu, kernels_cuda
+from streamer.core.jit import as_input
+from streamer.frames import DTYPES, StreamerError
+
+NAMES = ("auto", "numba", "cupy")
+
+NOT_MEASURED = "the GPU kernels have not been measured on a GPU yet; ask for 'cupy' to use them all the same"
+"""Why "auto" does not take a GPU: the planes hold host arrays, so that each call would cross the bus and back."""
+
+
+class BackendError(StreamerError):
+    """The backend that was asked for cannot run here; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a computation needs to know of the machine.
+
+    ``kernels`` holds the compiled loops (the module ``kernels_cpu``, or a ``kernels_cuda.Kernels`` with the same
+    functions), ``xp`` the array library (numpy or cupy), ``fft`` its Fourier transforms.
+    ``to_host`` and ``to_device`` move arrays; on the CPU they return their argument.
+    """
+
+    name: str
+    threads: int
+    kernels: Any
+    xp: ModuleType
+    fft: ModuleType
+    to_host: Callable[[Any], Any]
+    to_device: Callable[[Any], Any]
+
+
+def usable_threads() -> int:
+    """Cores this process may run on, which in a container is less than what the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def select_backend(request: str = "auto", threads: int | None = None) -> tuple[Backend, str]:
+    """The backend for a request ("auto", "numba" or "cupy") and one sentence for the log that says why this one.
+
+    ``threads`` None means all cores of this process. Raises BackendError for an unknown name, for fewer threads than
+    one, and for an explicit "cupy" that cannot be had: a wish that was spelled out is never quietly replaced.
+    """
+    if request not in NAMES:
+        raise BackendError(f"backend {request!r} is not known; choose one of {', '.join(NAMES)}")
+    count = usable_threads() if threads is None else threads
+    if count < 1:
+        raise BackendError(f"backend {request!r}: {count} threads asked for, at least 1 is needed")
+    host = Backend("numba", count, kernels_cpu, np, scipy.fft, _same, _same)
+    if request == "numba":
+        return host, f"backend numba with {count} threads, as asked for"
+    if request == "auto":
+        return host, f"backend numba with {count} threads: {NOT_MEASURED}"
+    try:
+        backend, gpu = _cupy_backend(count)
+    except BackendError as error:
+        raise BackendError(f"backend 'cupy' cannot run: {error}; use 'numba' or 'auto'") from error
+    return backend, f"backend cupy on {gpu}, as asked for"
+
+
+def warm(backend: Backend) -> None:
+    """Compile, or load from the cache on disk, every kernel for every type it will meet, on arrays of a few pixels.
+
+    Takes seconds on the first start of an installation; without it those seconds would be taken from the first scan.
+    From then on the process must not fork: GNU OpenMP ends a forked child at its first kernel. Start other processes
+    before, or with multiprocessing's "spawn".
+    """
+    k, parts = backend.kernels, backend.threads
+    image, plane = np.zeros((2, 4), np.float32), np.zeros((3, 3), np.float32)
+    source = as_input(image)
+    for dtype in DTYPES:
+        k.attenuate(as_input(np.ones((2, 4), np.dtype(dtype))), source, source, 0.5, 2.0, parts, image)
+    index, share = as_input(np.zeros(1, np.int64)), as_input(np.zeros(1, np.float32))
+    k.mend(image, index, index, index, index, share)
+    k.backproject_plane(source, as_input(np.zeros(3)), as_input(np.zeros(3)), 1.0, parts, plane)
+    k.to_z_contiguous(source, np.zeros((4, 2), np.float32))
+    four = as_input(np.zeros(4, np.float32))
+    projections = as_input(np.zeros((1, 4, 2), np.float32))
+    k.backproject_rows(projections, four, four, four, 1.5, parts, np.zeros((2, 3, 3), np.float32))
+    k.row_moments(source, 1, parts, np.zeros((2, 4), np.float64))
+
+
+def _cupy_backend(threads: int) -> tuple[Backend, str]:
+    """The GPU backend and the GPU's name, once a small computation has come out right; else BackendError, why."""
+    try:
+        engine = kernels_cuda.CupyEngine()
+        kernels = kernels_cuda.Kernels(engine)
+        _check(kernels)
+    except ImportError as error:
+        raise BackendError(f"CuPy cannot be imported ({error})") from error
+    except StreamerError as error:
+        raise BackendError(f"CuPy is installed, but the GPU cannot be used ({error})") from error
+    xp = engine.xp
+    return Backend("cupy", threads, kernels, xp, engine.fft, xp.asnumpy, xp.asarray), engine.device_name
+
+
+def _check(kernels: kernels_cuda.Kernels) -> None:
+    """Raises BackendError unless counts go to the device and come back as attenuation."""
+    raw, out = np.array([[1, 10, 100]], np.uint16), np.empty((1, 3), np.float32)
+    dark, log_flat = np.zeros((1, 3), np.float32), np.full((1, 3), np.log(100), np.float32)
+    kernels.attenuate(raw, dark, log_flat, 0.5, 1e6, 1, out)
+    if not np.allclose(out, np.log([[100, 10, 1]]), atol=1e-5):
+        raise BackendError(f"its arithmetic is wrong: the logarithms of 100, 10 and 1 came out as {out[0].tolist()}")
+
+
+def _same(array: Any) -> Any:
+    return array

@@ -1,0 +1,311 @@
+"""Numba kernels of the live planes that contain a horizontal direction: from raw counts to sums of derivatives.
+
+The rules of ``kernels_cpu`` hold: threads own ranges of outputs, and every sum has one order, whatever the number of
+threads or of frames in a call. A block of 16 detector rows goes from counts to derivatives and into every vertical
+plane while it lies in the cache: neither attenuation nor derivative is written to memory, unless asked for. In a
+parallel beam all rows of a vertical plane see the same columns with the same weights, so the rows are the lanes of the
+vector unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from streamer.core.jit import kernel
+from streamer.core.live_lanes import LANES, add_1, add_4, transpose_8
+
+Array = NDArray[Any]
+
+GROUP = 4
+"""Frames that share one read and write of the sums; their derivatives, 0.5 MB at 2048 columns, stay in the cache."""
+
+REACH = 2
+"""The derivative of a row is not zero so many half pixels beyond the row's last value."""
+
+TAPS = (np.float32(1.3), np.float32(-0.1))
+"""d(t) = Σ TAPS[m]·(p(t + m + 1/2) - p(t - m - 1/2)); with Σ (2m+1)·TAPS[m] = 1 the slope of a ramp is exact.
+
+Within 8 % of the ideal derivative up to 0.4 cycles per pixel, 11 % below it at 0.5: as sharp as the ramp filter.
+"""
+
+_T0, _T1 = TAPS
+_LN2 = np.float32(0.6931471805599453)
+_SQRT_HALF_BITS = np.int32(0x3F3504F3)  # bit pattern of float32(sqrt(1/2))
+_ONE, _ZERO, _HALF = np.float32(1.0), np.float32(0.0), np.float32(0.5)
+_THIRD, _FIFTH, _SEVENTH = np.float32(1 / 3), np.float32(1 / 5), np.float32(1 / 7)
+
+
+@kernel(inline=True)
+def _attenuate_row(raw: Array, dark: Array, log_flat: Array, low: Any, high: Any, net: Array, out: Array) -> None:
+    """out = log_flat - ln(clip(raw - dark, low, high)) for one row; ``net`` is scratch. As kernels_cpu.attenuate.
+
+    The difference has the precision of numpy's promotion: float32 for up to 16 bits, float64 for 32-bit counters. The
+    series of atanh ends at the seventh order: its error is below 3e-8, that of the float32 sum below 1e-6.
+    """
+    bits = net.view(np.int32)
+    for c in range(out.size):
+        value = raw[c] - dark[c]
+        at_least = value if value > low else low
+        net[c] = np.float32(at_least if at_least < high else high)
+    for c in range(out.size):
+        power = np.int32(np.int32(bits[c] - _SQRT_HALF_BITS) >> np.int32(23))
+        bits[c] = np.int32(bits[c] - np.int32(power << np.int32(23)))
+        m = net[c]
+        s = (m - _ONE) / (m + _ONE)
+        q = s * s
+        series = _ONE + q * (_THIRD + q * (_FIFTH + q * _SEVENTH))
+        out[c] = log_flat[c] - (np.float32(power) * _LN2 + (s + s) * series)
+
+
+@kernel(inline=True)
+def _sum_row(row: Array, margin: int, out: Array) -> None:
+    """Sums of one row, those of kernels_cpu.row_moments; out (4,) float64."""
+    middle = (row.size - 1) * 0.5
+    m0, m1, m2, m3 = 0.0, 0.0, 0.0, 0.0
+    f0, f1, f2, f3 = 0.0, 0.0, 0.0, 0.0
+    for c in range(0, row.size - 3, 4):
+        a, b, d, e = np.float64(row[c]), np.float64(row[c + 1]), np.float64(row[c + 2]), np.float64(row[c + 3])
+        x = c - middle
+        m0 += a
+        m1 += b
+        m2 += d
+        m3 += e
+        f0 += a * x
+        f1 += b * (x + 1.0)
+        f2 += d * (x + 2.0)
+        f3 += e * (x + 3.0)
+    for c in range(row.size - row.size % 4, row.size):
+        m0 += row[c]
+        f0 += row[c] * (c - middle)
+    left, right = 0.0, 0.0
+    for c in range(margin):
+        left += row[c]
+        right += row[row.size - 1 - c]
+    out[0], out[1] = (m0 + m1) + (m2 + m3), (f0 + f1) + (f2 + f3)
+    out[2], out[3] = left, right
+
+
+@kernel(inline=True)
+def _extend(line: Array, side: int, taper: Array) -> None:
+    """Carry the first and last value of line[side:-side] on to both ends, times ``taper`` (side,)."""
+    last = line.size - 1 - side
+    a, b = line[side], line[last]
+    for m in range(side):
+        line[side - 1 - m] = a * taper[m]
+        line[last + 1 + m] = b * taper[m]
+
+
+@kernel(inline=True)
+def _derive(line: Array, out: Array) -> None:
+    """Derivative between the pixels of a row: out[j] lies between line[j + REACH - 1] and line[j + REACH]."""
+    for j in range(line.size - 2 * REACH + 1):
+        out[j] = _T0 * (line[j + 2] - line[j + 1]) + _T1 * (line[j + 3] - line[j])
+
+
+@kernel(inline=True)
+def _edges_seen(ray: Array, edges: Array, size: int, index: Array, share: Array) -> Any:
+    """First and end of the edges that a row of ``size`` sees, and where: index, and share of the next value.
+
+    The edges (of bins, as sample numbers) ascend; ``ray`` is a row of ``hilbert.rays``.
+    """
+    start, step = ray[0] + (REACH - 0.5), ray[1]
+    a, b = -start / step, (size - 1 - start) / step
+    first, end = np.searchsorted(edges, min(a, b)), np.searchsorted(edges, max(a, b))
+    for k in range(first, end):
+        s = min(max(start + edges[k] * step, 0.0), size - 1.0)
+        index[k] = min(np.int32(s), np.int32(size - 2))
+        share[k] = np.float32(s - index[k])
+    return first, end
+
+
+@kernel(inline=True)
+def _tails(line: Array, gain: Any, first: int, end: int, index: Array, share: Array, out: Array) -> None:
+    """out[k] += integral of the derivative over a bin of the plane's line, from edge k to edge k + 1.
+
+    The derivative integrates to the row itself: gain · (line(edge k+1) - line(edge k)) with gain = sign/step, linear
+    interpolation and 0 outside. Exact for bins of any width.
+    """
+    before = _ZERO
+    for k in range(first, end):
+        i = np.uint32(index[k])
+        value = line[i] + share[k] * (line[i + np.uint32(1)] - line[i])
+        if k > 0:
+            out[k - 1] += gain * (value - before)
+        before = value
+    if 0 < end < share.size:
+        out[end - 1] -= gain * before
+
+
+@kernel()
+def ray_table(
+    rays: Array, last: int, edges: Array, index: Array, left: Array, right: Array, seen: Array, edge_index: Array,
+    edge_share: Array,
+) -> None:  # fmt: skip
+    """Where the samples and the bins of vertical planes lie in a row, and what they take of it.
+
+    rays (planes, frames, 4) float64, see ``hilbert.rays``; derivatives lie at 0 … last. index (planes, frames, samples)
+    int32 is the left of two neighbours, ``left`` and ``right`` float32 their weights times the sign; 0 outside of the
+    row. seen (planes, frames, 2) and edge_index, edge_share (planes, frames, bins + 1): see ``_edges_seen``.
+    """
+    top = np.float32(last)
+    for p in range(rays.shape[0]):
+        for f in range(rays.shape[1]):
+            step, sign = np.float32(rays[p, f, 1]), np.float32(rays[p, f, 2])
+            half = index.shape[2] // 2
+            middle = np.float32(rays[p, f, 0] + half * rays[p, f, 1])
+            for x in range(index.shape[2]):
+                s = middle + np.float32(x - half) * step
+                inside = sign if _ZERO <= s <= top else _ZERO
+                i = np.int32(min(max(s, _ZERO), top - _ONE))
+                w = s - np.float32(i)
+                index[p, f, x] = i
+                left[p, f, x], right[p, f, x] = inside * (_ONE - w), inside * w
+            size = last + 2 * REACH
+            first, end = _edges_seen(rays[p, f], edges, size, edge_index[p, f], edge_share[p, f])
+            seen[p, f, 0], seen[p, f, 1] = first, end
+
+
+@kernel(parallel=True)
+def fold_frames(
+    raw: Array, dark: Array, log_flat: Array, low: Any, high: Any, is_attenuation: bool,
+    dead_from: Array, dead: Array, share: Array, taper: Array, rays: Array, index: Array, left: Array, right: Array,
+    seen: Array, edge_index: Array, edge_share: Array, slot: Array, margin: int, parts: int,
+    sums: Array, tails: Array, rows_out: Array, attenuation: Array, moments: Array,
+) -> None:  # fmt: skip
+    """Raw frames (frames, rows, cols) to attenuation, derivative, and the sums of all vertical planes.
+
+    Preparation: ``dark``, ``log_flat`` (rows, cols), limits ``low``, ``high`` float32; or ``is_attenuation``: ``raw``
+    is float32 and ready. dead_from (rows + 1,) counts the dead pixels before a row; dead (3, n): their column and the
+    live ones left and right of them (-1: none), with ``share`` of the right one. taper (side,): see ``_extend``.
+
+    Planes: rays (planes, frames, 4) and what ``ray_table`` makes of them. Added to are sums (planes, blocks, samples,
+    16) and tails (planes, blocks, 16, bins) float32, a block being 16 detector rows.
+
+    Each of the rest is written unless its first axis is 0: rows_out (frames, slots, cols), the attenuation of row r
+    going to slot[r] ≥ 0; attenuation (frames, rows, cols); moments (frames, rows, 4), see ``_sum_row``.
+    """
+    frames, rows, cols = raw.shape
+    planes, blocks, samples, _ = sums.shape
+    side = taper.size
+    long = cols + 2 * side
+    width = (long - 2 * REACH + 1 + 7) // 8 * 8
+    flat_sums = sums.reshape(-1)
+    for part in prange(parts):
+        line = np.zeros(long, np.float32)
+        net = np.empty(cols, np.float32)
+        derived = np.zeros((LANES, width), np.float32)
+        flat = derived.reshape(-1)
+        turned = np.empty(GROUP * width * LANES, np.float32)
+        for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+            r0 = block * LANES
+            depth = min(LANES, rows - r0)
+            derived[depth:] = _ZERO
+            for first in range(0, frames, GROUP):
+                count = min(GROUP, frames - first)
+                for k in range(count):
+                    f = first + k
+                    for lane in range(depth):
+                        r = r0 + lane
+                        row = line[side : side + cols]
+                        if is_attenuation:
+                            for c in range(cols):
+                                row[c] = np.float32(raw[f, r, c])
+                        else:
+                            _attenuate_row(raw[f, r], dark[r], log_flat[r], low, high, net, row)
+                            for n in range(dead_from[r], dead_from[r + 1]):
+                                a, b = dead[1, n], dead[2, n]
+                                row[dead[0, n]] = _ZERO if a < 0 else row[a] + share[n] * (row[b] - row[a])
+                        if rows_out.shape[0] > 0 and slot[r] >= 0:
+                            rows_out[f, slot[r]] = row
+                        if attenuation.shape[0] > 0:
+                            attenuation[f, r] = row
+                        if moments.shape[0] > 0:
+                            _sum_row(row, margin, moments[f, r])
+                        if planes > 0:
+                            _extend(line, side, taper)
+                            _derive(line, derived[lane])
+                            for p in range(planes):
+                                gain = np.float32(rays[p, f, 2] / rays[p, f, 1])
+                                from_edge, to_edge = seen[p, f, 0], seen[p, f, 1]
+                                _tails(line, gain, from_edge, to_edge, edge_index[p, f], edge_share[p, f],
+                                       tails[p, block, lane])  # fmt: skip
+                    if planes > 0:
+                        for c in range(0, width, 8):
+                            to = (k * width + c) * LANES
+                            transpose_8(flat, c, width, turned, to)
+                            transpose_8(flat, c + 8 * width, width, turned, to + 8)
+                pitch = width * LANES
+                for p in range(planes):
+                    at = (p * blocks + block) * samples * LANES
+                    if count == GROUP:
+                        i0, i1, i2, i3 = index[p, first], index[p, first + 1], index[p, first + 2], index[p, first + 3]
+                        v0, v1, v2, v3 = left[p, first], left[p, first + 1], left[p, first + 2], left[p, first + 3]
+                        w0, w1, w2, w3 = right[p, first], right[p, first + 1], right[p, first + 2], right[p, first + 3]
+                        for x in range(samples):
+                            add_4(
+                                flat_sums, at + x * LANES, turned,
+                                i0[x] * LANES, v0[x], w0[x], i1[x] * LANES + pitch, v1[x], w1[x],
+                                i2[x] * LANES + 2 * pitch, v2[x], w2[x], i3[x] * LANES + 3 * pitch, v3[x], w3[x],
+                            )  # fmt: skip
+                    else:
+                        for k in range(count):
+                            i0, v0, w0 = index[p, first + k], left[p, first + k], right[p, first + k]
+                            for x in range(samples):
+                                add_1(flat_sums, at + x * LANES, turned, i0[x] * LANES + k * pitch, v0[x], w0[x])
+
+
+@kernel(parallel=True)
+def fold_tilted(
+    attenuation: Array, taper: Array, rays: Array, z: Array, edges: Array, parts: int, sums: Array, tails: Array
+) -> None:
+    """Add frames (frames, rows, cols) of attenuation to a tilted plane of lines (lines, samples).
+
+    Line n lies at detector row z[0] + n·z[1]; rays (frames, 4) float64: place of sample 0 of line 0 in a row of
+    derivatives, step from sample to sample, sign, step from line to line. tails (lines, bins), edges as above.
+    """
+    frames, rows, cols = attenuation.shape
+    lines, samples = sums.shape
+    side = taper.size
+    for part in prange(parts):
+        line = np.zeros(cols + 2 * side, np.float32)
+        derived = np.zeros(line.size, np.float32)
+        ray = np.empty(4, np.float64)
+        edge_index, edge_share = np.empty(edges.size, np.int32), np.empty(edges.size, np.float32)
+        last = line.size - 2 * REACH
+        top = np.uint32(last - 1)
+        # Lines are dealt out in turn: those off the axis see fewer rays.
+        for n in range(part, lines, parts):
+            height = z[0] + n * z[1]
+            if height < -1e-3 or height > rows - 1 + 1e-3:
+                continue
+            height = min(max(height, 0.0), rows - 1.0)
+            upper = int(height)
+            lower = min(upper + 1, rows - 1)
+            mix = np.float32(height - upper)
+            out = sums[n]
+            for f in range(frames):
+                start, step, sign = rays[f, 0] + n * rays[f, 3], rays[f, 1], rays[f, 2]
+                a, b, row = attenuation[f, upper], attenuation[f, lower], line[side : side + cols]
+                for c in range(cols):
+                    row[c] = a[c] + mix * (b[c] - a[c])
+                _extend(line, side, taper)
+                _derive(line, derived)
+                ray[:] = rays[f]
+                ray[0] = start
+                first, end_edge = _edges_seen(ray, edges, line.size, edge_index, edge_share)
+                _tails(line, np.float32(sign / step), first, end_edge, edge_index, edge_share, tails[n])
+                x0, x1 = -start / step, (last - start) / step
+                if x0 > x1:
+                    x0, x1 = x1, x0
+                begin = int(max(0.0, np.ceil(x0)))
+                end = int(min(float(samples), np.floor(x1) + 1.0))
+                s0, ds, gain = np.float32(start), np.float32(step), np.float32(sign)
+                for x in range(begin, end):
+                    s = s0 + np.float32(x) * ds
+                    i = min(np.uint32(max(s, _ZERO)), top)
+                    d = derived[i]
+                    out[x] += gain * (d + (s - np.float32(i)) * (derived[i + np.uint32(1)] - d))

@@ -1,0 +1,98 @@
+"""Vector instructions of the live planes, written out: 16 detector rows side by side in one line of the cache.
+
+The compiler's own vector loops check for overlapping arrays and for remainders each time they are entered, which costs
+more than 16 additions. LLVM's vectors have any length and are cut to what the processor has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import extending, types
+
+intrinsic: Callable[[Callable[..., Any]], Any] = extending.intrinsic
+
+LANES = 16
+"""Detector rows that ride side by side: one cache line of float32."""
+
+_FLOAT = ir.FloatType()
+_INT = ir.IntType(32)
+_FUSE = ("contract",)
+
+
+def _vector_at(context: Any, builder: Any, kind: Any, array: Any, index: Any, lanes: int) -> Any:
+    """Pointer to ``lanes`` floats from ``index`` of a flat array on."""
+    data = context.make_array(kind)(context, builder, value=array).data
+    return builder.bitcast(builder.gep(data, [index]), ir.VectorType(_FLOAT, lanes).as_pointer())
+
+
+def _spread(builder: Any, scalar: Any) -> Any:
+    one = builder.insert_element(ir.Constant(ir.VectorType(_FLOAT, LANES), ir.Undefined), scalar, ir.Constant(_INT, 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES))
+
+
+def _accumulate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Body of ``add_1`` and ``add_4``: (out, at, source, then first, v, w of each frame)."""
+    out, source = signature.args[0], signature.args[2]
+    target = _vector_at(context, builder, out, args[0], args[1], LANES)
+    total = builder.load(target, align=4)
+    for k in range(3, len(args), 3):
+        first, weights = args[k], args[k + 1 : k + 3]
+        for step, weight in enumerate(weights):
+            index = builder.add(first, ir.Constant(first.type, step * LANES))
+            value = builder.load(_vector_at(context, builder, source, args[2], index, LANES), align=4)
+            total = builder.fadd(total, builder.fmul(value, _spread(builder, weight), flags=_FUSE), flags=_FUSE)
+    builder.store(total, target, align=4)
+    return context.get_dummy_value()
+
+
+_INDEX, _REAL = types.int64, types.float32
+
+
+@intrinsic
+def add_1(typing: Any, out: Any, at: Any, source: Any, i: Any, v: Any, w: Any) -> Any:
+    """out[at:at+16] += v·source[i:i+16] + w·source[i+16:i+32]; flat float32 arrays, indices are not checked."""
+    return types.void(out, _INDEX, source, _INDEX, _REAL, _REAL), _accumulate
+
+
+@intrinsic
+def add_4(
+    typing: Any, out: Any, at: Any, source: Any, i0: Any, v0: Any, w0: Any, i1: Any, v1: Any, w1: Any,
+    i2: Any, v2: Any, w2: Any, i3: Any, v3: Any, w3: Any,
+) -> Any:  # fmt: skip
+    """As ``add_1`` for four frames, in this order."""
+    return types.void(out, _INDEX, source, *(_INDEX, _REAL, _REAL) * 4), _accumulate
+
+
+_PAIRS = (
+    ((0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)),
+    ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)),
+    ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)),
+)
+"""Shuffles that take elements in turn, in pairs and in fours from two vectors of eight, low and high halves."""
+
+
+@intrinsic
+def transpose_8(typing: Any, source: Any, at: Any, pitch: Any, out: Any, to: Any) -> Any:
+    """out[to + 16·c + r] = source[at + pitch·r + c] for r, c < 8; flat float32 arrays, indices are not checked."""
+
+    def body(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def shuffled(a: Any, b: Any, stage: int, half: int) -> Any:
+            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, 8), list(_PAIRS[stage][half])))
+
+        kinds, position = signature.args, args[1]
+        rows = []
+        for _ in range(8):
+            rows.append(builder.load(_vector_at(context, builder, kinds[0], args[0], position, 8), align=4))
+            position = builder.add(position, args[2])
+        turns = [shuffled(rows[k], rows[k + 1], 0, half) for k in (0, 2, 4, 6) for half in (0, 1)]
+        fours = [shuffled(turns[k + j], turns[k + j + 2], 1, half) for k in (0, 4) for j in (0, 1) for half in (0, 1)]
+        columns = [shuffled(fours[k], fours[k + 4], 2, half) for half in (0, 1) for k in range(4)]
+        for c, column in enumerate(columns):
+            index = builder.add(args[4], ir.Constant(args[4].type, LANES * c))
+            builder.store(column, _vector_at(context, builder, kinds[3], args[3], index, 8), align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, _INDEX, _INDEX, out, _INDEX), body

@@ -1,0 +1,275 @@
+"""Centre of rotation from opposite projections: half a turn apart, one is the mirror image of the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, gaussian_filter, spline_filter
+
+from streamer.core.estimate import CenterEstimate, Curve, robust_sigma, stripes_of, trust, unknown
+from streamer.frames import BadInput
+
+Image = NDArray[np.float64]
+
+COARSE = 256  # columns and rows of the pictures for the first search
+MIN_OVERLAP = 0.3  # share of the columns on which the two must overlap
+MAX_DROP = 0.1  # share of the rows by which the sample may have moved
+DISTINCT_ROWS = 16  # with fewer rows, movement along the axis is not looked for
+MAX_MISMATCH = 0.45  # two pictures of noise alone differ by 0.71
+SYSTEMATIC_PX = 0.03  # what uneven illumination shifts all pairs alike
+LONELY = 0.85  # share of the confidence that one or two pairs keep, with none to contradict them
+EXACT_RAD = 1e-5
+WIDEST_RAD = np.deg2rad(3.5)  # a mean of two views this far apart misplaces a point at 500 px by a quarter of a pixel
+STEPS = 12
+FEW = 3  # pairs, below which their scatter tells nothing
+ENDS = 4  # projections at each end that are carried on when half a turn is not quite full
+MIN_FRAMES = 20  # projections whose mean shows the stripes
+MOST_LEAN = np.deg2rad(6.0)
+
+
+@dataclass(frozen=True)
+class PairMatch:
+    """Result of laying one projection over the mirrored opposite one.
+
+    ``center`` column of the axis; ``dy`` rows by which the sample dropped in between; ``mismatch`` what differs after
+    that, as a share of what there is (0 the same, 0.71 unrelated). ``center`` is None when the two do not fit.
+    """
+
+    center: float | None
+    dy: float
+    mismatch: float
+
+
+@dataclass(frozen=True)
+class _Match(PairMatch):
+    """``lean`` the angle (radian) by which one picture is turned against the other, twice the tilt of the axis."""
+
+    lean: float
+    curve: Curve
+
+
+def center_from_pair(p0: NDArray[Any], p180: NDArray[Any]) -> PairMatch:
+    """Match attenuation p0 (rows, columns) with p180, half a turn later.
+
+    A search over all shifts by normalised cross-correlation of what overlaps (Padfield, IEEE Trans. Image Process. 21,
+    2670, 2012), then Gauss-Newton steps to a hundredth of a pixel (Lucas and Kanade, Proc. IJCAI 1981, 674).
+    Raises BadInput when the shapes differ.
+    """
+    if p0.shape != p180.shape or p0.ndim != 2:
+        raise BadInput(f"opposite projections must have one shape (rows, columns), not {p0.shape} and {p180.shape}")
+    match = _register(np.asarray(p0, np.float64), np.asarray(p180, np.float64))
+    return PairMatch(match.center, match.dy, match.mismatch)
+
+
+def opposite_pairs(angle_rad: NDArray[Any]) -> list[tuple[int, int, int, float]]:
+    """Projections with an opposite: (i, j, k, share) means that i + half a turn lies between j and k.
+
+    The opposite is (1-share)·j + share·k; j == k when it was measured itself. Whole turns do not matter. Between
+    neighbours that are far apart nothing is interpolated, so that a scan of 0 … 179° has no pair.
+    """
+    theta = np.mod(np.asarray(angle_rad, np.float64), 2 * np.pi)
+    if theta.size < 2:
+        return []
+    order = np.argsort(theta, kind="stable")
+    # One neighbour from the turns before and after, so that the search never falls off an end.
+    ring = np.concatenate((order[-1:], order, order[:1]))
+    ordered = np.concatenate((theta[order[-1:]] - 2 * np.pi, theta[order], theta[order[:1]] + 2 * np.pi))
+    found = []
+    for i in range(theta.size):
+        wanted = (theta[i] + np.pi) % (2 * np.pi)
+        after = int(np.clip(np.searchsorted(ordered, wanted), 1, ordered.size - 1))
+        before = after - 1
+        near = after if ordered[after] - wanted < wanted - ordered[before] else before
+        if abs(ordered[near] - wanted) < EXACT_RAD:
+            found.append((i, int(ring[near]), int(ring[near]), 0.0))
+        elif ordered[after] - ordered[before] <= WIDEST_RAD:
+            share = float((wanted - ordered[before]) / (ordered[after] - ordered[before]))
+            found.append((i, int(ring[before]), int(ring[after]), share))
+    return found
+
+
+def center_from_opposites(attenuation: NDArray[Any], angle_rad: NDArray[Any], most: int = 15) -> CenterEstimate:
+    """Median over up to ``most`` opposite pairs of projections (angles, rows, columns); unknown without any.
+
+    A scan that stops short of half a turn by less than WIDEST_RAD has its two ends carried on to meet. The lean of the
+    axis is the median of all pairs, too, and is held while they are matched once more: one pair alone mixes it up with
+    the centre. The curve is what is left over of the correlation, for all centres.
+    """
+    pairs = opposite_pairs(angle_rad)
+    if pairs:
+        chosen = np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int))
+        both = [_both(attenuation, *pairs[index]) for index in chosen]
+    else:
+        both = _across_the_seam(attenuation, angle_rad)
+    if not both:
+        return unknown("pairs")
+    if len(attenuation) >= MIN_FRAMES:
+        stripes = stripes_of(np.asarray(np.mean(attenuation, axis=0, dtype=np.float64)))
+        both = [(one - stripes, other - stripes) for one, other in both]
+    matches = [_register(*pair) for pair in both]
+    fit = [k for k, match in enumerate(matches) if match.center is not None]
+    curve = _mean_curve([match.curve for match in matches])
+    if not fit or len(fit) < 0.5 * len(matches):
+        return unknown("pairs", curve)
+    lean = float(np.median([matches[k].lean for k in fit]))
+    if len(fit) >= FEW:
+        again = [_register(*both[k], start=matches[k], lean=lean) for k in fit]
+        matches = [match for match in again if match.center is not None] or matches
+    centers = np.array([match.center for match in matches if match.center is not None])
+    mismatch = float(np.median([match.mismatch for match in matches]))
+    # One pair cannot show its own scatter; the mismatch tells how much of the picture is noise or change.
+    few = centers.size < FEW
+    scatter = 0.05 + mismatch if few else 1.25 * robust_sigma(centers) / np.sqrt(centers.size)
+    sigma = float(np.hypot(SYSTEMATIC_PX, scatter))
+    confidence = trust(sigma) * min(1.0, centers.size / len(both)) * (LONELY if few else 1.0)
+    if confidence < 0.01:
+        return unknown("pairs", curve)
+    return CenterEstimate(float(np.median(centers)), confidence, sigma, "pairs", curve, 0.5 * lean)
+
+
+def _both(attenuation: NDArray[Any], i: int, j: int, k: int, share: float) -> tuple[Image, Image]:
+    opposite = attenuation[j] if j == k else (1 - share) * attenuation[j] + share * attenuation[k]
+    return np.asarray(attenuation[i], np.float64), np.asarray(opposite, np.float64)
+
+
+def _across_the_seam(attenuation: NDArray[Any], angle_rad: NDArray[Any]) -> list[tuple[Image, Image]]:
+    """One opposite pair for a scan that is a little shorter than half a turn, or none.
+
+    Straight lines through the ENDS projections at either end are carried on by half of what is missing. What they get
+    wrong is the same at both ends, but for terms of third order in the angle, and does not move the match.
+    """
+    theta = np.mod(np.asarray(angle_rad, np.float64), 2 * np.pi)
+    if theta.size < 2 * ENDS:
+        return []
+    order = np.argsort(theta, kind="stable")
+    gap = np.diff(theta[order], append=theta[order[0]] + 2 * np.pi)
+    order = np.roll(order, -int(np.argmax(gap)) - 1)
+    since = np.mod(theta[order] - theta[order[0]], 2 * np.pi)
+    missing = float(np.pi - since[-1])
+    if not 0 < missing <= WIDEST_RAD or max(since[ENDS - 1], since[-1] - since[-ENDS]) > 2 * WIDEST_RAD:
+        return []
+    ends = []
+    for used, target in ((slice(None, ENDS), -missing / 2), (slice(-ENDS, None), since[-1] + missing / 2)):
+        at = since[used] - since[used].mean()
+        weight = 1 / ENDS + at * (target - since[used].mean()) / float(at @ at)
+        ends.append(np.tensordot(weight, attenuation[order[used]], axes=1))
+    return [(ends[0], ends[1])]
+
+
+def _mean_curve(curves: list[Curve]) -> Curve | None:
+    same = [score for candidates, score in curves if candidates.size == curves[0][0].size > 0]
+    return (curves[0][0], np.mean(same, axis=0)) if same else None
+
+
+def _register(p0: Image, p180: Image, start: _Match | None = None, lean: float | None = None) -> _Match:
+    """Match as ``center_from_pair`` does, from the beginning or from ``start``; ``lean`` None means: find it."""
+    rows, cols = p0.shape
+    squeeze = max(1, rows // COARSE)
+    smooth = (1.0 if rows >= DISTINCT_ROWS else 0.0, 1.0)
+    first = gaussian_filter(_bin(np.asarray(p0, np.float64), squeeze, 1), smooth)
+    mirror = gaussian_filter(_bin(np.asarray(p180, np.float64)[:, ::-1], squeeze, 1), smooth)
+    curve = (np.zeros(0), np.zeros(0)) if start is None else start.curve
+    if float(np.ptp(first)) == 0.0 or float(np.ptp(mirror)) == 0.0:
+        return _Match(None, 0.0, 1.0, 0.0, curve)
+    factor = max(1, cols // COARSE)
+    if start is None or start.center is None:
+        shift, drop, score = _best_shift(_bin(first, 1, factor), _bin(mirror, 1, factor))
+        dx, dz = float(shift * factor), float(drop)
+        lags = np.arange(score.size) - score.size // 2
+        curve = ((cols - 1 + lags * factor) / 2, 1.0 - score)
+    else:
+        dx, dz = 2 * start.center - (cols - 1), -start.dy / squeeze
+    dx, dz, found, mismatch = _refine(first, mirror, dx, dz, squeeze, lean)
+    # mirror(t) = first(t + dx) and mirror(t) = p0(2·center - (cols-1) + t)
+    center = None if mismatch > MAX_MISMATCH or abs(dx) > (1 - MIN_OVERLAP) * cols else (cols - 1 + dx) / 2
+    return _Match(center, -dz * squeeze, mismatch, found, curve)
+
+
+def _best_shift(first: Image, mirror: Image) -> tuple[int, int, Image]:
+    """Whole-pixel (dx, dz) with mirror(z, t) ≈ first(z + dz, t + dx), by correlation normalised over the overlap.
+
+    And the best correlation for each dx, whose middle element is dx = 0.
+    """
+    shape = [scipy.fft.next_fast_len(2 * side, real=True) for side in first.shape]
+
+    def spectrum(a: Image) -> Image:
+        return np.asarray(scipy.fft.rfft2(a, shape))
+
+    def correlate(a: Image, b: Image) -> Image:
+        return np.asarray(scipy.fft.irfft2(a * np.conj(b), shape))
+
+    one = spectrum(np.ones_like(first))
+    a, b = first - first.mean(), mirror - mirror.mean()
+    at_a, at_b = spectrum(a), spectrum(b)
+    overlap = np.maximum(np.rint(correlate(one, one)), 1.0)
+    sum_a, sum_b = correlate(at_a, one), correlate(one, at_b)
+    cross = correlate(at_a, at_b) - sum_a * sum_b / overlap
+    power_a = np.maximum(correlate(spectrum(a**2), one) - sum_a**2 / overlap, 0.0)
+    power_b = np.maximum(correlate(one, spectrum(b**2)) - sum_b**2 / overlap, 0.0)
+    # Where almost nothing varies, the quotient means nothing.
+    floor = 0.02 * np.sqrt(float(np.sum(a**2)) * float(np.sum(b**2)))
+    score = cross / np.maximum(np.sqrt(power_a * power_b), floor)
+    dz = scipy.fft.fftfreq(shape[0], 1.0 / shape[0])[:, None]
+    rows, cols = first.shape
+    reach = int((1 - MIN_OVERLAP) * cols)
+    lags = np.arange(-reach, reach + 1)
+    drop = MAX_DROP * rows if rows >= DISTINCT_ROWS else 0.0
+    allowed = np.where(np.abs(dz) <= drop, score[:, lags], -2.0)
+    row, column = np.unravel_index(int(np.argmax(allowed)), allowed.shape)
+    return int(lags[column]), int(dz[row, 0]), np.asarray(allowed.max(axis=0))
+
+
+def _refine(
+    first: Image, mirror: Image, dx: float, dz: float, squeeze: int, lean: float | None
+) -> tuple[float, float, float, float]:
+    """Sub-pixel (dx, dz), the turn between the two (radian) and the mismatch. The brightness may differ by an offset.
+
+    mirror(z, t) ≈ first(z + dz + turn·(t - middle), t + dx - turn·(z - middle)). A row is ``squeeze`` columns high.
+    """
+    rows, cols = first.shape
+    vertical = rows >= DISTINCT_ROWS
+    turning = vertical and lean is None
+    turn, mismatch, edge = lean or 0.0, 1.0, 3
+    spline = spline_filter(first, order=3, mode="nearest")
+    z, t = (np.arange(rows) - (rows - 1) / 2)[:, None], (np.arange(cols) - (cols - 1) / 2)[None, :]
+    for _ in range(STEPS):
+        c0, c1 = max(0, int(np.ceil(-dx))) + edge, min(cols, int(np.floor(cols - dx))) - edge
+        r0, r1 = 0, rows
+        if vertical:
+            r0, r1 = max(0, int(np.ceil(-dz))) + edge, min(rows, int(np.floor(rows - dz))) - edge
+        if c1 - c0 < 8 or r1 - r0 < (4 if vertical else 1):
+            return dx, dz, turn, 1.0
+        matrix = np.array([[1.0, turn / squeeze], [-turn * squeeze, 1.0]])
+        middle = np.array([(rows - 1) / 2, (cols - 1) / 2])
+        offset = middle - matrix @ middle + (dz, dx)
+        moved = affine_transform(spline, matrix, offset, mode="nearest", prefilter=False)
+        a, b = moved[r0:r1, c0:c1], mirror[r0:r1, c0:c1]
+        difference = (b - b.mean()) - (a - a.mean())
+        size = float(np.sqrt(np.mean((a - a.mean()) ** 2)) + np.sqrt(np.mean((b - b.mean()) ** 2)))
+        mismatch = float(np.sqrt(np.mean(difference**2))) / size if size > 0 else 1.0
+        # The gradient of the mean of both: noise in one alone would shorten every step.
+        mean = 0.5 * (a + b)
+        slopes = [np.gradient(mean, axis=1)] + ([np.gradient(mean, axis=0)] if vertical else [])
+        if turning:
+            across, along = slopes
+            slopes.append(along * t[:, c0:c1] / squeeze - across * z[r0:r1] * squeeze)
+        model = np.stack([(slope - slope.mean()).ravel() for slope in slopes], axis=1)
+        step = np.linalg.lstsq(model.T @ model, model.T @ difference.ravel(), rcond=None)[0]
+        step[:2] = np.clip(step[:2], -2.0, 2.0)
+        dx += float(step[0])
+        dz += float(step[1]) if vertical else 0.0
+        turn = float(np.clip(turn + step[2], -MOST_LEAN, MOST_LEAN)) if turning else turn
+        if float(np.abs(step[:2]).max()) < 2e-3:
+            break
+    return dx, dz, turn, mismatch
+
+
+def _bin(image: Image, down: int, across: int) -> Image:
+    rows, cols = image.shape[0] // down * down, image.shape[1] // across * across
+    if down == 1 and across == 1:
+        return image
+    return np.asarray(image[:rows, :cols].reshape(rows // down, down, cols // across, across).mean(axis=(1, 3)))

@@ -1,0 +1,168 @@
+"""Phase retrieval from one distance, for a sample of one material (Paganin et al., J. Microsc. 206, 33, 2002).
+
+In the near field the intensity is I = (1 - α ∇²) exp(-μ t), with thickness t, μ = 4πβ/λ and α = z δ/μ (m²). Inverting
+it divides the spectrum by 1 + α k². With differences instead of derivatives, k² → (2 - 2 cos k w)/w² on pixels of width
+w, the filter keeps its strength near the limit of the detector (Paganin et al., arXiv:1911.06814, 2020), and along the
+rows it becomes a tridiagonal system: two sweeps over the rows instead of a second Fourier transform.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numba import prange
+from numpy.typing import NDArray
+
+from streamer.core.filters import RampFilter
+from streamer.core.jit import as_input, kernel
+from streamer.frames import BadInput
+
+Array = NDArray[Any]
+Image = NDArray[np.float32]
+
+HC_M_EV = 1.239841984e-6  # Planck's constant times the speed of light, eV·m
+REACH = 6.0  # decay lengths of the filter by which frames are extended
+LANES = 256  # numbers of a row that one thread sweeps at a time
+
+
+@dataclass(frozen=True)
+class Paganin:
+    """Optics of a scan in SI units: ``delta_beta`` δ/β of the sample's material, ``energy_eV``, ``distance_m`` from the
+    sample to the detector, ``pixel_m`` size of a pixel at the sample. For a cone, the distance is z1·z2/(z1 + z2).
+    """
+
+    delta_beta: float
+    energy_eV: float  # noqa: N815 - the unit's name
+    distance_m: float
+    pixel_m: float
+
+    def __post_init__(self) -> None:
+        for name in ("delta_beta", "energy_eV", "distance_m", "pixel_m"):
+            value = getattr(self, name)
+            if not np.isfinite(value) or value < 0 or (value == 0 and name in ("energy_eV", "pixel_m")):
+                raise BadInput(f"phase retrieval: {name} is {value}; it must be a positive number")
+
+    @property
+    def alpha_px2(self) -> float:
+        """α = z δ/μ = z λ (δ/β) / 4π, in pixels²; its root is the length over which the filter smooths."""
+        wavelength = HC_M_EV / self.energy_eV
+        return self.distance_m * wavelength * self.delta_beta / (4 * np.pi) / self.pixel_m**2
+
+
+def transfer(frequency: Array, alpha_px2: float, discrete: bool = True) -> NDArray[np.float64]:
+    """α k² of one direction at ``frequency`` (cycles per pixel): the filter is 1/(1 + sum of both directions)."""
+    turn = 2 * np.pi * np.asarray(frequency, np.float64)
+    return np.asarray(alpha_px2 * (2.0 - 2.0 * np.cos(turn) if discrete else turn**2))
+
+
+class PhaseFilter:
+    """The exact method: filters the transmission of whole frames, before the logarithm. Its cost is a 2-D transform."""
+
+    def __init__(self, rows: int, columns: int, optics: Paganin, discrete: bool = True) -> None:
+        """``discrete`` False takes derivatives as the original paper does."""
+        pad = int(np.ceil(REACH * np.sqrt(optics.alpha_px2)))
+        self._pad = (min(pad, rows), min(pad, columns))
+        self.shape = (rows, columns)
+        padded = (rows + 2 * self._pad[0], columns + 2 * self._pad[1])
+        self._size = [int(scipy.fft.next_fast_len(side, real=True)) for side in padded]
+        fy, fx = scipy.fft.fftfreq(self._size[0])[:, None], scipy.fft.rfftfreq(self._size[1])[None, :]
+        alpha = optics.alpha_px2
+        self.gain: Image = (1 / (1 + transfer(fy, alpha, discrete) + transfer(fx, alpha, discrete))).astype(np.float32)
+
+    def apply(self, transmission: Image, workers: int = 1) -> Image:
+        """Transmission (rows, columns), unitless, positive, as it would be without propagation; float32.
+
+        Attenuation is -ln of it. Frames are mirrored at their edges. Raises BadInput on another shape.
+        """
+        if transmission.shape != self.shape:
+            raise BadInput(f"a frame of {transmission.shape} given to a phase filter for {self.shape}")
+        (top, left), (rows, columns) = self._pad, self.shape
+        bottom, right = self._size[0] - rows - top, self._size[1] - columns - left
+        full = np.pad(np.asarray(transmission, np.float32), ((top, bottom), (left, right)), mode="symmetric")
+        spectrum = scipy.fft.rfft2(full, workers=workers)
+        spectrum *= self.gain
+        smooth = scipy.fft.irfft2(spectrum, s=self._size, workers=workers)
+        return np.ascontiguousarray(smooth[top : top + rows, left : left + columns], np.float32)
+
+    def attenuation(self, attenuation: Image, workers: int = 1) -> Image:
+        """Attenuation in, attenuation without propagation out: -ln(filter(exp(-a)))."""
+        smooth = self.apply(np.exp(-attenuation), workers)
+        return np.asarray(-np.log(np.maximum(smooth, np.float32(np.exp(-12.0)))), np.float32)
+
+
+class PhaseRamp:
+    """Ramp filter and phase retrieval in one step, for live use, on attenuation instead of transmission.
+
+    The logarithm and the filter are exchanged: right to first order in what the propagation changes, as a scan with
+    faint fringes has it; dense edges with strong fringes need ``PhaseFilter``. Drop-in for ``RampFilter.apply`` on
+    whole frames: one Fourier transform along the rows, a factor, two sweeps down and up the columns, and back.
+    """
+
+    def __init__(self, rows: int, ramp: RampFilter, optics: Paganin, threads: int = 1) -> None:
+        """``rows`` of the frame; the ratios of the elimination are worked out here, as they are the same each time."""
+        self._ramp, self._threads, self.rows = ramp, threads, rows
+        self.columns = ramp.columns
+        alpha = self._alpha = optics.alpha_px2
+        # Along columns the gain is 1/(1 + αk² - α ∂²/∂row²), solved for each frequency along the column.
+        diagonal = 1.0 + transfer(np.fft.rfftfreq(ramp.length), alpha)
+        ratios = [alpha / (diagonal + (alpha if rows > 1 else 0.0))]
+        while len(ratios) < min(rows - 1, 3 + int(2 * REACH * np.sqrt(alpha))):
+            ratios.append(alpha / (diagonal + alpha * (2.0 - ratios[-1])))
+        # The last row has one neighbour only; those that were not worked out have the ratio of the one before.
+        if rows > 1:
+            ratios.append(alpha / (diagonal + alpha * (1.0 - ratios[-1])))
+        self._ratios = as_input(np.repeat(np.array(ratios), 2, axis=1), np.float32)
+
+    def apply(self, attenuation: Image, workers: int = 1, out: Image | None = None) -> Image:
+        """Filtered rows (rows, columns) float32 of attenuation (rows, columns): the whole frame, top to bottom."""
+        spectrum = np.ascontiguousarray(self._ramp.spectrum(attenuation, workers))
+        if attenuation.shape[0] != self.rows:
+            raise BadInput(f"a frame of {attenuation.shape[0]} rows given to a phase filter for {self.rows}")
+        if self._alpha > 0:
+            solve_rows(spectrum.view(np.float32), self._ratios, 1.0 / self._alpha, self._threads)
+        full = scipy.fft.irfft(spectrum, n=self._ramp.length, axis=-1, workers=workers, overwrite_x=True)
+        if out is None:
+            return np.ascontiguousarray(full[..., : self.columns])
+        out[...] = full[..., : self.columns]
+        return out
+
+
+def merged_gain(ramp: RampFilter, optics: Paganin) -> NDArray[np.float32]:
+    """Gain (length // 2 + 1,) of ramp and phase retrieval together for a sample that does not change along the axis.
+
+    Assign it to ``ramp.gain`` to reconstruct single rows, where there are no neighbours to filter along.
+    """
+    return (ramp.gain / (1 + transfer(np.fft.rfftfreq(ramp.length), optics.alpha_px2))).astype(np.float32)
+
+
+@kernel(parallel=True)
+def solve_rows(spectrum: Array, ratios: Array, inverse: float, parts: int) -> None:
+    """Solve (diagonal[f] - α ∂²/∂row²) u = spectrum for each frequency, in place, mirrored at the first and last row.
+
+    ``spectrum`` (rows, 2·frequencies) float32, real and imaginary parts in turn; ``ratios`` (n, 2·frequencies) float32
+    those of the elimination in the first n-1 rows (the last of them stands for all that follow) and in the last row;
+    ``inverse`` 1/α. The Thomas algorithm: elimination downwards, substitution upwards; stable, as the diagonal
+    outweighs the rest.
+    """
+    rows, width = spectrum.shape
+    known = ratios.shape[0] - 2
+    scale = np.float32(inverse)
+    for part in prange(parts):
+        first, last = (width // 2) * part // parts * 2, (width // 2) * (part + 1) // parts * 2
+        for i0 in range(first, last, LANES):
+            i1 = min(i0 + LANES, last)
+            for r in range(rows):
+                k = ratios.shape[0] - 1 if r == rows - 1 else min(r, known)
+                if r == 0:
+                    for i in range(i0, i1):
+                        spectrum[r, i] = ratios[k, i] * scale * spectrum[r, i]
+                else:
+                    for i in range(i0, i1):
+                        spectrum[r, i] = ratios[k, i] * (scale * spectrum[r, i] + spectrum[r - 1, i])
+            for r in range(rows - 2, -1, -1):
+                k = min(r, known)
+                for i in range(i0, i1):
+                    spectrum[r, i] += ratios[k, i] * spectrum[r + 1, i]

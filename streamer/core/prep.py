@@ -1,0 +1,132 @@
+"""From what the detector counts to attenuation: darks, flats, logarithm, dead pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend import Backend
+from streamer.core.jit import as_input
+from streamer.frames import DTYPES, BadInput
+
+Image = NDArray[np.float32]
+
+DEEPEST = 12.0
+"""Attenuation that no float detector resolves: a transmission below exp(-12) is taken for exp(-12)."""
+
+HALF_COUNT = 0.5
+"""Net signal that stands for "nothing counted" in a counting detector, whose logarithm would be infinite."""
+
+BRIGHTEST = 1000.0
+"""A net signal above this many times the beam is damage (or infinity), and is cut there."""
+
+OPEN_BEAM_PERCENTILE = 95.0
+
+
+class FieldMean:
+    """Running mean of flats or of darks."""
+
+    def __init__(self) -> None:
+        self._sum: NDArray[np.float64] | None = None
+        self.count = 0
+
+    def add(self, pixels: NDArray[Any]) -> None:
+        """Add one frame (rows, cols) of any real type. Raises BadInput when it differs in shape from those before."""
+        if pixels.ndim != 2:
+            raise BadInput(f"a flat or dark must be (rows, columns), not {pixels.shape}")
+        if self._sum is None:
+            self._sum = np.zeros(pixels.shape, np.float64)
+        elif self._sum.shape != pixels.shape:
+            raise BadInput(f"a flat or dark is {pixels.shape}, those before it {self._sum.shape}")
+        self._sum += pixels
+        self.count += 1
+
+    @property
+    def mean(self) -> Image:
+        """Mean frame, float32 (rows, cols). Raises BadInput before the first frame."""
+        if self._sum is None:
+            raise BadInput("there is no flat or dark to take the mean of")
+        return (self._sum / self.count).astype(np.float32)
+
+    @property
+    def level(self) -> float:
+        """Mean over all pixels and frames; 0 before the first frame."""
+        return 0.0 if self._sum is None else float(self._sum.mean() / self.count)
+
+
+class Correction:
+    """Turns raw projections into attenuation, -ln((P - D) / (F - D)).
+
+    Without darks D is 0. Without flats (``flat_known`` False) F - D is one number, a high percentile of the first
+    projection: the image is then right up to the unevenness of the beam. Pixels that the flats show to be dead
+    (F ≤ D, or not a number) are filled from their neighbours in the row; ``dead_share`` says how many there are.
+    """
+
+    def __init__(self, backend: Backend, dark: NDArray[Any] | None, flat: NDArray[Any] | None) -> None:
+        """``dark`` and ``flat`` are mean frames (rows, cols), or None. Raises BadInput when their shapes differ."""
+        if dark is not None and flat is not None and dark.shape != flat.shape:
+            raise BadInput(f"the darks are {dark.shape}, the flats {flat.shape}: they must be the same detector region")
+        self._backend = backend
+        self._dark = None if dark is None else as_input(np.nan_to_num(dark), np.float32)
+        self._log_flat: Image | None = None
+        self._bright = 1.0
+        self.flat_known = flat is not None
+        self.dead_share = 0.0
+        self._mend: tuple[NDArray[Any], ...] = ()
+        if flat is not None:
+            self._use_flat(np.asarray(flat, np.float64) - (0.0 if dark is None else np.nan_to_num(dark)))
+
+    def attenuation(self, raw: NDArray[Any], out: Image | None = None) -> Image:
+        """Attenuation of one raw projection (rows, cols), dtype u1, u2, u4 or f4; float32, positive for matter, finite.
+
+        Writes into ``out`` when given. Raises BadInput on another dtype or a shape that the flats do not have.
+        """
+        if raw.dtype.newbyteorder("=").str not in DTYPES:
+            raise BadInput(f"projections of dtype {raw.dtype} cannot be read; use one of {', '.join(DTYPES)}")
+        if self._dark is None:
+            self._dark = as_input(np.zeros(raw.shape, np.float32))
+        if self._log_flat is None:
+            net = np.asarray(raw, np.float64) - self._dark if raw.shape == self._dark.shape else np.zeros(1)
+            finite = net[np.isfinite(net)]
+            level = float(np.percentile(finite, OPEN_BEAM_PERCENTILE)) if finite.size else 1.0
+            self._use_flat(np.full(self._dark.shape, level if level > 0 else 1.0))
+        assert self._log_flat is not None
+        if raw.shape != self._log_flat.shape:
+            raise BadInput(f"a projection is {raw.shape}, the flats and darks are {self._log_flat.shape}")
+        if out is None:
+            out = np.empty(raw.shape, np.float32)
+        low = HALF_COUNT if raw.dtype.kind == "u" else self._bright * float(np.exp(-DEEPEST))
+        kernels = self._backend.kernels
+        kernels.attenuate(
+            as_input(raw), self._dark, self._log_flat, low, self._bright * BRIGHTEST, self._backend.threads, out
+        )
+        if self._mend:
+            kernels.mend(out, *self._mend)
+        return out
+
+    def _use_flat(self, net: NDArray[np.float64]) -> None:
+        alive = np.isfinite(net) & (net > 0)
+        self._bright = float(np.median(net[alive])) if alive.any() else 1.0
+        self._log_flat = as_input(np.log(np.where(alive, net, 1.0)), np.float32)
+        self.dead_share = 1.0 - float(np.mean(alive))
+        if not alive.all():
+            self._mend = _mending(alive)
+
+
+def _mending(alive: NDArray[np.bool_]) -> tuple[NDArray[Any], ...]:
+    """Arguments of ``kernels.mend`` for the pixels that are not alive: the nearest live ones on both sides in the row.
+
+    With a live pixel on one side only, that one is copied; a row without any becomes 0.
+    """
+    cols = alive.shape[1]
+    column = np.broadcast_to(np.arange(cols), alive.shape)
+    left = np.maximum.accumulate(np.where(alive, column, -1), axis=1)
+    right = np.minimum.accumulate(np.where(alive, column, cols)[:, ::-1], axis=1)[:, ::-1]
+    row, col = np.nonzero(~alive)
+    a, b = left[row, col], right[row, col]
+    share = np.where((a >= 0) & (b < cols), (col - a) / np.maximum(b - a, 1), 0.0)
+    a, b = np.where(a < 0, np.where(b < cols, b, -1), a), np.where(b >= cols, a, b)
+    integers = (as_input(array, np.int64) for array in (row, col, a, b))
+    return (*integers, as_input(share, np.float32))

@@ -1,0 +1,65 @@
+"""From a slice to something to look at: contrast, 16-bit numbers, fewer pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.planes import circle_mask
+from streamer.frames import BadInput
+
+LEVELS = 65_535
+SAMPLE = 65_536  # pixels that are enough for a percentile
+
+
+def contrast(image: NDArray[Any], low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+    """Grey values (lo, hi) for black and white: percentiles of the finite pixels, in a square image of its circle only.
+
+    hi is above lo even for a flat image, and (0, 1) without a finite pixel.
+    """
+    values = np.asarray(image, np.float32)
+    if values.ndim == 2 and values.shape[0] == values.shape[1] and values.shape[0] >= 8:
+        values = values[circle_mask(values.shape[0])]
+    values = values.ravel()[:: max(1, values.size // SAMPLE)]
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    lo, hi = (float(edge) for edge in np.percentile(values.astype(np.float64), (low, high)))
+    if hi - lo <= 1e-6 * max(abs(lo), abs(hi)):
+        half = 0.5 * max(abs(lo), 1.0) * 1e-3
+        return lo - half, hi + half
+    return lo, hi
+
+
+def quantise(image: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint16]:
+    """uint16 of the image's shape: 0 at lo and below, 65535 at hi and above; NaN becomes 0. BadInput unless lo < hi."""
+    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
+        raise BadInput(f"grey values from {lo} to {hi}: the lower must be below the upper")
+    scaled = (np.asarray(image, np.float64) - lo) * (LEVELS / (hi - lo))
+    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=LEVELS, neginf=0.0), 0, LEVELS)).astype(np.uint16)
+
+
+def dequantise(values: NDArray[np.uint16], lo: float, hi: float) -> NDArray[np.float32]:
+    """float32 grey values; undoes ``quantise`` within half of (hi - lo) / 65535 where nothing was cut off."""
+    return (values.astype(np.float64) * ((hi - lo) / LEVELS) + lo).astype(np.float32)
+
+
+def decimate(image: NDArray[Any], max_px: int) -> NDArray[np.float32]:
+    """Image (rows, cols) binned by whole pixels until neither side exceeds ``max_px``; float32 means of the bins.
+
+    A last incomplete bin is the mean of what there is. Raises BadInput unless max_px is positive.
+    """
+    if max_px < 1:
+        raise BadInput(f"a preview of {max_px} pixels cannot be made")
+    values = np.asarray(image, np.float32)
+    factor = max(1, -(-max(values.shape) // max_px))
+    if factor == 1:
+        return values.copy()
+    for axis in (0, 1):
+        edges = np.arange(0, values.shape[axis], factor)
+        size = np.diff(np.append(edges, values.shape[axis])).astype(np.float32)
+        sums = np.add.reduceat(values, edges, axis=axis)
+        values = np.asarray(sums / (size[:, None] if axis == 0 else size), np.float32)
+    return values

@@ -1,0 +1,229 @@
+"""The composition root: builds every part from the configuration, owns the threads and the signals."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import zmq
+from prometheus_client import CollectorRegistry
+
+from streamer import __version__
+from streamer.config import Config
+from streamer.core.backend import BackendError, select_backend, warm
+from streamer.core.quality import Limits
+from streamer.daemon.compute import Compute
+from streamer.daemon.finish import Finisher
+from streamer.daemon.handlers import Handlers
+from streamer.daemon.ingest import Ingest
+from streamer.daemon.scans import Scans
+from streamer.daemon.snapshot import snapshot
+from streamer.flow.pipeline import rehearse
+from streamer.flow.ring import Ring
+from streamer.frames import BadInput
+from streamer.io.control import ControlServer
+from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
+from streamer.io.shared import SharedBuffer
+from streamer.io.source_zmq import FrameReceiver
+from streamer.io.writer import WriterProcess, check_space
+from streamer.metrics import StreamerCollector, serve
+
+log = logging.getLogger(__name__)
+
+COMPUTE_READER = 1  # reader 0 of the ring is the raw writer's
+TICK_S = 0.05
+DRAIN_S = 90.0
+
+
+def limits_from(config: Config) -> Limits:
+    """Thresholds of the verdict. Raises BadInput naming an unknown key or a wrong value."""
+    given = dict(config.limits.model_extra or {})
+    known = Limits.__dataclass_fields__
+    for name, value in given.items():
+        if name not in known:
+            raise BadInput(f"limits: unknown key {name!r}; known here: {', '.join(known)}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BadInput(f"limits.{name}: {value!r} is not a number")
+    return Limits(**given)
+
+
+class Daemon:
+    """Everything bound and ready after construction; ``run`` works until ``stop``.
+
+    Raises BadInput when the configuration cannot be served here (port in use, folder not writable, unknown limit).
+    """
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._clock = config, clock
+        self.stopped = threading.Event()
+        limits = limits_from(config)
+        try:
+            backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
+        except BackendError as error:
+            raise BadInput(f"reconstruction.backend: {error}") from error
+        log.info(why)
+        warm(backend)
+        rehearse(backend)
+        self._prepare_directory(config.writer.directory)
+        self.backend = backend
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._open: list[Callable[[], Any]] = [self._context.term]  # undone in reverse order
+        try:
+            self._build(config, limits)
+        except BaseException:
+            self._close()
+            raise
+
+    @staticmethod
+    def _prepare_directory(directory: Path) -> None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"writer.directory {directory}: cannot be made: {error.strerror}") from error
+        check_space(directory, 0, 0)
+
+    def _build(self, config: Config, limits: Limits) -> None:
+        self.directory = config.writer.directory
+        self.writer_errors = 0
+        self.ring_bytes = int(config.ring.memory_mb * 2**20)
+        shared = SharedBuffer.create(self.ring_bytes)
+        self._open.append(shared.close)
+        self.ring = Ring(shared.memory)
+        reader = self.ring.reader(COMPUTE_READER, lossless=False)
+        self._open.append(reader.detach)
+        max_bytes = int(config.source.max_frame_mb * 2**20)
+        receiver = FrameReceiver(
+            self._context, config.source.endpoint, config.source.bind, config.source.high_water_mark, max_bytes
+        )
+        self._open.append(receiver.close)
+        self.events = Publisher(self._context, config.control.events, EVENT_HIGH_WATER_MARK, "control.events")
+        self._open.append(self.events.close)
+        self.previews = Publisher(self._context, config.preview.endpoint, PREVIEW_HIGH_WATER_MARK, "preview.endpoint")
+        self._open.append(self.previews.close)
+        reserve = int(config.writer.reserve_mb * 2**20)
+        self.writer = WriterProcess(shared, config.writer.directory, config.writer.flush_s, reserve, self._clock)
+        self._open.append(self.writer.stop)
+        self.scans = Scans(config, self.backend, limits, self.ring, self.writer, self.events, self._clock)
+        self.finisher = Finisher(self.scans, self.writer, self.events, config.writer.tomogram, self._clock)
+        self.compute = Compute(config, reader, self.scans, self.finisher, self.events, self.previews, self._clock)
+        self.ingest = Ingest(self.ring, self.scans, self._wake, self.stopped, self._clock)
+        handlers = Handlers(self.scans, self._status, self._clock)
+        self.control = ControlServer(self._context, config.control.endpoint, handlers.table(), self._clock)
+        self._open.append(self.control.close)
+        self.endpoints = {
+            "control": self.control.endpoint,
+            "events": self.events.endpoint,
+            "preview": self.previews.endpoint,
+            "source": receiver.endpoint,
+        }
+        if config.metrics.enabled:
+            self._serve_metrics(config)
+        self._threads = [
+            threading.Thread(target=receiver.run, args=(self.ingest, self.stopped.is_set), name="receive"),
+            threading.Thread(target=self.compute.run, args=(self.stopped.is_set,), name="compute"),
+            threading.Thread(target=self.control.run, args=(self.stopped.is_set,), name="control"),
+        ]
+
+    def _serve_metrics(self, config: Config) -> None:
+        registry = CollectorRegistry()
+        registry.register(StreamerCollector(lambda: snapshot(self)))
+        server, port = serve(registry, config.metrics.host, config.metrics.port)
+        self._open.append(server.close)
+        self.endpoints["metrics"] = f"http://{config.metrics.host}:{port}/metrics"
+
+    def _wake(self) -> None:
+        self.writer.notify()
+        self.compute.wake()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "state": self.scans.state,
+            "version": __version__,
+            "backend": self.backend.name,
+            "endpoints": self.endpoints,
+            "ring": {"slots": self.ring.slots, "occupied": self.ring.occupied, "high_water": self.ring.high_water},
+        }
+
+    def run(self, orphaned: Callable[[], bool] = lambda: False) -> None:
+        """Work until ``stop``, or until ``orphaned()``; a running scan is closed as aborted first."""
+        for thread in self._threads:
+            thread.start()
+        while not self.stopped.wait(TICK_S):
+            self._tick()
+            if orphaned():
+                self.stop()
+        for thread in self._threads:
+            thread.join()
+        self._close()
+
+    def announce(self, path: Path) -> None:
+        """Write the endpoints to a file, whole or not at all, so that whoever started us knows that we are up."""
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(
+            json.dumps({**self.endpoints, "backend": self.backend.name, "pid": os.getpid()}), encoding="utf-8"
+        )
+        temporary.replace(path)
+
+    def stop(self) -> None:
+        """Ask for the end; a running scan is aborted and finished first."""
+        session = self.scans.current
+        if session is not None and not session.over:
+            session.end("aborted", None, "the daemon was stopped")
+            deadline = self._clock() + DRAIN_S
+            while not session.over and self._clock() < deadline and self._threads[1].is_alive():
+                time.sleep(TICK_S)
+        self.stopped.set()
+
+    def _tick(self) -> None:
+        for event in self.writer.poll_events():
+            if event.kind != "written":
+                self.writer_errors += event.kind == "error"
+                log.error("raw writer: %s", event.text)
+        session = self.scans.current
+        if session is None or session.over:
+            return
+        session.written = self.writer.written
+        if session.ending is not None or session.first_frame_s is None:
+            return
+        settings = self._config.scan
+        everything = session.ledger.pending == 0
+        if session.idle_s() > (settings.end_timeout_s if everything else settings.stall_timeout_s):
+            note = f"no frame for {session.idle_s():.1f} s and no end message"
+            session.end("ok" if everything else "stalled", None, note)
+            self._wake()
+
+    def _close(self) -> None:
+        while self._open:
+            try:
+                self._open.pop()()
+            except Exception:  # the rest must be closed all the same
+                log.exception("closing")
+
+
+def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) -> int:
+    """Run a daemon until SIGTERM or SIGINT; the exit code. A second signal ends at once."""
+    daemon = Daemon(config)
+    asked = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            os._exit(1)
+        asked.set()
+        threading.Thread(target=daemon.stop, name="stop").start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    log.info("listening: %s", ", ".join(f"{name} {value}" for name, value in daemon.endpoints.items()))
+    if ready_file is not None:
+        daemon.announce(ready_file)
+    parent = os.getppid()
+    daemon.run(lambda: with_parent and os.getppid() != parent)
+    return 0

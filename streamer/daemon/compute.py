@@ -1,0 +1,196 @@
+"""The compute thread: takes frames from the ring, folds them in, shows the planes, judges, and finishes the scan."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from streamer.config import Config
+from streamer.core import preview
+from streamer.daemon.finish import Finisher
+from streamer.daemon.scans import Scans
+from streamer.daemon.session import Session
+from streamer.flow.latency import LatencyHistogram
+from streamer.flow.pipeline import ScanPipeline
+from streamer.flow.ring import Reader
+from streamer.frames import FrameKind
+from streamer.io.publish import Publisher
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 0.005
+JUDGE_EVERY_S = 0.5
+PROGRESS_EVERY_S = 0.1
+
+
+class Compute:
+    """``run`` is the body of the thread; ``wake`` may be called from any thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        reader: Reader,
+        scans: Scans,
+        finisher: Finisher,
+        events: Publisher,
+        previews: Publisher,
+        clock: Callable[[], float],
+    ) -> None:
+        self._reader, self._scans, self._finisher = reader, scans, finisher
+        self._events, self._previews, self._clock = events, previews, clock
+        self._preview_every_s = 1.0 / config.preview.max_rate_hz
+        self._max_px = config.preview.max_px
+        self._pending = threading.Event()
+        self._version = 0
+        self._wishes = scans.wishes
+        self._shown_s = self._judged_s = self._told_s = -1e9
+        self._shown_count = -1
+        self._scratch = np.empty(0, np.uint8)
+        self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
+        self.folded = 0
+        self.torn = 0  # overtaken while being read; the finisher reads those from the raw file
+
+    @property
+    def backlog(self) -> int:
+        """Frames in the ring that are not folded in yet."""
+        return self._reader.pending
+
+    @property
+    def skipped(self) -> int:
+        """Frames that were overwritten before they were folded in."""
+        return self._reader.skipped + self.torn
+
+    def wake(self) -> None:
+        self._pending.set()
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        while not stopped():
+            session = self._scans.current
+            if session is not None and session.over:
+                session = None
+            try:
+                self._turn(session)
+            except Exception as error:
+                # A bug or a lack of memory ends this scan, not the daemon: the raw file goes on being closed properly.
+                log.exception("the reconstruction failed")
+                if session is not None:
+                    self._finisher.give_up(session, f"{type(error).__name__}: {error}")
+
+    def _turn(self, session: Session | None) -> None:
+        """Take one frame, or use the idle moment."""
+        frame_came = self._take(session)
+        if session is not None and session.pipeline is not None:
+            self._apply_wishes(session.pipeline)
+            self._show(session, session.pipeline)
+            if not frame_came:
+                self._idle(session, session.pipeline)
+        elif not frame_came:
+            if session is not None and session.ending is not None:
+                self._finisher.finish_raw(session)
+            else:
+                self._sleep()
+
+    def _apply_wishes(self, pipeline: ScanPipeline) -> None:
+        if self._scans.wishes != self._wishes:
+            self._wishes = self._scans.wishes
+            pipeline.watch(self._scans.planes)
+            pipeline.fix_center(self._scans.fixed_center)
+
+    def _sleep(self) -> None:
+        self._pending.wait(WAIT_S)
+        self._pending.clear()
+
+    def _idle(self, session: Session, pipeline: ScanPipeline) -> None:
+        def show() -> None:
+            self._show(session, pipeline, force=True)
+
+        if self._reader.pending:
+            return
+        if session.ending is not None:
+            self._finisher.finish(session, pipeline, show)
+        elif pipeline.seen == session.spec.frames and not session.reconstructed:
+            # Nothing more can come: the tomogram need not wait for the plan to close the scan.
+            self._finisher.reconstruct(session, pipeline, show)
+        elif not pipeline.work():
+            self._sleep()
+
+    def _take(self, session: Session | None) -> bool:
+        """Fold the next frame of the ring. False when there is none."""
+        frame = self._reader.poll()
+        if frame is None:
+            return False
+        # A lossy reader may be overtaken while it reads, so the pixels are copied and the copy is checked.
+        if self._scratch.nbytes != frame.pixels.nbytes:
+            self._scratch = np.empty(frame.pixels.nbytes, np.uint8)
+        pixels = self._scratch.view(frame.pixels.dtype).reshape(frame.pixels.shape)
+        np.copyto(pixels, frame.pixels)
+        torn = self._reader.torn()
+        meta = frame.meta
+        self._reader.release()
+        if torn:
+            self.torn += 1
+        elif session is not None and session.pipeline is not None and meta.scan_id == session.spec.scan_id:
+            session.pipeline.push(meta, pixels)
+            if meta.kind is FrameKind.PROJECTION:
+                seconds = self._clock() - meta.received_s
+                session.latency.observe(seconds)
+                self.latency.observe(seconds)
+                self.folded += 1
+        return True
+
+    def _show(self, session: Session, pipeline: ScanPipeline, force: bool = False) -> None:
+        now = self._clock()
+        if now - self._judged_s >= JUDGE_EVERY_S and not session.reconstructed:
+            self._judged_s = now
+            self._judge(session, pipeline)
+        if force or now - self._told_s >= PROGRESS_EVERY_S:
+            self._told_s = now
+            self._events.event("progress", {"scan_id": session.spec.scan_id, "report": session.report()})
+        if force or (now - self._shown_s >= self._preview_every_s and pipeline.shown != self._shown_count):
+            self._shown_s, self._shown_count = now, pipeline.shown
+            if pipeline.shown:
+                self._publish_planes(session, pipeline)
+
+    def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
+        pipeline.track_center()
+        with session.lock:
+            missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
+        session.quality, verdict = pipeline.judge(missing, corrupt)
+        if session.verdict is None or verdict.decision != session.verdict.decision:
+            session.verdict = verdict
+            self._events.event("verdict", session.verdict_map())
+        session.verdict = verdict
+
+    def _publish_planes(self, session: Session, pipeline: ScanPipeline) -> None:
+        if session.first_preview_projections is None:
+            session.first_preview_projections = pipeline.shown
+        self._version += 1
+        entries = self._entries(session, pipeline)
+        for name, image in pipeline.images().items():
+            small = preview.decimate(image, self._max_px)
+            factor = -(-image.shape[0] // small.shape[0])
+            lo, hi = preview.contrast(small)
+            self._previews.plane(
+                {**entries, "plane": name, "shape": list(small.shape), "lo": lo, "hi": hi, "bin": factor},
+                preview.quantise(small, lo, hi),
+            )
+
+    def _entries(self, session: Session, pipeline: ScanPipeline) -> dict[str, Any]:
+        duration = (session.last_frame_s or 0.0) - (session.first_frame_s or 0.0)
+        return {
+            "scan_id": session.spec.scan_id,
+            "sample": session.spec.sample,
+            "version": self._version,
+            "angles": pipeline.shown,
+            "of": session.spec.projections,
+            "unit": pipeline.unit,
+            "pixel_size_m": session.spec.pixel_size_m,
+            "center_px": pipeline.center,
+            "frame_rate_hz": (session.ledger.received - 1) / duration if duration > 0 else 0.0,
+            "verdict": session.verdict.decision.value if session.verdict else None,
+            "reasons": list(session.verdict.reasons) if session.verdict else [],
+        }

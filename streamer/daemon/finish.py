@@ -1,0 +1,140 @@
+"""What happens after the last frame: close the raw file, read what the compute thread missed, verdict, tomogram."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.daemon.scans import Scans, now
+from streamer.daemon.session import Session
+from streamer.flow.latency import LatencyHistogram
+from streamer.flow.pipeline import ScanPipeline
+from streamer.frames import Decision, StreamerError, Verdict
+from streamer.io.publish import Publisher
+from streamer.io.source_file import ScanFile
+from streamer.io.tomogram import TomogramFile
+from streamer.io.writer import WriterProcess
+
+log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 60.0
+
+
+class Finisher:
+    """Runs on the compute thread, once per scan. A failure here is the scan's, never the daemon's."""
+
+    def __init__(
+        self, scans: Scans, writer: WriterProcess, events: Publisher, make_tomogram: bool, clock: Callable[[], float]
+    ) -> None:
+        self._scans, self._writer, self._events = scans, writer, events
+        self._make_tomogram, self._clock = make_tomogram, clock
+        self.latency = LatencyHistogram()  # last frame received → tomogram on disk
+
+    def reconstruct(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
+        """Final centre, verdict and tomogram. May come before the end message, once every frame is accounted for."""
+        session.reconstructed = True
+        try:
+            self._judge(session, pipeline)
+            if pipeline.count and self._make_tomogram:
+                self._tomogram(session, pipeline)
+            pipeline.settle()
+            show()
+        except Exception as problem:
+            log.exception("scan %s could not be reconstructed", session.spec.scan_id)
+            session.result.error = f"{type(problem).__name__}: {problem}"
+
+    def finish(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
+        """After the end message: close the raw file and the scan."""
+        session.drained()
+        raw_error = self._close_raw(session)
+        if not session.reconstructed:
+            self._catch_up(session, pipeline)
+            self.reconstruct(session, pipeline, show)
+        session.conclude("; ".join(filter(None, (session.result.error, raw_error))) or None)
+        self._scans.finished(session)
+
+    def give_up(self, session: Session, error: str) -> None:
+        """The reconstruction of a scan failed: its frames go on into the raw file, and its end is awaited there."""
+        session.pipeline = None
+        session.result.error = error
+
+    def finish_raw(self, session: Session) -> None:
+        """Finish a scan whose reconstruction was given up."""
+        session.drained()
+        raw_error = self._close_raw(session)
+        session.verdict = Verdict(Decision.UNKNOWN, (f"the reconstruction failed: {session.result.error}",), final=True)
+        self._events.event("verdict", session.verdict_map())
+        session.conclude("; ".join(filter(None, (session.result.error, raw_error))))
+        self._scans.finished(session)
+
+    def _close_raw(self, session: Session) -> str | None:
+        """Close the raw file; what went wrong with it, if anything. The rest of the work does not depend on it."""
+        ledger, ending = session.ledger, session.ending
+        assert ending is not None
+        status = "aborted" if ending.status == "aborted" else "complete"
+        if status == "complete" and ledger.received != ledger.expected:
+            status = "incomplete"
+        result = self._writer.finish(
+            status, ledger.missing_indices(), ledger.corrupt_indices(), now(), ending.note, CLOSE_TIMEOUT_S
+        )
+        session.written = result.written
+        self._scans.lost_by_writer += result.lost
+        if result.error:
+            return f"raw file: {result.error}; {result.written} frames are in it, {result.lost} are lost"
+        return None
+
+    def _catch_up(self, session: Session, pipeline: ScanPipeline) -> None:
+        """Fold the frames that the lossy reader was overtaken by; the lossless raw file has them."""
+        lacking = session.ledger.received - pipeline.seen
+        if lacking <= 0:
+            return
+        log.info("scan %s: %d frames are read from the raw file", session.spec.scan_id, lacking)
+        try:
+            with ScanFile.open(session.raw_file) as scan:
+                for frame in scan.frames():
+                    if not pipeline.has(frame.meta.index):
+                        pipeline.push(frame.meta, frame.pixels)
+        except (StreamerError, OSError) as problem:
+            session.result.error = f"{lacking} frames are not in the tomogram: {problem}"
+
+    def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
+        with session.lock:
+            missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
+        pipeline.refine_center()
+        session.quality, session.verdict = pipeline.judge(missing, corrupt, final=True)
+        self._events.event("verdict", session.verdict_map())
+
+    def _tomogram(self, session: Session, pipeline: ScanPipeline) -> None:
+        spec = session.spec
+        path = session.raw_file.with_name(f"{spec.scan_id}.tomogram.h5")
+        with TomogramFile.create(
+            path,
+            (spec.rows, spec.columns, spec.columns),
+            sample=spec.sample,
+            pixel_size_m=spec.pixel_size_m,
+            unit=pipeline.unit,
+            raw_file=session.raw_file,
+            parameters=pipeline.parameters(),
+        ) as volume:
+            for first, block in pipeline.tomogram(raw_rows(session.raw_file)):
+                volume.write_rows(first, block)
+        session.result.tomogram_file = str(path)
+        if session.last_frame_s is not None:
+            seconds = self._clock() - session.last_frame_s
+            session.result.last_frame_to_tomogram_s = seconds
+            self.latency.observe(seconds)
+
+
+def raw_rows(path: Path) -> Callable[[int, int], tuple[NDArray[np.float64], NDArray[Any]]]:
+    """A reader of some detector rows of all projections of a raw file: (angles in rad, (n, rows, columns))."""
+
+    def read(first: int, last: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        with ScanFile.open(path) as scan:
+            return np.deg2rad(scan.angles_deg), scan.rows(first, last)
+
+    return read

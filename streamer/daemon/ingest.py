@@ -1,0 +1,105 @@
+"""What the receive thread does with messages: count them, fill slots of the ring, wake the readers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from streamer.daemon.scans import Scans
+from streamer.flow import wire
+from streamer.flow.ring import Ring
+from streamer.flow.scan import Outcome
+from streamer.frames import BadInput
+
+log = logging.getLogger(__name__)
+
+FULL_WAIT_S = 0.0005
+
+
+class Ingest:
+    """The sink of the frame receiver (see ``io.source_zmq.FrameSink``)."""
+
+    def __init__(
+        self, ring: Ring, scans: Scans, wake: Callable[[], None], stopped: threading.Event, clock: Callable[[], float]
+    ) -> None:
+        self._ring, self._scans, self._wake, self._stopped, self._clock = ring, scans, wake, stopped, clock
+        self._refused_scan = ""
+        self.frames_by_kind: Counter[str] = Counter()
+        self.rejected_by_reason: Counter[str] = Counter()
+        self.bytes = 0
+        self.full_s = 0.0  # time spent waiting for the raw writer: back-pressure on the detector
+        self.last_frame_ns = 0
+
+    def start(self, message: wire.Start) -> None:
+        try:
+            self._scans.arm(message.spec)
+        except BadInput as error:
+            self.rejected("spec", str(error))
+
+    def slot(self, header: wire.FrameHeader) -> memoryview | None:
+        session = self._scans.of(header.meta.scan_id)
+        if session is None:
+            self._stale(header)
+            return None
+        if session.ending is not None:
+            session.accept(header.meta)  # counts as late
+            return None
+        spec = session.spec
+        if header.shape != (spec.rows, spec.columns) or header.dtype != spec.dtype:
+            reason = "dtype" if header.dtype != spec.dtype else "shape"
+            self.corrupt(header, reason)
+            return None
+        return self._wait_for_slot()
+
+    def frame(self, header: wire.FrameHeader) -> None:
+        session = self._scans.of(header.meta.scan_id)
+        if session is None:
+            return
+        meta = replace(header.meta, received_s=self._clock())
+        outcome = session.accept(meta)
+        if outcome is Outcome.ACCEPT:
+            self._ring.commit(meta)
+            self.frames_by_kind[meta.kind.name.lower()] += 1
+            self.bytes += header.size
+            self.last_frame_ns = time.time_ns()
+            self._wake()
+        elif outcome is Outcome.BEYOND:
+            self.rejected(
+                "beyond", f"frame {meta.index} of scan {meta.scan_id}, which announced {session.spec.frames} frames"
+            )
+
+    def corrupt(self, header: wire.FrameHeader, reason: str) -> None:
+        session = self._scans.of(header.meta.scan_id)
+        if session is not None:
+            session.corrupt(header.meta.index)
+        self.rejected(reason, f"frame {header.meta.index} of scan {header.meta.scan_id}: {reason}")
+
+    def end(self, message: wire.End) -> None:
+        session = self._scans.of(message.scan_id)
+        if session is not None and session.end(message.status, message.frames):
+            self._wake()
+
+    def rejected(self, reason: str, text: str) -> None:
+        self.rejected_by_reason[reason] += 1
+        log.warning("rejected (%s): %s", reason, text)
+
+    def _stale(self, header: wire.FrameHeader) -> None:
+        self.rejected_by_reason["stale_scan"] += 1
+        if header.meta.scan_id != self._refused_scan:
+            self._refused_scan = header.meta.scan_id
+            log.warning("frames of scan %s are refused: it is not armed", header.meta.scan_id)
+
+    def _wait_for_slot(self) -> memoryview | None:
+        """A free slot. While the raw writer holds the ring back, wait; ZeroMQ then holds the detector back."""
+        slot = self._ring.acquire()
+        if slot is not None:
+            return slot
+        began = self._clock()
+        while slot is None and not self._stopped.wait(FULL_WAIT_S):
+            slot = self._ring.acquire()
+        self.full_s += self._clock() - began
+        return slot

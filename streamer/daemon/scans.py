@@ -1,0 +1,195 @@
+"""Which scan runs, which ran: arming, aborting and looking up, for the control thread and the receive thread."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from streamer.config import Config
+from streamer.core.backend import Backend
+from streamer.core.planes import Plane, check_planes
+from streamer.core.quality import Limits
+from streamer.daemon.session import Session
+from streamer.flow.pipeline import ScanPipeline, Settings
+from streamer.flow.ring import Ring
+from streamer.frames import BadInput, Decision, ScanSpec
+from streamer.io.control import Busy
+from streamer.io.publish import Publisher
+from streamer.io.writer import WriterError, WriterProcess, check_space
+
+log = logging.getLogger(__name__)
+
+REPORTS_KEPT = 1000
+OPEN_TIMEOUT_S = 10.0
+VOLUME_ITEM_BYTES = 4
+
+
+class Scans:
+    """The running session and the reports of those before it."""
+
+    def __init__(
+        self,
+        config: Config,
+        backend: Backend,
+        limits: Limits,
+        ring: Ring,
+        writer: WriterProcess,
+        events: Publisher,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config, self._backend, self._limits = config, backend, limits
+        self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
+        self.lock = threading.RLock()
+        self._reports: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self.current: Session | None = None
+        self.planes: tuple[Plane, ...] | None = None  # asked for by a client; None: the three orthogonal ones
+        self.fixed_center: float | None = None
+        self.wishes = 0  # grows when planes or centre were set; the compute thread then applies them
+        self.written_before = 0  # frames in the raw files of finished scans
+        self.lost_by_writer = 0
+        self.results = dict.fromkeys(("complete", "incomplete", "aborted", "failed"), 0)
+        self.verdicts = dict.fromkeys(Decision, 0)
+        self.totals = dict.fromkeys(("missing", "duplicate", "late", "corrupt", "disordered"), 0)
+
+    @property
+    def state(self) -> str:
+        session = self.current
+        return "idle" if session is None else session.state.value
+
+    def of(self, scan_id: str) -> Session | None:
+        session = self.current
+        return session if session is not None and session.spec.scan_id == scan_id else None
+
+    def is_busy(self) -> bool:
+        session = self.current
+        return session is not None and not session.over
+
+    def arm(self, spec: ScanSpec) -> Session:
+        """Get ready for the frames of a scan: space on the disk, the file open, the ring cut to the frame's size.
+
+        Raises Busy while another scan runs, BadInput when the scan cannot be taken; nothing is left behind then.
+        """
+        with self.lock:
+            session = self.of(spec.scan_id)
+            if session is not None and session.spec == spec and not session.over:
+                return session
+            if self.is_busy():
+                assert self.current is not None
+                raise Busy(f"scan {self.current.spec.scan_id} is {self.current.state}; wait for it, or abort it")
+            if spec.scan_id in self._reports or session is not None:
+                raise BadInput(f"scan id {spec.scan_id!r} was used before; every scan needs its own")
+            session = self._open(spec)
+            self.current = session
+        log.info(
+            "scan %s armed: %d frames of %d×%d, file %s",
+            spec.scan_id,
+            spec.frames,
+            spec.rows,
+            spec.columns,
+            session.raw_file,
+        )
+        self.publish_state(session)
+        return session
+
+    def _open(self, spec: ScanSpec) -> Session:
+        config = self._config
+        directory = config.writer.directory
+        volume = VOLUME_ITEM_BYTES * spec.rows * spec.columns**2 if config.writer.tomogram else 0
+        check_space(directory, spec.frames * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
+        path = directory / f"{spec.scan_id}.nx"
+        if path.exists():
+            raise BadInput(f"{path} exists already; every scan needs its own scan id")
+        settings = Settings(config.reconstruction.window, int(config.reconstruction.memory_mb * 2**20))
+        pipeline = ScanPipeline(spec, self._backend, settings, self._limits, self.planes, self.fixed_center)
+        self._ring.format((spec.rows, spec.columns), spec.dtype, config.ring.max_slots)
+        try:
+            self._writer.open(spec, path.resolve(), now(), OPEN_TIMEOUT_S)
+        except WriterError as error:
+            raise BadInput(str(error)) from error
+        return Session(spec, pipeline, path, self._clock)
+
+    def disarm(self, scan_id: str) -> None:
+        """Forget an armed scan without frames. Raises BadInput when it has frames or is not armed."""
+        session = self._named(scan_id)
+        if session.ledger.received:
+            raise BadInput(f"scan {scan_id} has {session.ledger.received} frames; abort it instead")
+        session.end("aborted", 0, "disarmed before the first frame")
+
+    def abort(self, scan_id: str, reason: str) -> None:
+        """Close the running scan as aborted; what came is kept. Aborting twice is fine."""
+        self._named(scan_id).end("aborted", None, reason)
+
+    def watch(self, planes: tuple[Plane, ...]) -> None:
+        """Show these planes, in this scan and the next ones. Raises BadInput for too many or equal names."""
+        check_planes(planes)
+        with self.lock:
+            self.planes = planes or None
+            self.wishes += 1
+
+    def fix_center(self, center: Any) -> None:
+        """Hold the centre of rotation at a column; None finds it automatically. Raises BadInput if not a number."""
+        if center is not None:
+            if isinstance(center, bool) or not isinstance(center, (int, float)) or not math.isfinite(center):
+                raise BadInput(f"center is {center!r}, expected a detector column or nil")
+            center = float(center)
+        with self.lock:
+            self.fixed_center = center
+            self.wishes += 1
+
+    def _named(self, scan_id: str) -> Session:
+        session = self.of(scan_id)
+        if session is None:
+            raise BadInput(f"scan {scan_id!r} is not armed or running")
+        return session
+
+    def finished(self, session: Session) -> None:
+        """Keep the report of a scan that reached a final state, and tell everybody."""
+        session.pipeline = None
+        report = session.report()
+        with self.lock:
+            # In one step, so that a scrape never counts this scan twice or not at all.
+            session.over = True
+            self.written_before += session.written
+            self._reports[session.spec.scan_id] = report
+            while len(self._reports) > REPORTS_KEPT:
+                self._reports.popitem(last=False)
+            self.results[session.state.value] += 1
+            if session.verdict is not None:
+                self.verdicts[session.verdict.decision] += 1
+            for name, value in (
+                ("missing", session.ledger.missing),
+                ("duplicate", session.ledger.duplicate),
+                ("late", session.ledger.late),
+                ("corrupt", session.ledger.corrupt),
+                ("disordered", session.ledger.disordered),
+            ):
+                self.totals[name] += value
+        log.info("scan %s %s: %s", session.spec.scan_id, session.state, "; ".join(report["reasons"]) or "no verdict")
+        self.publish_state(session, report)
+
+    def report(self, scan_id: str | None = None) -> dict[str, Any] | None:
+        """Report of the named scan, or of the running or last one. None when there is none."""
+        session = self.current
+        if session is not None and scan_id in (None, session.spec.scan_id):
+            return session.report()
+        with self.lock:
+            return self._reports.get(scan_id) if scan_id is not None else None
+
+    def publish_state(self, session: Session, report: dict[str, Any] | None = None) -> None:
+        entries: dict[str, Any] = {
+            "scan_id": session.spec.scan_id,
+            "state": session.state.value,
+            "time_ns": time.time_ns(),
+        }
+        self._events.event("scan", entries if report is None else {**entries, "report": report})
+
+
+def now() -> str:
+    """The time as files tell it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,161 @@
+"""One scan in the daemon, from arm to its final report. Every method is safe to call from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streamer.flow.latency import LatencyHistogram
+from streamer.flow.pipeline import ScanPipeline
+from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
+from streamer.frames import Decision, FrameMeta, Quality, ScanSpec, Verdict
+
+
+@dataclass
+class Ending:
+    """How the frames of a scan came to an end: ``status`` ok, stopped, aborted or stalled."""
+
+    status: str
+    note: str = ""
+
+
+@dataclass
+class Result:
+    """What the finisher made."""
+
+    tomogram_file: str | None = None
+    last_frame_to_tomogram_s: float | None = None
+    error: str | None = None
+
+
+@dataclass
+class Session:
+    """State of one scan. The lock guards the ledger and the life; the pipeline belongs to the compute thread."""
+
+    spec: ScanSpec
+    pipeline: ScanPipeline | None
+    raw_file: Path
+    clock: Callable[[], float]
+    ledger: Ledger = field(init=False)
+    life: ScanLife = field(default_factory=ScanLife)
+    latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    quality: Quality = field(default_factory=Quality)
+    verdict: Verdict | None = None
+    ending: Ending | None = None
+    result: Result = field(default_factory=Result)
+    written: int = 0
+    first_preview_projections: int | None = None
+    armed_s: float = 0.0
+    first_frame_s: float | None = None
+    last_frame_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self.lock = threading.RLock()
+        self.ledger = Ledger.of(self.spec)
+        self.life.fire(ScanEvent.ARM)
+        self.armed_s = self.clock()
+        self.reconstructed = False  # verdict and tomogram are made, or were tried
+        self.over = False  # reported for the last time: another scan may be armed
+
+    @property
+    def state(self) -> ScanState:
+        return self.life.state
+
+    def accept(self, meta: FrameMeta) -> Outcome:
+        """Enter a good frame into the ledger."""
+        with self.lock:
+            outcome = self.ledger.frame(meta.index, meta.kind)
+            if outcome is Outcome.ACCEPT:
+                if self.first_frame_s is None:
+                    self.first_frame_s = meta.received_s
+                self.life.fire(ScanEvent.FRAME)
+                self.last_frame_s = meta.received_s
+            return outcome
+
+    def corrupt(self, index: int | None) -> None:
+        with self.lock:
+            self.ledger.corrupt_frame(index)
+
+    def end(self, status: str, frames: int | None, note: str = "") -> bool:
+        """The source sent its last frame (ok, stopped, aborted), or is silent (stalled). False: it had ended before."""
+        with self.lock:
+            if self.ending is not None:
+                return False
+            self.ending = Ending(status, note)
+            self.ledger.close(frames, status)
+            self.life.fire({"aborted": ScanEvent.ABORT, "stalled": ScanEvent.STALL}.get(status, ScanEvent.END))
+            return True
+
+    def drained(self) -> None:
+        with self.lock:
+            self.life.fire(ScanEvent.DRAINED)
+
+    def conclude(self, error: str | None) -> ScanState:
+        """Enter the final state: failed with an error, aborted when it was, else complete or incomplete."""
+        with self.lock:
+            self.result.error = error
+            if error is not None:
+                self.life.fire(ScanEvent.ERROR)
+            elif self.ending is not None and self.ending.status == "aborted":
+                self.life.fire(ScanEvent.FINALISED_ABORTED)
+            else:
+                whole = self.ledger.received == self.ledger.expected
+                self.life.fire(ScanEvent.FINALISED_COMPLETE if whole else ScanEvent.FINALISED_INCOMPLETE)
+            return self.life.state
+
+    def idle_s(self) -> float:
+        """Seconds since anything came."""
+        with self.lock:
+            return self.clock() - (self.last_frame_s or self.armed_s)
+
+    def verdict_map(self) -> dict[str, Any]:
+        """The event described in docs/protocol.md §3."""
+        verdict = self.verdict or Verdict(Decision.UNKNOWN, ("the scan has not been judged yet",))
+        return {
+            "scan_id": self.spec.scan_id,
+            "verdict": verdict.decision.value,
+            "reasons": list(verdict.reasons),
+            "final": verdict.final,
+            "quality": self.quality.to_dict(),
+        }
+
+    def report(self) -> dict[str, Any]:
+        """The map described in docs/protocol.md §2.1."""
+        with self.lock:
+            quality, verdict, latency = self.quality, self.verdict, self.latency
+            scan_s = None
+            if self.first_frame_s is not None and self.last_frame_s is not None:
+                scan_s = self.last_frame_s - self.first_frame_s
+            return {
+                "scan_id": self.spec.scan_id,
+                "sample": self.spec.sample,
+                "state": self.state.value,
+                "frames": self.ledger.to_dict(),
+                "written": self.written,
+                "projections": {"received": quality.projections, "expected": self.spec.projections},
+                "coverage": quality.coverage,
+                "verdict": verdict.decision.value if verdict else None,
+                "reasons": list(verdict.reasons) if verdict else [],
+                "final": bool(verdict and verdict.final),
+                "quality": quality.to_dict(),
+                "center_px": quality.center_px,
+                "center_confidence": quality.center_confidence,
+                "raw_file": str(self.raw_file),
+                "tomogram_file": self.result.tomogram_file,
+                "latency_ms": {
+                    "p50": _milliseconds(latency.quantile(0.5)),
+                    "p99": _milliseconds(latency.quantile(0.99)),
+                    "n": latency.count,
+                },
+                "last_frame_to_tomogram_s": self.result.last_frame_to_tomogram_s,
+                "scan_s": scan_s,
+                "first_preview_projections": self.first_preview_projections,
+                "error": self.result.error,
+            }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1e3 * seconds

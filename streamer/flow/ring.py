@@ -1,0 +1,348 @@
+"""The frame buffer: one writer, up to four readers with cursors, over any writable buffer. No files, threads or clocks.
+
+The buffer may be shared memory: cursors, counters and frame headers lie in it, so a reader can be another process.
+Layout: ``[control][slot headers][pixels of slot 0][pixels of slot 1]…``; pixels start at multiples of 64 bytes.
+
+Positions count committed frames from the creation of the ring and never go back, not even when it is re-formatted:
+position p lies in slot ``p % slots``. So no two processes ever write the same word, and a cursor written late does
+no harm. A slot's ``sequence`` is ``p + 1`` while it holds the frame of position p, and 0 while it is being filled;
+whoever reads compares it before and after, which is what ``torn`` means.
+
+Words are written by plain aligned 8-byte stores. Their order is that of the program on x86-64, where this is used;
+on weaker machines a fence would be needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.frames import DTYPES, BadInput, Frame, FrameKind, FrameMeta
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+READERS = 4
+MIN_SLOTS = 4
+ALIGNMENT = 64
+MAGIC = 0x31474E49525F5253  # "SR_RING1" in memory
+
+_IDLE, _LOSSY, _LOSSLESS = 0, 1, 2
+
+_READER = np.dtype([("mode", "<i8"), ("cursor", "<i8"), ("skipped", "<i8"), ("spare", "<i8", 5)])
+CONTROL = np.dtype(
+    [
+        ("magic", "<i8"),
+        ("generation", "<i8"),  # odd while a format is in progress
+        ("head", "<i8"),  # frames committed so far = the position of the next one
+        ("base", "<i8"),  # head at the last format: earlier positions are gone
+        ("slots", "<i8"),
+        ("rows", "<i8"),
+        ("columns", "<i8"),
+        ("dtype", "<i8"),  # place in frames.DTYPES
+        ("high_water", "<i8"),
+        ("spare", "<i8", 7),
+        ("readers", _READER, READERS),
+    ]
+)
+HEADER = np.dtype(
+    [
+        ("sequence", "<i8"),
+        ("index", "<i8"),
+        ("kind", "<i8"),
+        ("seq", "<i8"),
+        ("timestamp_ns", "<i8"),
+        ("angle_deg", "<f8"),
+        ("exposure_s", "<f8"),
+        ("monitor", "<f8"),
+        ("received_s", "<f8"),
+        ("scan_id", "S100"),
+        ("spare", "S20"),
+    ]
+)
+
+
+def _word(name: str) -> int:
+    """Place of a control field, counted in words of 8 bytes."""
+    assert CONTROL.fields is not None
+    return int(CONTROL.fields[name][1]) // 8
+
+
+_MAGIC, _GENERATION, _HEAD, _BASE = (_word(name) for name in ("magic", "generation", "head", "base"))
+_SLOTS, _ROWS, _COLUMNS, _DTYPE = (_word(name) for name in ("slots", "rows", "columns", "dtype"))
+_HIGH_WATER, _READERS = _word("high_water"), _word("readers")
+_MODE, _CURSOR, _SKIPPED, _READER_WORDS = 0, 1, 2, _READER.itemsize // 8
+
+
+def _padded(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def bytes_needed(shape: tuple[int, int], dtype: str, slots: int) -> int:
+    """Size of the buffer that holds a ring of so many slots of (rows, columns)."""
+    frame = _padded(shape[0] * shape[1] * np.dtype(dtype).itemsize)
+    return _padded(CONTROL.itemsize) + _padded(slots * HEADER.itemsize) + slots * frame
+
+
+class _Layout:
+    """The arrays of one generation of the ring; rebuilt by every process after a format."""
+
+    def __init__(self, memory: NDArray[np.uint8], words: memoryview) -> None:
+        self.generation = words[_GENERATION]
+        self.slots = int(words[_SLOTS])
+        self.shape = (int(words[_ROWS]), int(words[_COLUMNS]))
+        self.dtype = np.dtype(DTYPES[words[_DTYPE]])
+        start = _padded(CONTROL.itemsize)
+        self.headers: NDArray[Any] = np.ndarray((self.slots,), HEADER, memory.data, start)
+        self.sequence: NDArray[np.int64] = self.headers["sequence"]
+        start += _padded(self.slots * HEADER.itemsize)
+        stride = _padded(self.shape[0] * self.shape[1] * self.dtype.itemsize)
+        strides = (stride, self.shape[1] * self.dtype.itemsize, self.dtype.itemsize)
+        self.pixels: NDArray[Any] = np.ndarray((self.slots, *self.shape), self.dtype, memory.data, start, strides)
+        self.readable = self.pixels.view()
+        self.readable.flags.writeable = False
+
+
+class Ring:
+    """The writer's side, and the way to a Reader. Attaches to a ring that the buffer holds, else makes an empty one.
+
+    A ring without a format has no slots: ``acquire`` gives None and readers find nothing.
+    Raises BadInput when the buffer cannot even hold the control block. One thread at a time may be the writer.
+    """
+
+    def __init__(self, buffer: WriteableBuffer) -> None:
+        self._memory = np.frombuffer(memoryview(buffer), np.uint8)
+        if self._memory.nbytes < CONTROL.itemsize or not self._memory.flags.writeable:
+            raise BadInput(f"ring: a writable buffer of at least {CONTROL.itemsize} bytes is needed")
+        self._words = self._memory[: CONTROL.itemsize].data.cast("q")
+        if self._words[_MAGIC] != MAGIC:
+            self._memory[: CONTROL.itemsize] = 0
+            self._words[_MAGIC] = MAGIC
+        self._layout: _Layout | None = _Layout(self._memory, self._words) if self._words[_SLOTS] else None
+        self._acquired = False
+
+    def format(self, shape: tuple[int, int], dtype: str, max_slots: int) -> int:
+        """Lay out slots for frames of (rows, columns); gives their number, as many as fit up to ``max_slots``.
+
+        Raises BadInput when a lossless reader has frames to read, or when fewer than 4 slots fit.
+        """
+        if waiting := self.occupied:
+            raise BadInput(f"ring: {waiting} frames wait for a lossless reader; its format cannot change now")
+        if dtype not in DTYPES:
+            raise BadInput(f"ring: dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+        slots = self._fitting(shape, dtype, max_slots)
+        words = self._words
+        words[_GENERATION] += 1
+        words[_SLOTS], words[_ROWS], words[_COLUMNS], words[_DTYPE] = slots, shape[0], shape[1], DTYPES.index(dtype)
+        words[_BASE], words[_HIGH_WATER] = words[_HEAD], 0
+        layout = _Layout(self._memory, words)
+        words[_GENERATION] += 1
+        layout.generation = words[_GENERATION]
+        self._layout, self._acquired = layout, False
+        return slots
+
+    def _fitting(self, shape: tuple[int, int], dtype: str, max_slots: int) -> int:
+        one = bytes_needed(shape, dtype, 1) - bytes_needed(shape, dtype, 0)
+        slots = min(max_slots, self._memory.nbytes // max(one - ALIGNMENT, 1))
+        while slots >= MIN_SLOTS and bytes_needed(shape, dtype, slots) > self._memory.nbytes:
+            slots -= 1
+        if slots < MIN_SLOTS:
+            raise BadInput(
+                f"ring: {MIN_SLOTS} slots of {shape[0]}×{shape[1]} {dtype} need "
+                f"{bytes_needed(shape, dtype, MIN_SLOTS)} bytes, "
+                f"the ring has {self._memory.nbytes} bytes and may use {max_slots} slots; make the ring larger"
+            )
+        return slots
+
+    def acquire(self) -> memoryview | None:
+        """The bytes of the next slot, to be filled; None while a lossless reader holds the ring back (it is full).
+
+        The oldest frame is gone from here on. Acquiring again without a commit gives the same slot.
+        """
+        layout, words = self._layout, self._words
+        if layout is None:
+            return None
+        head = words[_HEAD]
+        if head - self._slowest() >= layout.slots:
+            return None
+        slot = head % layout.slots
+        layout.sequence[slot] = 0
+        self._acquired = True
+        pixels: memoryview = layout.pixels[slot].data
+        return pixels.cast("B")
+
+    def commit(self, meta: FrameMeta) -> None:
+        """Make the acquired slot a frame that readers see. Raises RuntimeError when no slot was acquired."""
+        layout, words = self._layout, self._words
+        if layout is None or not self._acquired:
+            raise RuntimeError("ring: commit without acquire")
+        head = words[_HEAD]
+        slot = head % layout.slots
+        layout.headers[slot] = (
+            0,
+            meta.index,
+            meta.kind,
+            meta.seq,
+            meta.timestamp_ns,
+            meta.angle_deg,
+            meta.exposure_s,
+            meta.monitor,
+            meta.received_s,
+            meta.scan_id.encode(),
+            b"",
+        )
+        layout.sequence[slot] = head + 1
+        words[_HEAD] = head + 1
+        self._acquired = False
+        words[_HIGH_WATER] = max(words[_HIGH_WATER], self.occupied)
+
+    def reader(self, i: int, lossless: bool) -> Reader:
+        """Reader ``i`` (0…3), for frames committed from now on.
+
+        A reader that is attached already, by whatever process, goes on where it was.
+        Raises BadInput when it is attached in the other mode.
+        """
+        if not 0 <= i < READERS:
+            raise BadInput(f"ring: reader {i}, there are {READERS}, counted from 0")
+        return Reader(self._memory, i, _LOSSLESS if lossless else _LOSSY)
+
+    def _slowest(self) -> int:
+        """Cursor of the slowest lossless reader; head when there is none."""
+        words = self._words
+        slowest = words[_HEAD]
+        for at in range(_READERS, _READERS + READERS * _READER_WORDS, _READER_WORDS):
+            if words[at + _MODE] == _LOSSLESS and words[at + _CURSOR] < slowest:
+                slowest = words[at + _CURSOR]
+        return slowest
+
+    @property
+    def slots(self) -> int:
+        return self._words[_SLOTS]
+
+    @property
+    def occupied(self) -> int:
+        """Frames that some lossless reader has not released."""
+        return self._words[_HEAD] - self._slowest()
+
+    @property
+    def high_water(self) -> int:
+        """Most frames occupied at once since the last format."""
+        return self._words[_HIGH_WATER]
+
+    @property
+    def committed(self) -> int:
+        """Frames committed since the ring exists: the position that the next frame gets."""
+        return self._words[_HEAD]
+
+    @property
+    def generation(self) -> int:
+        """Changes with every format."""
+        return self._words[_GENERATION]
+
+
+class Reader:
+    """One cursor. ``poll`` gives the frame under it without moving; ``release`` moves on. Made by ``Ring.reader``."""
+
+    def __init__(self, memory: NDArray[np.uint8], i: int, mode: int) -> None:
+        self._memory = memory
+        self._words = memory[: CONTROL.itemsize].data.cast("q")
+        self._at = _READERS + i * _READER_WORDS
+        self._layout: _Layout | None = None
+        self._lossless = mode == _LOSSLESS
+        self._held = -1  # position of the frame that poll gave out
+        words, at = self._words, self._at
+        if words[at + _MODE] not in (_IDLE, mode):
+            raise BadInput(f"ring: reader {i} is attached already, as {'lossy' if self._lossless else 'lossless'}")
+        if words[at + _MODE] == _IDLE:
+            words[at + _CURSOR], words[at + _SKIPPED] = words[_HEAD], 0
+            words[at + _MODE] = mode
+
+    def poll(self) -> Frame | None:
+        """The oldest frame not yet released, as a read-only view of its slot; None when there is none.
+
+        The view is true until ``release`` or the next ``poll``; of a lossy reader only while ``torn()`` is False.
+        """
+        words, at = self._words, self._at
+        self._held = -1
+        layout = self._current_layout()
+        if layout is None:
+            return None
+        while (position := words[at + _CURSOR]) < words[_HEAD]:
+            if not self._lossless:
+                position = self._catch_up(position, layout)
+                if position >= words[_HEAD]:
+                    return None
+            slot = position % layout.slots
+            meta = _meta(layout.headers[slot])
+            self._held = position
+            if not self.torn():
+                return Frame(meta, layout.readable[slot])
+            self._held = -1  # torn before it could be given out
+            if self._lossless or words[_GENERATION] != layout.generation:
+                return None  # only while the writer formats the ring: look again later
+        return None
+
+    def _current_layout(self) -> _Layout | None:
+        generation = self._words[_GENERATION]
+        if generation & 1 or generation == 0:
+            return None
+        if self._layout is None or self._layout.generation != generation:
+            self._layout = None
+            # A format may begin while this reads: its half-changed words may describe no possible layout at all.
+            with contextlib.suppress(TypeError, ValueError):
+                layout = _Layout(self._memory, self._words)
+                if layout.generation == generation == self._words[_GENERATION]:
+                    self._layout = layout
+        return self._layout
+
+    def _catch_up(self, position: int, layout: _Layout) -> int:
+        """Move an overtaken cursor to the oldest slot that the writer does not fill now; count what was skipped."""
+        words, at = self._words, self._at
+        oldest = max(words[_BASE], words[_HEAD] - layout.slots + 1)
+        if position < oldest:
+            words[at + _SKIPPED] += oldest - position
+            words[at + _CURSOR] = position = oldest
+        return position
+
+    def release(self) -> None:
+        """Give the polled frame back and move to the next. Does nothing when no frame is held."""
+        if self._held >= 0:
+            self._words[self._at + _CURSOR] = self._held + 1
+            self._held = -1
+
+    def torn(self) -> bool:
+        """True if the polled frame was overwritten since, so that what was read of it must not be used."""
+        layout = self._layout
+        if layout is None or self._held < 0:
+            return False
+        intact = layout.sequence[self._held % layout.slots] == self._held + 1
+        return not intact or self._words[_GENERATION] != layout.generation
+
+    def detach(self) -> None:
+        """Forget this reader: it no longer holds the ring back. Also the way to drop a reader whose process died."""
+        self._words[self._at + _MODE] = _IDLE
+        self._held = -1
+
+    @property
+    def pending(self) -> int:
+        """Frames committed and not released, for a lossy reader including those it was overtaken by."""
+        return self._words[_HEAD] - self._words[self._at + _CURSOR]
+
+    @property
+    def skipped(self) -> int:
+        """Frames of a lossy reader that were overwritten before poll could give them out."""
+        return self._words[self._at + _SKIPPED]
+
+    @property
+    def position(self) -> int:
+        """Position of the next frame to release; frames of smaller positions are done with."""
+        return self._words[self._at + _CURSOR]
+
+
+def _meta(header: Any) -> FrameMeta:
+    _, index, kind, seq, timestamp_ns, angle_deg, exposure_s, monitor, received_s, scan_id, _ = header.item()
+    name = scan_id.decode("ascii", "replace")
+    return FrameMeta(name, index, FrameKind(kind & 3), angle_deg, seq, timestamp_ns, exposure_s, monitor, received_s)

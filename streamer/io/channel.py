@@ -1,0 +1,76 @@
+"""Messages between two processes of ours over a stream socket. Never blocks, so neither side can hold the other up."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+from streamer.flow import wire
+
+MAX_MESSAGE = 2**28
+_LENGTH = struct.Struct("<I")
+
+
+class Channel:
+    """Maps over a stream socket, each preceded by its length. Never blocks: what cannot leave waits in ``send``."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._in = bytearray()
+        self._out = bytearray()
+        self.eof = False  # the other side is gone
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def backlog(self) -> bool:
+        """Something waits to be sent."""
+        return bool(self._out)
+
+    def send(self, message: dict[str, Any]) -> None:
+        body = wire.pack(message)
+        self._out += _LENGTH.pack(len(body)) + body
+        self.push()
+
+    def push(self) -> None:
+        """Send what the socket takes now."""
+        try:
+            while self._out:
+                del self._out[: self._sock.send(self._out)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.eof = True
+            self._out.clear()
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Messages that are here now. Raises WireError when the bytes are no messages."""
+        try:
+            while data := self._sock.recv(1 << 16):
+                self._in += data
+            self.eof = True
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.eof = True
+        messages = []
+        while (message := self._next()) is not None:
+            messages.append(message)
+        return messages
+
+    def _next(self) -> dict[str, Any] | None:
+        if len(self._in) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._in)
+        stop = _LENGTH.size + length
+        if len(self._in) < stop:
+            return None
+        message = wire.unpack(bytes(self._in[_LENGTH.size : stop]), MAX_MESSAGE)
+        del self._in[:stop]
+        return message
+
+    def close(self) -> None:
+        self._sock.close()

@@ -1,0 +1,75 @@
+"""Anonymous shared memory: a file without a name, mapped. When the last process that holds it is gone, it is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import tempfile
+from pathlib import Path
+
+from streamer.frames import BadInput
+
+SHM = Path("/dev/shm")
+
+
+class SharedBuffer:
+    """Bytes shared with every process that inherits ``fd``. ``memory`` is the mapping, a writable buffer."""
+
+    def __init__(self, fd: int, nbytes: int) -> None:
+        """Takes the descriptor over. Use ``create`` or ``open``."""
+        self.fd = fd
+        self.nbytes = nbytes
+        self.memory = mmap.mmap(fd, nbytes)
+
+    @classmethod
+    def create(cls, nbytes: int, directory: Path | None = None) -> SharedBuffer:
+        """New zeroed memory, all of it reserved now. Raises BadInput when the place has not that much room.
+
+        ``directory`` is /dev/shm where it exists, else the directory for temporary files.
+        """
+        if nbytes <= 0:
+            raise BadInput(f"shared memory: {nbytes} bytes asked, must be more than 0")
+        place = directory or (SHM if SHM.is_dir() and os.access(SHM, os.W_OK) else Path(tempfile.gettempdir()))
+        try:
+            # Looked at first: an allocation that fails in the end has taken the room from everybody until then.
+            if nbytes > _free(place):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+                # Without this, touching a page that /dev/shm has no room for is a SIGBUS in the middle of a scan.
+                os.posix_fallocate(file.fileno(), 0, nbytes)
+                fd = os.dup(file.fileno())
+        except OSError as error:
+            raise BadInput(
+                f"shared memory: {nbytes} bytes asked, {_free(place)} free in {place} ({error.strerror}); "
+                "make the ring smaller"
+            ) from error
+        return cls(fd, nbytes)
+
+    @classmethod
+    def open(cls, fd: int) -> SharedBuffer:
+        """Map what another process created; ``fd`` was inherited from it."""
+        return cls(fd, os.fstat(fd).st_size)
+
+    def close(self) -> None:
+        """Unmap and close. While views of the memory are about, the mapping lives on until they are gone."""
+        with contextlib.suppress(BufferError):
+            self.memory.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> SharedBuffer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _free(place: Path) -> int:
+    try:
+        stat = os.statvfs(place)
+    except OSError:
+        return 0
+    return stat.f_bavail * stat.f_frsize

@@ -1,0 +1,36 @@
+"""What every ZeroMQ socket of ours needs: bind or connect, with an error that helps."""
+
+from __future__ import annotations
+
+import zmq
+
+from streamer.frames import BadInput
+
+Context = zmq.Context[zmq.Socket[bytes]]
+Socket = zmq.Socket[bytes]
+
+
+def bind(socket: Socket, endpoint: str, name: str) -> str:
+    """Bind, and give the endpoint with its true port. Closes the socket and raises BadInput when it cannot be."""
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        way_out = "stop the process that has it, or choose another port"
+        raise BadInput(f"{name} {endpoint}: {error.strerror}; {way_out}") from error
+    return _endpoint(socket)
+
+
+def connect(socket: Socket, endpoint: str, name: str) -> str:
+    """Connect. Closes the socket and raises BadInput when the endpoint makes no sense."""
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise BadInput(f"{name} {endpoint}: {error.strerror}; give something like tcp://127.0.0.1:5581") from error
+    return endpoint
+
+
+def _endpoint(socket: Socket) -> str:
+    last = socket.getsockopt(zmq.LAST_ENDPOINT)
+    return last.rstrip(b"\0").decode() if isinstance(last, bytes) else str(last)

@@ -1,0 +1,244 @@
+"""A recorded scan as a source: NXtomo, DXchange, and NeXus files like those of Diamond's DIAD beamline.
+
+What differs between the layouts is found in ``scan_layouts``; here is one way to read them all, in blocks of bounded
+size. Files that a crash left behind, or that are still being written, are read as far as they go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.frames import NAME, BadInput, Frame, FrameKind, FrameMeta, ScanSpec
+from streamer.io.nxtomo import open_raw
+from streamer.io.scan_layouts import Layout, find_layout
+
+MAX_READ = 64 * 2**20
+"""Bytes that one read takes at most, unless a single frame is larger."""
+
+
+@dataclass(frozen=True)
+class ScanInfo:
+    """What a file says about its scan. None means "the file does not say". ``notes`` are for people, a line each."""
+
+    layout: str  # "NXtomo", "DXchange" or "NeXus"
+    sample: str
+    rows: int
+    columns: int
+    dtype: str  # as delivered; other types than frames.DTYPES are converted to <f4
+    projections: int
+    flats: int
+    darks: int
+    pixel_size_m: float | None
+    energy_kev: float | None
+    distance_m: float | None
+    status: str | None  # of files that Streamer wrote: "running" when its writer was killed, or still writes
+    missing_files: tuple[str, ...]  # targets of links that are not there
+    notes: tuple[str, ...]
+
+
+class ScanFile:
+    """One recorded scan, open for reading. ``angles_deg`` are those of the projections, in the order of the file."""
+
+    def __init__(self, file: h5py.File, path: Path, layout: Layout) -> None:
+        """Use ``open``."""
+        self.path = path
+        self._file, self._layout = file, layout
+        data = layout.datasets[-1]
+        self._dtype = _delivered(data.dtype)
+        kinds = layout.kinds
+        self._projections = np.flatnonzero(kinds == FrameKind.PROJECTION)
+        self.angles_deg: NDArray[np.float64] = layout.angles_deg[self._projections]
+        self.info = ScanInfo(
+            layout=layout.name,
+            sample=as_name(layout.sample or path.stem),
+            rows=data.shape[1],
+            columns=data.shape[2],
+            dtype=self._dtype.str,
+            projections=len(self._projections),
+            flats=int(np.count_nonzero(kinds == FrameKind.FLAT)),
+            darks=int(np.count_nonzero(kinds == FrameKind.DARK)),
+            pixel_size_m=layout.pixel_size_m,
+            energy_kev=layout.energy_kev,
+            distance_m=layout.distance_m,
+            status=layout.status,
+            missing_files=layout.missing_files,
+            notes=layout.notes,
+        )
+
+    @classmethod
+    def open(cls, path: Path) -> ScanFile:
+        """Raises BadInput, one line, for what is not a scan: no such file, no images, no angles, angles ≠ images."""
+        file = open_raw(path)
+        try:
+            layout = find_layout(file, path)
+            scan = cls(file, path, layout)
+            scan._check()
+        except BaseException:
+            file.close()
+            raise
+        return scan
+
+    def _check(self) -> None:
+        if not len(self._projections):
+            raise BadInput(f"{self.path}: holds no projections")
+        if not np.isfinite(self.angles_deg).all():
+            first = int(np.flatnonzero(~np.isfinite(self.angles_deg))[0])
+            raise BadInput(f"{self.path}: the angle of projection {first} is not a number")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> ScanFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def spec(self, scan_id: str | None = None) -> ScanSpec:
+        """The scan as it would be announced: as it was, when the file says so, else what the file holds."""
+        info, angles, announced = self.info, self.angles_deg, self._layout.spec
+        if announced is not None:
+            return replace(announced, scan_id=scan_id or announced.scan_id)
+        span = float(angles[-1] - angles[0])
+        return ScanSpec(
+            scan_id=scan_id or as_name(self.path.stem),
+            sample=info.sample,
+            rows=info.rows,
+            columns=info.columns,
+            projections=info.projections,
+            flats=info.flats,
+            darks=info.darks,
+            dtype=info.dtype,
+            start_deg=float(angles[0]),
+            # n angles cover n steps of the circle, though the file shows n − 1.
+            range_deg=span * len(angles) / (len(angles) - 1) if span else 180.0,
+            pixel_size_m=info.pixel_size_m,
+            energy_kev=info.energy_kev,
+            distance_m=info.distance_m,
+        )
+
+    def held(self) -> ScanSpec:
+        """The scan as it would be announced if it were no more than the file holds."""
+        info = self.info
+        return replace(self.spec(), projections=info.projections, flats=info.flats, darks=info.darks)
+
+    def darks(self, max_bytes: int = MAX_READ) -> Iterator[NDArray[Any]]:
+        """Blocks (n, rows, columns) of the frames taken with the shutter closed."""
+        yield from (block for _, block in self._blocks(FrameKind.DARK, slice(None), max_bytes))
+
+    def flats(self, max_bytes: int = MAX_READ) -> Iterator[NDArray[Any]]:
+        """Blocks (n, rows, columns) of the frames of the beam alone."""
+        yield from (block for _, block in self._blocks(FrameKind.FLAT, slice(None), max_bytes))
+
+    def projections(
+        self, block: int | None = None, rows: slice = slice(None), max_bytes: int = MAX_READ
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Blocks of projections: their places in ``angles_deg``, and the pixels (n, rows, columns).
+
+        A block has at most ``block`` frames and ``max_bytes`` bytes, but at least one frame.
+        """
+        yield from self._blocks(FrameKind.PROJECTION, rows, max_bytes, block)
+
+    def rows(self, first: int, last: int) -> NDArray[Any]:
+        """Detector rows ``first`` to ``last`` (exclusive) of all projections: (projections, last − first, columns)."""
+        stack = np.empty((len(self._projections), last - first, self.info.columns), self._dtype)
+        for places, block in self.projections(rows=slice(first, last)):
+            stack[places] = block
+        return stack
+
+    def frames(
+        self, scan_id: str | None = None, rows: slice = slice(None), max_bytes: int = MAX_READ
+    ) -> Iterator[Frame]:
+        """Every frame as a detector would send it, in the order of the file; darks and flats first in DXchange.
+
+        ``rows`` (start:stop) cuts all frames to some detector rows.
+        """
+        name = scan_id or self.spec().scan_id
+        everything = np.arange(len(self._layout.kinds))
+        for numbers, block in self._read(everything, rows, max_bytes, None):
+            for number, pixels in zip(numbers.tolist(), block, strict=True):
+                yield Frame(self._meta(name, number), pixels)
+
+    def _meta(self, scan_id: str, number: int) -> FrameMeta:
+        layout = self._layout
+        return FrameMeta(
+            scan_id=scan_id,
+            index=int(layout.index[number]),
+            kind=FrameKind(int(layout.kinds[number])),
+            angle_deg=float(layout.angles_deg[number]),
+            seq=number,
+            timestamp_ns=int(layout.timestamp_ns[number]),
+            exposure_s=float(layout.exposure_s[number]),
+            monitor=float(layout.monitor[number]),
+        )
+
+    def _blocks(
+        self, kind: FrameKind, rows: slice, max_bytes: int, block: int | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        numbers = np.flatnonzero(self._layout.kinds == kind)
+        done = 0
+        for some, pixels in self._read(numbers, rows, max_bytes, block):
+            yield np.arange(done, done + len(some)), pixels
+            done += len(some)
+
+    def _read(
+        self, numbers: NDArray[np.int64], rows: slice, max_bytes: int, block: int | None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Frames of the given numbers, in runs that lie together in one dataset."""
+        layout = self._layout
+        first, last, step = rows.indices(self.info.rows)
+        if step != 1 or last <= first:
+            raise BadInput(f"{self.path}: rows {rows.start}:{rows.stop} of {self.info.rows}: nothing to read")
+        stored = max(dataset.dtype.itemsize for dataset in layout.datasets)
+        # Converting makes a second copy of the block.
+        frame_bytes = (last - first) * self.info.columns * max(stored, self._dtype.itemsize)
+        limit = max(1, max_bytes // frame_bytes)
+        if block is not None:
+            limit = max(1, min(limit, block))
+        for run in _runs(layout.source[numbers], layout.place[numbers], limit):
+            some = numbers[run]
+            dataset, at = layout.datasets[layout.source[some[0]]], int(layout.place[some[0]])
+            try:
+                pixels = dataset[at : at + len(some), first:last]
+            except (OSError, RuntimeError) as error:
+                raise BadInput(f"{self.path}: frames from {at} on cannot be read: {error}") from error
+            yield some, pixels.astype(self._dtype, copy=False)
+
+
+def usable(scan: ScanFile, rows: slice) -> Iterator[Frame]:
+    """The frames of a file but the invalid ones, cut to some detector rows and numbered from 0 without gaps."""
+    index = 0
+    for frame in scan.frames(rows=rows):
+        if frame.meta.kind is not FrameKind.INVALID:
+            yield Frame(replace(frame.meta, index=index), frame.pixels)
+            index += 1
+
+
+def _runs(source: NDArray[Any], place: NDArray[Any], limit: int) -> Iterator[slice]:
+    """Cut a list of frames where they are not neighbours in the same dataset, and after ``limit`` frames."""
+    breaks = np.flatnonzero((np.diff(place) != 1) | (np.diff(source) != 0)) + 1
+    edges = [0, *breaks.tolist(), len(place)]
+    for start, stop in pairwise(edges):
+        for at in range(start, stop, limit):
+            yield slice(at, min(at + limit, stop))
+
+
+def _delivered(stored: np.dtype[Any]) -> np.dtype[Any]:
+    """The nearest of the types that frames may have."""
+    little = stored.newbyteorder("<")
+    return little if little.str in ("|u1", "<u2", "<u4", "<f4") else np.dtype("<f4")
+
+
+def as_name(text: str) -> str:
+    """Any text as a scan id or sample name."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:100]
+    return name if NAME.fullmatch(name) else "unnamed"

@@ -1,0 +1,107 @@
+"""Frames from a PULL socket, received straight into the ring.
+
+One payload is copied once: libzmq's message into the slot. Everything that can be wrong with a message ends in a count
+and a reason at the sink, never in an exception that leaves the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import zmq
+
+from streamer.flow import wire
+from streamer.frames import BadInput
+from streamer.io import sockets
+
+POLL_MS = 50
+
+
+class FrameSink(Protocol):
+    """Where the receiver hands messages; implemented by the daemon."""
+
+    def start(self, message: wire.Start) -> None: ...
+
+    def slot(self, header: wire.FrameHeader) -> memoryview | None:
+        """Memory of exactly ``header.size`` bytes, or None when the frame is not wanted (already counted)."""
+
+    def frame(self, header: wire.FrameHeader) -> None:
+        """The slot asked for last is filled and checked."""
+
+    def corrupt(self, header: wire.FrameHeader, reason: str) -> None: ...
+
+    def end(self, message: wire.End) -> None: ...
+
+    def rejected(self, reason: str, text: str) -> None: ...
+
+
+class FrameReceiver:
+    """Owns the PULL socket. ``run`` is the body of the receive thread.
+
+    Raises BadInput when the endpoint cannot be bound or connected.
+    """
+
+    def __init__(
+        self, context: sockets.Context, endpoint: str, bind: bool, high_water_mark: int, max_bytes: int
+    ) -> None:
+        self._socket = context.socket(zmq.PULL)
+        self._socket.setsockopt(zmq.RCVHWM, high_water_mark)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes + wire.MAX_HEADER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._discard = bytearray(64)
+        attach = sockets.bind if bind else sockets.connect
+        self.endpoint = attach(self._socket, endpoint, "source.endpoint")
+
+    def run(self, sink: FrameSink, stopped: Callable[[], bool]) -> None:
+        """Receive until ``stopped()``; looks at it at least every 50 ms."""
+        while not stopped():
+            if self._socket.poll(POLL_MS):
+                self._receive(sink)
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _receive(self, sink: FrameSink) -> None:
+        header = self._socket.recv()
+        try:
+            message = wire.decode(header)
+        except BadInput as error:
+            self._drop_rest()
+            sink.rejected(error.reason if isinstance(error, wire.WireError) else "spec", str(error))
+            return
+        if isinstance(message, wire.FrameHeader):
+            self._receive_payload(message, sink)
+            return
+        self._drop_rest()
+        if isinstance(message, wire.Start):
+            sink.start(message)
+        elif isinstance(message, wire.End):
+            sink.end(message)
+
+    def _receive_payload(self, header: wire.FrameHeader, sink: FrameSink) -> None:
+        if not self._more():
+            sink.corrupt(header, "parts")
+            return
+        slot = sink.slot(header)
+        if slot is None:
+            self._drop_rest()
+            return
+        size = self._socket.recv_into(slot)
+        if self._more():
+            self._drop_rest()
+            sink.corrupt(header, "parts")
+        elif size != header.size:
+            sink.corrupt(header, "truncated" if size < header.size else "oversize")
+        elif header.checksum is not None and wire.checksum(slot) != header.checksum:
+            sink.corrupt(header, "checksum")
+        else:
+            sink.frame(header)
+
+    def _more(self) -> bool:
+        return bool(self._socket.getsockopt(zmq.RCVMORE))
+
+    def _drop_rest(self) -> None:
+        while self._more():
+            self._socket.recv_into(self._discard)

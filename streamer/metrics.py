@@ -1,0 +1,195 @@
+"""Prometheus metrics: one collector that reads a snapshot of the daemon's counters when it is scraped.
+
+Nothing that is measured knows of this module. Units are in the names, no scan id or sample is ever a label, and every
+label value is there from the start, so that ``increase()`` sees the first event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    StateSetMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from streamer.flow.latency import HistogramSnapshot, LatencyHistogram
+from streamer.flow.scan import ScanState
+from streamer.frames import BadInput, Decision, FrameKind
+
+PREFIX = "streamer_"
+KINDS = tuple(kind.name.lower() for kind in FrameKind)
+RESULTS = tuple(state.value for state in ScanState if state.final)
+DECISIONS = tuple(decision.value for decision in Decision)
+REASONS = (
+    "header",
+    "version",
+    "unknown_kind",
+    "parts",
+    "oversize",
+    "truncated",
+    "checksum",
+    "dtype",
+    "shape",
+    "spec",
+    "stale_scan",
+    "beyond",
+)
+"""Why a message was not taken; others appear when they occur."""
+
+EMPTY = LatencyHistogram().snapshot()
+
+
+@dataclass(frozen=True)
+class MetricsSnapshot:
+    """Numbers of the daemon at one moment. Totals count from its start, over all scans; None is "not known"."""
+
+    version: str = ""
+    backend: str = ""
+    scan_state: str = ScanState.IDLE.value
+    # The scan in hand, or the last one.
+    scan_frames_expected: int = 0
+    scan_frames_received: int = 0
+    # Frames of all scans.
+    frames_received: Mapping[str, int] = field(default_factory=dict)  # by kind in lower case
+    frames_rejected: Mapping[str, int] = field(default_factory=dict)  # by reason
+    frames_missing: int = 0
+    frames_duplicate: int = 0
+    frames_late: int = 0
+    frames_corrupt: int = 0
+    frames_reordered: int = 0
+    ingest_bytes: int = 0
+    ingest_blocked_s: float = 0.0  # waited for a free slot: back-pressure on the detector
+    last_frame_timestamp_s: float = 0.0  # UTC
+    # The ring and its readers.
+    ring_slots: int = 0
+    ring_occupied: int = 0
+    ring_high_water: int = 0
+    ring_bytes: int = 0
+    recon_backlog: int = 0
+    recon_skipped: int = 0
+    # The raw writer.
+    writer_up: bool = False
+    writer_written: int = 0
+    writer_lost: int = 0
+    writer_errors: int = 0
+    writer_restarts: int = 0
+    disk_free_bytes: int | None = None
+    # The pipeline, the preview and what came of the scans.
+    projections_folded: int = 0
+    previews_published: int = 0
+    frame_to_preview: HistogramSnapshot = EMPTY
+    last_frame_to_tomogram: HistogramSnapshot = EMPTY
+    scans: Mapping[str, int] = field(default_factory=dict)  # by final state
+    verdicts: Mapping[str, int] = field(default_factory=dict)  # by decision
+    control_requests: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by verb and result
+
+
+# Name without prefix, field of the snapshot, help.
+_COUNTERS = (
+    ("frames_missing", "frames_missing", "Frames that never came, of finished scans"),
+    ("frames_duplicate", "frames_duplicate", "Frames whose index had come before"),
+    ("frames_late", "frames_late", "Frames after the end of their scan or beyond its announced number"),
+    ("frames_corrupt", "frames_corrupt", "Frames that failed their check"),
+    ("frames_reordered", "frames_reordered", "Frames taken after one of a higher index"),
+    ("ingest_bytes", "ingest_bytes", "Pixel bytes taken into the ring"),
+    ("ingest_blocked_seconds", "ingest_blocked_s", "Time the receive thread waited for a free slot of the ring"),
+    ("writer_frames", "writer_written", "Frames flushed to raw files"),
+    ("writer_errors", "writer_errors", "Raw files given up because of an error"),
+    ("writer_restarts", "writer_restarts", "Raw writer processes started in place of a dead one"),
+    ("projections_folded", "projections_folded", "Projections folded into the reconstruction"),
+    ("previews_published", "previews_published", "Plane images published"),
+)
+_GAUGES = (
+    ("scan_frames_expected", "scan_frames_expected", "Frames announced for the scan in hand"),
+    ("scan_frames_received", "scan_frames_received", "Frames received of the scan in hand"),
+    ("last_frame_timestamp_seconds", "last_frame_timestamp_s", "When the newest frame was received, UTC; 0 for never"),
+    ("ring_capacity_frames", "ring_slots", "Slots of the ring in its present format"),
+    ("ring_occupied_frames", "ring_occupied", "Slots that the raw writer has not released"),
+    ("ring_high_water_frames", "ring_high_water", "Most slots occupied at once since the scan was armed"),
+    ("ring_memory_bytes", "ring_bytes", "Shared memory of the ring"),
+    ("recon_backlog_frames", "recon_backlog", "Frames in the ring that the reconstruction has not taken"),
+    ("writer_up", "writer_up", "1 while the raw writer process lives"),
+)
+
+
+class StreamerCollector(Collector):
+    """Turns the snapshot that ``read`` gives into metrics, at each scrape and only then."""
+
+    def __init__(self, read: Callable[[], MetricsSnapshot]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._read()
+        info = {"version": now.version, "backend": now.backend}
+        yield InfoMetricFamily(f"{PREFIX}build", "Version of Streamer and the backend in use", value=info)
+        states = {state.value: state.value == now.scan_state for state in ScanState}
+        yield StateSetMetricFamily(f"{PREFIX}scan_state", "Where the daemon is in the life of a scan", value=states)
+        for name, attribute, text in _COUNTERS:
+            yield CounterMetricFamily(PREFIX + name, text, value=float(getattr(now, attribute)))
+        for name, attribute, text in _GAUGES:
+            yield GaugeMetricFamily(PREFIX + name, text, value=float(getattr(now, attribute)))
+        if now.disk_free_bytes is not None:
+            yield GaugeMetricFamily(
+                f"{PREFIX}disk_free_bytes", "Free space where raw files are written", value=float(now.disk_free_bytes)
+            )
+        yield from _labelled(now)
+        text = "From the exposure's arrival to the watched planes that contain it"
+        yield _histogram("frame_to_preview_seconds", text, now.frame_to_preview)
+        text = "From the last frame of a scan to its finished tomogram"
+        yield _histogram("last_frame_to_tomogram_seconds", text, now.last_frame_to_tomogram)
+
+
+def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
+    dropped = {"recon": now.recon_skipped, "writer": now.writer_lost}
+    for name, label, values, known, text in (
+        ("frames_received", "kind", now.frames_received, KINDS, "Frames taken into the ring"),
+        ("frames_rejected", "reason", now.frames_rejected, REASONS, "Messages that were not taken"),
+        ("frames_dropped", "stage", dropped, (), "Frames that a reader of the ring did not get"),
+        ("scans", "result", now.scans, RESULTS, "Finished scans"),
+        ("verdicts", "decision", now.verdicts, DECISIONS, "Final verdicts"),
+    ):
+        yield _counter(name, text, (label,), {(key,): values.get(key, 0) for key in dict.fromkeys((*known, *values))})
+    yield _counter("control_requests", "Requests on the control socket", ("verb", "result"), now.control_requests)
+
+
+def _counter(name: str, text: str, labels: Iterable[str], values: Mapping[Any, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(PREFIX + name, text, labels=list(labels))
+    for key, value in values.items():
+        family.add_metric([str(part) for part in key], value)
+    return family
+
+
+def _histogram(name: str, text: str, snapshot: HistogramSnapshot) -> HistogramMetricFamily:
+    buckets = [("+Inf" if bound == float("inf") else repr(bound), count) for bound, count in snapshot.buckets]
+    return HistogramMetricFamily(PREFIX + name, text, buckets=buckets, sum_value=snapshot.sum_s)
+
+
+class MetricsServer:
+    """The HTTP server of the metrics. ``close`` returns when it no longer listens."""
+
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, host, registry)
+        except OSError as error:
+            raise BadInput(f"metrics {host}:{port}: {error.strerror}; set another port, or 0 for a free one") from error
+        self.port = int(self._server.server_port)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve(registry: CollectorRegistry, host: str = "127.0.0.1", port: int = 0) -> tuple[MetricsServer, int]:
+    """Serve a registry over HTTP; gives the server and its port (0 takes a free one). Raises BadInput when taken."""
+    server = MetricsServer(registry, host, port)
+    return server, server.port

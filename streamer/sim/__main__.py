@@ -1,0 +1,67 @@
+"""``python -m streamer.sim``: start the virtual beamline."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamer.sim.presets import PRESETS
+from streamer.sim.server import Addresses, serve
+from streamer.sim.station import Setup
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parse = argparse.ArgumentParser(prog="python -m streamer.sim", description="A virtual tomography beamline.")
+    parse.add_argument("--frames", default="tcp://127.0.0.1:*", help="where to bind the frame socket (PUSH)")
+    parse.add_argument("--control", default="tcp://127.0.0.1:*", help="where to bind the control socket (ROUTER)")
+    parse.add_argument("--size", type=_whole(16, 4096), default=256, help="detector columns, and rows unless --rows")
+    parse.add_argument("--rows", type=_whole(1, 4096), default=None, help="detector rows (default: as --size)")
+    parse.add_argument("--preset", choices=sorted(PRESETS), default="demo")
+    parse.add_argument("--samples", type=_whole(1, 80), default=4, help="slots of the magazine")
+    parse.add_argument("--seed", type=_whole(0, 2**31), default=1)
+    parse.add_argument("--truth-dir", type=Path, default=None, help="folder for the truth files")
+    parse.add_argument("--ready-file", type=Path, default=None, help="JSON written when the sockets are bound")
+    parse.add_argument("--rate-limit", type=float, default=None, metavar="HZ", help="highest frame rate of the camera")
+    parse.add_argument("--mount-s", type=float, default=None, help="time of the robot per sample it carries")
+    parse.add_argument("--cache-mb", type=_whole(0, 65536), default=1024, help="memory for frames rendered ahead")
+    return parse
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until ended by a signal, by ``quit``, or by the end of the parent process. Exit code 2: bad input."""
+    parse = parser()
+    args = parse.parse_args(argv)
+    preset = PRESETS[args.preset]
+    if args.mount_s is not None:
+        if not 0 <= args.mount_s <= 3600:
+            parse.error(f"--mount-s {args.mount_s}: must be from 0 to 3600 seconds")
+        preset = dataclasses.replace(preset, mount_s=args.mount_s)
+    rate = preset.max_rate_hz if args.rate_limit is None else args.rate_limit
+    if not 1e-3 <= rate <= 1e6:
+        parse.error(f"--rate-limit {rate}: must be from 0.001 to 1e6 Hz")
+    for folder in (args.truth_dir, args.ready_file and args.ready_file.parent):
+        if folder is not None and not folder.is_dir():
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                parse.error(f"cannot make the folder {folder}: {error}")
+    setup = Setup(preset, args.rows or args.size, args.size, args.samples, args.seed, args.truth_dir, rate)
+    return serve(setup, Addresses(args.frames, args.control, args.ready_file), args.cache_mb << 20)
+
+
+def _whole(low: int, high: int):  # type: ignore[no-untyped-def]
+    def whole(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text}: must be from {low} to {high}")
+        return value
+
+    return whole
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The detector's own thread: waits for triggers, takes frames, sends them. The only owner of the frame socket."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import zmq
+
+from streamer.flow.wire import End, Start, encode_end, encode_frame, encode_start
+from streamer.frames import FrameMeta
+from streamer.sim.beamline import Beam
+from streamer.sim.detector import Sensor
+from streamer.sim.faults import Message
+from streamer.sim.prerender import AHEAD, Ahead, Renderer, Shot
+from streamer.sim.render import FULL, Scene
+from streamer.sim.scan import Look, Request, Scan
+from streamer.sim.station import Station
+
+SOURCE = "virtual-beamline"
+POLL_S = 0.005
+GIVE_UP_S = 2.0
+"""How long an aborted scan goes on trying to send to a receiver that does not take anything."""
+
+SCAN_APART_S = 100.0
+"""Beam time between two scans."""
+
+EPS_DEG = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Monotonic seconds for the hardware and the offset to UTC."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def utc_ns(self, moment: float) -> int:
+        return time.time_ns() + round((moment - self.now()) * 1e9)
+
+
+class Acquirer(threading.Thread):
+    """Carries out start, acquire and end in the order in which they were asked for."""
+
+    def __init__(self, station: Station, renderer: Renderer, socket: zmq.Socket[bytes], clock: Clock) -> None:
+        super().__init__(name="acquisition", daemon=True)
+        setup = station.setup
+        self._station = station
+        self._renderer = renderer
+        self._ahead = Ahead(renderer)
+        self._socket = socket
+        self._clock = clock
+        self._sensor = Sensor(setup.preset.camera, setup.rows, setup.columns, setup.seed)
+        self._beam = Beam(setup.preset.beam, setup.rows, setup.columns, setup.seed)
+        self._open = np.full((setup.rows, setup.columns), FULL, np.uint16)
+        self._no_light = np.zeros(setup.rows, np.float32)
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._quit = threading.Event()
+        self._seq = 0
+        self._next_slot = -math.inf
+
+    def start_scan(self, scan: Scan) -> None:
+        """Ask to send ``start``."""
+        self._jobs.put(lambda: self._start(scan))
+
+    def acquire(self, scan: Scan, request: Request) -> None:
+        """Ask for frames; the station's ``acquiring`` is reset when they are taken."""
+        self._jobs.put(lambda: self._acquire(scan, request))
+
+    def end_scan(self, scan: Scan, status: str) -> None:
+        """Ask to send ``end``, and to complete the truth file."""
+        self._jobs.put(lambda: self._end(scan, status))
+
+    def close(self) -> None:
+        """Stop at once; what is not sent is lost."""
+        self._quit.set()
+        self._jobs.put(None)
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        while not self._quit.is_set():
+            job = self._jobs.get()
+            if job is not None:
+                self._guarded(job)
+        self._socket.close(linger=500)
+
+    def warm(self) -> None:
+        """Run every compiled kernel of the chain once."""
+        self._sensor.expose(self._open, self._beam.fixed, self._beam.rows(0.0), (0, 0))
+
+    def _start(self, scan: Scan) -> None:
+        self._send(scan, [*encode_start(Start(scan.spec, self._take_seq(), SOURCE))])
+
+    def _guarded(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception as error:  # the thread must outlive a fault of one job, and tell it
+            with self._station.lock:
+                self._station.error = f"{type(error).__name__}: {error}"
+
+    def _end(self, scan: Scan, status: str) -> None:
+        self._guarded(lambda: self._station.save_truth(scan, status))  # first: who has the end may read the truth
+        for message in scan.transport.before_end():
+            self._send(scan, message)
+        self._send(scan, [*encode_end(End(scan.spec.scan_id, scan.issued, status, self._take_seq(), SOURCE))])
+        for message in scan.transport.after_end():
+            self._send(scan, message)
+
+    def _acquire(self, scan: Scan, request: Request) -> None:
+        try:
+            self._take_frames(scan, request)
+        finally:
+            self._ahead.forget()
+            with self._station.lock:
+                self._station.acquiring = False
+
+    def _take_frames(self, scan: Scan, request: Request) -> None:
+        before, began, moment = request.before, self._clock.now(), request.asked_s
+        for k in range(request.frames):
+            if scan.faults.stall == scan.issued:
+                with self._station.lock:
+                    self._station.error = f"camera stopped before frame {scan.issued}"
+                return
+            if request.position_triggered:
+                position = request.start_deg + k * request.step_deg
+                passed = self._wait_position(scan, position, request.step_deg, before)
+                before = True
+            else:
+                passed = self._wait_time(scan, began + k / scan.rate_hz)
+                position = math.nan
+            if passed is None or not self._wait_slot(scan):
+                return
+            moment = max(moment, passed)  # a motor that rests passed its position long before it was asked
+            self._take_frame(scan, request, position, moment)
+
+    def _wait_position(self, scan: Scan, position: float, step: float, before: bool) -> float | None:
+        """The time when the rotation passed ``position`` in the direction of ``step``; None when told to stop."""
+        sign = math.copysign(1.0, step)
+        while not self._stopped(scan):
+            with self._station.lock:
+                axis = self._station.rotation
+            now = self._clock.now()
+            ahead = (position - axis.position(now)) * sign
+            before = before or ahead >= -EPS_DEG
+            if before and ahead <= EPS_DEG:
+                passed = axis.time_at(position)
+                return now if passed is None else min(now, passed)
+            due = axis.time_at(position) if before else None
+            self._clock.sleep(POLL_S if due is None else min(POLL_S, max(1e-4, due - now)))
+        return None
+
+    def _wait_time(self, scan: Scan, due: float) -> float | None:
+        while not self._stopped(scan):
+            left = due - self._clock.now()
+            if left <= 0:
+                return due
+            self._clock.sleep(min(left, POLL_S))
+        return None
+
+    def _wait_slot(self, scan: Scan) -> bool:
+        """Keep to the highest rate of the camera: triggers that come faster are served late, none is lost."""
+        interval = 1.0 / self._station.setup.max_rate_hz
+        due = self._next_slot
+        now = self._clock.now()
+        self._next_slot = (due if now - due < interval else now) + interval
+        return self._wait_time(scan, due) is not None
+
+    def _take_frame(self, scan: Scan, request: Request, position: float, moment: float) -> None:
+        station = self._station
+        with station.lock:
+            look = station.look(moment)
+            station.observe(scan, look)
+            if math.isnan(position):
+                position = station.rotation.position(moment)
+            shot = station.shot(position, scan.progress)
+            angle = station.header_angle(scan, shot.angle_deg)
+        if request.position_triggered and look.scene is not None and look.open:
+            self._look_ahead(scan, look.scene, position, request)
+        pixels, monitor = self._expose(scan, look, shot)
+        index = scan.issued
+        exposure_s = scan.spec.exposure_s or 1.0 / scan.rate_hz
+        timestamp = self._clock.utc_ns(moment)
+
+        def make() -> Message:
+            meta = FrameMeta(
+                scan.spec.scan_id, index, request.kind, angle, self._take_seq(), timestamp, exposure_s, monitor
+            )
+            return [*encode_frame(meta, pixels, SOURCE)]
+
+        messages = scan.transport.route(index, make)
+        scan.note(request.kind, look, shot.angle_deg)
+        for message in messages:
+            if not self._send(scan, message):
+                scan.unsent.append(index)
+
+    def _look_ahead(self, scan: Scan, scene: Scene, position: float, request: Request) -> None:
+        """Have the next projections rendered that are not cached."""
+        for k in range(1, AHEAD + 1):
+            progress = (scan.projections + k) / scan.spec.projections
+            if not self._ahead.expect(scene, self._station.shot(position + k * request.step_deg, progress)):
+                return
+
+    def _expose(
+        self, scan: Scan, look: Look, shot: Shot
+    ) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.uint16]], float]:
+        """Pixels of one frame and the reading of the beam monitor (before the shutter)."""
+        beam_time = scan.serial * SCAN_APART_S + scan.issued / scan.rate_hz
+        light = self._beam.current(beam_time) * scan.faults.light(scan.issued, scan.spec.frames)
+        rows = self._beam.rows(beam_time) * np.float32(light) if look.open else self._no_light
+        seen = self._open
+        if look.open and look.scene is not None:
+            seen = self._ahead.take(look.scene, shot)
+        return self._sensor.expose(seen, self._beam.fixed, rows, (scan.serial, scan.issued)), light
+
+    def _take_seq(self) -> int:
+        self._seq += 1
+        return self._seq - 1
+
+    def _stopped(self, scan: Scan) -> bool:
+        return scan.stop or self._quit.is_set()
+
+    def _send(self, scan: Scan, message: Message) -> bool:
+        """Send, waiting for the receiver; an aborted scan gives up after a while, a quitting process at once."""
+        patience = self._clock.now() + GIVE_UP_S
+        while not self._socket.poll(50, zmq.POLLOUT):
+            if self._quit.is_set() or scan.given_up:
+                return False
+            if scan.aborted and self._clock.now() > patience:
+                scan.given_up = True
+                return False
+        self._socket.send_multipart(message, zmq.DONTWAIT, copy=len(message[-1]) < 65536)
+        return True

@@ -1,0 +1,217 @@
+"""The hardware as one state: stages, shutter, changer, magazine, detector flags. Knows no socket and no thread.
+
+Control and acquisition threads both look at it, under ``lock``. Times are seconds of the caller's clock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from streamer.frames import BadInput
+from streamer.sim.faults import Faults
+from streamer.sim.motion import Motion
+from streamer.sim.noise import gauss
+from streamer.sim.phantom import compile_bodies
+from streamer.sim.prerender import Shot
+from streamer.sim.presets import NOMINAL_FIELD_MM, Preset
+from streamer.sim.render import Scene, View
+from streamer.sim.samples import magazine
+from streamer.sim.scan import Look, Scan
+from streamer.sim.stage import Axis, Changer, Shutter
+from streamer.sim.truth import write_json
+
+ANGLE_DIGITS = 6
+"""The encoder counts microdegrees; trigger positions are snapped to it."""
+
+X_LIMIT_MM = 10.0
+ANGLE_LIMIT_DEG = 1e6
+
+
+class Busy(BadInput):
+    """The hardware is doing something else; asking again later may work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What does not change while the process lives."""
+
+    preset: Preset
+    rows: int
+    columns: int
+    slots: int = 4
+    seed: int = 1
+    truth_dir: Path | None = None
+    max_rate_hz: float = 1000.0
+
+
+class Station:
+    """The virtual hardware."""
+
+    def __init__(self, setup: Setup) -> None:
+        preset = setup.preset
+        self.setup = setup
+        self.lock = threading.RLock()
+        self.pixel_mm = preset.pixel_mm(setup.columns)
+        self.samples = magazine(
+            setup.slots, setup.columns, self.pixel_mm, preset.field_mm / NOMINAL_FIELD_MM, setup.seed
+        )
+        self._quadrics = [compile_bodies(s.bodies, preset.energies_kev, s.scale) for s in self.samples]
+        self._rested: set[int] = set()
+        self.rotation = Axis(velocity=preset.rotation_deg_s)
+        self.x = Axis(velocity=preset.x_mm_s)
+        self._x_in_beam = 0.0
+        self.shutter = Shutter()
+        self.changer = Changer(setup.slots, preset.mount_s)
+        self.faults = Faults()
+        self.scan: Scan | None = None
+        self.acquiring = False
+        self.error: str | None = None
+        self._last: Scan | None = None
+        self._serial = 0
+
+    def command_x(self, target_mm: float, now: float) -> None:
+        self.x = self.x.move(target_mm, now)
+        if abs(target_mm) < self.setup.preset.out_mm:
+            self._x_in_beam = target_mm
+
+    def command_mount(self, slot: int | None, now: float) -> None:
+        if slot is not None and not 0 <= slot < len(self.samples):
+            raise BadInput(f"slot {slot} does not exist, the magazine has slots 0 to {len(self.samples) - 1}")
+        if self.acquiring:
+            raise Busy("the detector is acquiring, the sample stays")
+        if self.changer.busy(now):
+            raise Busy("the sample changer is moving")
+        self.changer = self.changer.command(slot, now)
+
+    def set_faults(self, faults: Faults) -> None:
+        self.faults = faults
+        self.changer = replace(self.changer, grip_failures=faults.grip_failures)
+
+    def begin(self, scan: Scan) -> None:
+        """Arm for a scan; faults that were set apply to it and are used up."""
+        self.scan, self._last, self.error = scan, scan, None
+        self.faults = Faults()
+        if scan.faults.shutter:
+            self.shutter = replace(self.shutter, stuck=True, lying=scan.faults.shutter == "lying")
+        slot, scene = self.expected_scene()
+        self._fix(scan, slot, scene)
+        self.save_truth(scan, None)
+
+    def next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def conclude(self, scan: Scan) -> None:
+        """Disarm: the shutter works again, and a sample that has slipped stays where it is."""
+        motion = None if scan.scene is None else scan.scene.motion
+        if scan.slot is not None and motion and motion.knots and scan.progress >= motion.knots[-1].progress:
+            self._rested.add(scan.slot)
+        if scan.faults.shutter:
+            self.shutter = Shutter(open=self.shutter.asked, asked=self.shutter.asked)
+        self.scan = None
+
+    def look(self, now: float) -> Look:
+        """What the beam meets at ``now``."""
+        slot = self.changer.mounted(now)
+        x = self.x.position(now)
+        if slot is None or abs(x) >= self.setup.preset.out_mm or not self.samples[slot].bodies:
+            return Look(self.shutter.open, None)
+        return Look(self.shutter.open, self._scene(slot, x))
+
+    def expected_scene(self) -> tuple[int | None, Scene | None]:
+        """The slot that is or will be mounted, and the scene at the last x position inside the beam."""
+        slot = self.changer.coming
+        return slot, None if slot is None else self._scene(slot, self._x_in_beam)
+
+    def observe(self, scan: Scan, look: Look) -> None:
+        """Called with every frame: the first projection shows the geometry of the scan."""
+        if not scan.fixed_scene and look.seen == "P":
+            self._fix(scan, self.changer.coming, look.scene)
+            scan.fixed_scene = True
+
+    def shot(self, position_deg: float, progress: float) -> Shot:
+        """The true angle where the encoder reads a position; its error belongs to the position, so it is repeatable."""
+        position = round(position_deg, ANGLE_DIGITS)
+        sigma = self.setup.preset.jitter_deg
+        if sigma == 0.0:
+            return Shot(position, progress)
+        ticks = round(position * 10**ANGLE_DIGITS)
+        return Shot(position + sigma * gauss(self.setup.seed, 0x31, ticks), progress)
+
+    def planned_shots(self, scan: Scan, limit: int) -> list[Shot]:
+        """The first shots of a scan in equal steps over its range, not more than ``limit``."""
+        spec = scan.spec
+        step = spec.range_deg / spec.projections
+        return [self.shot(spec.start_deg + k * step, k / spec.projections) for k in range(min(limit, spec.projections))]
+
+    def header_angle(self, scan: Scan, true_deg: float) -> float:
+        """The angle in the header: the true one, with the encoder's reading error if the preset has one."""
+        sigma = self.setup.preset.encoder_error_deg
+        if sigma == 0.0:
+            return true_deg
+        return true_deg + sigma * gauss(self.setup.seed, 0xE0, scan.serial, scan.issued)
+
+    def truth_path(self, scan_id: str) -> Path | None:
+        directory = self.setup.truth_dir
+        return None if directory is None else directory / f"{scan_id}.truth.json"
+
+    def save_truth(self, scan: Scan, status: str | None) -> None:
+        path, setup = self.truth_path(scan.spec.scan_id), self.setup
+        if path is not None:
+            write_json(path, scan.truth(setup.preset, setup.seed, setup.rows, setup.columns, status))
+
+    def status(self, now: float) -> Mapping[str, Any]:
+        """The map of the control verb ``status``, without the endpoints."""
+        setup, scan = self.setup, self.scan
+        return {
+            "rotation": _axis(self.rotation, now, "deg"),
+            "x": {**_axis(self.x, now, "mm"), "out_mm": setup.preset.out_mm, "limit_mm": X_LIMIT_MM},
+            "shutter": self.shutter.readback,
+            "changer": {
+                "slots": len(self.samples),
+                "mounted": self.changer.mounted(now),
+                "busy": self.changer.busy(now),
+                "fault": self.changer.fault(now),
+            },
+            "detector": {
+                "rows": setup.rows,
+                "columns": setup.columns,
+                "pixel_size_m": self.pixel_mm * 1e-3,
+                "max_rate_hz": setup.max_rate_hz,
+                "saturation": float(setup.preset.camera.saturation),
+                "energy_kev": setup.preset.mean_energy_kev,
+                "armed": scan is not None,
+                "scan_id": None if scan is None else scan.spec.scan_id,
+                "acquiring": self.acquiring,
+                "issued": 0 if self._last is None else self._last.issued,
+                "error": self.error,
+            },
+        }
+
+    def _scene(self, slot: int, x_mm: float) -> Scene:
+        setup, sample = self.setup, self.samples[slot]
+        preset = setup.preset
+        view = View(
+            rows=setup.rows,
+            columns=setup.columns,
+            pixel_mm=self.pixel_mm,
+            axis_column=(setup.columns - 1) / 2 + sample.axis_offset_px + x_mm / self.pixel_mm,
+            roll_deg=preset.roll_deg,
+            pitch_deg=preset.pitch_deg,
+            weights=preset.weights,
+            blur_px=preset.blur_px,
+        )
+        motion: Motion = sample.motion.rest() if slot in self._rested else sample.motion
+        return Scene(f"{slot}:{sample.name}", self._quadrics[slot], motion, view)
+
+    def _fix(self, scan: Scan, slot: int | None, scene: Scene | None) -> None:
+        scan.slot, scan.scene = slot, scene
+        scan.sample = None if slot is None else self.samples[slot]
+
+
+def _axis(axis: Axis, now: float, unit: str) -> dict[str, Any]:
+    return {f"position_{unit}": axis.position(now), f"target_{unit}": axis.target, "moving": axis.moving(now)}

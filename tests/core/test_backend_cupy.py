@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamer.core import kernels_cuda
+from streamer.core.backend import Backend, BackendError, select_backend
+from streamer.core.cuda.volume import FourierVolume
+from streamer.core.device import DeviceError, DeviceOutOfMemory, DeviceRing
+from streamer.core.filters import angular_weights
+from streamer.core.volume import reconstruct_block
+from tests.core.phantom import gaussians, half_turn, image, sinogram
+from tests.suites import BackendSuite
+
+
+@pytest.fixture
+def gpu() -> Backend:
+    pytest.importorskip("cupy", exc_type=ImportError)
+    try:
+        return select_backend("cupy")[0]
+    except BackendError as error:
+        if "no CUDA-capable device" in str(error) or "driver version is insufficient" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.mark.gpu
+class TestCupy(BackendSuite):
+    @pytest.fixture
+    def backend(self, gpu: Backend) -> Backend:
+        return gpu
+
+
+@pytest.mark.gpu
+def test_frames_go_through_the_ring_into_the_fourier_volume(gpu: Backend) -> None:
+    """The whole way on a real device: pinned memory, copy stream, kernels, cuFFT."""
+    n = 64
+    theta = half_turn(96)
+    lines = sinogram(gaussians(n), n, theta).astype(np.float32)[:, None]
+    engine = gpu.kernels.engine
+    ring = DeviceRing(kernels_cuda.CupyTransfer(engine), 3, (1, n), np.float32)
+    volume = FourierVolume(gpu.kernels, 1, n, (n - 1) / 2)
+    for line, angle, weight in zip(lines, theta, angular_weights(theta), strict=True):
+        ring.put(line)
+        volume.add(ring.take()[None], np.array([angle]), np.array([weight]))
+        ring.done()
+    result = volume.finish(0, 1, np.empty((1, n, n), np.float32))[0]
+    reference = reconstruct_block(select_backend("numba")[0], lines, theta, (n - 1) / 2)[0]
+    truth = image(gaussians(n), n)
+    assert np.sqrt(np.mean((result - truth) ** 2)) < 1.1 * np.sqrt(np.mean((reference - truth) ** 2)) + 1e-4
+
+
+@pytest.mark.gpu
+def test_too_much_memory_is_said_so(gpu: Backend) -> None:
+    engine = gpu.kernels.engine
+    with pytest.raises(DeviceOutOfMemory):
+        engine.empty((2 * engine.free_bytes(),), np.uint8)
+
+
+class PretendedEngine:
+    """What ``select_backend`` needs of an engine, computing on the host, with an arithmetic that may be broken."""
+
+    xp = SimpleNamespace(asnumpy=np.asarray, asarray=np.asarray)
+    fft = SimpleNamespace()
+    device_name = "Pretended GPU"
+    error = 0.0
+
+    def resident(self, array: Any) -> bool:
+        return False
+
+    def upload(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return np.empty(shape, dtype)
+
+    def download(self, array: np.ndarray, out: np.ndarray) -> None:
+        out[...] = array
+
+    def launch(self, kernel: str, grid: Any, block: Any, arguments: tuple[Any, ...]) -> None:
+        raw, dark, log_flat, low, high, _, out = arguments
+        out[...] = log_flat - np.log(np.clip(raw - dark, low, high)) + self.error
+
+
+def test_a_gpu_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels_cuda, "CupyEngine", PretendedEngine)
+    backend, reason = select_backend("cupy")
+    assert backend.name == "cupy"
+    assert "Pretended GPU" in reason
+
+
+def test_auto_does_not_take_a_gpu_that_nobody_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels_cuda, "CupyEngine", PretendedEngine)
+    backend, reason = select_backend("auto")
+    assert backend.name == "numba"
+    assert "not been measured" in reason
+
+
+def test_a_gpu_that_computes_wrongly_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels_cuda, "CupyEngine", PretendedEngine)
+    monkeypatch.setattr(PretendedEngine, "error", 0.001)
+    with pytest.raises(BackendError, match=r"cupy.*arithmetic is wrong"):
+        select_backend("cupy")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ModuleNotFoundError("No module named 'cupy'"), "CuPy cannot be imported"),
+        (DeviceError("cudaErrorInsufficientDriver"), "cudaErrorInsufficientDriver"),
+        (DeviceOutOfMemory("out of memory"), "out of memory"),
+    ],
+)
+def test_why_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(kernels_cuda, "CupyEngine", fail)
+    with pytest.raises(BackendError, match=words):
+        select_backend("cupy")

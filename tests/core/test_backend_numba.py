@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.core.backend import Backend, BackendError, select_backend, usable_threads
+from streamer.core.volume import backproject_rows
+from tests.suites import BackendSuite
+
+
+class TestNumba(BackendSuite):
+    @pytest.fixture
+    def backend(self, numba_backend: Backend) -> Backend:
+        return numba_backend
+
+
+def test_auto_says_why_it_is_not_the_gpu() -> None:
+    backend, reason = select_backend("auto")
+    assert backend.name == "numba"
+    assert backend.threads == usable_threads()
+    assert "GPU" in reason
+
+
+def test_an_explicit_gpu_is_never_replaced() -> None:
+    with pytest.raises(BackendError, match="cupy"):
+        select_backend("cupy")
+
+
+@pytest.mark.parametrize(("name", "threads"), [("opencl", None), ("numba", 0)])
+def test_nonsense_is_refused(name: str, threads: int | None) -> None:
+    with pytest.raises(BackendError):
+        select_backend(name, threads)
+
+
+def test_the_number_of_threads_does_not_change_a_bit() -> None:
+    rng = np.random.default_rng(0)
+    p, theta = rng.normal(size=(9, 40, 3)).astype(np.float32), rng.uniform(0, np.pi, 9)
+    results = {
+        backproject_rows(
+            select_backend("numba", threads)[0], p, theta, np.ones(9), 19.1, np.empty((3, 41, 37), np.float32)
+        ).tobytes()
+        for threads in (1, 2, 3, 64)
+    }
+    assert len(results) == 1

@@ -1,0 +1,610 @@
+"""The CUDA kernels on the CPU: the sources that a GPU gets, compiled by g++, one thread after the other.
+
+The engine below is stricter than a GPU. It checks the type of every argument against the source, surrounds every array
+with NaN and looks whether that was written to, starts with NaN where content is undefined, and knows device arrays from
+host arrays. It says nothing about speed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.fft
+from numpy.typing import DTypeLike, NDArray
+
+from streamer.core import cuda, kernels_cpu
+from streamer.core.backend import Backend
+from streamer.core.cuda.volume import FourierVolume, Gridding, packs_of, resident_nbytes
+from streamer.core.device import DeviceOutOfMemory, FallbackCounters, Work, run_chunked
+from streamer.core.filters import angular_weights
+from streamer.core.kernels_cuda import Kernels
+from streamer.core.planes import LivePlanes, circle_mask, orthogonal_planes
+from streamer.core.prep import Correction
+from streamer.core.volume import reconstruct_block
+from streamer.frames import BadInput
+from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
+from tests.suites import BackendSuite
+
+GUARD = 256  # bytes of NaN before and behind every array of the engine
+
+C_TYPES = {
+    "unsigned char": np.uint8,
+    "unsigned short": np.uint16,
+    "unsigned int": np.uint32,
+    "int": np.int32,
+    "long long": np.int64,
+    "float": np.float32,
+    "double": np.float64,
+    "float2": np.complex64,
+}
+
+
+class ShimArray:
+    """An array "on the device". The host can only get at it through the engine."""
+
+    def __init__(self, memory: NDArray[np.uint8], values: NDArray[Any]) -> None:
+        self._memory, self._values = memory, values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._values.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._values.ndim
+
+    @property
+    def size(self) -> int:
+        return self._values.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._values.dtype
+
+    def __getitem__(self, key: slice | None) -> ShimArray:
+        return ShimArray(self._memory, self._values[key])
+
+    def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
+        raise TypeError("an array on the device was used as if it lay on the host")
+
+    def unharmed(self) -> bool:
+        return bool((self._memory[:GUARD] == 0xFF).all() and (self._memory[-GUARD:] == 0xFF).all())
+
+
+class ShimEngine:
+    """``Engine`` on the CPU. ``memory`` (bytes) limits single arrays; ``backwards`` turns the order of threads."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self.backwards = False
+        self.memory = 2**40
+        self.launched: set[str] = set()
+
+    def resident(self, array: Any) -> bool:
+        return isinstance(array, ShimArray)
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> ShimArray:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if size > self.memory:
+            raise DeviceOutOfMemory(f"{size} bytes asked for")
+        room = np.full(size + 2 * GUARD + 64, 0xFF, np.uint8)
+        start = -room.ctypes.data % 64
+        memory = room[start : start + size + 2 * GUARD]
+        return ShimArray(memory, memory[GUARD : GUARD + size].view(dtype).reshape(shape))
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> ShimArray:
+        return self.upload(np.zeros(shape, dtype))
+
+    def upload(self, array: NDArray[Any]) -> ShimArray:
+        device = self.empty(array.shape, array.dtype)
+        device._values[...] = array
+        return device
+
+    def download(self, array: ShimArray, out: NDArray[Any]) -> None:
+        assert array.shape == out.shape
+        out[...] = array._values
+
+    def transform_lines(self, array: ShimArray) -> ShimArray:
+        return self.upload(scipy.fft.fft(array._values, axis=-1))
+
+    def transform_planes(self, array: ShimArray) -> ShimArray:
+        return self.upload(scipy.fft.ifft2(array._values, axes=(-2, -1), norm="forward"))
+
+    def launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+        declared = cuda.kernels()[kernel]
+        assert np.prod(block) == declared.threads
+        assert all(extent >= 1 for extent in grid)
+        assert max(grid[1:]) <= 65_535
+        assert len(arguments) == len(declared.parameters)
+        values = []
+        for argument, parameter in zip(arguments, declared.parameters, strict=True):
+            dtype = C_TYPES[parameter.removesuffix("*")]
+            if parameter.endswith("*"):
+                if argument is None:
+                    values.append(np.uintp(0))
+                    continue
+                assert isinstance(argument, ShimArray), f"{kernel}: {type(argument)} for {parameter}"
+                assert argument.dtype == dtype, f"{kernel}: {argument.dtype} for {parameter}"
+                assert argument._values.flags.c_contiguous
+                values.append(np.uintp(argument._values.ctypes.data))
+            else:
+                assert type(argument) is dtype, f"{kernel}: {type(argument)} for {parameter}"
+                values.append(argument)
+        boxes = [np.array(value) for value in values]
+        pointers = (ctypes.c_void_p * len(boxes))(*(box.ctypes.data for box in boxes))
+        three = ctypes.c_uint * 3
+        entry = getattr(self._library, f"shim_{kernel}")
+        assert entry(three(*grid), three(*block), int(self.backwards), pointers) == 0, f"{kernel}: barriers diverge"
+        assert all(a.unharmed() for a in arguments if isinstance(a, ShimArray)), f"{kernel} wrote out of bounds"
+        self.launched.add(kernel)
+
+    def free_bytes(self) -> int:
+        return self.memory
+
+    def release(self) -> None:
+        pass
+
+
+def build(folder: Path, text: str) -> ctypes.CDLL:
+    """Compile C++ text that stands in the package's folder of CUDA sources."""
+    here = str(Path(cuda.__file__).parent)
+    (folder / "shim.cpp").write_text(text)
+    command = ["g++", "-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
+    command += ["-Wno-unused-function", "-Wno-missing-braces", f"-I{here}", "shim.cpp", "-o", "shim.so"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return ctypes.CDLL(str(folder / "shim.so"))
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """All kernels, compiled for the host."""
+    lines = ['#include "host_shim.hpp"', *(f'#include "{unit}.cu"' for unit in cuda.UNITS)]
+    lines += [f"SHIM_ENTRY({name})" for name in cuda.kernels()]
+    return build(tmp_path_factory.mktemp("shim"), "\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def engine(library: ctypes.CDLL) -> ShimEngine:
+    return ShimEngine(library)
+
+
+@pytest.fixture
+def kernels(engine: ShimEngine) -> Kernels:
+    return Kernels(engine)
+
+
+class TestShim(BackendSuite):
+    @pytest.fixture
+    def backend(self, kernels: Kernels) -> Backend:
+        def same(array: Any) -> Any:
+            return array
+
+        return Backend("shim", 2, kernels, np, scipy.fft, same, same)
+
+
+def device(engine: ShimEngine, array: NDArray[Any]) -> ShimArray:
+    return engine.upload(np.ascontiguousarray(array))
+
+
+def host(array: ShimArray) -> NDArray[Any]:
+    return array._values.copy()
+
+
+def both_orders(engine: ShimEngine, work: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """The result of ``work``, which must not depend on the order in which threads and blocks run."""
+    engine.backwards = False
+    forwards = work()
+    engine.backwards = True
+    assert np.array_equal(forwards, work())
+    return forwards
+
+
+class TestSameAsNumba:
+    """Kernel by kernel against ``kernels_cpu`` on the same random numbers."""
+
+    @pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4", "<f4"])
+    def test_attenuate(self, engine: ShimEngine, kernels: Kernels, dtype: str) -> None:
+        rng = np.random.default_rng(0)
+        raw = rng.uniform(0, 250, (19, 301)).astype(dtype)
+        if dtype == "<f4":
+            raw[3, 5], raw[4, 6], raw[7, 8] = np.nan, np.inf, -np.inf
+        dark = rng.uniform(0, 30, raw.shape).astype(np.float32)
+        log_flat = rng.normal(5, 1, raw.shape).astype(np.float32)
+
+        def work(chosen: Any) -> NDArray[Any]:
+            out = np.empty(raw.shape, np.float32)
+            chosen.attenuate(raw, dark, log_flat, 0.5, 4000.0, 2, out)
+            return out
+
+        np.testing.assert_allclose(both_orders(engine, lambda: work(kernels)), work(kernels_cpu), atol=3e-6)
+
+    @pytest.mark.parametrize("rows", [1, 2, 31])
+    def test_planes(self, engine: ShimEngine, kernels: Kernels, rows: int) -> None:
+        rng = np.random.default_rng(1)
+        frames = rng.normal(size=(37, rows, 45)).astype(np.float32)
+        geometry = np.concatenate((rng.uniform(-5, 40, (37, 1)), rng.uniform(-1, 1, (37, 2))), axis=1)
+        heights = np.concatenate((rng.uniform(-2, rows, (37, 1)), rng.uniform(-0.5, 0.5, (37, 2))), axis=1)
+        heights[::2, 1] = 0.0
+        weight = rng.uniform(0.5, 1, 37).astype(np.float32)
+        expected = np.ones((33, 41), np.float32)
+        for frame, t, z, w in zip(frames, geometry, heights, weight, strict=True):
+            kernels_cpu.backproject_plane(frame, t, z, float(w), 2, expected)
+
+        def work() -> NDArray[Any]:
+            plane = np.ones((33, 41), np.float32)
+            kernels.add_to_plane(frames, np.hstack((geometry, heights)), weight, plane)
+            return plane
+
+        # At the very edge of the detector the CPU extrapolates by up to EDGE pixels in the row, we in both directions.
+        np.testing.assert_allclose(both_orders(engine, work), expected, atol=2e-3)
+        assert np.median(abs(work() - expected)) < 1e-5
+
+    @pytest.mark.parametrize("depth", [1, 3, 4, 8, 12, 20, 21])
+    def test_rows_and_packs(self, engine: ShimEngine, kernels: Kernels, depth: int) -> None:
+        rng = np.random.default_rng(2)
+        angles, cols = 70, 30
+        p = rng.normal(size=(angles, depth, cols)).astype(np.float32)
+        turned = np.ascontiguousarray(p.transpose(0, 2, 1))
+        theta = rng.uniform(0, np.pi, 72)
+        weight = np.pad(rng.uniform(0.1, 1, angles), (0, 2)).astype(np.float32)
+        tables = np.cos(theta).astype(np.float32), np.sin(theta).astype(np.float32), weight
+        expected = np.empty((depth, 27, 35), np.float32)
+        kernels_cpu.backproject_rows(turned, *tables, 13.6, 2, expected)
+
+        def rows() -> NDArray[Any]:
+            out = np.empty(expected.shape, np.float32)
+            kernels.backproject_rows(turned, *tables, 13.6, 1, out)
+            return out
+
+        def packs() -> NDArray[Any]:
+            packed = engine.empty((angles, -(-depth // 8), cols, 8), np.float32)
+            out = engine.empty(expected.shape, np.float32)
+            kernels.pack_rows(device(engine, p), packed)
+            kernels.backproject_packs(packed, *(device(engine, t) for t in tables), 13.6, out)
+            return host(out)
+
+        np.testing.assert_allclose(both_orders(engine, rows), expected, atol=2e-5)
+        np.testing.assert_allclose(both_orders(engine, packs), expected, atol=2e-5)
+        assert ("backproject_rows_any" in engine.launched) == (depth % 4 != 0)
+
+    @pytest.mark.parametrize("columns", [1, 5, 200])
+    def test_moments(self, engine: ShimEngine, kernels: Kernels, columns: int) -> None:
+        source = np.random.default_rng(3).normal(1, 1, (7, columns)).astype(np.float32)
+
+        def work(chosen: Any) -> NDArray[Any]:
+            out = np.empty((7, 4))
+            chosen.row_moments(source, min(3, columns), 2, out)
+            return out
+
+        np.testing.assert_allclose(both_orders(engine, lambda: work(kernels)), work(kernels_cpu), rtol=1e-12, atol=1e-9)
+
+    def test_transposition_of_many(self, engine: ShimEngine, kernels: Kernels) -> None:
+        frames = np.random.default_rng(4).normal(size=(3, 33, 65)).astype(np.float32)
+
+        def work() -> NDArray[Any]:
+            out = engine.empty((3, 65, 33), np.float32)
+            kernels.to_z_contiguous(device(engine, frames), out)
+            return host(out)
+
+        assert np.array_equal(both_orders(engine, work), frames.transpose(0, 2, 1))
+
+    def test_dead_pixels(self, engine: ShimEngine, kernels: Kernels, numba_backend: Backend) -> None:
+        rng = np.random.default_rng(9)
+        raw = rng.uniform(20, 250, (9, 40)).astype(np.uint16)
+        flat = np.where(rng.uniform(size=raw.shape) < 0.3, 0.0, 255.0)
+        flat[4] = 0
+        expected = Correction(numba_backend, None, flat).attenuation(raw)
+        shim = Backend("shim", 2, kernels, np, scipy.fft, np.asarray, np.asarray)
+        result = both_orders(engine, lambda: Correction(shim, None, flat).attenuation(raw))
+        np.testing.assert_allclose(result, expected, atol=3e-6)
+        assert not result[4].any()
+
+
+class TestFusedPreparation:
+    @pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4", "<f4"])
+    @pytest.mark.parametrize("dead_share", [0.0, 0.07])
+    def test_like_correction(
+        self, engine: ShimEngine, kernels: Kernels, numba_backend: Backend, dtype: str, dead_share: float
+    ) -> None:
+        """The same as Correction, then a difference and a transposition, with dead pixels and a row of them."""
+        rng = np.random.default_rng(5)
+        raw = rng.uniform(20, 250, (2, 35, 70)).astype(dtype)
+        dark = rng.uniform(0, 10, raw.shape[1:]).astype(np.float32)
+        flat = rng.uniform(200, 255, raw.shape[1:]).astype(np.float32)
+        flat[rng.uniform(size=flat.shape) < dead_share] = 0
+        if dead_share:
+            flat[11] = 0
+        correction = Correction(numba_backend, dark, flat)
+        expected = np.stack([correction.attenuation(frame) for frame in raw])
+        low = 0.5 if np.dtype(dtype).kind == "u" else 1e-3
+        log_flat = np.log(np.where(flat > dark, flat - dark, np.nan)).astype(np.float32)
+        mending = None
+        if correction._mend:
+            row, col, left, right, share = correction._mend
+            lists = [(row * 70 + col).astype(np.int32), left.astype(np.int32), right.astype(np.int32), share]
+            mending = tuple(device(engine, table) for table in lists)
+
+        def work() -> NDArray[Any]:
+            plain, slope = (engine.empty(raw.shape, np.float32) for _ in range(2))
+            turned = engine.empty((2, 70, 35), np.float32)
+            inputs = (device(engine, array) for array in (raw, dark, log_flat))
+            kernels.prepare(*inputs, low, 1e6, mending, plain, slope, turned)
+            assert np.array_equal(host(turned), host(plain).transpose(0, 2, 1))
+            assert np.array_equal(host(slope)[..., :-1], np.diff(host(plain), axis=2))
+            assert not host(slope)[..., -1].any()
+            return host(plain)
+
+        np.testing.assert_allclose(both_orders(engine, work), expected, atol=3e-6)
+
+    def test_only_what_is_asked_for(self, engine: ShimEngine, kernels: Kernels) -> None:
+        raw = np.full((1, 3, 4), 2, np.uint16)
+        slope = engine.empty((1, 3, 4), np.float32)
+        zero = device(engine, np.zeros((3, 4), np.float32))
+        kernels.prepare(device(engine, raw), zero, zero, 0.5, 10.0, slope=slope)
+        assert not host(slope).any()
+
+
+def test_differentiated_backprojection(engine: ShimEngine, kernels: Kernels) -> None:
+    """Slopes, half a column off and with their sign, give the Hilbert transform of the slice along x.
+
+    b(x, y) = ∫ sgn(cos θ) ∂p/∂t dθ = -2π H f, H along x (Noo, Clackdoyle and Pack, Phys. Med. Biol. 49, 3903, 2004).
+    The transform of a Gaussian line is Dawson's function.
+    """
+    n, sigma, angles = 96, 7.0, 150
+    theta = np.arange(angles) * np.pi / angles
+    t = np.arange(n) - (n - 1) / 2
+    line = (sigma * np.sqrt(2 * np.pi) * np.exp(-(t**2) / (2 * sigma**2))).astype(np.float32)
+    slope = np.zeros((1, n), np.float32)
+    slope[0, :-1] = np.diff(line)
+    cos, sin = np.cos(theta), np.sin(theta)
+    middle = (n - 1) / 2
+    first = middle - middle * (cos + sin) - 0.5
+    zero = np.zeros(angles)
+    geometry = np.stack([first, cos, sin, zero, zero, zero], axis=1)
+    weight = (np.sign(cos) * np.pi / angles).astype(np.float32)
+    plane = np.zeros((n, n), np.float32)
+    kernels.add_to_plane(np.repeat(slope[None], angles, axis=0), geometry, weight, plane)
+    scaled = t / (np.sqrt(2) * sigma)
+    transform = 2 / np.sqrt(np.pi) * scipy.special.dawsn(scaled)  # of the Gaussian exp(-x²/2σ²)
+    y = n // 2
+    expected = -2 * np.pi * transform * np.exp(-((y - middle) ** 2) / (2 * sigma**2))
+    inner = slice(n // 8, -n // 8)
+    np.testing.assert_allclose(plane[y, inner], expected[inner], atol=0.03)
+
+
+class TestFourierVolume:
+    @pytest.mark.parametrize(("n", "offset"), [(64, 0.0), (65, 0.0), (96, -5.3)])
+    def test_gaussians_are_quantitative(self, engine: ShimEngine, kernels: Kernels, n: int, offset: float) -> None:
+        center = (n - 1) / 2 + offset
+        theta = half_turn(n + 32)
+        blobs = [type(g)(g.value, 1.2 * g.sigma, 0.6 * g.x, 0.6 * g.y) for g in gaussians(n)]
+        lines = sinogram(blobs, n, theta, center)
+        volume = FourierVolume(kernels, 1, n, center)
+        volume.add(lines[:, None], theta, angular_weights(theta))
+        result = volume.finish(0, 1, np.empty((1, n, n), np.float32))[0]
+        error = (result - image(blobs, n))[circle_mask(n, 0.9 - 2 * abs(offset) / n)]
+        scale = image(blobs, n).max()
+        assert np.sqrt(np.mean(error**2)) < 1e-3 * scale
+        assert abs(error.mean()) < 2e-4 * scale
+
+    def test_agrees_with_backprojection(self, engine: ShimEngine, kernels: Kernels, numba_backend: Backend) -> None:
+        n = 64
+        theta = half_turn(96)
+        lines = sinogram(shepp_logan(n), n, theta)[:, None].astype(np.float32)
+        volume = FourierVolume(kernels, 1, n, (n - 1) / 2)
+        volume.add(lines, theta, angular_weights(theta))
+        result = volume.finish(0, 1, np.empty((1, n, n), np.float32))[0]
+        truth, mask = image(shepp_logan(n), n), circle_mask(n, 0.9)
+        direct = reconstruct_block(numba_backend, lines, theta, (n - 1) / 2)[0]
+
+        def rms(other: NDArray[Any]) -> float:
+            return float(np.sqrt(np.mean((other - truth)[mask] ** 2)))
+
+        assert rms(result) < 1.02 * rms(direct)
+
+    def test_rows_batches_and_order(self, engine: ShimEngine, kernels: Kernels) -> None:
+        """Every row is the same as alone; batches and their order change nothing but rounding; runs repeat exactly."""
+        n, rows = 24, 11
+        rng = np.random.default_rng(6)
+        theta = rng.uniform(0, np.pi, 75)
+        theta[:3] = 0.0, np.pi / 2, np.pi / 4
+        weight = angular_weights(theta)
+        frames = rng.normal(size=(75, rows, n)).astype(np.float32)
+
+        def work() -> NDArray[Any]:
+            volume = FourierVolume(kernels, rows, n, 11.2)
+            volume.add(frames, theta, weight)
+            return host(volume.finish(0, rows))
+
+        whole = both_orders(engine, work)
+        mixed = FourierVolume(kernels, rows, n, 11.2)
+        for some in np.array_split(rng.permutation(75), 4):
+            mixed.add(device(engine, frames[some]), theta[some], weight[some])
+        np.testing.assert_allclose(host(mixed.finish(0, rows)), whole, atol=1e-5)
+        part = np.empty((3, n, n), np.float32)
+        assert mixed.finish(4, 7, part) is part
+        np.testing.assert_allclose(part, whole[4:7], atol=1e-5)
+        alone = FourierVolume(kernels, 1, n, 11.2)
+        alone.add(frames[:, 5:6], theta, weight)
+        np.testing.assert_allclose(host(alone.finish(0, 1))[0], whole[5], atol=1e-5)
+
+    def test_gridding_is_the_sum_over_all_samples(self, engine: ShimEngine, kernels: Kernels) -> None:
+        """Against a scatter in float64 with the Kaiser-Bessel function itself, sample by sample."""
+        plan = Gridding(24)
+        rng = np.random.default_rng(7)
+        theta = np.concatenate((rng.uniform(0, 2 * np.pi, 66), [0.0, np.pi / 2, np.pi]))
+        packs, size = 8, plan.size
+        samples = (rng.normal(size=(theta.size, plan.length, packs, 2)) @ [1, 1j]).astype(np.complex64)
+        expected = np.ones((packs, size, size), np.complex128)
+        direction = plan.direction(theta).astype(np.float64)
+        axis = np.arange(size) - size // 2
+        limit = (plan.length - 1) // 2
+
+        def window(distance: NDArray[Any]) -> NDArray[Any]:
+            distance = (distance + size / 2) % size - size / 2
+            root = np.sqrt(np.maximum(1 - (distance / 2) ** 2, 0))
+            return np.where(abs(distance) < 2, scipy.special.i0(plan.beta * root) / scipy.special.i0(plan.beta), 0)
+
+        for a in range(theta.size):
+            for j in range(-limit, limit + 1):
+                w = np.outer(window(axis - j * direction[1, a]), window(axis - j * direction[0, a]))
+                expected += w * samples[a, j][:, None, None]
+
+        def work() -> NDArray[Any]:
+            grid = device(engine, np.ones((packs, size, size), np.complex64))
+            tables = device(engine, plan.direction(theta)), device(engine, plan.coefficients())
+            kernels.grid_samples(device(engine, samples), *tables, grid)
+            return host(grid)
+
+        # A sample exactly at the kernel's end (0.2 % of its peak) may be counted or not.
+        np.testing.assert_allclose(both_orders(engine, work), expected, atol=2e-2)
+        assert np.median(abs(work() - expected)) < 1e-5
+
+    def test_truncated_data_are_extended(self, engine: ShimEngine, kernels: Kernels, numba_backend: Backend) -> None:
+        n = 64
+        theta = half_turn(96)
+        wide = sinogram(gaussians(2 * n), 2 * n, theta)[:, n // 2 : n // 2 + n]
+        lines = np.ascontiguousarray(wide)[:, None].astype(np.float32)
+        volume = FourierVolume(kernels, 1, n, (n - 1) / 2, extend=True)
+        volume.add(lines, theta, angular_weights(theta))
+        result = host(volume.finish(0, 1))[0]
+        direct = reconstruct_block(numba_backend, lines, theta, (n - 1) / 2, extend=True)[0]
+        mask = circle_mask(n, 0.8)
+        assert np.sqrt(np.mean((result - direct)[mask] ** 2)) < 0.01 * float(direct[mask].max())
+
+    def test_little_memory_means_smaller_pieces(self, engine: ShimEngine, kernels: Kernels) -> None:
+        """The end of a scan in chunks of row pairs, on a device that has room for less than it says."""
+        n, rows = 20, 11
+        frames = np.random.default_rng(10).normal(size=(9, rows, n)).astype(np.float32)
+        volume = FourierVolume(kernels, rows, n, 9.5)
+        volume.add(frames, half_turn(9), np.full(9, 0.1))
+        whole = volume.finish(0, rows, np.empty((rows, n, n), np.float32))
+        out, counters = np.full(whole.shape, np.nan, np.float32), FallbackCounters()
+
+        def on_device(first: int, last: int) -> None:
+            last_row = min(2 * last, rows)
+            volume.finish(2 * first, last_row, out[2 * first : last_row])
+
+        def on_host(first: int, last: int) -> None:
+            raise AssertionError("the device could do it all")
+
+        engine.memory = 3 * 8 * volume.plan.size**2
+        run_chunked(Work("tomogram", 6, 8 * n * n, 0, on_device, on_host), engine, counters)
+        assert np.array_equal(out, whole)
+        assert counters.out_of_memory == 1
+        assert "chunks of 6" in counters.reason
+
+    def test_refuses_nonsense(self, kernels: Kernels) -> None:
+        with pytest.raises(BadInput):
+            FourierVolume(kernels, 4, 16, np.nan)
+        volume = FourierVolume(kernels, 4, 16, 7.5)
+        frames = np.zeros((2, 4, 16), np.float32)
+        for bad in (frames[:, :3], frames[..., :15], frames[:1]):
+            with pytest.raises(BadInput):
+                volume.add(bad, np.zeros(2), np.ones(2))
+        with pytest.raises(BadInput):
+            volume.add(frames, np.array([0, np.nan]), np.ones(2))
+        for first, last in ((1, 3), (0, 5), (2, 2), (-2, 2)):
+            with pytest.raises(BadInput):
+                volume.finish(first, last)
+        with pytest.raises(BadInput):
+            volume.finish(0, 2, np.empty((1, 16, 16), np.float32))
+
+    def test_memory_is_what_is_stated(self, engine: ShimEngine, kernels: Kernels) -> None:
+        engine.memory = resident_nbytes(20, 32)
+        FourierVolume(kernels, 20, 32, 15.5)
+        engine.memory -= 1
+        with pytest.raises(DeviceOutOfMemory):
+            FourierVolume(kernels, 20, 32, 15.5)
+        assert packs_of(20) == 12
+
+
+def test_planes_stay_on_the_device(engine: ShimEngine, kernels: Kernels, numba_backend: Backend) -> None:
+    """Nothing of the device is read by the host between frames (ShimArray would refuse), and the sums are the same."""
+    rng = np.random.default_rng(8)
+    frames = rng.normal(size=(5, 12, 20)).astype(np.float32)
+    theta = rng.uniform(0, np.pi, 5)
+    live = LivePlanes(numba_backend, orthogonal_planes(12, 20)[1:2], 12, 20, 9.7)
+    for frame, angle in zip(frames, theta, strict=True):
+        live.add(frame, float(angle))
+    plane = engine.zeros((12, 20), np.float32)
+    middle = 9.5
+    for frame, angle in zip(frames, theta, strict=True):
+        cos, sin = np.cos(angle), np.sin(angle)
+        t = np.array([9.7 - middle * cos + (10 - middle) * sin, cos, 0.0])
+        kernels.backproject_plane(device(engine, frame), t, np.array([0.0, 0.0, 1.0]), 1.0, 1, plane)
+    np.testing.assert_allclose(host(plane), live._sums["xz"][0], atol=1e-5)
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    text = """
+    #include "host_shim.hpp"
+    extern "C" __global__ void race(float *out) { out[0] = threadIdx.x; }
+    extern "C" __global__ void diverging(float *out) { if (threadIdx.x < 3) __syncthreads(); }
+    extern "C" __global__ void no_barrier(float *out) {
+        __shared__ float s[8];
+        s[threadIdx.x] = threadIdx.x;
+        out[threadIdx.x] = s[7 - threadIdx.x];
+    }
+    extern "C" __global__ void outside(float *out) { out[threadIdx.x + 1] = 0.0f; }
+    SHIM_ENTRY(race) SHIM_ENTRY(diverging) SHIM_ENTRY(no_barrier) SHIM_ENTRY(outside)
+    """
+    return build(tmp_path_factory.mktemp("broken"), text)
+
+
+class TestShimFinds:
+    """What the shim is for: each of these would be silent on a GPU."""
+
+    @pytest.fixture
+    def engine(self, broken: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> ShimEngine:
+        names = ("race", "diverging", "no_barrier", "outside")
+        listed = {name: cuda.Kernel(name, "broken", 8, ("float*",)) for name in names}
+        monkeypatch.setattr(cuda, "kernels", lambda: listed)
+        return ShimEngine(broken)
+
+    def run(self, engine: ShimEngine, kernel: str, backwards: bool) -> NDArray[Any]:
+        out = engine.zeros((8,), np.float32)
+        engine.backwards = backwards
+        engine.launch(kernel, (1, 1, 1), (8, 1, 1), (out,))
+        return host(out)
+
+    def test_a_race(self, engine: ShimEngine) -> None:
+        assert self.run(engine, "race", False)[0] != self.run(engine, "race", True)[0]
+
+    def test_a_barrier_that_some_threads_miss(self, engine: ShimEngine) -> None:
+        with pytest.raises(AssertionError, match="barriers diverge"):
+            self.run(engine, "diverging", False)
+
+    def test_a_barrier_that_is_not_there(self, engine: ShimEngine) -> None:
+        assert np.isnan(self.run(engine, "no_barrier", False)).any()
+
+    def test_a_write_out_of_bounds(self, engine: ShimEngine) -> None:
+        with pytest.raises(AssertionError, match="out of bounds"):
+            self.run(engine, "outside", False)
+
+    def test_a_wrong_argument(self, engine: ShimEngine) -> None:
+        with pytest.raises(AssertionError, match="float64"):
+            engine.launch("race", (1, 1, 1), (8, 1, 1), (engine.zeros((8,), np.float64),))
+
+
+def test_kernels_have_the_signatures_of_numba() -> None:
+    def shared(module: ModuleType) -> dict[str, list[str]]:
+        found = {}
+        for name, kernel in vars(module).items():
+            function = getattr(kernel, "py_func", None)
+            if function is not None and not name.startswith("_"):
+                found[name] = list(inspect.signature(function).parameters)
+        return found
+
+    for name, parameters in shared(kernels_cpu).items():
+        assert list(inspect.signature(getattr(Kernels, name)).parameters)[1:] == parameters, name

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import algotom.prep.removal as algotom
+import numpy as np
+import pytest
+from PIL import Image
+
+from streamer.core.artefacts import median_rows, ring_index, stripe_index
+from streamer.core.backend import Backend
+from streamer.core.center import find_center
+from streamer.core.filters import RampFilter
+from streamer.core.stripes import (
+    StripeCount,
+    StripeMean,
+    StripeSettings,
+    remove_stripes,
+    stripe_offset,
+)
+from streamer.core.volume import reconstruct_block
+from streamer.frames import BadInput
+from tests.core.phantom import random_body, sinogram
+
+AIR = 46_900.0
+
+
+@pytest.fixture(scope="module")
+def neutrons(data: Path) -> np.ndarray:
+    """Attenuation (459, 503) of the measured neutron sinogram."""
+    counts = np.asarray(Image.open(data / "neutron_sinogram_360.tif")).astype(np.float32)
+    return -np.log(np.maximum(counts, 1) / AIR).astype(np.float32)
+
+
+def striped(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A sinogram (360, 320) with noise, and with all kinds of stripes as well as the noise."""
+    rng = np.random.default_rng(seed)
+    angles, columns = 360, 320
+    clean = sinogram(random_body(rng, columns), columns, np.arange(angles) * np.pi / angles)
+    clean = (clean + rng.normal(0, 0.01, clean.shape)).astype(np.float32)
+    bad = clean.copy()
+    for c in rng.integers(0, columns, 14):
+        bad[:, c] += rng.normal(0, 0.06)
+    for c in rng.integers(0, columns, 6):
+        bad[:, c] *= 1 + rng.normal(0, 0.06)
+    for c in rng.integers(30, columns - 30, 2):
+        bad[:, c : c + int(rng.integers(4, 9))] += rng.choice([-0.1, 0.1])
+    bad[:, rng.integers(30, columns - 30)] = 0.8
+    bad[:, rng.integers(30, columns - 30)] = rng.normal(0.5, 0.3, angles)
+    return clean, bad.astype(np.float32)
+
+
+def rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+
+
+def cleaned(sinogram: np.ndarray, **settings: float) -> np.ndarray:
+    block = sinogram[:, None].copy()  # it is cleaned in place
+    remove_stripes(block, StripeSettings(**settings), threads=2)
+    return block[:, 0]
+
+
+def test_running_median_is_that_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 9, (5, 40)).astype(np.float32)
+    for window in (1, 3, 7, 21):
+        padded = np.pad(image, ((0, 0), (window // 2, window // 2)), mode="symmetric")
+        wanted = np.median(np.lib.stride_tricks.sliding_window_view(padded, window, axis=1), axis=-1)
+        assert np.array_equal(median_rows(image, window, 2), wanted)
+    assert np.array_equal(median_rows(image[:, :4], 21), median_rows(image[:, :4], 7))
+    with pytest.raises(BadInput, match="odd"):
+        median_rows(image, 4)
+
+
+def test_offset_found_while_scanning_is_removed_exactly_at_the_end(numba_backend: Backend) -> None:
+    """Rows filtered with an early offset are put right by the filtered change of the offset."""
+    rng = np.random.default_rng(1)
+    clean, _ = striped(1)
+    offset = np.where(rng.random(320) < 0.1, rng.normal(0, 0.05, 320), 0)
+    frames = (clean + offset).astype(np.float32)
+    stripes, ramp = StripeMean(1, 320), RampFilter(320)
+    stored, used = [], np.zeros((1, 320), np.float32)
+    for number, frame in enumerate(frames):
+        stored.append(ramp.apply(frame[None] - used))
+        stripes.add(frame[None])
+        if number in (20, 100):
+            stored = [row - ramp.apply(stripes.offset() - used) for row in stored]
+            used = stripes.offset()
+    late = np.stack(stored) - ramp.apply(stripes.offset() - used)
+    exact = ramp.apply(frames[:, None] - stripe_offset(frames.mean(0, dtype=np.float64)[None].astype(np.float32)))
+    assert rms(late - exact) < 1e-5 * rms(exact)
+    assert stripes.count == 360
+    assert stripe_index(frames - stripes.offset()) < 0.25 * stripe_index(frames)
+    assert rms(frames - stripes.offset() - clean) < 0.65 * rms(frames - clean)
+
+
+def test_running_mean_survives_many_frames() -> None:
+    stripes = StripeMean(2, 3)
+    for _ in range(1000):
+        stripes.add(np.full((2, 3), 0.1, np.float32))
+    np.testing.assert_allclose(stripes.mean(), np.float32(0.1), rtol=3e-6)
+    assert not stripes.offset(3).any()
+    with pytest.raises(BadInput):
+        stripes.add(np.zeros((3, 2), np.float32))
+    assert not StripeMean(2, 3).mean().any()
+
+
+def test_limit_bounds_what_is_taken_for_a_stripe() -> None:
+    mean = np.zeros((1, 50), np.float32)
+    mean[0, 20] = 1.0
+    assert stripe_offset(mean)[0, 20] == 1.0
+    assert stripe_offset(mean, limit=0.1)[0, 20] == np.float32(0.1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_kinds_of_stripes_better_than_algotom(seed: int) -> None:
+    clean, bad = striped(seed)
+    ours, theirs = cleaned(bad), algotom.remove_all_stripe(bad.copy())
+    assert rms(ours - clean) < 0.5 * rms(bad - clean)
+    assert rms(ours - clean) < 0.8 * rms(theirs - clean)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_good_detector_is_hardly_touched(seed: int) -> None:
+    clean, _ = striped(seed)
+    block = clean[:, None].copy()
+    assert remove_stripes(block) == StripeCount(0, 0)
+    assert rms(block[:, 0] - clean) < 0.025 * float(clean.max())
+
+
+def test_order_of_the_angles_and_threads_do_not_matter() -> None:
+    _, bad = striped(5)
+    block = np.stack([bad, np.roll(bad, 3, axis=1), bad[:, ::-1]], axis=1)
+    shuffle = np.random.default_rng(0).permutation(len(bad))
+    moved = np.ascontiguousarray(block[shuffle])
+    count = remove_stripes(block, threads=1)
+    assert remove_stripes(moved, order=np.argsort(shuffle), threads=2) == count
+    assert count.dead > 0
+    assert count.large > 0
+    np.testing.assert_allclose(moved, block[shuffle], atol=1e-6)
+
+
+def test_sorting_gives_back_equal_and_negative_values() -> None:
+    rng = np.random.default_rng(3)
+    block = np.repeat(rng.integers(-3, 4, (50, 2, 1)), 30, axis=2).astype(np.float32)
+    before = block.copy()
+    remove_stripes(block, StripeSettings(flicker=0))
+    assert np.array_equal(block, before)
+
+
+def test_neutron_sinogram(numba_backend: Backend, neutrons: np.ndarray) -> None:
+    angles = np.linspace(0, 2 * np.pi, 459)
+    ours = cleaned(neutrons)
+    assert stripe_index(neutrons) > 0.03
+    assert stripe_index(ours) < 0.001
+    before, after = (
+        reconstruct_block(numba_backend, rows[:, None].copy(), angles, 245.1)[0] for rows in (neutrons, ours)
+    )
+    assert ring_index(before, (251.0, 251.0)) > 0.04
+    assert ring_index(after, (251.0, 251.0)) < 0.003
+    found = find_center(numba_backend, ours[:, None].copy(), angles)
+    assert found.center == pytest.approx(245.1, abs=0.5)
+    assert found.confidence > 0.5
+
+
+def test_bad_input_is_refused() -> None:
+    for settings in ({"small": 4}, {"large": -1}, {"threshold": 0}, {"flicker": 0.5}):
+        with pytest.raises(BadInput):
+            StripeSettings(**settings)
+    with pytest.raises(BadInput, match="float32"):
+        remove_stripes(np.zeros((3, 4), np.float32))
+    with pytest.raises(BadInput, match="order"):
+        remove_stripes(np.zeros((3, 4, 5), np.float32), order=np.arange(2))

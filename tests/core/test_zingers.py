@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.core.backend import Backend
+from streamer.core.prep import Correction
+from streamer.core.zingers import PixelStatistics, beam_noise, defects, remove_zingers, without
+from streamer.frames import BadInput
+
+COUNTS = 4000
+
+
+def projection(seed: int, side: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Attenuation without and with zingers, and where they are; photon noise behind up to 2.5 of attenuation."""
+    rng = np.random.default_rng(seed)
+    x = np.linspace(-1, 1, side)
+    truth = 2.5 * np.sqrt(np.maximum(0, 1 - (x[:, None] / 0.7) ** 2 - (x[None] / 0.6) ** 2))
+    counts = rng.poisson(COUNTS * np.exp(-truth)).astype(float)
+    hit = rng.random(counts.shape) < 2e-4
+    hit[100:102, 50:52] = True
+    hit[0, 0] = hit[-1, 7] = True
+    raised = counts + hit * rng.uniform(3000, 40_000, counts.shape)
+    clean, bad = (np.log(COUNTS / np.maximum(c, 0.5)).astype(np.float32) for c in (counts, raised))
+    return clean, bad, hit
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_zinger_goes_and_nothing_else(seed: int) -> None:
+    clean, bad, hit = projection(seed)
+    one, two = bad.copy(), bad.copy()
+    assert remove_zingers(one, threads=1) == remove_zingers(two, threads=2)
+    assert np.array_equal(one, two)
+    assert np.array_equal(one[~hit], bad[~hit])
+    noise = 1 / np.sqrt(COUNTS) * np.exp(clean / 2)
+    assert (np.abs(one - clean)[hit] < 8 * noise[hit]).all()
+    assert (np.abs(bad - clean)[hit] > 8 * noise[hit]).sum() > 0.9 * hit.sum()
+    assert remove_zingers(clean) == 0
+
+
+def test_noise_is_that_of_the_open_beam_in_spite_of_zingers() -> None:
+    _, bad, _ = projection(0)
+    assert beam_noise(bad) == pytest.approx(1 / np.sqrt(COUNTS), rel=0.05)
+
+
+def test_a_frame_of_nothing_but_outliers_is_left_alone() -> None:
+    rng = np.random.default_rng(0)
+    frame = np.where(rng.random((100, 100)) < 0.2, -2.0, 0.0).astype(np.float32)
+    before = frame.copy()
+    assert remove_zingers(frame, noise=0.01) == -1
+    assert np.array_equal(frame, before)
+    assert remove_zingers(np.zeros((2, 50), np.float32)) == 0
+    with pytest.raises(BadInput, match="float32"):
+        remove_zingers(np.zeros((9, 9)))
+
+
+def test_edges_and_thin_wires_without_noise_are_no_zingers() -> None:
+    frame = np.zeros((60, 60), np.float32)
+    frame[20:40, 20:40] = 2.0
+    frame[:, 50] = 1.0
+    before = frame.copy()
+    assert remove_zingers(frame) == 0
+    assert np.array_equal(frame, before)
+
+
+def test_defects_are_found_and_mended(numba_backend: Backend) -> None:
+    rng = np.random.default_rng(1)
+    beam = 5000 * (1 + 0.3 * np.sin(np.arange(120) / 15))[None, :] * (1 + 0.03 * rng.normal(size=(80, 120)))
+    truth = np.zeros((80, 120), bool)
+    gain, pedestal = np.ones(truth.shape), np.full(truth.shape, 100.0)
+    dead, hot, noisy, stuck = ((5, 9), (20, 40), (41, 77), (70, 100))
+    gain[dead], pedestal[hot], gain[stuck] = 0.1, 2000.0, 0.0
+    for place in (dead, hot, noisy, stuck):
+        truth[place] = True
+    flats, darks = PixelStatistics(), PixelStatistics()
+    for _ in range(20):
+        flat = rng.poisson(beam * gain + pedestal).astype(float)
+        flat[noisy] += rng.normal(0, 2000)
+        flat[stuck] = 4800
+        flats.add(flat)
+        darks.add(rng.poisson(pedestal))
+    found = defects(flats, darks)
+    assert np.array_equal(found, truth)
+    raw = (beam * gain + pedestal).astype(np.float32)
+    correction = Correction(numba_backend, darks.mean, without(flats.mean, found))
+    assert np.abs(correction.attenuation(raw)).max() < 0.1
+    assert correction.dead_share == pytest.approx(4 / truth.size)
+
+
+def test_statistics_keep_the_variance_of_large_counts() -> None:
+    rng = np.random.default_rng(2)
+    frames = rng.integers(2**32 - 2000, 2**32 - 1, (10, 4, 5), dtype=np.uint32)
+    statistics = PixelStatistics()
+    with pytest.raises(BadInput):
+        _ = statistics.mean
+    for frame in frames:
+        statistics.add(frame)
+    np.testing.assert_allclose(statistics.variance, frames.astype(np.float64).var(axis=0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(statistics.mean, frames.mean(axis=0), rtol=1e-6)
+    with pytest.raises(BadInput):
+        statistics.add(frames[0].T)
+    with pytest.raises(BadInput):
+        without(np.zeros((2, 2)), np.zeros((3, 3), bool))

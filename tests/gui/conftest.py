@@ -1,0 +1,37 @@
+"""Qt without a display, and a stand-in daemon on real sockets."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+
+import pytest
+
+from streamer.gui.rehearsal import Rehearsal
+
+Spin = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture
+def server() -> Iterator[Rehearsal]:
+    rehearsal = Rehearsal()
+    yield rehearsal
+    rehearsal.close()
+
+
+@pytest.fixture
+def spin() -> Callable[..., None]:
+    """Turn every given crank until the condition holds."""
+
+    def until(condition: Callable[[], bool], *cranks: Callable[[], object], within_s: float = 8.0) -> None:
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < deadline, "timed out"
+            for crank in cranks:
+                crank()
+            time.sleep(0.002)
+
+    return until

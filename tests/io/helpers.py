@@ -1,0 +1,100 @@
+"""What several tests of files and processes share."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.flow.ring import Ring
+from streamer.frames import FrameKind, FrameMeta, ScanSpec
+
+STARTED = "2026-11-21T00:00:00+00:00"
+ENDED = "2026-11-21T00:05:00+00:00"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+SPEC = ScanSpec(
+    "scan-1",
+    "tooth",
+    rows=8,
+    columns=12,
+    projections=40,
+    flats=4,
+    darks=6,
+    exposure_s=0.01,
+    pixel_size_m=6.5e-6,
+    energy_kev=25.0,
+    distance_m=0.1,
+)
+
+
+def kind_of(index: int, spec: ScanSpec = SPEC) -> FrameKind:
+    """Darks first, then flats, then projections."""
+    if index < spec.darks:
+        return FrameKind.DARK
+    return FrameKind.FLAT if index < spec.darks + spec.flats else FrameKind.PROJECTION
+
+
+def meta_of(index: int, spec: ScanSpec = SPEC) -> FrameMeta:
+    kind = kind_of(index, spec)
+    angle = (index - spec.darks - spec.flats) * 180.0 / spec.projections if kind is FrameKind.PROJECTION else 0.0
+    stamp = 1_790_000_000_000_000_001 + index
+    return FrameMeta(spec.scan_id, index, kind, angle, index, stamp, spec.exposure_s, 1.0 + index / 100)
+
+
+def pixels_of(index: int, spec: ScanSpec = SPEC) -> NDArray[Any]:
+    """An image that tells which frame it is."""
+    rng = np.random.default_rng(index)
+    return rng.integers(0, 60_000, (spec.rows, spec.columns)).astype(spec.dtype)
+
+
+def commit(ring: Ring, index: int, spec: ScanSpec = SPEC) -> bool:
+    """Put one frame into the ring; False when it is full."""
+    slot = ring.acquire()
+    if slot is None:
+        return False
+    np.frombuffer(slot, spec.dtype).reshape(spec.rows, spec.columns)[...] = pixels_of(index, spec)
+    ring.commit(meta_of(index, spec))
+    return True
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        time.sleep(0.005)
+
+
+def run_python(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own; for what must not happen to the one that runs the tests."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+@contextmanager
+def small_disk(tmp_path: Path, kilobytes: int) -> Iterator[Path]:
+    """A folder that is full after so many kB: a file system of that size, or a limit on the size of files."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if os.geteuid() == 0 and subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+        return
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, before[1]))
+    try:
+        yield folder
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,0 +1,143 @@
+"""Real processes: the virtual beamline, and a small daemon that can be made to fail."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bluesky import RunEngine
+from event_model import DocumentNames, schema_validators
+
+from plans.devices.beamline import Beamline, sim_beamline
+from plans.devices.link import Link
+from plans.tomo import TomoScan
+
+START_S = 100.0
+SIZE = 32
+
+
+class Process:
+    """A server that writes a ready file when its sockets are bound."""
+
+    def __init__(self, command: list[str], ready: Path) -> None:
+        self._log = ready.with_suffix(".log").open("w")
+        self.child = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        end = time.monotonic() + START_S
+        while not (ready.exists() and ready.read_text().endswith("}")):
+            if self.child.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise RuntimeError(f"{command}: {ready.with_suffix('.log').read_text()[-2000:]}")
+            time.sleep(0.02)
+        self.endpoints: dict[str, Any] = json.loads(ready.read_text())
+        self.control: str = self.endpoints["control"]
+
+    def kill(self) -> None:
+        self.child.kill()
+        self.child.wait()
+        self._log.close()
+
+
+class Documents:
+    """Every document of a RunEngine, each checked against its schema."""
+
+    def __init__(self, engine: RunEngine) -> None:
+        self.all: list[tuple[str, dict[str, Any]]] = []
+        engine.subscribe(self)
+
+    def __call__(self, name: str, document: dict[str, Any]) -> None:
+        schema_validators[DocumentNames[name]].validate(document)
+        self.all.append((name, document))
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [document for kind, document in self.all if kind == name]
+
+    def announced(self, key: str) -> int:
+        """Frames of a data key that the last run announced, gapless from 0."""
+        resource = [r["uid"] for r in self.of("stream_resource") if r["data_key"] == key][-1:]
+        stop = 0
+        for datum in self.of("stream_datum"):
+            if datum["stream_resource"] in resource:
+                assert datum["indices"]["start"] == stop
+                assert datum["seq_nums"] == {"start": stop + 1, "stop": datum["indices"]["stop"] + 1}
+                stop = datum["indices"]["stop"]
+        return stop
+
+
+@pytest.fixture(scope="session")
+def beamline_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    place = tmp_path_factory.mktemp("beamline")
+    command = [sys.executable, "-m", "streamer.sim", "--size", str(SIZE), "--rows", "8", "--samples", "4"]
+    command += ["--mount-s", "0.05", "--ready-file", str(place / "ready.json")]
+    process = Process(command, place / "ready.json")
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def start_daemon(beamline_process: Process, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start a daemon with a script of what it does in each scan."""
+    started: list[Process] = []
+
+    def start(*script: dict[str, Any]) -> Process:
+        ready = tmp_path / f"daemon{len(started)}.json"
+        peer = str(Path(__file__).with_name("peer.py"))
+        frames = beamline_process.endpoints["frames"]
+        started.append(Process([sys.executable, peer, str(ready), frames, str(tmp_path), json.dumps(script)], ready))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def connect(beamline_process: Process) -> Iterator[Callable[..., Beamline]]:
+    """The devices; the virtual beamline is brought back to its rest before and after."""
+    built: list[Beamline] = []
+    link = Link(beamline_process.control, "the virtual beamline")
+    link.request("faults", {"set": {}})
+    link.request("x", {"target_mm": 0.0})
+    link.request("rotation", {"target_deg": 0.0, "velocity_deg_s": 1000.0})
+
+    def build(daemon: Process, stall_s: float = 8.0) -> Beamline:
+        built.append(sim_beamline(beamline_process.control, daemon.control, stall_s))
+        built[-1].rotation.velocity.put(2000.0)
+        return built[-1]
+
+    yield build
+    for beamline in built:
+        beamline.close()
+    link.request("faults", {"set": {}})
+    link.close()
+
+
+@pytest.fixture
+def faults(beamline_process: Process) -> Iterator[Callable[..., None]]:
+    """Let things go wrong in the next scan (see streamer/sim/faults.py)."""
+    link = Link(beamline_process.control, "the virtual beamline")
+    yield lambda **kinds: link.request("faults", {"set": kinds}) and None
+    link.close()
+
+
+@pytest.fixture
+def engine() -> Iterator[RunEngine]:
+    engine = RunEngine({}, context_managers=[], call_returns_result=True)
+    yield engine
+    engine.loop.call_soon_threadsafe(engine.loop.stop)
+    engine._th.join()
+    engine.loop.close()
+
+
+@pytest.fixture
+def documents(engine: RunEngine) -> Documents:
+    return Documents(engine)
+
+
+@pytest.fixture
+def scan() -> TomoScan:
+    """A short scan."""
+    return TomoScan("wood", projections=40, darks=3, flats=4, rate_hz=100.0, x_out_mm=6.0, verdict_timeout_s=10.0)

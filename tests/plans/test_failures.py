@@ -1,0 +1,187 @@
+"""Scans that go wrong: the run says why, in time, and the next run works."""
+
+import logging
+import threading
+import time
+from dataclasses import replace
+
+import h5py
+import pytest
+from bluesky import Msg
+from bluesky.utils import RunEngineInterrupted
+
+from plans.batch import tomo_batch
+from plans.tomo import TomoScanError, golden_angles, tomo_fly, tomo_step
+
+LIMIT_S = 15.0
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog):
+    """The RunEngine logs the traceback of every failed run."""
+    caplog.set_level(logging.CRITICAL, "bluesky")
+
+
+def failing(engine, plan):
+    """The error of a run, and how long it took to fail."""
+    began = time.monotonic()
+    with pytest.raises(TomoScanError) as caught:
+        engine(plan)
+    assert time.monotonic() - began < LIMIT_S
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def after_frames(documents, count, act):
+    """Call ``act`` once, on a thread as an operator would, when so many frames are announced."""
+    done = threading.Event()
+
+    def look(name, document):
+        if name == "stream_datum" and document["indices"]["stop"] >= count and not done.is_set():
+            done.set()
+            threading.Thread(target=act, daemon=True).start()
+
+    return look
+
+
+def test_a_killed_daemon_fails_the_run_and_the_next_one_works(engine, documents, start_daemon, connect, scan):
+    daemon = start_daemon()
+    beamline = connect(daemon)
+    engine.subscribe(after_frames(documents, 20, daemon.child.kill))
+    error = failing(engine, tomo_fly(beamline, replace(scan, projections=100)))
+    assert error.fatal
+    assert "daemon" in str(error)
+    (stop,) = documents.of("stop")
+    assert (stop["exit_status"], stop["reason"]) == ("fail", str(error))
+    assert documents.announced("detector") >= 20
+    assert error.run_uid == stop["run_start"]
+    assert beamline.shutter.read()["shutter"]["value"] == "closed"
+    # the same devices, a new daemon in the old one's place
+    fresh = start_daemon()
+    for link in (beamline.streamer._link, beamline.streamer._patient):
+        link.close()
+        link.endpoint = fresh.control
+    engine(tomo_fly(beamline, scan))
+    assert documents.of("stop")[1]["exit_status"] == "success"
+    assert documents.announced("detector") == 47
+
+
+def test_a_daemon_that_is_not_there_fails_at_once(engine, documents, start_daemon, connect, scan):
+    daemon = start_daemon()
+    beamline = connect(daemon)
+    daemon.child.kill()
+    daemon.child.wait()
+    error = failing(engine, tomo_fly(beamline, scan))
+    assert error.fatal
+    assert "did not answer" in documents.of("stop")[0]["reason"]
+
+
+def test_a_camera_that_stops_is_named(engine, documents, start_daemon, connect, scan, faults):
+    beamline = connect(start_daemon())
+    faults(stall=20)
+    error = failing(engine, tomo_fly(beamline, scan))
+    assert "camera stopped before frame 20" in documents.of("stop")[0]["reason"]
+    assert not error.fatal
+    assert documents.announced("detector") == 20
+    engine(tomo_fly(beamline, scan))
+    assert documents.of("stop")[1]["exit_status"] == "success"
+
+
+def test_a_daemon_that_receives_nothing_is_named(engine, documents, start_daemon, connect, scan):
+    beamline = connect(start_daemon({"deaf_after": 15}, {}), stall_s=1.0)
+    failing(engine, tomo_fly(beamline, replace(scan, projections=300)))
+    assert documents.of("stop")[0]["reason"].startswith("the daemon stalled: 16 of ")
+    assert documents.announced("detector") == 16
+
+
+def test_a_daemon_that_gives_up_says_why(engine, documents, start_daemon, connect, scan):
+    beamline = connect(start_daemon({"fail_after": 20}))
+    failing(engine, tomo_fly(beamline, replace(scan, projections=300)))
+    assert documents.of("stop")[0]["reason"] == "the daemon closed the scan as failed: no space left on device"
+
+
+def test_a_rotation_that_does_not_come_is_a_stall(engine, documents, start_daemon, connect, scan, monkeypatch):
+    beamline = connect(start_daemon(), stall_s=1.0)
+    start = type(beamline.rotation)._start
+
+    def reluctant(axis, target, velocity):
+        if target < 100:  # the run-up, but not the scan itself
+            start(axis, target, velocity)
+
+    monkeypatch.setattr(type(beamline.rotation), "_start", reluctant)
+    monkeypatch.setattr(type(beamline.rotation), "tolerance", 1e6)
+    failing(engine, tomo_fly(beamline, scan))
+    assert "stalled: no frame for 1 s" in documents.of("stop")[0]["reason"]
+
+
+def test_a_stuck_shutter_fails_the_run(engine, documents, start_daemon, connect, scan, faults):
+    beamline = connect(start_daemon())
+    beamline.shutter.timeout_s = 0.5
+    faults(shutter="stuck")
+    failing(engine, tomo_fly(beamline, scan))
+    assert "shutter: getting open (it may be stuck)" in documents.of("stop")[0]["reason"]
+
+
+def test_an_abort_leaves_everything_safe(engine, documents, start_daemon, connect, scan):
+    beamline = connect(start_daemon())
+    scan = replace(scan, projections=1000)
+
+    engine.subscribe(after_frames(documents, 20, lambda: engine.abort("tea")))
+    with pytest.raises(RunEngineInterrupted):
+        engine(tomo_fly(beamline, scan))
+    (stop,) = documents.of("stop")
+    assert (stop["exit_status"], stop["reason"]) == ("abort", "tea")
+    assert beamline.shutter.read()["shutter"]["value"] == "closed"
+    assert not beamline.rotation._where()[1]
+    assert not beamline.detector.hardware.activity().acquiring
+    with h5py.File(beamline.streamer.last_report["raw_file"]) as file:
+        assert documents.announced("detector") == file["/entry/instrument/detector/data"].shape[0]
+
+
+def test_a_pause_spoils_a_fly_scan_and_a_batch_takes_it_again(engine, documents, start_daemon, connect, scan):
+    beamline = connect(start_daemon())
+    engine.subscribe(after_frames(documents, 10, lambda: engine.request_pause(defer=False)))
+    with pytest.raises(RunEngineInterrupted):
+        engine(tomo_batch(beamline, [1], scan))
+    assert engine.state == "paused"
+    (sample,) = engine.resume().plan_result
+    assert [attempt.action.choice.value for attempt in sample.attempts] == ["retake", "accept"]
+    first, second = documents.of("stop")
+    assert (first["exit_status"], second["exit_status"]) == ("fail", "success")
+    assert "paused" in first["reason"]
+
+
+@pytest.mark.parametrize("defer", [True, False])
+def test_a_step_scan_goes_on_after_a_pause(engine, documents, start_daemon, connect, scan, defer):
+    beamline = connect(start_daemon())
+    beamline.rotation.velocity.put(200.0)
+    angles = golden_angles(10)
+    engine.subscribe(after_frames(documents, 11, lambda: engine.request_pause(defer=defer)))
+    with pytest.raises(RunEngineInterrupted):
+        engine(tomo_step(beamline, scan, angles))
+    assert engine.state == "paused"
+    outcome = engine.resume().plan_result
+    (stop,) = documents.of("stop")
+    assert stop["exit_status"] == "success"
+    assert stop["num_events"]["primary"] == documents.announced("detector") == 17
+    with h5py.File(outcome.report["raw_file"]) as file:
+        assert file["/entry/sample/rotation_angle"][7:] == pytest.approx(angles, abs=0.02)
+
+
+def test_unstage_never_raises(engine, start_daemon, connect, scan):
+    daemon = start_daemon()
+    beamline = connect(daemon)
+
+    def staged_only():
+        yield Msg("stage", beamline.detector)
+        daemon.child.kill()
+        yield Msg("unstage", beamline.detector)
+
+    engine(staged_only())
+    assert beamline.detector.unstage() is not None
+
+
+def test_a_rate_beyond_the_camera_is_refused(engine, documents, start_daemon, connect, scan):
+    beamline = connect(start_daemon())
+    failing(engine, tomo_fly(beamline, replace(scan, rate_hz=1e5)))
+    assert "can do up to 1000 Hz" in documents.of("stop")[0]["reason"]

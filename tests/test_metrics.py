@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import urllib.request
+from dataclasses import fields
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from streamer.flow.latency import LatencyHistogram
+from streamer.frames import BadInput
+from streamer.metrics import DECISIONS, KINDS, REASONS, RESULTS, MetricsSnapshot, StreamerCollector, serve
+
+
+def busy() -> MetricsSnapshot:
+    """A snapshot in which every number is different."""
+    latency = LatencyHistogram()
+    for step in range(1, 300):
+        latency.observe(step / 100)
+    numbers = {f.name: 100 + k for k, f in enumerate(fields(MetricsSnapshot)) if f.type in ("int", "float")}
+    return MetricsSnapshot(
+        **numbers,  # type: ignore[arg-type]
+        version="1.2",
+        backend="numba",
+        scan_state="acquiring",
+        writer_up=True,
+        disk_free_bytes=10**12,
+        frames_received={"projection": 7},
+        frames_rejected={"checksum": 2, "strange": 1},
+        scans={"complete": 3},
+        verdicts={"ENOUGH": 2},
+        control_requests={("arm", "ok"): 5},
+        frame_to_preview=latency.snapshot(),
+        last_frame_to_tomogram=latency.snapshot(),
+    )
+
+
+def exposition(snapshot: MetricsSnapshot) -> str:
+    registry = CollectorRegistry()
+    registry.register(StreamerCollector(lambda: snapshot))
+    return generate_latest(registry).decode()
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(f"streamer_{name}", labels)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(StreamerCollector(busy))
+    return registry
+
+
+@pytest.mark.parametrize("snapshot", [MetricsSnapshot(), busy()], ids=["at the start", "busy"])
+def test_promtool_has_nothing_to_say(snapshot: MetricsSnapshot) -> None:
+    command = ["promtool", "check", "metrics"]
+    check = subprocess.run(command, input=exposition(snapshot), capture_output=True, text=True, check=False)
+    assert (check.returncode, check.stdout, check.stderr) == (0, "", "")
+
+
+def test_every_number_of_the_snapshot_is_shown() -> None:
+    snapshot = busy()
+    shown = {line.rsplit(" ", 1)[1] for line in exposition(snapshot).splitlines() if not line.startswith("#")}
+    for f in fields(MetricsSnapshot):
+        if f.type in ("int", "float"):
+            assert str(float(getattr(snapshot, f.name))) in shown, f.name
+
+
+def test_values_and_labels(registry: CollectorRegistry) -> None:
+    assert value(registry, "frames_received_total", kind="projection") == 7
+    assert value(registry, "frames_rejected_total", reason="checksum") == 2
+    assert value(registry, "frames_rejected_total", reason="strange") == 1
+    assert value(registry, "scans_total", result="complete") == 3
+    assert value(registry, "verdicts_total", decision="ENOUGH") == 2
+    assert value(registry, "control_requests_total", verb="arm", result="ok") == 5
+    assert value(registry, "scan_state", streamer_scan_state="acquiring") == 1
+    assert value(registry, "scan_state", streamer_scan_state="idle") == 0
+    assert value(registry, "build_info", version="1.2", backend="numba") == 1
+    assert value(registry, "writer_up") == 1
+    assert value(registry, "disk_free_bytes") == 1e12
+
+
+def test_every_label_value_is_there_before_its_first_event() -> None:
+    registry = CollectorRegistry()
+    registry.register(StreamerCollector(MetricsSnapshot))
+    for name, label, known in (
+        ("frames_received_total", "kind", KINDS),
+        ("frames_rejected_total", "reason", REASONS),
+        ("scans_total", "result", RESULTS),
+        ("verdicts_total", "decision", DECISIONS),
+        ("frames_dropped_total", "stage", ("recon", "writer")),
+    ):
+        assert all(value(registry, name, **{label: word}) == 0 for word in known)
+    assert value(registry, "disk_free_bytes") is None, "not known is not zero"
+
+
+def test_histograms_have_the_bounds_of_the_service_level(registry: CollectorRegistry) -> None:
+    assert value(registry, "frame_to_preview_seconds_bucket", le="0.5") == 50
+    assert value(registry, "frame_to_preview_seconds_bucket", le="1.0") == 100
+    assert value(registry, "frame_to_preview_seconds_bucket", le="2.0") == 200
+    assert value(registry, "frame_to_preview_seconds_bucket", le="+Inf") == 299
+    assert value(registry, "frame_to_preview_seconds_count") == 299
+    assert value(registry, "frame_to_preview_seconds_sum") == pytest.approx(448.5)
+
+
+def test_names_follow_the_rules() -> None:
+    text = exposition(busy())
+    assert "_created" not in text
+    for family in text_string_to_metric_families(text):
+        assert family.name.startswith("streamer_")
+        assert family.documentation
+        assert (family.type == "counter") == any(sample.name.endswith("_total") for sample in family.samples)
+        labels = {label for sample in family.samples for label in sample.labels}
+        assert not labels & {"scan", "scan_id", "sample", "path", "user"}
+
+
+def test_counters_are_read_when_scraped_and_only_then() -> None:
+    reads: list[int] = []
+
+    def read() -> MetricsSnapshot:
+        reads.append(1)
+        return MetricsSnapshot(frames_missing=len(reads))
+
+    registry = CollectorRegistry()
+    registry.register(StreamerCollector(read))
+    assert not reads
+    server, port = serve(registry)
+    try:
+        for scrape in (1, 2):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+                assert f"streamer_frames_missing_total {scrape}.0\n" in reply.read().decode()
+    finally:
+        server.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_a_port_that_is_taken_is_bad_input() -> None:
+    server, port = serve(CollectorRegistry())
+    try:
+        with pytest.raises(BadInput, match=rf"^metrics 127\.0\.0\.1:{port}: .*port"):
+            serve(CollectorRegistry(), port=port)
+    finally:
+        server.close()
