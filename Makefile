@@ -10,6 +10,7 @@ demo: $(INSTALLED)  ## the whole system on the embedded virtual beamline
 	$(BIN)/streamer demo --out demo-output
 
 test: $(INSTALLED)  ## all tests
+	$(BIN)/python -m streamer.cli.warming
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)  ## style, types, direction of imports

@@ -5,7 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SCRIPTS = ("sim_rate", "planes", "center", "few_angles", "stalled_viewer")
+SCRIPTS = (
+    "sim_rate",
+    "planes",
+    "volume",
+    "preparation",
+    "center",
+    "geometries",
+    "few_angles",
+    "stalled_viewer",
+    "end_to_end",
+)
 
 for script in SCRIPTS:
     print(f"== {script}", flush=True)

@@ -2,6 +2,9 @@
 
 ``python -m benchmarks.center [--quick]`` draws 100 (20) scans: noise, stripes, half and full turns, golden angles, axes
 far off the middle, half acquisition, tilted axes, samples wider than the detector; and writes results/center.json.
+Each scan passes through ``flow.measure.Measurements`` as it does in the daemon: projection by projection, asked for the
+centre now and then ("live": the worst confident answer), and at the end with all attenuation at hand ("stored"), or
+with no more than was kept on the way ("kept").
 """
 
 from __future__ import annotations
@@ -9,9 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from benchmarks.record import record
 from streamer.core.backend import Backend, select_backend
 from streamer.core.center import center_from_opposites, center_from_sharpness, find_center
 from streamer.core.estimate import CenterEstimate
-from streamer.core.moments import as_track
+from streamer.core.moments import as_track, margin_of
+from streamer.flow.measure import Measurements
+from streamer.frames import ScanSpec
 
 Array = NDArray[Any]
 
@@ -30,6 +33,9 @@ TURNS = ("half", "inclusive", "full", "golden", "interlaced")
 BINS = (0.0, 0.5, 0.8, 0.9, 0.96, 1.001)
 CONFIDENT = 0.5  # what the verdict calls known (quality.Limits.min_center_confidence)
 WRONG_PX = 0.5
+LIVE_ASKED = 12  # times that a running scan is asked for its centre
+FIRST_SEED = 1000
+RANGES_DEG = {"full": 360.0}  # announced range; 180 for all others
 
 
 @dataclass(frozen=True)
@@ -128,12 +134,38 @@ def project(bodies: Array, rows: int, columns: int, angle: float, center: float,
 
 
 def methods(backend: Backend, scan: Scan) -> dict[str, CenterEstimate]:
-    """What each method says on its own."""
+    """What each method says on its own, and all of them given the whole scan at once."""
     return {
         "moments": as_track(backend, scan.frames, scan.angles).estimate(),
         "pairs": center_from_opposites(scan.frames, scan.angles),
         "sharpness": center_from_sharpness(backend, scan.frames, scan.angles),
+        "offline": find_center(backend, scan.frames, scan.angles),
     }
+
+
+def empty_measurements(backend: Backend, scan: Scan) -> Measurements:
+    count, rows, columns = scan.frames.shape
+    first = float(np.rad2deg(scan.angles[0]))
+    spec = ScanSpec("scan", "sample", rows, columns, count, start_deg=first, range_deg=RANGES_DEG.get(scan.turn, 180.0))
+    return Measurements(spec, backend)
+
+
+def as_it_comes(backend: Backend, scan: Scan) -> tuple[Measurements, CenterEstimate]:
+    """The scan pushed frame by frame, and the live answer furthest off among the confident ones (else the last)."""
+    measured = empty_measurements(backend, scan)
+    every = max(1, len(scan.frames) // LIVE_ASKED)
+    worst: CenterEstimate | None = None
+    for number, (angle, frame) in enumerate(zip(scan.angles, scan.frames, strict=True), start=1):
+        measured.projection(float(angle), frame, frame)
+        if number % every == 0:
+            found = measured.estimate_center()
+            if found.confidence >= CONFIDENT and (worst is None or _off(found, scan) > _off(worst, scan)):
+                worst = found
+    return measured, measured.center if worst is None else worst
+
+
+def _off(found: CenterEstimate, scan: Scan) -> float:
+    return np.inf if found.center is None else abs(found.center - scan.truth)
 
 
 def row(scan: Scan, found: CenterEstimate, seconds: float) -> dict[str, Any]:
@@ -173,27 +205,50 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def refinement_s(backend: Backend, repeats: int = 5) -> dict[str, float]:
-    """Median time of each method for 256 x 256 pixels and 360 projections; "refinement" is what a scan's end needs."""
+def timed_scan(side: int, count: int, turn: str) -> Scan:
+    """A scan of side x side pixels for the clock; its noise comes round every 16 projections."""
     rng = np.random.default_rng(0)
-    times: dict[str, list[float]] = {}
-    for turn in ("half", "full"):
-        angles = turn_angles(turn, 360)
-        bodies = random_bodies(rng, 70.0, 256, 12.0)
-        frames = np.stack([project(bodies, 256, 256, float(a), 131.3, 0.0) for a in angles])
-        frames = (frames + rng.normal(0, 0.03, frames.shape)).astype(np.float32)
-        few = np.ascontiguousarray(frames[:, 64:192:40])
-        calls: dict[str, Callable[[], object]] = {
-            "moments": partial(as_track, backend, frames, angles),
-            "pairs": partial(center_from_opposites, frames, angles),
-            "refinement": partial(center_from_sharpness, backend, few, angles, 131.0, 3.0),
-        }
-        for name, call in calls.items():
-            for _ in range(repeats + 1):
-                start = time.perf_counter()
-                call()
-                times.setdefault(f"{turn} turn, {name}", []).append(time.perf_counter() - start)
-    return {name: round(float(np.median(taken[1:])), 3) for name, taken in times.items()}
+    angles = turn_angles(turn, count)
+    truth = (side - 1) / 2 + 3.8
+    bodies = random_bodies(rng, 0.28 * side, side, 0.05 * side)
+    noise = rng.normal(0, 0.03, (16, side, side)).astype(np.float32)
+    frames = np.empty((count, side, side), np.float32)
+    for number, angle in enumerate(angles):
+        np.add(project(bodies, side, side, float(angle), truth, 0.0), noise[number % 16], out=frames[number])
+    return Scan("whole", turn, 0.03, False, 0.0, truth, angles, frames)
+
+
+def times_ms(backend: Backend, side: int, count: int, turn: str) -> dict[str, Any]:
+    """Mean time of ``projection`` per frame with uint16 frames and ready sums, live answers, and both refinements."""
+    scan = timed_scan(side, count, turn)
+    measured = empty_measurements(backend, scan)
+    raw = np.minimum(50_000 * np.exp(-scan.frames[0]), 65_535).astype(np.uint16)
+    sums = np.empty((side, 4), np.float64)
+    spent, live = 0.0, []
+    for number, (angle, frame) in enumerate(zip(scan.angles, scan.frames, strict=True)):
+        backend.kernels.row_moments(frame, margin_of(side), backend.threads, sums)
+        start = time.perf_counter()
+        measured.projection(float(angle), raw, frame, sums)
+        spent += time.perf_counter() - start
+        if number % 50 == 49:
+            start = time.perf_counter()
+            measured.estimate_center()
+            live.append(time.perf_counter() - start)
+    result: dict[str, Any] = {"shape": [count, side, side], "turn": turn, "projection": round(1e3 * spent / count, 4)}
+    result |= {"live_median": round(1e3 * float(np.median(live)), 1), "live_worst": round(1e3 * max(live), 1)}
+    for name, stored in (("stored", scan.frames), ("kept", None)):
+        taken = []
+        for _ in range(3):
+            start = time.perf_counter()
+            found = measured.refine_center(stored)
+            taken.append(time.perf_counter() - start)
+        result[f"refine_{name}"] = round(1e3 * float(np.median(taken)), 1)
+    sinograms = np.ascontiguousarray(scan.frames[:, side // 8 :: side // 8])
+    start = time.perf_counter()
+    center_from_sharpness(backend, sinograms, scan.angles, round(scan.truth), 3.0)
+    result["sharpness_alone"] = round(1e3 * (time.perf_counter() - start), 1)
+    error = None if found.center is None else round(found.center - scan.truth, 4)
+    return result | {"method": found.method, "error": error}
 
 
 def main() -> None:
@@ -201,20 +256,30 @@ def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--quick", action="store_true", help="20 scans instead of 100")
     parse.add_argument("--methods", action="store_true", help="each method on its own, too")
+    parse.add_argument("--large", action="store_true", help="times for 512 x 512 pixels, too")
     args = parse.parse_args()
     backend, _ = select_backend("numba")
-    rows: dict[str, list[dict[str, Any]]] = {"all": []}
-    for seed in range(20 if args.quick else 100):
+    rows: dict[str, list[dict[str, Any]]] = {"stored": [], "kept": [], "live": []}
+    for seed in range(FIRST_SEED, FIRST_SEED + (20 if args.quick else 100)):
         scan = random_scan(seed)
-        start = time.perf_counter()
-        found = find_center(backend, scan.frames, scan.angles)
-        rows["all"].append(row(scan, found, time.perf_counter() - start))
+        measured, live = as_it_comes(backend, scan)
+        rows["live"].append(row(scan, live, 0.0))
+        for name, stored in (("stored", scan.frames), ("kept", None)):
+            start = time.perf_counter()
+            found = measured.refine_center(stored)
+            rows[name].append(row(scan, found, time.perf_counter() - start))
         if args.methods:
             for name, alone in methods(backend, scan).items():
                 rows.setdefault(name, []).append(row(scan, alone, 0.0))
-        print(f"{seed:3d}", rows["all"][-1], flush=True)
-    result = {name: summary(found) for name, found in rows.items()}
-    record("center", result | {"seconds": refinement_s(backend), "scans": rows["all"]})
+        print(
+            seed,
+            *(f"{name} {found[-1]['error']} {found[-1]['confidence']}" for name, found in rows.items()),
+            flush=True,
+        )
+    result: dict[str, Any] = {name: summary(found) for name, found in rows.items()}
+    sizes = [(256, 360), (512, 512)] if args.large else [(256, 360)]
+    result["milliseconds"] = [times_ms(backend, *size, turn) for size in sizes for turn in ("half", "full")]
+    record("center", result | {"scans": rows})
 
 
 if __name__ == "__main__":

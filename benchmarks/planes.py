@@ -1,10 +1,11 @@
-"""Frames per second from raw counts into three planes: FastPlanes, today's LivePlanes, and the plain way.
+"""Frames per second from raw counts into three planes: FastPlanes, filtered LivePlanes, and the plain way.
 
     python -m benchmarks.planes [--quick] [--threads N]
 
 All ways take the same frames in turn, in one process, with the same threads, so that ratios are robust against a noisy
 machine. The plain way is what most codes do: logarithm in numpy, the filter of all rows by scipy, a gather into each
-plane by numba. Beside the speed stands the error of each way against the truth on an analytic object.
+plane by numba. Beside the speed stands the error of each way against the truth on an analytic object,
+and that of parts of interlaced and golden-ratio scans.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from numpy.typing import NDArray
 
 from benchmarks.record import record
 from streamer.core.backend import Backend, select_backend
+from streamer.core.exact_planes import ExactPlanes
 from streamer.core.filters import RampFilter
 from streamer.core.jit import as_input, kernel
 from streamer.core.live import BATCH, FastPlanes
 from streamer.core.planes import LivePlanes, Plane, circle_mask, orthogonal_planes
 from streamer.core.prep import Correction
+from streamer.core.volume import reconstruct_block
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
 
 SIZES = ((512, 512), (768, 520), (1024, 1024), (2048, 2048))  # columns, rows
@@ -145,7 +148,7 @@ def accuracy(backend: Backend, n: int) -> dict[str, Any]:
         planes += [Plane(f"x{k}", (0.0, float(k), 0.0), (1.0, 0, 0), (0.0, 0, 1), (1, n)) for k in cuts]
         planes += [Plane(f"y{k}", (float(k), 0.0, 0.0), (0.0, 1, 0), (0.0, 0, 1), (1, n)) for k in cuts]
         fast = FastPlanes(backend, planes, 1, n, (n - 1) / 2)
-        fast.add_batch(frames, angles)
+        fast.add(frames, angles)
         live, ramp = LivePlanes(backend, planes, 1, n, (n - 1) / 2), RampFilter(n)
         for angle, frame in zip(angles, frames, strict=True):
             live.add(ramp.apply(frame), float(angle))
@@ -161,6 +164,43 @@ def accuracy(backend: Backend, n: int) -> dict[str, Any]:
     return result
 
 
+def prefix(backend: Backend, n: int) -> dict[str, Any]:
+    """Error of the horizontal plane after parts of a scan, over that of a reconstruction from scratch.
+
+    From scratch is filtered backprojection with exact weights; all against the truth within 0.95 of the radius.
+    ``seconds`` are those of the whole scan, without its preparation.
+    """
+    orders = {
+        "interlaced": half_turn(n).reshape(-1, 8).T.ravel(),
+        "golden": np.arange(n) * np.pi * (np.sqrt(5) - 1) / 2,
+    }
+    result: dict[str, Any] = {}
+    truth, mask, planes = image(shepp_logan(n), n), circle_mask(n, 0.95), orthogonal_planes(1, n)[:1]
+    for order, angles in orders.items():
+        frames = sinogram(shepp_logan(n), n, angles)[:, None]
+        ways: dict[str, ExactPlanes | FastPlanes] = {
+            "ExactPlanes": ExactPlanes(backend, planes, 1, n, (n - 1) / 2, stored=frames.__getitem__),
+            "FastPlanes, exact weights": FastPlanes(backend, planes, 1, n, (n - 1) / 2, stored=frames.__getitem__),
+            "FastPlanes": FastPlanes(backend, planes, 1, n, (n - 1) / 2),
+        }
+        ratios: dict[str, list[float]] = {name: [] for name in ways}
+        took = dict.fromkeys(ways, 0.0)
+        for quarter in range(4):
+            part = range(quarter * n // 4, (quarter + 1) * n // 4)
+            scratch = reconstruct_block(backend, frames[: part.stop], angles[: part.stop], (n - 1) / 2)[0]
+            limit = float(np.sqrt(np.mean((scratch - truth)[mask] ** 2)))
+            for name, way in ways.items():
+                begin = time.perf_counter()
+                for k in part:
+                    way.add(frames[k], float(angles[k]))
+                picture = way.images()["xy"]
+                took[name] += time.perf_counter() - begin
+                ratios[name].append(round(float(np.sqrt(np.mean((picture - truth)[mask] ** 2))) / limit, 4))
+        for name in ways:
+            result[f"{order}, {name}"] = {"at 25, 50, 75, 100 %": ratios[name], "seconds": round(took[name], 3)}
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two sizes, few rounds, nothing kept")
@@ -171,11 +211,12 @@ def main() -> None:
     numba.set_num_threads(backend.threads)
     sizes, rounds = (QUICK_SIZES, 5) if quick else (SIZES, 25)
     result: dict[str, Any] = {"threads": backend.threads, "rmse": accuracy(backend, 256 if quick else 512)}
+    result["prefix"] = prefix(backend, 256 if quick else 512)
     for cols, rows in sizes:
         result[f"{cols}x{rows}"] = speed(backend, cols, rows, rounds)
         print(f"{cols}x{rows}", result[f"{cols}x{rows}"], flush=True)
     if quick:
-        print(result["rmse"])
+        print(result["rmse"], result["prefix"], sep="\n")
     else:
         record("planes", result)
 

@@ -81,8 +81,22 @@ class Scan(_Section):
 class Reconstruction(_Section):
     backend: Literal["auto", "numba", "cupy"] = "auto"
     threads: int | None = Field(None, ge=1, le=1024)
-    window: Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"] = "ramp"
-    memory_mb: float = Field(4096.0, ge=16)  # filtered projections that are kept for an exact finish
+    window: Literal["ramp", "linear", "shepp-logan", "cosine", "hamming", "hann"] = "linear"
+    memory_mb: float = Field(4096.0, ge=16)  # projections and Fourier volume; else the raw file is read again
+    planes: Literal["fast", "quality"] = "fast"
+    sliding_deg: float | None = Field(None, gt=0)  # planes show only the angles travelled last
+    geometry: Literal["auto", "plain", "half"] = "auto"
+    tilt: Literal["auto", "off"] | float = "auto"  # of the axis on the detector, degrees
+
+
+class Preparation(_Section):
+    """What is done to projections beside dark and flat; see ``flow.preparation.PreparationOptions``."""
+
+    zingers: float = Field(0.0, ge=0)
+    defects: bool = True
+    flat_drift: Literal["off", "margins", "monitor", "eigen"] = "off"
+    stripes: Literal["off", "live", "full"] = "off"
+    delta_beta: float | None = Field(None, ge=0)
 
 
 class Thresholds(_Section):
@@ -100,6 +114,7 @@ class Config(_Section):
     writer: Writer = Writer()
     scan: Scan = Scan()
     reconstruction: Reconstruction = Reconstruction()
+    preparation: Preparation = Preparation()
     limits: Thresholds = Thresholds()
 
 

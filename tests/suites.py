@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend, warm
+from streamer.core.backend import Backend
 from streamer.core.center import MomentTrack, center_from_sharpness
 from streamer.core.filters import RampFilter, angular_weights
 from streamer.core.jit import as_input
 from streamer.core.planes import LivePlanes, Plane, circle_mask, orthogonal_planes
 from streamer.core.prep import Correction
 from streamer.core.volume import backproject_rows, reconstruct_block, to_z_contiguous
+from streamer.core.warm import warm
 from tests.core.phantom import body_projections, gaussians, half_turn, image, random_body, shepp_logan, sinogram
 
 

@@ -181,7 +181,7 @@ class TomoDetector(Device):
         rate = max(1e-3, float(self.rate_hz.get()))
         limit_s = self.stall_s + 4.0 / rate
         camera = Patience(limit_s, exposures.patience_s)
-        daemon = Patience(limit_s, exposures.patience_s)
+        daemon = Patience(limit_s + 1.0, exposures.patience_s)  # a silent camera silences the daemon, too
         pending = acquire
 
         def exposed() -> bool:

@@ -28,6 +28,7 @@ VERBS = {
     "status": "ask a daemon what it is doing",
     "replay": "send a recorded scan as a detector would",
     "reconstruct": "make a tomogram from a file",
+    "bench": "measure what this machine can do",
 }
 """Each verb is the module of its name with ``add_parser`` and ``run``; only the one that is used gets imported."""
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from streamer.cli.warming import warm_with_bar
 from streamer.config import Config, load
-from streamer.core.backend import BackendError, select_backend, warm
-from streamer.flow.pipeline import rehearse
+from streamer.core.backend import BackendError, select_backend
 from streamer.frames import BadInput
 from streamer.io.writer import check_space
 
@@ -26,7 +26,11 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "config", nargs="?", type=Path, metavar="CONFIG.toml", help="configuration (default: all defaults)"
     )
-    parser.add_argument("--warm", action="store_true", help="compile the kernels now, so that no scan waits for them")
+    parser.add_argument(
+        "--warm",
+        action="store_true",
+        help="compile the kernels now, so that no scan waits for it",
+    )
     parser.set_defaults(run=run)
 
 
@@ -45,9 +49,7 @@ def run(args: argparse.Namespace) -> int:
     for line in taken:
         print(line)
     if args.warm:
-        warm(backend)
-        rehearse(backend)
-        print("kernels are compiled and cached")
+        print(f"kernels are compiled and cached, {warm_with_bar(backend):.1f} s")
     if taken:
         raise BadInput("some ports are taken; is a daemon running already?")
     print("the configuration is good")

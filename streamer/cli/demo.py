@@ -21,12 +21,14 @@ from streamer.cli.processes import Child, ChildError
 from streamer.cli.recording import FRACTIONS, Recorder
 from streamer.cli.report import SampleResult, print_table, sample_results
 from streamer.cli.runlog import RunLog
+from streamer.cli.warming import warm_with_bar
+from streamer.core.backend import select_backend
 from streamer.frames import BadInput
 from streamer.io.control import request
 from streamer.io.picture import strip_picture
 from streamer.io.writer import check_space
 
-START_S = 120.0  # the first start of an installation compiles the kernels
+START_S = 300.0  # where the kernels could not be cached, the daemon compiles them again
 FINISH_S = 120.0
 DARKS_AND_FLATS = 30
 FRAMES_PER_S = 100.0
@@ -60,6 +62,7 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     headless = args.headless or not _has_display()
+    warm_with_bar(select_backend()[0])  # the daemon would do it as well, but could not show how far it is
     results: list[SampleResult] = []
     with ExitStack() as stack:
         stack.enter_context(_terminated_as_interrupt())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import __version__
+from streamer.cli.few_angles import FewAngles, check_tv
 from streamer.cli.progress import Progress
-from streamer.core.backend import BackendError, select_backend
+from streamer.core.backend import Backend, BackendError, select_backend
 from streamer.core.filters import WINDOWS
+from streamer.core.iterative import ITERATIONS
 from streamer.core.quality import Limits
 from streamer.flow.pipeline import ScanPipeline, Settings
 from streamer.frames import BadInput, ScanSpec
@@ -42,8 +45,22 @@ def add_parser(verbs: Any) -> None:
         "--center", default="auto", metavar="auto|PX", help="column of the axis of rotation (default: find it)"
     )
     parser.add_argument("--rows", metavar="A:B", help="detector rows A … B-1 only")
-    parser.add_argument("--method", choices=["fbp"], default="fbp", help="filtered backprojection")
-    parser.add_argument("--window", choices=WINDOWS, default="ramp", help="window of the ramp filter (default ramp)")
+    parser.add_argument(
+        "--method",
+        choices=["fbp", "tv"],
+        default="fbp",
+        help="fbp: filtered backprojection (default). tv: least squares with total variation, for few, limited or "
+        "noisy projections; begins with fbp and takes hundreds of times as long",
+    )
+    parser.add_argument(
+        "--iterations", type=int, default=ITERATIONS, metavar="N", help=f"of tv, at most (default {ITERATIONS})"
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, metavar="X", help="of tv's prior; more is smoother (default 1)"
+    )
+    parser.add_argument(
+        "--window", choices=WINDOWS, default="linear", help="window of the ramp filter (default linear)"
+    )
     parser.add_argument(
         "--backend", choices=["auto", "numba", "cupy"], default="auto", help="who computes (default auto)"
     )
@@ -63,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"--backend {args.backend}: {error}") from error
     print(why)
     center = parse_center(args.center)
+    check_tv(args.iterations, args.strength)
     if args.output.exists():
         raise BadInput(f"{args.output} exists already; remove it or choose another name")
     began = time.perf_counter()
@@ -76,14 +94,15 @@ def run(args: argparse.Namespace) -> int:
         _feed(pipeline, scan, rows, spec)
         pipeline.refine_center()
         quality, verdict = pipeline.judge(missing=0, corrupt=0, final=True)
-        slices = _write(args, pipeline, scan, rows, spec)
+        slices = _write(args, pipeline, scan, rows, spec, backend)
     seconds = time.perf_counter() - began
     result = {
         "version": __version__,
         "backend": backend.name,
         "scan": str(args.scan),
         "output": str(args.output),
-        "shape": [spec.rows, spec.columns, spec.columns],
+        "method": args.method,
+        "shape": list(pipeline.shape),
         "unit": pipeline.unit,
         "center_px": pipeline.center,
         "center_confidence": 1.0 if center is not None else quality.center_confidence,
@@ -100,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     known = "given" if center is not None else f"confidence {quality.center_confidence:.2f}"
     print(f"centre of rotation {pipeline.center:.2f} px ({known})")
     print(f"{verdict.decision.value}: {'; '.join(verdict.reasons)}")
-    size = f"{spec.rows}×{spec.columns}×{spec.columns}"
+    size = "×".join(map(str, pipeline.shape))
     print(f"{args.output}: {size} in {pipeline.unit}, {seconds:.1f} s, {backend.name} with {backend.threads} threads")
     return 0
 
@@ -113,18 +132,25 @@ def _feed(pipeline: ScanPipeline, scan: ScanFile, rows: slice, spec: ScanSpec) -
 
 
 def _write(
-    args: argparse.Namespace, pipeline: ScanPipeline, scan: ScanFile, rows: slice, spec: ScanSpec
+    args: argparse.Namespace, pipeline: ScanPipeline, scan: ScanFile, rows: slice, spec: ScanSpec, backend: Backend
 ) -> dict[str, NDArray[np.float32]]:
     """Write the tomogram block by block; the three middle slices."""
 
     def read(first: int, last: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
         return np.deg2rad(scan.angles_deg), scan.rows(rows.start + first, rows.start + last)
 
-    middle = spec.columns // 2
-    slices = {"xy": np.empty((spec.columns, spec.columns), np.float32)}
+    parameters, steps, what = {**pipeline.parameters(), "first_row": rows.start}, spec.rows, "reconstructing rows"
+    blocks: Iterable[tuple[int, NDArray[np.float32]]] = pipeline.tomogram(read)
+    if args.method == "tv":
+        found = FewAngles(backend, pipeline, scan, rows, args.iterations, args.strength, int(args.memory * 2**20))
+        parameters |= found.parameters()
+        steps, what = found.steps, "iterating"
+
+    shape = pipeline.shape
+    middle = shape[2] // 2
+    slices = {"xy": np.empty(shape[1:], np.float32)}
     if spec.rows >= WORTH_A_LOOK:
-        slices |= {name: np.empty((spec.rows, spec.columns), np.float32) for name in ("xz", "yz")}
-    shape = (spec.rows, spec.columns, spec.columns)
+        slices |= {name: np.empty(shape[:2], np.float32) for name in ("xz", "yz")}
     with (
         TomogramFile.create(
             args.output,
@@ -133,18 +159,20 @@ def _write(
             pixel_size_m=spec.pixel_size_m,
             unit=pipeline.unit,
             raw_file=args.scan,
-            parameters={**pipeline.parameters(), "first_row": rows.start},
+            parameters=parameters,
         ) as volume,
-        Progress("reconstructing rows", spec.rows) as bar,
+        Progress(what, steps) as bar,
     ):
-        for first, block in pipeline.tomogram(read):
+        if args.method == "tv":
+            blocks = found.blocks(bar.at)
+        for first, block in blocks:
             volume.write_rows(first, block)
             last = first + len(block)
             if "xz" in slices:
                 slices["xz"][first:last], slices["yz"][first:last] = block[:, middle], block[:, :, middle]
             if first <= spec.rows // 2 < last:
                 slices["xy"][:] = block[spec.rows // 2 - first]
-            bar.at(last)
+            bar.at(steps * last // spec.rows)
     return slices
 
 

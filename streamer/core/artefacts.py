@@ -5,7 +5,7 @@ None needs to know the sample. Stripes and rings are what stands out of a runnin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,8 @@ Array = NDArray[Any]
 RING_WINDOW = 11  # pixels of radius, or columns, over which a ring or stripe stands out
 RIM = 0.05  # share of the radius that counts as the rim of the field of view
 SHELLS = 8
+ENOUGH = 512  # pixels on a side to which larger slices are binned where single pixels do not matter
+SMALLEST = 32  # pixels on a side of a slice whose artefacts can be told
 MIN_SHELL = 20  # pixels of a shell from which its median means something
 
 
@@ -46,12 +48,34 @@ def measure(image: Array, center: tuple[float, float] | None = None) -> Artefact
     Raises BadInput for a slice of fewer than 32 pixels on a side, or one that is not finite.
     """
     slice_ = np.asarray(image, np.float64)
-    if slice_.ndim != 2 or min(slice_.shape) < 32 or not np.isfinite(slice_).all():
-        raise BadInput(f"a finite slice of at least 32 × 32 pixels is wanted, not {slice_.shape}")
+    if slice_.ndim != 2 or min(slice_.shape) < SMALLEST or not np.isfinite(slice_).all():
+        raise BadInput(f"a finite slice of at least {SMALLEST} × {SMALLEST} pixels is wanted, not {slice_.shape}")
     middle = ((slice_.shape[0] - 1) / 2, (slice_.shape[1] - 1) / 2) if center is None else center
-    noise = noise_level(slice_)
-    span = contrast(slice_)
-    return Artefacts(noise, span, ring_index(slice_, middle), truncation_index(slice_, middle), cupping_index(slice_))
+    # Contrast, truncation and cupping do not live in single pixels.
+    factor = max(1, min(slice_.shape) // ENOUGH)
+    rows, columns = (side // factor * factor for side in slice_.shape)
+    coarse = slice_[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor).mean(axis=(1, 3))
+    place = ((middle[0] - (factor - 1) / 2) / factor, (middle[1] - (factor - 1) / 2) / factor)
+    span = contrast(coarse)
+    return Artefacts(
+        noise_level(slice_), span, ring_index(slice_, middle, span), truncation_index(coarse, place, span),
+        cupping_index(coarse),
+    )  # fmt: skip
+
+
+def slice_figures(image: Array, sinogram: NDArray[Any] | None = None) -> dict[str, float]:
+    """The artefacts of a slice (rows, columns) about its middle by name, rounded for a report; see ``Artefacts``.
+
+    With the ``sinogram`` (angles, columns) that it was made from, ``stripe_index`` as well. What cannot be told is left
+    out: all of it for a slice too small, not finite, or without contrast.
+    """
+    values = np.asarray(image)
+    if values.ndim != 2 or min(values.shape) < SMALLEST or not np.isfinite(values).all() or not np.ptp(values) > 0:
+        return {}
+    found = asdict(measure(values))
+    if sinogram is not None and sinogram.size and np.isfinite(sinogram).all():
+        found["stripe_index"] = stripe_index(sinogram)
+    return {name: float(f"{value:.4g}") for name, value in found.items() if value is not None}
 
 
 def stripe_index(sinogram: NDArray[Any], window: int = RING_WINDOW) -> float:
@@ -88,8 +112,8 @@ def contrast(image: Array) -> float:
     return max(float(high - low), 1e-12)
 
 
-def ring_index(image: Array, center: tuple[float, float]) -> float:
-    """Strength of rings about ``center`` (y, x), as a share of the contrast.
+def ring_index(image: Array, center: tuple[float, float], span: float | None = None) -> float:
+    """Strength of rings about ``center`` (y, x), as a share of the contrast (``span``, where it is known).
 
     In polar coordinates a ring is a line at one radius: the median over the angle, less its running median over 11
     radii; rms, weighted with the radius, as large as the rings are on the image. The median over quarters of a turn
@@ -112,10 +136,10 @@ def ring_index(image: Array, center: tuple[float, float]) -> float:
     # At either end the running median has nothing to look past.
     inner = slice(RING_WINDOW // 2, max(RING_WINDOW // 2 + 1, radius.size - RING_WINDOW // 2))
     power = float(np.average((np.mean(quarters**2, axis=0) - chance)[inner], weights=radius[inner]))
-    return float(np.sqrt(max(0.0, power))) / contrast(values)
+    return float(np.sqrt(max(0.0, power))) / (contrast(values) if span is None else span)
 
 
-def truncation_index(image: Array, center: tuple[float, float]) -> float:
+def truncation_index(image: Array, center: tuple[float, float], span: float | None = None) -> float:
     """By how much the rim of the field of view stands above what lies 5 to 15 % further in, as a share of the contrast.
 
     A sample wider than the detector piles up there when its projections are taken to end at the edge. A slice without
@@ -128,7 +152,7 @@ def truncation_index(image: Array, center: tuple[float, float]) -> float:
     rim, inner = values[(r > 1 - RIM) & (r <= 1)], values[(r > 1 - 4 * RIM) & (r <= 1 - 2 * RIM)]
     if not rim.size or not inner.size:
         return 0.0
-    return float(np.median(rim) - np.median(inner)) / contrast(values)
+    return float(np.median(rim) - np.median(inner)) / (contrast(values) if span is None else span)
 
 
 def cupping_index(image: Array) -> float | None:

@@ -12,8 +12,7 @@ import numpy as np
 import scipy.fft
 
 from streamer.core import kernels_cpu, kernels_cuda
-from streamer.core.jit import as_input
-from streamer.frames import DTYPES, StreamerError
+from streamer.frames import StreamerError
 
 NAMES = ("auto", "numba", "cupy")
 
@@ -69,28 +68,6 @@ def select_backend(request: str = "auto", threads: int | None = None) -> tuple[B
     except BackendError as error:
         raise BackendError(f"backend 'cupy' cannot run: {error}; use 'numba' or 'auto'") from error
     return backend, f"backend cupy on {gpu}, as asked for"
-
-
-def warm(backend: Backend) -> None:
-    """Compile, or load from the cache on disk, every kernel for every type it will meet, on arrays of a few pixels.
-
-    Takes seconds on the first start of an installation; without it those seconds would be taken from the first scan.
-    From then on the process must not fork: GNU OpenMP ends a forked child at its first kernel. Start other processes
-    before, or with multiprocessing's "spawn".
-    """
-    k, parts = backend.kernels, backend.threads
-    image, plane = np.zeros((2, 4), np.float32), np.zeros((3, 3), np.float32)
-    source = as_input(image)
-    for dtype in DTYPES:
-        k.attenuate(as_input(np.ones((2, 4), np.dtype(dtype))), source, source, 0.5, 2.0, parts, image)
-    index, share = as_input(np.zeros(1, np.int64)), as_input(np.zeros(1, np.float32))
-    k.mend(image, index, index, index, index, share)
-    k.backproject_plane(source, as_input(np.zeros(3)), as_input(np.zeros(3)), 1.0, parts, plane)
-    k.to_z_contiguous(source, np.zeros((4, 2), np.float32))
-    four = as_input(np.zeros(4, np.float32))
-    projections = as_input(np.zeros((1, 4, 2), np.float32))
-    k.backproject_rows(projections, four, four, four, 1.5, parts, np.zeros((2, 3, 3), np.float32))
-    k.row_moments(source, 1, parts, np.zeros((2, 4), np.float64))
 
 
 def _cupy_backend(threads: int) -> tuple[Backend, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,21 @@ from streamer.core.backend import Backend
 from streamer.core.estimate import CenterEstimate, trust, unknown
 from streamer.core.moments import MomentTrack, as_track
 from streamer.core.pairs import PairMatch, center_from_opposites, center_from_pair, opposite_pairs
+from streamer.core.pairtrack import PairTrack
 from streamer.core.sharpness import center_from_sharpness
 
 __all__ = [
     "CenterEstimate",
     "MomentTrack",
     "PairMatch",
+    "PairTrack",
     "center_from_opposites",
     "center_from_pair",
     "center_from_sharpness",
     "combine",
     "find_center",
     "opposite_pairs",
+    "with_motion",
 ]
 
 AGREE_PX = 0.5  # two methods agree within this and three of their joint standard errors
@@ -55,6 +59,14 @@ def combine(estimates: Sequence[CenterEstimate]) -> CenterEstimate:
     curve = next((e.curve for e in [*exact, *estimates] if e.curve is not None), None)
     tilt = next((e.tilt_rad for e in exact if e.tilt_rad is not None), None)
     return CenterEstimate(center, min(confidence, trust(sigma)), sigma, "+".join(e.method for e in camp), curve, tilt)
+
+
+def with_motion(estimate: CenterEstimate, motion_px: float | None) -> CenterEstimate:
+    """The estimate, trusted less when the sample jumped by ``motion_px`` across the axis: there are two axes then."""
+    if estimate.center is None or not motion_px:
+        return estimate
+    sigma = float(np.hypot(estimate.sigma_px, 0.5 * motion_px))
+    return replace(estimate, sigma_px=sigma, confidence=min(estimate.confidence, trust(sigma)))
 
 
 def find_center(backend: Backend, attenuation: NDArray[np.float32], angle_rad: NDArray[Any]) -> CenterEstimate:

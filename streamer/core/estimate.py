@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 STRIPE = 11  # columns; what differs in all projections alike from this many neighbours is a stripe of the detector
+SHARP = 24  # on a small detector, a stripe is what differs from a window of the columns divided by this
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -55,19 +56,22 @@ def stripes_of(mean: NDArray[Any]) -> NDArray[np.float64]:
     middle of the detector, and the sharpest reconstruction to an axis that makes a dot of a ring.
     """
     wide = np.asarray(mean, np.float64)
-    half = STRIPE // 2
     if wide.shape[-1] < 2 * STRIPE:
         return np.zeros_like(wide)
+    # On a small detector the edge of a round sample is as sharp as a stripe, and stands still as one does.
+    width = min(STRIPE, max(3, wide.shape[-1] // SHARP | 1))
+    half = width // 2
     # Beyond the edges the row goes on along a straight line, through neighbours that hold no stripe at the very edge.
-    padded = np.concatenate([_carried_on(wide[..., ::-1])[..., ::-1], wide, _carried_on(wide)], axis=-1)
-    size = (1,) * (wide.ndim - 1) + (STRIPE,)
+    before, behind = _carried_on(wide[..., ::-1], width)[..., ::-1], _carried_on(wide, width)
+    padded = np.concatenate([before, wide, behind], axis=-1)
+    size = (1,) * (wide.ndim - 1) + (width,)
     return np.asarray(wide - median_filter(padded, size, mode="nearest")[..., half:-half])
 
 
-def _carried_on(wide: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The columns (..., STRIPE//2) behind the last, by the median level and slope of those before it."""
-    inner = wide[..., -1 - STRIPE : -1]
+def _carried_on(wide: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """The columns (..., width//2) behind the last, by the median level and slope of those before it."""
+    inner = wide[..., -1 - width : -1]
     level = np.median(inner, axis=-1, keepdims=True)
     slope = np.median(np.diff(inner, axis=-1), axis=-1, keepdims=True)
-    half = STRIPE // 2
+    half = width // 2
     return np.asarray(level + slope * (half + 1 + np.arange(1, half + 1)))

@@ -7,6 +7,7 @@ known: flats that come after the scan need no second look at the raw data.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,10 @@ OPEN_SIGMAS = 4.0  # margins that differ by more from the rest of the beam hold 
 MOST_FLATS = 50  # from which components are taken; more add time, not knowledge
 SPREAD = 3.0  # eigenvalue over the median one from which a component is more than noise
 ROUNDS = 6  # re-weighted least squares
-BLOCK = 8  # pixels that are averaged to one when weights are looked for
+BLOCK = 8  # pixels, at least, that are averaged to one when weights are looked for
+BLOCKS = 96  # along a side, at most about, that are looked at
+MOST_DRIFT = 0.5  # a margin with more attenuation is no beam that faded since the flats
+NOISE_ROWS = 128  # of the margins, that tell the noise
 
 
 class FlatPair:
@@ -53,6 +57,12 @@ class FlatPair:
         pattern = np.where(alive, ratio / self.gain - 1.0, 0.0)
         # The series is for a pattern that changed a little; what changed by half is no beam but a speck of dust.
         self.pattern: Image = as_input(np.clip(pattern, -0.5, 0.5), np.float32)
+
+    def with_pattern(self, pattern: Image) -> FlatPair:
+        """The same change of the whole beam, with another pattern (rows, columns), as phase retrieval leaves it."""
+        other = copy(self)
+        other.pattern = as_input(pattern, np.float32)
+        return other
 
     def shares(self, fraction: float) -> tuple[float, float]:
         """(ln of the beam's change, u) at ``fraction`` of the scan."""
@@ -97,17 +107,24 @@ def drift_from_monitor(reading: float, reference: float) -> BeamDrift:
 def open_margins(attenuation: Image, wanted: int = 16) -> tuple[int, int]:
     """Columns at the left and right end that the sample leaves free in a projection (rows, columns): ≤ ``wanted``.
 
-    A column is free when it differs from the outermost two by less than four times their noise. Take the least over the
-    projections so far. (0, 0) cannot be told from an edge within the sample; see ``core.moments`` for truncation.
+    A column is free when it differs from the outermost four by less than four times their noise. Take the least over
+    the projections so far. (0, 0) cannot be told from an edge within the sample; see ``core.moments`` for truncation.
+    A side whose outermost columns show an attenuation above 0.5, either way, is taken to be within the sample.
     """
     rows, columns = attenuation.shape
     wanted = min(wanted, columns // 4)
-    level = attenuation.mean(axis=0, dtype=np.float64)
-    noise = 1.4826 * float(np.median(np.abs(np.diff(attenuation, axis=1)))) / np.sqrt(2.0 * rows) + 1e-6
+    if wanted == 0:
+        return 0, 0
+    some = slice(None, None, max(1, rows // NOISE_ROWS))
     counts = []
-    for side in (level, level[::-1]):
-        away = np.abs(side[:wanted] - np.median(side[: min(4, wanted)])) > OPEN_SIGMAS * noise + 1e-3
-        counts.append(int(np.argmax(away)) if away.any() else wanted)
+    for side in (attenuation[:, : max(2, wanted)], attenuation[:, ::-1][:, : max(2, wanted)]):
+        jump = float(np.median(np.abs(np.diff(side[some], axis=1))))
+        noise = 1.4826 * jump / np.sqrt(2.0 * rows) + 1e-6
+        level = side[:, :wanted].mean(axis=0, dtype=np.float64)
+        edge = float(np.median(level[:4]))
+        away = np.abs(level - edge) > OPEN_SIGMAS * noise + 1e-3
+        free = int(np.argmax(away)) if away.any() else wanted
+        counts.append(free if abs(edge) <= MOST_DRIFT else 0)
     return counts[0], counts[1]
 
 
@@ -151,11 +168,12 @@ class EigenFlats:
     the binned projection, which tends to the minimum of its total variation and needs no search.
     """
 
-    def __init__(self, flats: Array, most: int = 3, smooth_px: float = 1.0) -> None:
+    def __init__(self, flats: Array, most: int = 3, smooth_px: float = 1.0, threads: int = 1) -> None:
         """``flats`` net single flats (n ≥ 3, rows, columns). ``components`` (≤ ``most``, rows, columns) float32, each
         with an rms of one; ``strength`` their rms in the flats. Components no stronger than noise are left out.
         ``smooth_px`` is the width of the Gaussian that takes the photon noise off them.
         """
+        self._threads = threads
         if flats.ndim != 3 or len(flats) < 3:
             raise BadInput(f"eigen-flats need three single flats or more, not {flats.shape}")
         chosen = flats[np.unique(np.linspace(0, len(flats) - 1, min(len(flats), MOST_FLATS)).astype(int))]
@@ -179,7 +197,7 @@ class EigenFlats:
             np.float32,
         )
         self.strength = np.array([size / np.sqrt(len(logs)) for size in rms])
-        self._small = np.stack([_binned(image) for image in self.components]) if found else np.zeros((0, 1, 1))
+        self._small = np.stack([_binned(image, threads) for image in self.components]) if found else np.zeros((0, 1, 1))
         self._slopes = np.stack([_slopes(image) for image in self._small], axis=1) if found else np.zeros((1, 0))
 
     def weights(self, attenuation: Image) -> NDArray[np.float64]:
@@ -189,7 +207,7 @@ class EigenFlats:
         weight: NDArray[Any] = np.zeros(len(self.components))
         if not weight.size:
             return weight
-        target = _slopes(_binned(attenuation))
+        target = _slopes(_binned(attenuation, self._threads))
         trusted = np.ones(target.size)
         for _ in range(ROUNDS):
             model = self._slopes * trusted[:, None]
@@ -202,23 +220,53 @@ class EigenFlats:
     def apply(self, attenuation: Image, weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Correct attenuation (rows, columns) float32 in place; the weights that were used."""
         weights = self.weights(attenuation) if weights is None else weights
-        for weight, image in zip(weights, self.components, strict=True):
-            attenuation += np.float32(weight) * image
+        add_weighted(attenuation, self.components, as_input(np.asarray(weights), np.float32), self._threads)
         return weights
 
 
-def _binned(image: Image) -> Image:
+def _binned(image: Image, threads: int) -> Image:
     """Means over blocks; the remainder at the ends is left out."""
-    down, across = (max(1, min(BLOCK, side // 16)) for side in image.shape)
-    rows, columns = image.shape[0] // down, image.shape[1] // across
-    cut = image[: rows * down, : columns * across].reshape(rows, down, columns, across)
-    return np.asarray(cut.mean(axis=(1, 3)))
+    down, across = (max(1, min(max(BLOCK, side // BLOCKS), side // 16)) for side in image.shape)
+    out = np.empty((image.shape[0] // down, image.shape[1] // across), np.float32)
+    mean_blocks(as_input(image, np.float32), down, across, threads, out)
+    return out
 
 
 def _slopes(image: Array) -> NDArray[np.float64]:
     """Differences to the next pixel, both ways, in one row."""
     values = np.asarray(image, np.float64)
     return np.concatenate([np.diff(values, axis=0).ravel(), np.diff(values, axis=1).ravel()])
+
+
+@kernel(parallel=True)
+def mean_blocks(image: Array, down: int, across: int, parts: int, out: Array) -> None:
+    """out[i, j] = mean of the block of down × across pixels of image that begins at (i·down, j·across); float32."""
+    rows, cols = out.shape
+    share = np.float32(1.0 / (down * across))
+    for part in prange(parts):
+        line = np.empty(cols * across, np.float32)
+        for i in range(rows * part // parts, rows * (part + 1) // parts):
+            line[:] = np.float32(0.0)
+            for r in range(i * down, (i + 1) * down):
+                for c in range(cols * across):
+                    line[c] += image[r, c]
+            for j in range(cols):
+                total = np.float32(0.0)
+                for c in range(j * across, (j + 1) * across):
+                    total += line[c]
+                out[i, j] = total * share
+
+
+@kernel(parallel=True)
+def add_weighted(image: Array, stack: Array, weights: Array, parts: int) -> None:
+    """image += Σ weights[k]·stack[k]; image (rows, cols), stack (n, rows, cols), weights (n,), float32."""
+    rows, cols = image.shape
+    for part in prange(parts):
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            for k in range(weights.size):
+                weight = weights[k]
+                for c in range(cols):
+                    image[r, c] += weight * stack[k, r, c]
 
 
 @kernel(parallel=True)
@@ -237,3 +285,42 @@ def add_log_pattern(image: Array, pattern: Array, change: float, share: float, p
                 q = s * s
                 series = np.float32(1.0) + q * (np.float32(1 / 3) + q * (np.float32(1 / 5) + q * np.float32(1 / 7)))
                 image[r, c] += base + (s + s) * series
+
+
+@kernel(parallel=True)
+def add_late(
+    source: Array,
+    static: Array,
+    use_static: bool,
+    pattern: Array,
+    share: float,
+    base: float,
+    slope: float,
+    parts: int,
+    out: Array,
+) -> None:
+    """out = source + static + base + slope·(column - middle) + ln(1 + share·pattern); all (rows, cols) float32.
+
+    Without ``use_static``, or with a share of 0, static or pattern are not looked at and may have another shape.
+    ``out`` may be ``source``. The logarithm is that of ``add_log_pattern``.
+    """
+    rows, cols = source.shape
+    u = np.float32(share)
+    for part in prange(parts):
+        line = np.empty(cols, np.float32)
+        for c in range(cols):
+            line[c] = np.float32(base + slope * (c - 0.5 * (cols - 1)))
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            if use_static:
+                for c in range(cols):
+                    out[r, c] = source[r, c] + (line[c] + static[r, c])
+            else:
+                for c in range(cols):
+                    out[r, c] = source[r, c] + line[c]
+            if share != 0.0:
+                for c in range(cols):
+                    y = u * pattern[r, c]
+                    s = y / (np.float32(2.0) + y)
+                    q = s * s
+                    series = np.float32(1.0) + q * (np.float32(1 / 3) + q * (np.float32(1 / 5) + q * np.float32(1 / 7)))
+                    out[r, c] += (s + s) * series

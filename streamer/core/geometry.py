@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from streamer.core.estimate import robust_sigma, trust
 from streamer.core.jit import as_input, kernel
 from streamer.core.pairs import MAX_MISMATCH, center_from_pair, opposite_pairs
-from streamer.frames import BadInput
+from streamer.frames import BadInput, ScanSpec
 
 Array = NDArray[Any]
 Image = NDArray[np.float32]
@@ -83,10 +83,60 @@ def bin_frame(frame: Array, rows: int, columns: int, threads: int = 1, out: Imag
 
 def crop(frame: Array, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None) -> Array:
     """View of the rows [a, b) and columns [a, b); the centre moves to center - columns[0]. BadInput when empty."""
-    for name, part, size in (("rows", rows, frame.shape[-2]), ("columns", columns, frame.shape[-1])):
-        if part is not None and not 0 <= part[0] < part[1] <= size:
-            raise BadInput(f"{name} {part[0]} … {part[1]} do not lie within 0 … {size}")
+    _length("rows", rows, frame.shape[-2])
+    _length("columns", columns, frame.shape[-1])
     return frame[..., slice(*(rows or (None,))), slice(*(columns or (None,)))]
+
+
+def _length(name: str, part: tuple[int, int] | None, size: int) -> int:
+    if part is None:
+        return size
+    if not 0 <= part[0] < part[1] <= size:
+        raise BadInput(f"{name} {part[0]} … {part[1]} do not lie within 0 … {size}")
+    return part[1] - part[0]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Part of the detector, and how many of its pixels become one: ``rows`` [a, b), then ``columns`` [a, b), then
+    blocks of ``bin`` × ``bin``. Projections, flats and darks are to pass through the same one, before the logarithm.
+    """
+
+    rows: tuple[int, int] | None = None
+    columns: tuple[int, int] | None = None
+    bin: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bin < 1:
+            raise BadInput(f"pixels are binned by 1 or more, not by {self.bin}")
+
+    def apply(self, frame: Array, threads: int = 1, out: Image | None = None) -> Array:
+        """Frame (rows, columns) of any real type reduced: a view of it without binning (``out`` is not used then),
+        else means of the counts, float32. Raises BadInput when the part does not lie within the frame.
+        """
+        part = crop(frame, self.rows, self.columns)
+        return part if self.bin == 1 else bin_frame(part, self.bin, self.bin, threads, out)
+
+    def scan(self, spec: ScanSpec) -> ScanSpec:
+        """What the reduced scan would have announced. Raises BadInput when nothing is left of the detector."""
+        rows = _length("rows", self.rows, spec.rows) // self.bin
+        columns = _length("columns", self.columns, spec.columns) // self.bin
+        return replace(
+            spec,
+            rows=rows,
+            columns=columns,
+            dtype=spec.dtype if self.bin == 1 else "<f4",
+            pixel_size_m=None if spec.pixel_size_m is None else spec.pixel_size_m * self.bin,
+            center_px=None if spec.center_px is None else self.reduced(spec.center_px),
+        )
+
+    def reduced(self, center: float) -> float:
+        """Column of the axis on reduced frames, from that on the detector."""
+        return binned(center - (self.columns[0] if self.columns else 0), self.bin)
+
+    def detector(self, center: float) -> float:
+        """Column of the axis on the detector, from that on reduced frames."""
+        return unbinned(center, self.bin) + (self.columns[0] if self.columns else 0)
 
 
 @dataclass(frozen=True)
@@ -201,16 +251,32 @@ class Straighten:
         self._tilt, self._threads = tilt, threads
         self._between = np.empty((rows, columns), np.float32)
 
-    def apply(self, attenuation: Image, out: Image | None = None) -> Image:
-        """Attenuation (rows, columns) float32 turned; ``out`` may be the input itself."""
-        if attenuation.shape != self._between.shape:
-            raise BadInput(f"a projection is {attenuation.shape}, the tilt is for {self._between.shape}")
+    def apply(self, attenuation: Image, out: Image | None = None, first_row: int = 0) -> Image:
+        """Attenuation (rows, columns) float32 turned; ``out`` may be the input itself.
+
+        A part of the rows, from detector row ``first_row`` on, comes out right but for the rows at its ends that
+        ``source_rows`` asks for beside them.
+        """
+        rows, columns = self._between.shape
+        if attenuation.shape[1] != columns or not 0 <= first_row <= rows - attenuation.shape[0]:
+            raise BadInput(
+                f"a projection is {attenuation.shape} from row {first_row}, the tilt is for {self._between.shape}"
+            )
         if out is None:
-            out = np.empty_like(self._between)
+            out = np.empty(attenuation.shape, np.float32)
         rotate(
-            as_input(attenuation, np.float32), self._tilt.tilt_rad, self._tilt.center, self._threads, self._between, out
-        )
+            as_input(attenuation, np.float32), self._tilt.tilt_rad, self._tilt.center, (rows - 1) / 2 - first_row,
+            self._threads, self._between[: len(attenuation)], out,
+        )  # fmt: skip
         return out
+
+    def source_rows(self, first: int, last: int) -> tuple[int, int]:
+        """Detector rows [a, b) from which the rows [first, last) are made."""
+        rows, columns = self._between.shape
+        tilt, center = abs(self._tilt.tilt_rad), self._tilt.center
+        lean = max(center, columns - 1 - center) * np.sin(tilt) + rows / 2 * (1 - np.cos(tilt))
+        reach = int(np.ceil(lean)) + 2
+        return max(0, first - reach), min(rows, last + reach)
 
 
 def _tilt_trust(sigma_rad: float, rows: int) -> float:
@@ -252,10 +318,9 @@ def _keys(f: Any) -> Any:
 
 
 @kernel(parallel=True)
-def rotate(image: Array, tilt: float, center: float, parts: int, between: Array, out: Array) -> None:
+def rotate(image: Array, tilt: float, center: float, middle: float, parts: int, between: Array, out: Array) -> None:
     """out(r, c) = image at r' = mid + y cos - x sin, c' = center + y sin + x cos, with x = c - center, y = r - mid."""
     rows, cols = image.shape
-    middle = (rows - 1) * 0.5
     cos, sin, tan = np.cos(tilt), np.sin(tilt), np.tan(tilt)
     # Columns first: between(v, x) = image(v, x / cos + v tan), then rows: out(y, x) = between(y cos - x sin, x).
     for part in prange(parts):

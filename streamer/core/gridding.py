@@ -7,14 +7,20 @@ Dowd et al., Proc. SPIE 3772, 224, 1999). An inverse transform and a division by
 the slice. The cost is that of a few Fourier transforms instead of N³ additions per slice.
 
 Parallel beams make the geometry of all detector rows the same, so 16 rows share every weight and every address and ride
-in the lanes of vector registers (``lanes``). The grid is 1.25 times as fine as the image, for which Beatty et al. (IEEE
-Trans. Med. Imaging 24, 799, 2005) give the window's parameter; its 4 points leave an error of about 1e-4.
+in the lanes of vector registers (``lanes``). The grid is 1.25 times as fine as the image; the 4 points of the window
+along each axis (``gridwindow``) leave an error below 1e-4.
 
 The grid is linear in the projections and in their weights: they come in any order, a weight can be corrected by adding
 the same projection again with the difference, and slices can be looked at in between.
 
-**Late centre.** The centre is a phase of each projection, so a tomogram gathered with a wrong one has to be gathered
-again from stored projections (``clear`` and ``add``), which is exact and takes as long as it did offline.
+**Late centre.** The centre is a phase of each projection. Within half a turn each point of the grid belongs to one
+direction, so that the phase can be corrected when slices are made (``rows_of``), at no cost. It is an approximation:
+where the last angles meet the first ones seen from behind, phases of both signs mix, and the window's transform is
+divided out where the object was before. Against gathering anew (512 pixels, from 0° and from 40°) a move by 0.02, 0.05,
+0.1, 0.3, 1 px adds 0.00, 0.01, 0.02, 0.25, 4.3 % to the root mean square error of Shepp and Logan's head, which is
+0.015 there, and changes smooth objects of height 1 by 0.001 rms per pixel of the move. Beyond half a turn every point
+belongs to two opposite directions and there is no such correction: then, and where the above is too much, the scan is
+gathered again from stored projections (``clear`` and ``add``), which is exact.
 """
 
 from __future__ import annotations
@@ -30,6 +36,7 @@ from numpy.typing import NDArray
 from streamer.core import kernels_grid
 from streamer.core.backend import Backend
 from streamer.core.filters import window_gain
+from streamer.core.gridwindow import WIDTH, window_correction, window_polynomials, window_shape
 from streamer.core.jit import as_input
 from streamer.core.lanefft import fast_length, plan
 from streamer.core.lanes import LANES
@@ -38,11 +45,15 @@ from streamer.frames import BadInput
 Volume = NDArray[np.float32]
 
 OVERSAMPLING = 1.25
-WIDTH = 4
-"""Grid points over which the window spreads a sample along each axis."""
+"""Grid points per pixel of the image, along each axis."""
 
 BATCH = 16
 """Projections that are gridded together, by radius and then by angle: they share cache lines of the grid."""
+
+MAX_SHIFT = 1.0
+"""Pixels by which the centre may be moved when slices are made."""
+
+_OVERSCAN = 0.02  # rad beyond half a turn, which only blurs the seam a little more
 
 _LINE = 64  # bytes in a cache line
 
@@ -70,12 +81,18 @@ class _Sizes:
         return self.columns * self.pitch * LANES
 
     @property
+    def radii(self) -> int:
+        """Samples from the middle outwards: those whose 4 grid points would leave the grid are left out everywhere."""
+        return -((WIDTH - self.size) * self.length // (2 * self.size))
+
+    @property
     def work(self) -> int:
-        """For one thread: a batch with its rows and two transforms, or the columns of the inverse transform."""
-        return LANES * max((BATCH + 3) * self.length, (kernels_grid.COLUMNS + 2) * self.size)
+        """For one thread: a batch with its factors, rows and two transforms, or columns of the inverse transform."""
+        forward = (BATCH + 3) * self.length * LANES + 2 * BATCH * self.radii
+        return max(forward, (kernels_grid.COLUMNS + 2) * self.size * LANES)
 
     def nbytes(self, threads: int) -> int:
-        return 4 * (self.blocks * self.grid + self.temporary + threads * (self.work + BATCH * self.length))
+        return 4 * (self.blocks * self.grid + self.temporary + threads * self.work)
 
 
 def _sizes(rows: int, columns: int, center: float, extend: bool) -> _Sizes:
@@ -86,8 +103,8 @@ def _sizes(rows: int, columns: int, center: float, extend: bool) -> _Sizes:
         raise BadInput(f"centre {center}: nothing that {columns} columns see lies in the image")
     # Filtered rows of a period of 1.5 widths are right where the detector was; 2.5 widths with extended edges. An axis
     # off the middle moves the image by as much beyond one of the edges.
-    length = fast_length(int(np.ceil((2.5 if extend else 1.5) * columns + 2 * off)) + 2)
-    size = fast_length(int(np.ceil(OVERSAMPLING * columns)) + 2 * WIDTH)
+    length = fast_length(int(np.ceil((2.5 if extend else 1.5) * columns + 2 * off)))
+    size = fast_length(max(int(np.ceil(OVERSAMPLING * columns)), columns + 2 * WIDTH))
     return _Sizes(columns, -(-rows // LANES), length, size)
 
 
@@ -126,16 +143,15 @@ class FourierVolume:
         self._threads = backend.threads
         self._forward, self._backward = plan(sizes.length, -1), plan(sizes.size, 1)
         self._taper = _taper(columns, extend)
-        # Samples whose 4 grid points would leave the grid are left out, at all angles alike.
-        self._limit = int((sizes.size / 2 - WIDTH / 2) * sizes.length / sizes.size)
-        self._gain = as_input(_ramp_gain(sizes.length, window)[: self._limit + 1] / sizes.length)
-        beta = _beta(sizes.size / columns)
-        self._coefficients = _coefficients(beta)
-        self._scale = _scale(columns, sizes.size, beta)
+        self._gain = as_input(_ramp_gain(sizes.length, window)[: sizes.radii] / sizes.length)
+        beta = window_shape(sizes.size / columns)
+        self._coefficients = window_polynomials(beta)
+        self._scale = window_correction(columns, sizes.size, beta)
         self._work = _aligned(backend.threads * sizes.work).reshape(backend.threads, sizes.work)
         self._temporary = _aligned(sizes.temporary)
+        # Zeros that the system gives out page by page, when they are first added to.
         self._grid = _aligned(sizes.blocks * sizes.grid)
-        self.clear()
+        self._first_angle, self._last_angle = np.inf, -np.inf
 
     @property
     def nbytes(self) -> int:
@@ -149,18 +165,28 @@ class FourierVolume:
 
     def clear(self) -> None:
         """Forget all projections."""
+        self._first_angle, self._last_angle = np.inf, -np.inf
         kernels_grid.clear(self._grid, self._threads)
 
     def add(
-        self, attenuation: NDArray[np.float32], angle_rad: NDArray[Any], weight: NDArray[Any], first_row: int = 0
+        self,
+        attenuation: NDArray[np.float32],
+        angle_rad: NDArray[Any],
+        weight: NDArray[Any],
+        first_row: int = 0,
+        blocks: tuple[int, int] | None = None,
     ) -> None:
         """Add projections (angles, rows, columns) float32 with their ``angle_rad`` and ``weight`` (angles,).
 
         Any number at once, in any order; 16 neighbouring angles at once are fastest. Weights are those of
         ``filters.angular_weights`` and may be negative: adding a projection again with (right - used) weight corrects
-        it. The projections may have more rows than the volume, which then begins at ``first_row``. Raises BadInput
-        when shapes do not fit or a number is not finite.
+        it. The projections may have more rows than the volume, which then begins at ``first_row``. With ``blocks``
+        (b0, b1) only the blocks b0 … b1 - 1 get them, so that one call may be as short as the time between two frames;
+        the caller sees to it that each block gets every projection once. Raises BadInput when shapes do not fit, a
+        block does not exist or a number is not finite.
         """
+        first_block, last_block = (0, self.blocks) if blocks is None else blocks
+        self._check_blocks(first_block, last_block)
         theta, weights = np.asarray(angle_rad, np.float64).ravel(), np.asarray(weight, np.float64).ravel()
         if attenuation.ndim != 3 or attenuation.shape[2] != self.columns:
             raise BadInput(f"projections (angle, row, column) {attenuation.shape} for {self.columns} columns")
@@ -175,39 +201,75 @@ class FourierVolume:
         cos, sin = np.cos(theta), np.sin(theta)
         step, half_pixel = s.size / s.length, self.columns // 2 - (self.columns - 1) / 2
         turn = 2 * np.pi / s.length * (self.center + half_pixel * (cos + sin))
+        order = np.argsort(np.mod(theta, np.pi), kind="stable")
         kernels_grid.add_projections(
-            rows.reshape(-1), rows.shape, first_row, np.argsort(np.mod(theta, np.pi), kind="stable"), BATCH, weights,
-            turn, self._gain, cos * step, sin * step, self._coefficients, self._taper, self._forward.stages,
-            self._forward.factors, s.size, s.pitch, s.blocks, self._work, self._grid,
+            rows.reshape(-1), rows.shape, first_row, first_row + self.rows, order, BATCH, weights, turn, self._gain,
+            cos * step, sin * step, self._coefficients, self._taper, self._forward.stages, self._forward.factors,
+            s.size, s.pitch, first_block, last_block, self._work, self._grid,
         )  # fmt: skip
+        if theta.size:
+            self._first_angle = min(self._first_angle, float(theta.min()))
+            self._last_angle = max(self._last_angle, float(theta.max()))
 
-    def rows_of(self, first_block: int, last_block: int, out: Volume | None = None) -> Volume:
+    @property
+    def within_half_turn(self) -> bool:
+        """Whether all angles so far lie within half a turn, so that ``rows_of`` can move the centre."""
+        return self._last_angle - self._first_angle <= np.pi + _OVERSCAN
+
+    def rows_of(
+        self, first_block: int, last_block: int, out: Volume | None = None, center: float | None = None
+    ) -> Volume:
         """Slices of the blocks first_block … last_block - 1, from what was added so far; more can be added after.
 
         (rows, columns, columns) float32, of which rows beyond the detector's last are left out; written to ``out`` if
-        given. Raises BadInput for blocks that do not exist and for another shape of ``out``.
+        given. ``center`` moves the centre after the fact, by at most MAX_SHIFT (see "Late centre" above for the error).
+        Raises BadInput for blocks that do not exist, for another shape of ``out``, and for a ``center`` that is too far
+        away or cannot be moved because the angles span more than half a turn.
         """
-        if not 0 <= first_block < last_block <= self.blocks:
-            raise BadInput(f"blocks {first_block} to {last_block} of {self.blocks}")
+        self._check_blocks(first_block, last_block)
+        wave, seam = self._shift(center)
         first, last = first_block * LANES, min(last_block * LANES, self.rows)
         shape = (last - first, self.columns, self.columns)
         result = np.empty(shape, np.float32) if out is None else out
         if result.shape != shape or result.dtype != np.float32 or not result.flags.c_contiguous:
             raise BadInput(f"out is {result.dtype} {result.shape}, not contiguous float32 {shape}")
         s = self._sizes
+        aligned = result.ctypes.data % 16 == 0 and self.columns % LANES == 0
         for block in range(first_block, last_block):
             at = block * LANES - first
             kernels_grid.finish_block(
-                self._grid, block * s.grid, s.size, s.pitch, self._limit * s.size / s.length + WIDTH / 2,
-                self._backward.stages, self._backward.factors, self._scale, self._temporary, self._work,
-                result, at, min(LANES, last - first - at),
+                self._grid, block * s.grid, s.size, s.pitch, (s.radii - 1) * s.size / s.length + WIDTH / 2,
+                self._backward.stages, self._backward.factors, self._scale, np.cos(seam), np.sin(seam), wave[0],
+                wave[1], self._temporary, self._work, result, at, min(LANES, last - first - at), aligned,
             )  # fmt: skip
         return result
 
-    def finish(self) -> Iterator[tuple[int, Volume]]:
-        """(first row, slices) of one block after the other. The grid stays; ``clear`` makes it ready for a new scan."""
+    def _check_blocks(self, first_block: int, last_block: int) -> None:
+        if not 0 <= first_block < last_block <= self.blocks:
+            raise BadInput(f"blocks {first_block} to {last_block} of {self.blocks}")
+
+    def _shift(self, center: float | None) -> tuple[NDArray[np.float32], float]:
+        """Phases (2, distances) that move the centre, none if it stays, and the angle in the middle of the seam."""
+        distance = 0.0 if center is None else center - self.center
+        if distance == 0.0 or not np.isfinite(self._first_angle):
+            return as_input(np.empty((2, 0), np.float32)), 0.0
+        if not abs(distance) <= MAX_SHIFT:
+            raise BadInput(f"centre {center} is not within {MAX_SHIFT} of {self.center}: grid the scan again")
+        if not self.within_half_turn:
+            turn = np.degrees(self._last_angle - self._first_angle)
+            raise BadInput(f"a centre cannot be moved when angles span {turn:.1f}°: grid the scan again")
+        s = self._sizes
+        phase = 2 * np.pi / s.size * distance * np.arange(s.size * kernels_grid.WAVES) / kernels_grid.WAVES
+        seam = (self._first_angle + self._last_angle - np.pi) / 2
+        return as_input(np.stack([np.cos(phase), np.sin(phase)]), np.float32), seam
+
+    def finish(self, center: float | None = None) -> Iterator[tuple[int, Volume]]:
+        """(first row, slices) of one block after the other, as ``rows_of`` makes them.
+
+        The grid stays; ``clear`` makes it ready for a new scan.
+        """
         for block in range(self.blocks):
-            yield block * LANES, self.rows_of(block, block + 1)
+            yield block * LANES, self.rows_of(block, block + 1, center=center)
 
 
 def reconstruct_rows_fourier(
@@ -258,43 +320,8 @@ def _taper(columns: int, extend: bool) -> NDArray[np.float32]:
     return as_input(0.5 + 0.5 * np.cos(np.pi * np.arange(1, side + 1) / (side + 1)), np.float32)
 
 
-def _beta(oversampling: float) -> float:
-    """Shape of the Kaiser-Bessel window (Beatty et al. 2005, eq. 5)."""
-    return float(np.pi * np.sqrt((WIDTH / oversampling) ** 2 * (oversampling - 0.5) ** 2 - 0.8))
-
-
-def _coefficients(beta: float) -> NDArray[np.float32]:
-    """Polynomials of the window's 4 values around a sample, in x = fraction - 1/2 of the way between two grid points.
-
-    Even and odd part of the outermost value on the left, then of the inner one; those on the right mirror them.
-    """
-    x = 0.5 * np.cos(np.pi * (np.arange(64) + 0.5) / 64)
-    parts = []
-    for center in (1.5, 0.5):
-
-        def value(shift: NDArray[np.float64], center: float = center) -> NDArray[np.float64]:
-            inside = np.maximum(1 - (2 * (center + shift) / WIDTH) ** 2, 0)
-            return np.asarray(np.i0(beta * np.sqrt(inside)) / np.i0(beta))
-
-        even, odd = (value(x) + value(-x)) / 2, (value(x) - value(-x)) / 2
-        powers = (x**2)[:, None] ** np.arange(kernels_grid.TERMS)
-        parts += [
-            np.linalg.lstsq(powers, even, rcond=None)[0],
-            np.linalg.lstsq(powers * x[:, None], odd, rcond=None)[0],
-        ]
-    return as_input(np.concatenate(parts), np.float32)
-
-
-def _scale(columns: int, size: int, beta: float) -> NDArray[np.float32]:
-    """1 / Fourier transform of the window at each pixel; its sign moves the middle of the grid to frequency 0."""
-    place = np.arange(columns) - columns // 2
-    root = np.sqrt((beta**2 - (np.pi * WIDTH * place / size) ** 2).astype(np.complex128))
-    transform = WIDTH * np.real(np.sinh(root) / root) / np.i0(beta)
-    return as_input(np.where(place % 2, -1, 1) / transform, np.float32)
-
-
 def _aligned(count: int) -> NDArray[np.float32]:
-    """Uninitialised float32 that begin with a cache line, so that a point never lies in two."""
-    raw = np.empty(count + _LINE // 4, np.float32)
+    """Zeros, float32, that begin with a cache line, so that a point never lies in two."""
+    raw = np.zeros(count + _LINE // 4, np.float32)
     skip = -raw.ctypes.data % _LINE // 4
     return raw[skip : skip + count]

@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 import scipy.fft
 import scipy.ndimage
+from numba import prange
 from numpy.typing import NDArray
 
-from streamer.core.kernels_live import REACH
-from streamer.core.live_lanes import LANES
+from streamer.core.jit import as_input, kernel
+from streamer.core.kernels_live import GRAZING
+from streamer.core.lanefft import fast_length, plan, transform
+from streamer.core.live_lanes import LANES, add_4, points_to_rows, quarter_turn, scale_point
 from streamer.core.planes import Plane
 
 Array = NDArray[Any]
@@ -35,8 +38,8 @@ FIRST_BIN = 2.0  # samples
 PARITY = 64
 """Samples over which the alternation of the discrete Hilbert kernel dies away, and a line is continued."""
 
-GRAZING = 1e-4
-"""Smallest |cos| between ray and line that is told apart; a ray that is closer is turned so far. 0.1 voxel at 1000."""
+PRECISION = 1e-7
+"""Relative error of the images from the bins outside of their lines."""
 
 ALIGNED = 1e-6  # pixels
 
@@ -63,6 +66,11 @@ class LineGrid:
     def vertical(self) -> bool:
         """True when the lines are the detector's rows, all at one distance from the axis."""
         return self.offset[1] == 0.0
+
+    @property
+    def course(self) -> tuple[float, float, float, float]:
+        """What ``kernels_live.course`` needs to know of the lines."""
+        return self.direction, self.first, *self.offset
 
 
 def line_grid(plane: Plane, rows: int, columns: int) -> LineGrid:
@@ -108,18 +116,58 @@ def bin_edges(samples: int) -> NDArray[np.float64]:
     return np.concatenate([-0.5 - reach[::-1], samples - 0.5 + reach])
 
 
-def rays(grid: LineGrid, angle_rad: Array, center: float, side: int) -> NDArray[np.float64]:
-    """Course of line 0 through the rows of derivatives, for each angle: (frames, 4) float64.
+@kernel(parallel=True)
+def transform_lines(
+    sums: Array, tails: Array, scale: Any, fade: Array, gain: Array, stages: Array, factors: Array, stages_back: Array,
+    factors_back: Array, shares: Array, courses: Array, parts: int, image: Array,
+) -> None:  # fmt: skip
+    """image = scale times the convolution of lines with an odd kernel, and what lies outside of them.
 
-    Columns: place of sample 0, step from sample to sample, sign of the derivative, step from line to line. ``side`` is
-    how far the row is extended to the left.
+    image (lines, samples) and tails (lines, bins) float32; sums (blocks, samples, 16) float32, a block being 16 lines;
+    i·``gain`` float32 is the kernel's transform over its length; stages and factors are those of ``lanefft.plan``
+    forward and back. ``fade`` continues the lines at both ends. The tails and the first and the last sample have
+    ``shares`` (bins + 2, 8·n) float64 in ``courses`` (samples, 8·n) float32 along the line.
     """
-    turned = np.asarray(angle_rad, np.float64) - grid.direction
-    cos, sin = np.cos(turned), np.sin(turned)
-    sign = np.where(cos < 0.0, -1.0, 1.0)
-    step = sign * np.maximum(np.abs(cos), GRAZING)
-    start = center + grid.first * step + grid.offset[0] * sin + side - (REACH - 0.5)
-    return np.stack([start, step, sign, grid.offset[1] * sin], axis=1)
+    blocks, samples, _ = sums.shape
+    lines, bins = tails.shape
+    rank, flat, length = courses.shape[1], sums.reshape(-1), gain.size
+    for part in prange(parts):
+        points, work = np.empty(length * LANES, np.float32), np.empty(2 * length * LANES, np.float32)
+        ones, tile = np.ones(LANES, np.float32), np.empty(LANES * LANES, np.float32)
+        outside = np.zeros(rank * LANES, np.float32)
+        for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+            at, size = block * samples * LANES, samples * LANES
+            depth = min(LANES, lines - block * LANES)
+            for k in range(size):
+                points[k] = scale * flat[at + k]
+            points[size:] = np.float32(0.0)
+            for lane in range(depth):
+                for j in range(rank):
+                    share = points[lane] * shares[bins, j] + points[size - LANES + lane] * shares[bins + 1, j]
+                    for k in range(bins):
+                        share += scale * tails[block * LANES + lane, k] * shares[k, j]
+                    outside[j * LANES + lane] = share
+            for k in range(fade.size):
+                scale_point(points, size - LANES, fade[k], points, size + k * LANES)
+                # The period's end is where the line is continued to the left.
+                scale_point(points, 0, fade[k], points, (length - 1 - k) * LANES)
+            transform(points, 0, points, 0, work, stages, factors)
+            for k in range(length):
+                quarter_turn(points, k * LANES, gain[k])
+            transform(points, 0, points, 0, work, stages_back, factors_back)
+            for x in range(samples):
+                c = courses[x]
+                for j in range(0, rank, 8):
+                    k = j * LANES
+                    add_4(points, x * LANES, outside, k, c[j], c[j + 1], k + 2 * LANES, c[j + 2], c[j + 3],
+                          k + 4 * LANES, c[j + 4], c[j + 5], k + 6 * LANES, c[j + 6], c[j + 7])  # fmt: skip
+            for x in range(0, samples, LANES):
+                points_to_rows(points, x * LANES, ones, 0, tile, 0, LANES)
+                count = min(LANES, samples - x)
+                for lane in range(depth):
+                    line, source = image[block * LANES + lane, x : x + count], tile[lane * LANES :]
+                    for k in range(count):
+                        line[k] = source[k]
 
 
 class HilbertLines:
@@ -127,7 +175,7 @@ class HilbertLines:
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
-        self._length = int(scipy.fft.next_fast_len(2 * (samples + PARITY), real=True))
+        length = fast_length(2 * (samples + PARITY))
         # 2/(π m) for odd m, 0 for even m is the band-limited kernel: 1/(π m) and an alternating part. The latter is of
         # high frequency, so it may die away, and must not see the line end: the samples are continued, and what the
         # smooth part makes of the continuation is taken off again.
@@ -135,27 +183,33 @@ class HilbertLines:
         fade = np.where(lag < PARITY, 0.5 + 0.5 * np.cos(np.pi * lag / PARITY), 0.0)
         smooth = 1.0 / (2 * np.pi**2 * lag)
         half = smooth * (1.0 - (-1.0) ** lag * fade)
-        kernel = np.zeros(self._length)
+        kernel = np.zeros(length)
         kernel[1 : samples + PARITY] = half
         kernel[-1 : -samples - PARITY : -1] = -half
-        self._gain: NDArray[np.complex64] = scipy.fft.rfft(kernel).astype(np.complex64)
-        self._fade: Image = fade[: PARITY - 1].astype(np.float32)
-        after = np.array([-self._fade @ smooth[x : x + PARITY - 1] for x in range(samples)][::-1])
-        self._continued: Image = np.stack([-after[::-1], after]).astype(np.float32)
-        self._far: Image = _far_field(samples).astype(np.float32)
+        self._gain = as_input(scipy.fft.fft(kernel).imag / length, np.float32)
+        self._fade = as_input(fade[: PARITY - 1], np.float32)
+        self._plans = plan(length, -1), plan(length, 1)
+        after = np.array([-fade[: PARITY - 1] @ smooth[x : x + PARITY - 1] for x in range(samples)][::-1])
+        # What a bin does is smooth along the line, so a few courses are enough for all of them.
+        left, size, right = np.linalg.svd(np.stack([*_far_field(samples), after[::-1], -after]), full_matrices=False)
+        rank = -(-min(len(size), int(np.count_nonzero(size > PRECISION * size[0]))) // 8) * 8
+        courses = np.zeros((rank, samples))
+        shares = np.zeros((len(left), rank))
+        kept = min(rank, len(size))
+        courses[:kept], shares[:, :kept] = right[:kept], left[:, :kept] * size[:kept]
+        self._shares, self._courses = as_input(shares), as_input(courses.T, np.float32)
 
-    def apply(self, sums: Image, tails: Image, workers: int) -> Image:
-        """Image on the lines: sums (lines, samples) and tails (lines, bins) in, (lines, samples) float32 out."""
-        line = np.zeros((len(sums), self._length), np.float32)
-        line[:, : self.samples] = sums
-        # The period's end is where the line is continued to the left.
-        line[:, self.samples : self.samples + PARITY - 1] = sums[:, -1:] * self._fade
-        line[:, 1 - PARITY :] = sums[:, :1] * self._fade[::-1]
-        spectrum = scipy.fft.rfft(line, axis=1, workers=workers)
-        spectrum *= self._gain
-        near = scipy.fft.irfft(spectrum, self._length, axis=1, workers=workers, overwrite_x=True)
-        image: Image = near[:, : self.samples] + tails @ self._far
-        image -= sums[:, [0, -1]] @ self._continued
+    def apply(self, sums: Image, tails: Image, scale: float, threads: int) -> Image:
+        """Image on the lines: sums (blocks, samples, 16) and tails (lines, bins) in, (lines, samples) float32 out.
+
+        A block is 16 lines, of which the last ones may lie behind the end. The result is ``scale`` times the transform.
+        """
+        image = np.empty((len(tails), self.samples), np.float32)
+        there, back = self._plans
+        transform_lines(
+            sums, as_input(tails), np.float32(scale), self._fade, self._gain, there.stages, there.factors, back.stages,
+            back.factors, self._shares, self._courses, threads, image,
+        )  # fmt: skip
         return image
 
 
@@ -178,10 +232,12 @@ def _far_field(samples: int) -> NDArray[np.float64]:
     return np.asarray(mean.T)
 
 
-def from_blocks(sums: Image, rows: int) -> Image:
-    """(blocks, samples, 16) as (rows, samples)."""
-    samples = sums.shape[1]
-    return np.ascontiguousarray(sums.transpose(0, 2, 1)).reshape(len(sums) * LANES, samples)[:rows]
+def to_blocks(lines: Image) -> Image:
+    """(lines, samples) as (blocks, samples, 16), with zeros behind the last line."""
+    count, samples = lines.shape
+    padded = np.zeros((-(-count // LANES) * LANES, samples), np.float32)
+    padded[:count] = lines
+    return np.ascontiguousarray(padded.reshape(-1, LANES, samples).transpose(0, 2, 1))
 
 
 def to_pixels(grid: LineGrid, lines: Image, shape: tuple[int, int]) -> Image:

@@ -12,7 +12,8 @@ Ramani and Fessler, IEEE Trans. Med. Imaging 34, 167, 2015).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from streamer.frames import BadInput
 
 Array = NDArray[np.float32]
 Progress = Callable[[int, int, float], None]
+ReadBlock = Callable[[int, int], tuple[Array, Array | None]]
 
 ITERATIONS = 80
 TOLERANCE = 1e-4  # relative change of the volume in one iteration over all angles, below which it is at rest
@@ -70,30 +72,65 @@ def reconstruct_tv(
         raise BadInput("the attenuation holds a number that is not finite")
     if strength < 0 or iterations < 0 or (subsets is not None and not 1 <= subsets <= len(data)):
         raise BadInput(f"strength {strength}, iterations {iterations} or subsets {subsets} is out of range")
-    angles, rows, columns = data.shape
+    _, rows, columns = data.shape
     shape = (rows, columns, columns)
     if start is not None and np.shape(start) != shape:
         raise BadInput(f"the start is {np.shape(start)}, the tomogram will be {shape}")
-    count = min(MOST_SUBSETS, max(1, angles // SUBSET_ANGLES)) if subsets is None else subsets
-    projector = Projector(backend, angle_rad, columns, center, shape[1:])
-    solver = _Solver(backend, projector, count, strength * prior_weight(data), nonnegative)
     out = np.empty(shape, np.float32)
+
+    def read(first: int, last: int) -> tuple[Array, Array | None]:
+        return data[:, first:last], None if start is None else np.asarray(start[first:last], np.float32)
+
+    problem = TvProblem(strength * prior_weight(data), iterations, subsets, nonnegative)
+    for first, block in tv_blocks(backend, read, rows, angle_rad, columns, center, problem, progress, memory_bytes):
+        out[first : first + len(block)] = block
+    return out
+
+
+@dataclass(frozen=True)
+class TvProblem:
+    """``weight`` λ of the prior; ``subsets`` of the angles, None chooses; ``nonnegative`` keeps values ≥ 0."""
+
+    weight: float
+    iterations: int = ITERATIONS
+    subsets: int | None = None
+    nonnegative: bool = True
+
+
+def tv_blocks(
+    backend: Backend,
+    read: ReadBlock,
+    rows: int,
+    angle_rad: NDArray[Any],
+    columns: int,
+    center: float,
+    problem: TvProblem,
+    progress: Progress | None = None,
+    memory_bytes: int | None = None,
+) -> Iterator[tuple[int, Array]]:
+    """(first row, slices (n, columns, columns) float32) of one block of detector rows after the other.
+
+    ``read(first, last)`` gives the attenuation (angles, last - first, columns) of these rows, and a tomogram of them to
+    start from or None for filtered backprojection. It is asked for a few rows beyond a block, so that the prior sees
+    its neighbours. ``progress`` and errors as in ``reconstruct_tv``.
+    """
+    angles = np.size(angle_rad)
+    count = problem.subsets or min(MOST_SUBSETS, max(1, angles // SUBSET_ANGLES))
+    projector = Projector(backend, angle_rad, columns, center, (columns, columns))
+    solver = _Solver(backend, projector, count, problem.weight, problem.nonnegative)
     blocks = plan_tv_blocks(rows, angles, columns, memory_bytes)
     for number, (r0, r1) in enumerate(blocks):
         first, last = (max(0, r0 - HALO), min(rows, r1 + HALO)) if len(blocks) > 1 else (r0, r1)
-        part = data[:, first:last]
-        if start is None:
+        part, begin = read(first, last)
+        if begin is None:
             begin = reconstruct_block(backend, np.ascontiguousarray(part), angle_rad, center, "hann")
-        else:
-            begin = np.asarray(start[first:last], np.float32)
 
-        def report(done: int, change: float, before: int = number * iterations) -> None:
+        def report(done: int, change: float, before: int = number * problem.iterations) -> None:
             if progress is not None:
-                progress(before + done, len(blocks) * iterations, change)
+                progress(before + done, len(blocks) * problem.iterations, change)
 
-        found = solver.run(projector.padded(part), begin, iterations, report)
-        out[r0:r1] = found[r0 - first : r1 - first]
-    return out
+        found = solver.run(projector.padded(part), begin, problem.iterations, report)
+        yield r0, found[r0 - first : r1 - first]
 
 
 def prior_weight(attenuation: Array) -> float:

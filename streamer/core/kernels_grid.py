@@ -20,11 +20,24 @@ from streamer.core.lanes import LANES
 
 Array = NDArray[Any]
 
-TILE = 32
+TILE = 16
 """Radii that are gridded together: what neighbouring angles touch in this range stays in the cache."""
 
 COLUMNS = 8
 """Columns of the grid that are transformed together, so that whole stretches of memory are read."""
+
+AHEAD = 16
+"""Lines of the grid that are asked for in advance when columns are read, which hardware does not foresee."""
+
+WAVES = 4
+"""Entries per grid point of the table of a late shift's phases."""
+
+SEAM = 1.0
+"""Grid points on either side of the seam over which the sign of a late shift changes (see ``finish_block``)."""
+
+NUDGE = 2.0**-16
+"""Grid points by which samples are moved outwards: one that lies on a grid point must reach as far on either side of
+the middle, or the transforms of real rows lose their symmetry and rows that share a lane leak into each other."""
 
 TERMS = 4
 """Coefficients of the even and of the odd part of each gridding weight (degree 7)."""
@@ -102,28 +115,39 @@ def _add_tile(
     j0: int, count: int, du: float, dv: float, size: int, pitch: int, coefficients: Array, w: Array, place: Array,
     spectrum: Array, at: int, step: int, real: Array, imaginary: Array, sign: Any, grid: Array, grid_at: int,
 ) -> None:  # fmt: skip
-    """Add ``count`` samples from radius j0 on of one projection, which lie ``step`` apart, to the grid of one block."""
-    middle = size * 0.5
+    """Add ``count`` samples from radius j0 on of one projection, which lie ``step`` apart, to the grid of one block.
+
+    Asks for the points that the next tile of this direction will need: 4 of 16, the others lie on the way of the
+    samples and projections beside.
+    """
+    middle = size * 0.5 + sign * NUDGE
     corner = _weigh(middle + j0 * du, middle + j0 * dv, du, dv, count, pitch, coefficients, w, place)
+    line = pitch * LANES
+    ahead = int(np.floor(TILE * dv + 0.5)) * line + int(np.floor(TILE * du + 0.5)) * LANES
     for s in range(count):
         to = grid_at + (corner + np.int64(place[s])) * LANES
+        lanes.prefetch(grid, to + ahead)
+        lanes.prefetch(grid, to + ahead + line + 2 * LANES)
+        lanes.prefetch(grid, to + ahead + 2 * line + LANES)
+        lanes.prefetch(grid, to + ahead + 3 * line + 3 * LANES)
         lanes.add_weighted(
-            spectrum, at + s * step, real[j0 + s], sign * imaginary[j0 + s], w, s, TILE, grid, to, pitch * LANES
+            spectrum, at + s * step, real[j0 + s], sign * imaginary[j0 + s], w, s, TILE, grid, to, line
         )  # fmt: skip
 
 
 @kernel(parallel=True)
 def add_projections(
-    rows: Array, shape: tuple[int, int, int], first_row: int, order: Array, batch: int, weight: Array, turn: Array,
-    gain: Array, du: Array, dv: Array, coefficients: Array, taper: Array, stages: Array, turns: Array, size: int,
-    pitch: int, blocks: int, work: Array, grid: Array,
+    rows: Array, shape: tuple[int, int, int], first_row: int, end_row: int, order: Array, batch: int, weight: Array,
+    turn: Array, gain: Array, du: Array, dv: Array, coefficients: Array, taper: Array, stages: Array, turns: Array,
+    size: int, pitch: int, first_block: int, last_block: int, work: Array, grid: Array,
 ) -> None:  # fmt: skip
-    """Transform projections and add them to the grids of ``blocks`` blocks of 16 rows, ``batch`` of them at a time.
+    """Transform projections and add them to the grids of blocks of 16 rows, ``batch`` of them at a time.
 
-    rows (angles, rows, columns) flat, of the given ``shape``; the first block begins at ``first_row``. In the given
+    Blocks first_block … last_block - 1; block 0 begins at ``first_row`` of rows (angles, rows, columns), which are flat
+    and of the given ``shape``; rows from ``end_row`` on are not read. In the given
     ``order``, each with its ``weight``, ``turn`` (phase from one radius to the next) and steps du, dv on the grid, all
     (angles,) float64. ``gain`` (radii,) float64. ``stages`` and ``turns`` are the Plan of the transform. The grid has
-    ``size`` lines of ``pitch`` points per block. ``work`` (parts, …): batch + 3 transforms and as many factors each.
+    ``size`` lines of ``pitch`` points per block. ``work`` (parts, …): batch + 3 transforms, 2 · batch · radii.
     """
     all_rows, columns = shape[1], shape[2]
     radii, parts = gain.size, work.shape[0]
@@ -138,7 +162,8 @@ def add_projections(
             work[part, transformed : 3 * transformed],
             work[part, 3 * transformed :],
         )
-        real, imaginary = np.empty((batch, radii), np.float32), np.empty((batch, radii), np.float32)
+        factors = work[part, work.shape[1] - 2 * batch * radii :].reshape(2, batch, radii)
+        real, imaginary = factors[0], factors[1]
         w, place = np.empty(8 * TILE, np.float32), np.empty(TILE, np.int32)
         points[:] = np.float32(0.0)  # also behind the rows, where it stays
         for first in range(0, order.size, batch):
@@ -146,9 +171,10 @@ def add_projections(
             for n in range(count):
                 a = order[first + n]
                 _fill_factors(gain, turn[a], weight[a], real[n], imaginary[n])
-            for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+            blocks = last_block - first_block
+            for block in range(first_block + blocks * part // parts, first_block + blocks * (part + 1) // parts):
                 begin = first_row + block * LANES
-                last = min(LANES, all_rows - begin) - 1
+                last = min(LANES, end_row - begin) - 1
                 grid_at = block * size * pitch * LANES
                 for n in range(count):
                     _load_rows(
@@ -173,16 +199,54 @@ def add_projections(
                         )  # fmt: skip
 
 
+@kernel()
+def _read_columns(
+    grid: Array, grid_at: int, u0: int, wide: int, low: int, high: int, size: int, pitch: int, columns: Array
+) -> None:
+    """Points low … high-1 of ``wide`` columns of the grid from u0 on, one column behind the other."""
+    for v in range(low, high):
+        for k in range(wide):
+            at = grid_at + (v * pitch + u0 + k) * LANES
+            lanes.prefetch(grid, at + AHEAD * pitch * LANES)
+            lanes.copy_point(grid, at, columns, (k * size + v) * LANES)
+
+
+@kernel()
+def _read_shifted_columns(
+    grid: Array, grid_at: int, u0: int, wide: int, low: int, high: int, size: int, pitch: int, cos: float, sin: float,
+    wave_real: Array, wave_imaginary: Array, columns: Array,
+) -> None:  # fmt: skip
+    """As ``_read_columns``, each point times the phase of its distance from the middle (see ``finish_block``)."""
+    middle, finest = size // 2, wave_real.size - 1
+    for v in range(low, high):
+        y = float(v - middle)
+        for k in range(wide):
+            x = float(u0 + k - middle)
+            side = min(max((y * cos - x * sin) / SEAM, -1.0), 1.0)
+            radius = min(int(np.sqrt(x * x + y * y) * WAVES + 0.5), finest)
+            at = grid_at + (v * pitch + u0 + k) * LANES
+            lanes.prefetch(grid, at + AHEAD * pitch * LANES)
+            lanes.turn_point(
+                grid, at, wave_real[radius], np.float32(side) * wave_imaginary[radius], columns,
+                (k * size + v) * LANES,
+            )  # fmt: skip
+
+
 @kernel(parallel=True)
 def finish_block(
     grid: Array, grid_at: int, size: int, pitch: int, radius: float, stages: Array, turns: Array, scale: Array,
-    temporary: Array, work: Array, out: Array, out_row: int, rows: int,
+    cos: float, sin: float, wave_real: Array, wave_imaginary: Array, temporary: Array, work: Array, out: Array,
+    out_row: int, rows: int, aligned: bool,
 ) -> None:  # fmt: skip
     """Inverse transform of the grid of one block into ``rows`` slices out[out_row:] (…, n, n); the grid stays.
 
     ``scale`` (n,) undoes the gridding along one axis. Outside ``radius`` (grid points) around its middle the grid is
     zero. First the columns, of which only the n points that are wanted go to ``temporary`` (n, pitch), then the lines.
-    ``work`` (parts, …): room for COLUMNS + 2 transforms each, at least 4.
+    ``work`` (parts, …): room for COLUMNS + 2 transforms each, at least 4. ``aligned``: every row of ``out`` begins at a
+    multiple of 16 bytes and of 16 columns.
+
+    A late shift: unless ``wave_real`` is empty, a point at distance r from the middle is multiplied by
+    wave_real[r·WAVES] ± i·wave_imaginary[r·WAVES], + on the left of the direction (cos, sin), - on its right.
     """
     n = scale.size
     half, middle, parts = n // 2, size // 2, work.shape[0]
@@ -199,16 +263,20 @@ def finish_block(
             for k in range(wide):
                 columns[k * transformed : k * transformed + low * LANES] = np.float32(0.0)
                 columns[k * transformed + high * LANES : (k + 1) * transformed] = np.float32(0.0)
-            for v in range(low, high):
-                for k in range(wide):
-                    lanes.copy_point(grid, grid_at + (v * pitch + u0 + k) * LANES, columns, k * transformed + v * LANES)
+            if wave_real.size == 0:
+                _read_columns(grid, grid_at, u0, wide, low, high, size, pitch, columns)
+            else:
+                _read_shifted_columns(
+                    grid, grid_at, u0, wide, low, high, size, pitch, cos, sin, wave_real, wave_imaginary, columns
+                )
             for k in range(wide):
                 transform(columns, k * transformed, columns, k * transformed, ping, stages, turns)
             for y in range(n):
                 # The upper half of the slice lies at the end of the transformed column.
                 r = y - half if y >= half else y - half + size
                 for k in range(wide):
-                    lanes.copy_point(columns, k * transformed + r * LANES, temporary, (y * pitch + u0 + k) * LANES)
+                    lanes.stream_point(columns, k * transformed + r * LANES, temporary, (y * pitch + u0 + k) * LANES)
+        lanes.fence()
     flat = out.reshape(-1)
     for part in prange(parts):
         ping, line, slices = (
@@ -225,7 +293,12 @@ def finish_block(
             _store_rows(line, 0, share, half, n, slices, size)
             for z in range(rows):
                 at = ((out_row + z) * n + y) * n
-                flat[at : at + n] = slices[z * size : z * size + n]
+                if aligned:
+                    for x in range(0, n, LANES):
+                        lanes.stream_row(slices, z * size + x, flat, at + x)
+                else:
+                    flat[at : at + n] = slices[z * size : z * size + n]
+        lanes.fence()
 
 
 @kernel()

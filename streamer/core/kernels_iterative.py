@@ -24,6 +24,9 @@ PAD = 2
 
 TILE = 8
 
+SMALL = 2**17
+"""Voxels below which one thread does the prior: sooner done than others are woken, on a busy machine above all."""
+
 _ZERO = np.float32(0.0)
 
 
@@ -98,55 +101,98 @@ def backproject(
                         line[z] += np.float32(scale) * s[z]
 
 
-@kernel(parallel=True)
 def tv_primal(noisy: Array, dual: Array, strength: float, low: float, parts: int, out: Array) -> None:
     """out = max(low, noisy + strength · div dual); dual (3, ny, nx, nz) along y, x, z; all float32."""
-    ny, nx, nz = noisy.shape
-    weight, least = np.float32(strength), np.float32(low)
-    for part in prange(parts):
-        for y in range(ny * part // parts, ny * (part + 1) // parts):
-            for x in range(nx):
-                here_y, here_x, here_z = dual[0, y, x], dual[1, y, x], dual[2, y, x]
-                # The component across the last pixel is 0, and stands for the one before the first.
-                before_y, before_x = dual[0, y - 1 if y > 0 else ny - 1, x], dual[1, y, x - 1 if x > 0 else nx - 1]
-                line, source = out[y, x], noisy[y, x]
-                for z in range(nz):
-                    line[z] = here_y[z] - before_y[z] + here_x[z] - before_x[z] + here_z[z]
-                for z in range(1, nz):
-                    line[z] -= here_z[z - 1]
-                for z in range(nz):
-                    line[z] = max(source[z] + weight * line[z], least)
+    if noisy.size < SMALL:
+        _primal_rows(noisy, dual, strength, low, 0, len(noisy), out)
+    else:
+        _primal(noisy, dual, strength, low, parts, out)
 
 
-@kernel(parallel=True)
 def tv_dual(image: Array, step: float, momentum: float, parts: int, ahead: Array, dual: Array) -> None:
     """dual = ahead + step · grad image, cut to length 1 in every voxel; ahead = dual + momentum · (dual - dual before).
 
     image (ny, nx, nz); ahead and dual (3, ny, nx, nz); all float32.
     """
-    ny, nx, nz = image.shape
-    by, further = np.float32(step), np.float32(momentum)
-    one = np.float32(1.0)
+    if image.size < SMALL:
+        _dual_rows(image, step, momentum, 0, len(image), ahead, dual)
+    else:
+        _dual(image, step, momentum, parts, ahead, dual)
+
+
+@kernel(parallel=True)
+def _primal(noisy: Array, dual: Array, strength: float, low: float, parts: int, out: Array) -> None:
+    ny = noisy.shape[0]
     for part in prange(parts):
-        zero = np.zeros(nz, np.float32)
-        slope = np.zeros(nz, np.float32)
-        for y in range(ny * part // parts, ny * (part + 1) // parts):
-            for x in range(nx):
-                v = image[y, x]
-                down = image[y + 1, x] if y + 1 < ny else v
-                next_x = image[y, x + 1] if x + 1 < nx else v
-                for z in range(nz - 1):
-                    slope[z] = v[z + 1] - v[z]
-                a0, a1, a2 = ahead[0, y, x], ahead[1, y, x], ahead[2, y, x]
-                d0, d1, d2 = dual[0, y, x], dual[1, y, x], dual[2, y, x]
-                flat = nz == 1
-                for z in range(nz):
-                    g0 = a0[z] + by * (down[z] - v[z])
-                    g1 = a1[z] + by * (next_x[z] - v[z])
-                    g2 = zero[z] if flat else a2[z] + by * slope[z]
-                    shrink = one / max(one, np.sqrt(g0 * g0 + g1 * g1 + g2 * g2))
-                    g0, g1, g2 = g0 * shrink, g1 * shrink, g2 * shrink
-                    a0[z] = g0 + further * (g0 - d0[z])
-                    a1[z] = g1 + further * (g1 - d1[z])
-                    a2[z] = g2 + further * (g2 - d2[z])
-                    d0[z], d1[z], d2[z] = g0, g1, g2
+        _primal_rows(noisy, dual, strength, low, ny * part // parts, ny * (part + 1) // parts, out)
+
+
+@kernel(parallel=True)
+def _dual(image: Array, step: float, momentum: float, parts: int, ahead: Array, dual: Array) -> None:
+    ny = image.shape[0]
+    for part in prange(parts):
+        _dual_rows(image, step, momentum, ny * part // parts, ny * (part + 1) // parts, ahead, dual)
+
+
+@kernel()
+def _primal_rows(noisy: Array, dual: Array, strength: float, low: float, first: int, last: int, out: Array) -> None:
+    """``tv_primal`` for first ≤ y < last. Lines of x and z are taken as one: long loops however few rows there are."""
+    ny, nx, nz = noisy.shape
+    line = nx * nz
+    sources, targets, duals = noisy.reshape(ny, line), out.reshape(ny, line), dual.reshape(3, ny, line)
+    weight, least = np.float32(strength), np.float32(low)
+    for y in range(first, last):
+        along_y, along_x, along_z = duals[0, y], duals[1, y], duals[2, y]
+        # The component across the last pixel is 0, and stands for the one before the first.
+        before = duals[0, y - 1 if y > 0 else ny - 1]
+        source, target = sources[y], targets[y]
+        for i in range(line):
+            target[i] = along_y[i] - before[i] + along_x[i]
+        for i in range(nz, line):
+            target[i] -= along_x[i - nz]
+        if nz > 1:
+            target[0] += along_z[0]
+            for i in range(1, line):
+                target[i] += along_z[i] - along_z[i - 1]
+        for i in range(line):
+            target[i] = max(source[i] + weight * target[i], least)
+
+
+@kernel()
+def _dual_rows(image: Array, step: float, momentum: float, first: int, last: int, ahead: Array, dual: Array) -> None:
+    """``tv_dual`` for first ≤ y < last."""
+    ny, nx, nz = image.shape
+    line = nx * nz
+    images, aheads, duals = image.reshape(ny, line), ahead.reshape(3, ny, line), dual.reshape(3, ny, line)
+    by, further, one = np.float32(step), np.float32(momentum), np.float32(1.0)
+    depth = 3 if nz > 1 else 2
+    slope = np.zeros((3, line), np.float32)
+    shrink = np.empty(line, np.float32)
+    for y in range(first, last):
+        v = images[y]
+        down = images[y + 1 if y + 1 < ny else y]
+        # Few arrays in each loop: with more, the compiler does not see that they never overlap.
+        for i in range(line):
+            slope[0, i] = down[i] - v[i]
+        for i in range(line - nz):
+            slope[1, i] = v[i + nz] - v[i]
+        slope[1, line - nz :] = _ZERO
+        if nz > 1:
+            for i in range(line - 1):
+                slope[2, i] = v[i + 1] - v[i]
+            for i in range(nz - 1, line, nz):
+                slope[2, i] = _ZERO
+        for k in range(depth):
+            wanted, base = slope[k], aheads[k, y]
+            for i in range(line):
+                wanted[i] = base[i] + by * wanted[i]
+        for i in range(line):
+            shrink[i] = slope[0, i] * slope[0, i] + slope[1, i] * slope[1, i] + slope[2, i] * slope[2, i]
+        for i in range(line):
+            shrink[i] = one / max(one, np.sqrt(shrink[i]))
+        for k in range(depth):
+            wanted, base, kept = slope[k], aheads[k, y], duals[k, y]
+            for i in range(line):
+                found = wanted[i] * shrink[i]
+                base[i] = found + further * (found - kept[i])
+                kept[i] = found

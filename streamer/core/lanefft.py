@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core import lanes
+from streamer.core import butterflies
 from streamer.core.jit import as_input, kernel
 from streamer.core.lanes import LANES
 
@@ -51,6 +51,8 @@ def plan(length: int, sign: int) -> Plan:
 
     The largest radix comes last, because the last stage needs no factors. Raises ValueError for other prime factors.
     """
+    if length < 2:
+        raise ValueError(f"{length} points cannot be transformed: it takes at least 2")
     stages, factors, rest, start = [], [], length, 0
     for radix in _radices(length):
         size = rest // radix
@@ -68,7 +70,7 @@ def _radices(length: int) -> list[int]:
         while rest % radix == 0 and not (radix == 8 and rest == 16):
             found.append(radix)
             rest //= radix
-    if rest != 1 or length < 2:
+    if rest != 1:
         raise ValueError(f"{length} points cannot be transformed: it takes a product of 2, 3 and 5")
     return sorted(found)
 
@@ -98,42 +100,42 @@ def transform(x: Array, at: int, y: Array, to: int, work: Array, stages: Array, 
 def _stage(kind: int, x: Array, at: int, y: Array, to: int, size: int, block: int, f: Array, start: int) -> None:
     """One stage, by the kind and the place (last: ``size`` 1) of which there is one intrinsic each."""
     if kind == -8 and size > 1:
-        lanes.forward_8(x, at, y, to, size, block, f, start)
+        butterflies.forward_8(x, at, y, to, size, block, f, start)
     elif kind == -5 and size > 1:
-        lanes.forward_5(x, at, y, to, size, block, f, start)
+        butterflies.forward_5(x, at, y, to, size, block, f, start)
     elif kind == -4 and size > 1:
-        lanes.forward_4(x, at, y, to, size, block, f, start)
+        butterflies.forward_4(x, at, y, to, size, block, f, start)
     elif kind == -3 and size > 1:
-        lanes.forward_3(x, at, y, to, size, block, f, start)
+        butterflies.forward_3(x, at, y, to, size, block, f, start)
     elif kind == -2 and size > 1:
-        lanes.forward_2(x, at, y, to, size, block, f, start)
+        butterflies.forward_2(x, at, y, to, size, block, f, start)
     elif kind == -8 and size == 1:
-        lanes.forward_last_8(x, at, y, to, size, block, f, start)
+        butterflies.forward_last_8(x, at, y, to, size, block, f, start)
     elif kind == -5 and size == 1:
-        lanes.forward_last_5(x, at, y, to, size, block, f, start)
+        butterflies.forward_last_5(x, at, y, to, size, block, f, start)
     elif kind == -4 and size == 1:
-        lanes.forward_last_4(x, at, y, to, size, block, f, start)
+        butterflies.forward_last_4(x, at, y, to, size, block, f, start)
     elif kind == -3 and size == 1:
-        lanes.forward_last_3(x, at, y, to, size, block, f, start)
+        butterflies.forward_last_3(x, at, y, to, size, block, f, start)
     elif kind == -2 and size == 1:
-        lanes.forward_last_2(x, at, y, to, size, block, f, start)
+        butterflies.forward_last_2(x, at, y, to, size, block, f, start)
     elif kind == 8 and size > 1:
-        lanes.backward_8(x, at, y, to, size, block, f, start)
+        butterflies.backward_8(x, at, y, to, size, block, f, start)
     elif kind == 5 and size > 1:
-        lanes.backward_5(x, at, y, to, size, block, f, start)
+        butterflies.backward_5(x, at, y, to, size, block, f, start)
     elif kind == 4 and size > 1:
-        lanes.backward_4(x, at, y, to, size, block, f, start)
+        butterflies.backward_4(x, at, y, to, size, block, f, start)
     elif kind == 3 and size > 1:
-        lanes.backward_3(x, at, y, to, size, block, f, start)
+        butterflies.backward_3(x, at, y, to, size, block, f, start)
     elif kind == 2 and size > 1:
-        lanes.backward_2(x, at, y, to, size, block, f, start)
+        butterflies.backward_2(x, at, y, to, size, block, f, start)
     elif kind == 8 and size == 1:
-        lanes.backward_last_8(x, at, y, to, size, block, f, start)
+        butterflies.backward_last_8(x, at, y, to, size, block, f, start)
     elif kind == 5 and size == 1:
-        lanes.backward_last_5(x, at, y, to, size, block, f, start)
+        butterflies.backward_last_5(x, at, y, to, size, block, f, start)
     elif kind == 4 and size == 1:
-        lanes.backward_last_4(x, at, y, to, size, block, f, start)
+        butterflies.backward_last_4(x, at, y, to, size, block, f, start)
     elif kind == 3 and size == 1:
-        lanes.backward_last_3(x, at, y, to, size, block, f, start)
+        butterflies.backward_last_3(x, at, y, to, size, block, f, start)
     elif kind == 2 and size == 1:
-        lanes.backward_last_2(x, at, y, to, size, block, f, start)
+        butterflies.backward_last_2(x, at, y, to, size, block, f, start)

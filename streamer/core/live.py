@@ -3,7 +3,7 @@
 Vertical and tilted planes are made by differentiated backprojection (``hilbert``), horizontal ones from the single row
 that they see (``shear``); one kernel (``kernels_live``) takes each frame from counts to sums. Per angle the mathematics
 is that of filtered backprojection, so any prefix and any order of the angles give what LivePlanes gives from the same
-frames; the two differ by the sharpness of their interpolation.
+frames (or, with exact weights, ExactPlanes); they differ by the sharpness of their interpolation.
 
 A sliding window keeps one set of sums per sector of angles and drops the oldest, so that nothing is ever subtracted and
 no rounding error can grow.
@@ -11,24 +11,23 @@ no rounding error can grow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
-from streamer.core.filters import RampFilter, angular_weights
-from streamer.core.hilbert import HilbertLines, LineGrid, bin_edges, from_blocks, line_grid, rays, to_pixels
+from streamer.core.filters import angular_weights
+from streamer.core.hilbert import HilbertLines, bin_edges, line_grid, to_blocks, to_pixels
 from streamer.core.jit import as_input
 from streamer.core.kernels_cpu import EDGE
-from streamer.core.kernels_live import REACH, fold_frames, fold_tilted, ray_table
+from streamer.core.kernels_live import ATTENUATION, KINDS, REACH, fold_frames, fold_tilted
 from streamer.core.live_lanes import LANES
-from streamer.core.live_window import SECTORS, Sector, Window
-from streamer.core.planes import Plane, check_planes
-from streamer.core.prep import BRIGHTEST, DEEPEST, HALF_COUNT, Correction
-from streamer.core.shear import ShearPlane, sheared_image
+from streamer.core.live_window import NEGLIGIBLE, SECTORS, ExactWeights, Sector, Window
+from streamer.core.planes import Plane, check_planes, finite_center
+from streamer.core.prep import Constants, Correction
+from streamer.core.shear import ShearPlane
 from streamer.frames import DTYPES, BadInput
 
 Image = NDArray[np.float32]
@@ -46,51 +45,12 @@ def moment_margin(columns: int) -> int:
     return max(1, columns // 50)
 
 
-@dataclass(frozen=True)
-class _Preparation:
-    """The constants of a Correction as the kernel takes them."""
-
-    dark: NDArray[Any]
-    log_flat: NDArray[Any]
-    low: np.float32
-    high: np.float32
-    dead_from: NDArray[Any]
-    dead: NDArray[Any]
-    share: NDArray[Any]
-    is_attenuation: bool = False
-
-    @classmethod
-    def of(cls, correction: Correction, raw: NDArray[Any]) -> _Preparation:
-        """For raw frames like this one (rows, cols). Raises BadInput when the correction does not fit them."""
-        correction.attenuation(raw)  # checks the frame, and without flats takes their place from it
-        dark, log_flat = correction._dark, correction._log_flat
-        assert dark is not None
-        assert log_flat is not None
-        bright = correction._bright
-        low = HALF_COUNT if raw.dtype.kind == "u" else bright * float(np.exp(-DEEPEST))
-        row = np.zeros(0, np.int64)
-        dead, share = np.zeros((3, 0), np.int64), np.zeros(0, np.float32)
-        if correction._mend:
-            row, *columns, share = correction._mend
-            dead = np.stack(columns)
-        dead_from = np.searchsorted(row, np.arange(len(raw) + 1))
-        lists = (as_input(dead_from, np.int64), as_input(dead, np.int64), as_input(share, np.float32))
-        return cls(dark, log_flat, np.float32(low), np.float32(bright * BRIGHTEST), *lists)
-
-    @classmethod
-    def none(cls, rows: int) -> _Preparation:
-        """For frames that are attenuation already."""
-        nothing = as_input(np.zeros((0, 0), np.float32))
-        lists = (as_input(np.zeros(rows + 1, np.int64)), as_input(np.zeros((3, 0), np.int64)))
-        share = as_input(np.zeros(0, np.float32))
-        return cls(nothing, nothing, np.float32(0), np.float32(0), *lists, share, True)
-
-
 class FastPlanes:
     """Reconstructions of a few planes from the frames so far, at the rate of a fast camera.
 
-    The interface is that of LivePlanes, except that frames come in raw (``add_raw``) or as attenuation
-    (``add_batch``), not filtered. Attenuation per pixel. All frames weigh the same: sum · covered angle / number.
+    Frames come in raw (``add_raw``) or as attenuation (``add``). Attenuation per pixel. All frames weigh the same, sum
+    · covered angle / number, unless earlier frames can be fetched (``stored``): then the weights are exact, and frames
+    whose neighbours came later are added again, times the difference, about two for each that comes.
     """
 
     def __init__(
@@ -104,16 +64,21 @@ class FastPlanes:
         *,
         sectors: int = SECTORS,
         extend: bool = False,
+        stored: Callable[[int], Image] | None = None,
+        period: float = np.pi,
     ) -> None:
         """``window_rad`` is the sliding window in angle travelled (None: all frames for ever), cut into ``sectors``.
 
-        ``extend`` is for samples wider than the detector, see RampFilter. Raises BadInput.
+        ``extend`` is for samples wider than the detector, see RampFilter. ``stored`` makes the weights exact, see
+        angular_weights for ``period``: it returns attenuation (rows, columns) of the i-th frame added, and is not for
+        windows. Raises BadInput.
         """
         check_planes(planes)
+        if stored is not None and window_rad is not None:
+            raise BadInput("frames in a sliding window cannot have exact weights")
         self._backend = backend
         self.planes = tuple(planes)
         self.rows, self.columns = rows, columns
-        self._ramp = RampFilter(columns, extend=extend)
         fade = (columns + 1) // 2 if extend else 0
         taper = np.zeros(fade + 2 * REACH - 1, np.float32)
         taper[:fade] = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, fade + 1) / (fade + 1))
@@ -121,29 +86,33 @@ class FastPlanes:
         self._grids = {p.name: line_grid(p, rows, columns) for p in planes if not p.horizontal}
         self._vertical = [name for name, grid in self._grids.items() if grid.vertical]
         self._tilted = [name for name, grid in self._grids.items() if not grid.vertical]
+        self._courses = as_input(np.array([self._grids[n].course for n in self._vertical], np.float64).reshape(-1, 4))
         self._horizontal = [p for p in planes if p.horizontal and -EDGE <= p.origin[2] <= rows - 1 + EDGE]
-        self._shear = [ShearPlane(backend, p, columns) for p in self._horizontal]
+        self._shear = [ShearPlane(backend, p, columns, taper[:fade]) for p in self._horizontal]
         seen = sorted({r for p in self._horizontal for r in _rows_of(p, rows)[:2]})
-        self._slot = np.full(rows, -1, np.int64)
-        self._slot[seen] = np.arange(len(seen))
-        self._slots = len(seen)
+        slot = np.full(rows, -1, np.int64)
+        slot[seen] = np.arange(len(seen))
+        self._slot = as_input(slot)
+        self._mixed = [(int(slot[u]), int(slot[w]), mix) for u, w, mix in (_rows_of(p, rows) for p in self._horizontal)]
+        self._picked = np.empty((BATCH, len(seen), columns), np.float32)
         self._lines = HilbertLines(next(iter(self._grids.values())).samples) if self._grids else None
         self._edges = as_input(bin_edges(self._lines.samples if self._lines else 1))
-        self._plain = _Preparation.none(rows)
-        self._prepared: tuple[Correction, np.dtype[Any], _Preparation] | None = None
+        self._plain = _nothing_to_prepare(rows)
+        self._prepared: tuple[Correction, np.dtype[Any], Constants] | None = None
         self._window = Window(self._new_sector, window_rad, sectors)
+        self._stored, self._period = stored, period
+        self._exact = ExactWeights(period)
         self.reset(center)
 
     def reset(self, center: float | None = None) -> None:
         """Forget all frames; with ``center`` (columns), use that axis from now on. Raises BadInput if not finite.
 
-        Stored attenuation given to ``add_batch`` afterwards brings the planes to the new axis without new frames.
+        Stored attenuation given to ``add`` afterwards brings the planes to the new axis without new frames.
         """
         if center is not None:
-            if not np.isfinite(center):
-                raise BadInput(f"the centre of rotation must be a finite column, not {center}")
-            self.center = float(center)
+            self.center = finite_center(center)
         self._window.clear()
+        self._exact.clear()
 
     @property
     def count(self) -> int:
@@ -157,8 +126,8 @@ class FastPlanes:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Weight (count,) of each of these frames in the images; all 1 without a window, see Window.gains."""
-        return self._window.weights
+        """Weight (count,) of each of these frames in the images: exact ones, else all 1, or see Window.gains."""
+        return self._window.weights if self._stored is None else self._exact.given.copy()
 
     def add_raw(
         self,
@@ -174,57 +143,79 @@ class FastPlanes:
         (``moment_margin``), are filled in when given. Raises BadInput on another shape or dtype, and on bad angles.
         """
         frames, angles = self._checked(raw, angle_rad)
-        if raw.dtype.newbyteorder("=").str not in DTYPES:
+        kind = KINDS.get(raw.dtype.newbyteorder("<").str)
+        if kind is None:
             raise BadInput(f"projections of dtype {raw.dtype} cannot be read; use one of {', '.join(DTYPES)}")
         if len(frames) == 0:
             return
         known = self._prepared
         if known is None or known[0] is not correction or known[1] != raw.dtype:
-            known = self._prepared = (correction, raw.dtype, _Preparation.of(correction, frames[0]))
+            known = self._prepared = (correction, raw.dtype, correction.constants(frames[0]))
         whole = NO_ROWS if attenuation is None else attenuation.reshape(frames.shape)
         sums = NO_SUMS if moments is None else moments.reshape(len(frames), self.rows, 4)
-        self._fold(frames, known[2], angles, whole, sums)
+        self._enter(frames, kind, known[2], angles, None, whole, sums)
 
-    def add_batch(self, attenuation: NDArray[np.float32], angle_rad: float | Angles) -> None:
-        """Fold in attenuation (rows, cols) or (frames, rows, cols) float32. Raises BadInput as ``add_raw``."""
+    def add(
+        self, attenuation: NDArray[np.float32], angle_rad: float | Angles, weight: float | Angles | None = None
+    ) -> None:
+        """Fold in attenuation (rows, cols) or (frames, rows, cols) float32. Raises BadInput as ``add_raw``.
+
+        With exact weights, ``weight`` is what is known of them beforehand, as when a whole scan is added again.
+        """
         frames, angles = self._checked(np.asarray(attenuation, np.float32), angle_rad)
-        self._fold(frames, self._plain, angles, NO_ROWS, NO_SUMS)
+        weights = None if weight is None else np.broadcast_to(np.asarray(weight, np.float64), angles.shape)
+        self._enter(frames, ATTENUATION, self._plain, angles, weights, NO_ROWS, NO_SUMS)
 
-    def images(self) -> dict[str, Image]:
-        """Every plane as the reconstruction from the frames so far."""
+    def work(self) -> bool:
+        """Add one frame again whose weight has changed by a percent or more, when the weights are to be exact.
+
+        False when there is none; the small rest waits for ``images``.
+        """
+        return self._stored is not None and self._settle(1, 0.01) > 0
+
+    def images(self, names: Collection[str] | None = None) -> dict[str, Image]:
+        """Every plane, or those named, as the reconstruction from the frames so far."""
+        self._settle()
         window = self._window.sectors
-        gains = self._window.gains() * _scale(self.angles, self.weights)
-        images = {p.name: np.zeros(p.shape, np.float32) for p in self.planes}
+        gains = self._window.gains() * _scale(self.angles, self.weights, self._period)
+        images = {p.name: np.zeros(p.shape, np.float32) for p in self.planes if names is None or p.name in names}
         for k, plane in enumerate(self._horizontal):
-            halves = range(1 if k else 2)
-            sheared = [sheared_image(s.horizontal[k], half) for s in window for half in halves]
-            images[plane.name] = _total(sheared, np.repeat(gains, len(halves)))
+            if plane.name in images:
+                sets = [(gain,) if k else (gain, gain) for gain in gains]
+                images[plane.name] = self._shear[k].image([s.horizontal[k] for s in window], np.array(sets))
         shapes = {p.name: p.shape for p in self.planes}
-        for k, name in enumerate(self._vertical):
-            sums = from_blocks(_total([s.vertical[k] for s in window], gains), self.rows)
-            tails = _total([s.tails[k] for s in window], gains)
-            tails = tails.reshape(-1, tails.shape[-1])[: self.rows]
-            images[name] = self._show(self._grids[name], sums, tails, shapes[name])
-        for k, name in enumerate(self._tilted):
-            sums, tails = (_total([s.tilted[k][part] for s in window], gains) for part in (0, 1))
-            images[name] = self._show(self._grids[name], sums, tails, shapes[name])
+        for name in self._grids:
+            if name in images:
+                images[name] = self._show(name, gains, shapes[name])
         return images
 
     def half_images(self) -> tuple[Image, Image] | None:
-        """The first horizontal plane from the even and from the odd frames alone; None without plane or frames."""
+        """The first horizontal plane from the even and from the odd frames alone; None without plane or frames.
+
+        Exact weights are those of all frames here, too, for each half brought to the angle that it covers.
+        """
         if not self._horizontal or self.count < 2:
             return None
+        self._settle()
         gains, angles, weights, parity = self._window.gains(), self.angles, self.weights, self._window.numbers % 2
-        even, odd = (
-            _total([sheared_image(s.horizontal[0], half) for s in self._window.sectors], gains)
-            * _scale(angles[parity == half], weights[parity == half])
-            for half in (0, 1)
-        )
+        sums = [s.horizontal[0] for s in self._window.sectors]
+        scale = np.diag([_scale(angles[parity == h], weights[parity == h], self._period) for h in (0, 1)])
+        even, odd = (self._shear[0].image(sums, gains[:, None] * scale[h]) for h in (0, 1))
         return even, odd
 
-    def _show(self, grid: LineGrid, sums: Image, tails: Image, shape: tuple[int, int]) -> Image:
+    def _show(self, name: str, gains: NDArray[np.float64], shape: tuple[int, int]) -> Image:
+        """A plane that is not horizontal: the sectors' sums, each with its weight, transformed and put in place."""
         assert self._lines is not None
-        return to_pixels(grid, self._lines.apply(sums, tails, self._backend.threads), shape)
+        window, grid = self._window.sectors, self._grids[name]
+        if grid.vertical:
+            k = self._vertical.index(name)
+            scale, (sums, tails) = _total([(s.vertical[k], s.tails[k]) for s in window], gains)
+            tails = tails.reshape(-1, tails.shape[-1])[: self.rows]
+        else:
+            k = self._tilted.index(name)
+            scale, (sums, tails) = _total([s.tilted[k] for s in window], gains)
+            sums = to_blocks(sums)
+        return to_pixels(grid, self._lines.apply(sums, tails, scale, self._backend.threads), shape)
 
     def _checked(self, frames: NDArray[Any], angle_rad: float | Angles) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """Frames as (frames, rows, cols) and as many angles."""
@@ -236,57 +227,69 @@ class FastPlanes:
             raise BadInput(f"{len(stack)} projections with the angles {angles}: one finite angle for each is needed")
         return stack, angles
 
-    def _fold(
-        self, frames: NDArray[Any], p: _Preparation, angles: NDArray[np.float64], whole: Image, moments: NDArray[Any]
+    def _enter(
+        self,
+        frames: NDArray[Any],
+        kind: int,
+        p: Constants,
+        angles: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        whole: Image,
+        moments: NDArray[np.float64],
     ) -> None:
+        """Fold new frames in, at most BATCH at once and all of one sector."""
         first = 0
         while first < len(frames):
             last = first + self._window.enter(angles[first : first + BATCH])
-            self._fold_run(frames[first:last], p, angles[first:last], whole[first:last], moments[first:last])
+            part = slice(first, last)
+            gains, numbers = np.ones(last - first), self._window.seen + np.arange(last - first)
+            if self._stored is not None:
+                known = [None] * len(gains) if weights is None else weights[part].tolist()
+                gains[:] = [self._exact.enter(a, w) for a, w in zip(angles[part].tolist(), known, strict=True)]
+            self._fold(frames[part], kind, p, angles[part], gains, numbers, whole[part], moments[part])
+            self._window.add(angles[part])
             first = last
 
-    def _fold_run(
-        self, frames: NDArray[Any], p: _Preparation, angles: NDArray[np.float64], whole: Image, moments: NDArray[Any]
+    def _settle(self, limit: int | None = None, share: float = NEGLIGIBLE) -> int:
+        """Add frames again whose weight has changed, see ExactWeights.due; returns how many."""
+        if self._stored is None:
+            return 0
+        due = self._exact.due(limit, share)
+        for k, weight in due:
+            frame, angle = np.asarray(self._stored(k), np.float32)[None], np.array([self._exact.angles[k]])
+            self._fold(frame, ATTENUATION, self._plain, angle, np.array([weight]), np.array([k]), NO_ROWS, NO_SUMS)
+        return len(due)
+
+    def _fold(
+        self,
+        frames: NDArray[Any],
+        kind: int,
+        p: Constants,
+        angles: NDArray[np.float64],
+        gains: NDArray[np.float64],
+        numbers: NDArray[np.int64],
+        whole: Image,
+        moments: NDArray[np.float64],
     ) -> None:
-        """At most BATCH frames, all of the newest sector."""
-        sector, count, side, parts = self._window.newest, len(frames), len(self._taper), self._backend.threads
-        if self._tilted and not p.is_attenuation and not len(whole):
+        """Add at most BATCH frames to the newest sector, with their weights; ``numbers`` are their running numbers."""
+        sector, count, parts = self._window.newest, len(frames), self._backend.threads
+        if self._tilted and kind != ATTENUATION and not len(whole):
             whole = np.empty(frames.shape, np.float32)
-        picked = np.empty((count, self._slots, self.columns), np.float32) if self._slots else NO_ROWS
-        courses = [rays(self._grids[name], angles, self.center, side) for name in self._vertical]
-        course = np.stack(courses) if courses else np.zeros((0, count, 4))
-        samples = self._lines.samples if self._lines else 1
-        index = np.empty((len(course), count, samples), np.int32)
-        left, right = np.empty(index.shape, np.float32), np.empty(index.shape, np.float32)
-        seen = np.empty((*index.shape[:2], 2), np.int64)
-        edge_index = np.empty((*index.shape[:2], len(self._edges)), np.int32)
-        edge_share = np.empty(edge_index.shape, np.float32)
-        last = self.columns + 2 * side - 2 * REACH
-        ray_table(course, last, self._edges, index, left, right, seen, edge_index, edge_share)
+        source, angles, gains = as_input(frames), as_input(angles), as_input(gains)
+        picked = self._picked[:count] if self._horizontal else NO_ROWS
+        center = self.center + len(self._taper) - (REACH - 0.5)
         fold_frames(
-            as_input(frames), p.dark, p.log_flat, p.low, p.high, p.is_attenuation, p.dead_from, p.dead, p.share,
-            self._taper, course, index, left, right, seen, edge_index, edge_share, self._slot,
+            source.view(np.uint8), kind, p.dark, p.log_flat, np.float32(p.low), np.float32(p.high),
+            p.dead_from, p.dead, p.share, self._taper, self._courses, angles, gains, center, self._edges, self._slot,
             moment_margin(self.columns), parts, sector.vertical, sector.tails, picked, whole, moments,
         )  # fmt: skip
-        ready = frames if p.is_attenuation else whole
+        ready = source if kind == ATTENUATION else as_input(whole)
         for name, (sums, tails) in zip(self._tilted, sector.tilted, strict=True):
             grid = self._grids[name]
-            tilted = rays(grid, angles, self.center, side)
-            fold_tilted(as_input(ready), self._taper, tilted, np.array(grid.height), self._edges, parts, sums, tails)
-        if self._horizontal:
-            self._fold_horizontal(picked, angles, sector)
-        self._window.add(angles)
-
-    def _fold_horizontal(self, picked: Image, angles: NDArray[np.float64], sector: Sector) -> None:
-        filtered = self._ramp.apply(picked, 1)
-        cos, sin = np.cos(angles), np.sin(angles)
-        parity = (self._window.seen + np.arange(len(angles))) % 2
-        for plane, shear, sums in zip(self._horizontal, self._shear, sector.horizontal, strict=True):
-            upper, lower, mix = _rows_of(plane, self.rows)
-            row = filtered[:, self._slot[upper]]
-            if mix > 0.0:
-                row = row + np.float32(mix) * (filtered[:, self._slot[lower]] - row)
-            shear.add(row, cos, sin, self.center, parity % len(sums[0]), sums)
+            line, height = as_input(np.array(grid.course)), as_input(np.array(grid.height))
+            fold_tilted(ready, self._taper, line, angles, gains, center, height, self._edges, parts, sums, tails)
+        for shear, mixed, halves in zip(self._shear, self._mixed, sector.horizontal, strict=True):
+            shear.add(picked, mixed, angles, gains, self.center, as_input(numbers % len(halves[0])), halves)
 
     def _new_sector(self) -> Sector:
         blocks, bins = -(-self.rows // LANES), len(self._edges) - 1
@@ -307,15 +310,26 @@ def _rows_of(plane: Plane, rows: int) -> tuple[int, int, float]:
     return upper, min(upper + 1, rows - 1), z - upper
 
 
-def _scale(angles: NDArray[np.float64], weights: NDArray[np.float64]) -> np.float32:
+def _scale(angles: NDArray[np.float64], weights: NDArray[np.float64], period: float) -> float:
     """Angle that is covered, over the sum of the weights."""
     total = float(weights.sum())
-    return np.float32(angular_weights(angles).sum() / total if total else 0.0)
+    return float(angular_weights(angles, period).sum()) / total if total else 0.0
 
 
-def _total(parts: Sequence[Image], gains: NDArray[np.float64]) -> Image:
-    """Σ gains[k]·parts[k]."""
-    total = parts[0] * np.float32(gains[0])
+def _total(parts: Sequence[tuple[Image, ...]], gains: NDArray[np.float64]) -> tuple[float, tuple[Image, ...]]:
+    """Σ gains[k]·parts[k], member by member, as a factor and what it is for: a single part is not copied."""
+    if len(parts) == 1:
+        return float(gains[0]), parts[0]
+    totals = tuple(member * np.float32(gains[0]) for member in parts[0])
     for part, gain in zip(parts[1:], gains[1:], strict=True):
-        total += part * np.float32(gain)
-    return total
+        for total, member in zip(totals, part, strict=True):
+            total += member * np.float32(gain)
+    return 1.0, totals
+
+
+def _nothing_to_prepare(rows: int) -> Constants:
+    """For frames that are attenuation already."""
+    nothing, share = as_input(np.zeros((0, 0), np.float32)), as_input(np.zeros(0, np.float32))
+    return Constants(
+        nothing, nothing, 0.0, 0.0, as_input(np.zeros(rows + 1, np.int64)), as_input(np.zeros((3, 0), np.int64)), share
+    )

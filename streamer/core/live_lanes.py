@@ -12,7 +12,14 @@ from typing import Any
 from llvmlite import ir
 from numba import extending, types
 
+from streamer.core import lanes
+
 intrinsic: Callable[[Callable[..., Any]], Any] = extending.intrinsic
+
+# As kernels call them: without the typing context that numba puts first.
+scale_point: Callable[..., None] = lanes.scale_point
+points_to_rows: Callable[..., None] = lanes.points_to_rows
+rows_to_points: Callable[..., None] = lanes.rows_to_points
 
 LANES = 16
 """Detector rows that ride side by side: one cache line of float32."""
@@ -96,3 +103,20 @@ def transpose_8(typing: Any, source: Any, at: Any, pitch: Any, out: Any, to: Any
         return context.get_dummy_value()
 
     return types.void(source, _INDEX, _INDEX, out, _INDEX), body
+
+
+@intrinsic
+def quarter_turn(typing: Any, points: Any, at: Any, factor: Any) -> Any:
+    """points[at:at+16] times i·factor, being 8 real and 8 imaginary parts; flat float32, the index is not checked."""
+
+    def body(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _vector_at(context, builder, signature.args[0], args[0], args[1], LANES)
+        half = LANES // 2
+        order = ir.Constant(ir.VectorType(_INT, LANES), [*range(half, LANES), *range(half)])
+        value = builder.load(place, align=4)
+        signs = ir.Constant(ir.VectorType(_FLOAT, LANES), [-1.0] * half + [1.0] * half)
+        turned = builder.fmul(builder.shuffle_vector(value, value, order), signs)
+        builder.store(builder.fmul(turned, _spread(builder, args[2])), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(points, _INDEX, _REAL), body

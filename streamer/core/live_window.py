@@ -1,10 +1,12 @@
-"""The sliding window of live planes: one set of sums per sector of angles, the oldest dropped as a new one begins.
+"""Which frames live planes show, and with what weights: a sliding window, or all frames with exact weights.
 
-Nothing is ever subtracted and no frame is backprojected twice, so rounding errors do not grow with the scan.
+A window is one set of sums per sector of angles, the oldest dropped as a new one begins. There nothing is ever
+subtracted and no frame is backprojected twice, so rounding errors do not grow with the scan.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.filters import angular_weights
 from streamer.core.shear import Sums
 from streamer.frames import BadInput
 
@@ -113,3 +116,75 @@ class Window:
         """Count frames that were added to the newest sector."""
         self.newest.angles.extend(angles.tolist())
         self.seen += len(angles)
+
+
+NEGLIGIBLE = 1e-4
+"""Difference between the weight that a frame has and should have, in mean weights, that is as good as rounding."""
+
+
+class ExactWeights:
+    """The weights with which frames lie in the sums, and what is missing to those that they should have.
+
+    Those are ``angular_weights`` of the angles so far. A new angle takes from its neighbours, seldom from others: so a
+    frame enters with nearly its weight, and then about two others are to be added again, times a difference.
+    """
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self.clear()
+
+    def clear(self) -> None:
+        self.angles: list[float] = []
+        self._given = np.zeros(64)
+        self._sorted: list[float] = []
+        self._exact: NDArray[np.float64] | None = None
+        self._mean = self._period
+
+    @property
+    def given(self) -> NDArray[np.float64]:
+        """Weights (count,) with which the frames are in the sums."""
+        return self._given[: len(self.angles)]
+
+    def enter(self, angle: float, weight: float | None = None) -> float:
+        """Count a frame; returns the weight to add it with, which is ``weight`` when that is known."""
+        place = float(np.mod(angle, self._period))
+        if weight is None:
+            weight = self._expected(place)
+        self._sorted.insert(bisect_left(self._sorted, place), place)
+        if len(self.angles) == len(self._given):
+            self._given = np.concatenate([self._given, np.zeros(len(self._given))])
+        self.angles.append(angle)
+        count = len(self.angles)
+        self._given[count - 1] = weight
+        self._exact = None
+        if count & (count - 1) == 0:  # a power of two: often enough to know how wide a gap may be
+            self._mean = float(angular_weights(np.array(self.angles), self._period).mean())
+        return weight
+
+    def due(self, limit: int | None = None, share: float = NEGLIGIBLE) -> list[tuple[int, float]]:
+        """Frames to be added again, each with the difference of its weight, which from now on counts as done.
+
+        At most ``limit`` of them, the largest first, and none whose difference is below ``share`` of the mean weight.
+        """
+        if not self.angles:
+            return []
+        if self._exact is None:
+            self._exact = angular_weights(np.array(self.angles), self._period)
+            self._mean = float(self._exact.mean())
+        given = self.given
+        missing = self._exact - given
+        chosen = np.flatnonzero(np.abs(missing) > share * self._mean)
+        if limit is not None and len(chosen) > limit:
+            chosen = chosen[np.argsort(-np.abs(missing[chosen]), kind="stable")[:limit]]
+        given[chosen] = self._exact[chosen]
+        return [(int(k), float(missing[k])) for k in chosen]
+
+    def _expected(self, place: float) -> float:
+        """Half of the gaps to the neighbours; one that is too wide to have been measured counts as a mean weight."""
+        if not self._sorted:
+            return self._period
+        k, count = bisect_left(self._sorted, place), len(self._sorted)
+        before = (place - self._sorted[k - 1]) % self._period
+        after = (self._sorted[k % count] - place) % self._period
+        widest = (5.0 + np.log(count)) * self._mean
+        return 0.5 * sum(gap if gap <= widest or count < 3 else self._mean for gap in (before, after))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter, spline_filter
 
 from streamer.core.estimate import CenterEstimate, Curve, robust_sigma, stripes_of, trust, unknown
+from streamer.core.rowbins import bin_rows, row_bin
 from streamer.frames import BadInput
 
 Image = NDArray[np.float64]
 
-COARSE = 256  # columns and rows of the pictures for the first search
+COARSE = 256  # columns of the pictures for the first search
+COARSE_ROWS = 48
 MIN_OVERLAP = 0.3  # share of the columns on which the two must overlap
 MAX_DROP = 0.1  # share of the rows by which the sample may have moved
 DISTINCT_ROWS = 16  # with fewer rows, movement along the axis is not looked for
@@ -28,6 +31,7 @@ STEPS = 12
 FEW = 3  # pairs, below which their scatter tells nothing
 ENDS = 4  # projections at each end that are carried on when half a turn is not quite full
 MIN_FRAMES = 20  # projections whose mean shows the stripes
+MEAN_FRAMES = 96  # projections that are enough for that mean
 MOST_LEAN = np.deg2rad(6.0)
 
 
@@ -35,8 +39,9 @@ MOST_LEAN = np.deg2rad(6.0)
 class PairMatch:
     """Result of laying one projection over the mirrored opposite one.
 
-    ``center`` column of the axis; ``dy`` rows by which the sample dropped in between; ``mismatch`` what differs after
-    that, as a share of what there is (0 the same, 0.71 unrelated). ``center`` is None when the two do not fit.
+    ``center`` column of the axis; ``dy`` detector rows by which the sample dropped in between; ``mismatch`` what
+    differs after that, as a share of what there is (0 the same, 0.71 unrelated). ``center`` is None when the two do not
+    fit.
     """
 
     center: float | None
@@ -45,7 +50,7 @@ class PairMatch:
 
 
 @dataclass(frozen=True)
-class _Match(PairMatch):
+class Match(PairMatch):
     """``lean`` the angle (radian) by which one picture is turned against the other, twice the tilt of the axis."""
 
     lean: float
@@ -61,7 +66,7 @@ def center_from_pair(p0: NDArray[Any], p180: NDArray[Any]) -> PairMatch:
     """
     if p0.shape != p180.shape or p0.ndim != 2:
         raise BadInput(f"opposite projections must have one shape (rows, columns), not {p0.shape} and {p180.shape}")
-    match = _register(np.asarray(p0, np.float64), np.asarray(p180, np.float64))
+    match = register(bin_rows(np.asarray(p0, np.float64)), bin_rows(np.asarray(p180, np.float64)), row_bin(len(p0)))
     return PairMatch(match.center, match.dy, match.mismatch)
 
 
@@ -104,59 +109,83 @@ def center_from_opposites(attenuation: NDArray[Any], angle_rad: NDArray[Any], mo
         chosen = np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int))
         both = [_both(attenuation, *pairs[index]) for index in chosen]
     else:
-        both = _across_the_seam(attenuation, angle_rad)
+        seam = seam_frames(angle_rad)
+        both = across_the_seam([bin_rows(attenuation[k]) for k in seam], np.asarray(angle_rad)[seam])
     if not both:
         return unknown("pairs")
+    squeeze = row_bin(attenuation.shape[1])
     if len(attenuation) >= MIN_FRAMES:
-        stripes = stripes_of(np.asarray(np.mean(attenuation, axis=0, dtype=np.float64)))
+        used = np.unique(np.linspace(0, len(attenuation) - 1, min(MEAN_FRAMES, len(attenuation))).astype(int))
+        mean = sum(np.asarray(bin_rows(attenuation[k]), np.float64) for k in used) / used.size
+        stripes = stripes_of(np.asarray(mean))
         both = [(one - stripes, other - stripes) for one, other in both]
-    matches = [_register(*pair) for pair in both]
+    return from_matches([register(*pair, squeeze) for pair in both], both, squeeze)
+
+
+def from_matches(
+    matches: list[Match], both: list[tuple[Image, Image]], squeeze: int, again: bool = True
+) -> CenterEstimate:
+    """Median of the matches of ``both`` (binned rows, without stripes); ``again`` with their common lean held."""
     fit = [k for k, match in enumerate(matches) if match.center is not None]
     curve = _mean_curve([match.curve for match in matches])
     if not fit or len(fit) < 0.5 * len(matches):
         return unknown("pairs", curve)
     lean = float(np.median([matches[k].lean for k in fit]))
-    if len(fit) >= FEW:
-        again = [_register(*both[k], start=matches[k], lean=lean) for k in fit]
-        matches = [match for match in again if match.center is not None] or matches
-    centers = np.array([match.center for match in matches if match.center is not None])
+    tried, matches = len(matches), [matches[k] for k in fit]
+    if again and len(fit) >= FEW:
+        held = [register(*both[k], squeeze, start=match, lean=lean) for k, match in zip(fit, matches, strict=True)]
+        matches = [match for match in held if match.center is not None] or matches
+    centers = np.array([match.center for match in matches])
     mismatch = float(np.median([match.mismatch for match in matches]))
     # One pair cannot show its own scatter; the mismatch tells how much of the picture is noise or change.
     few = centers.size < FEW
     scatter = 0.05 + mismatch if few else 1.25 * robust_sigma(centers) / np.sqrt(centers.size)
     sigma = float(np.hypot(SYSTEMATIC_PX, scatter))
-    confidence = trust(sigma) * min(1.0, centers.size / len(both)) * (LONELY if few else 1.0)
+    confidence = trust(sigma) * min(1.0, centers.size / tried) * (LONELY if few else 1.0)
     if confidence < 0.01:
         return unknown("pairs", curve)
     return CenterEstimate(float(np.median(centers)), confidence, sigma, "pairs", curve, 0.5 * lean)
 
 
 def _both(attenuation: NDArray[Any], i: int, j: int, k: int, share: float) -> tuple[Image, Image]:
-    opposite = attenuation[j] if j == k else (1 - share) * attenuation[j] + share * attenuation[k]
-    return np.asarray(attenuation[i], np.float64), np.asarray(opposite, np.float64)
+    one, other = bin_rows(attenuation[i]), bin_rows(attenuation[j])
+    if j != k:
+        other = (1 - share) * other + share * bin_rows(attenuation[k])
+    return np.asarray(one, np.float64), np.asarray(other, np.float64)
 
 
-def _across_the_seam(attenuation: NDArray[Any], angle_rad: NDArray[Any]) -> list[tuple[Image, Image]]:
-    """One opposite pair for a scan that is a little shorter than half a turn, or none.
-
-    Straight lines through the ENDS projections at either end are carried on by half of what is missing. What they get
-    wrong is the same at both ends, but for terms of third order in the angle, and does not move the match.
-    """
+def seam_frames(angle_rad: NDArray[Any]) -> NDArray[np.intp]:
+    """Indices of the ENDS projections at either end of a scan, in the order of their angles; none of a short scan."""
     theta = np.mod(np.asarray(angle_rad, np.float64), 2 * np.pi)
     if theta.size < 2 * ENDS:
-        return []
-    order = np.argsort(theta, kind="stable")
+        return np.zeros(0, np.intp)
+    order = np.argsort(theta)
     gap = np.diff(theta[order], append=theta[order[0]] + 2 * np.pi)
     order = np.roll(order, -int(np.argmax(gap)) - 1)
-    since = np.mod(theta[order] - theta[order[0]], 2 * np.pi)
+    return np.concatenate([order[:ENDS], order[-ENDS:]])
+
+
+def across_the_seam(frames: Sequence[NDArray[Any]], angle_rad: NDArray[Any]) -> list[tuple[Image, Image]]:
+    """One opposite pair for a scan that is a little shorter than half a turn, or none, from its ``seam_frames``.
+
+    Straight lines through the projections at either end are carried on by half of what is missing. What they get wrong
+    is the same at both ends, but for terms of third order in the angle, and does not move the match. Where the steps
+    are wide, fewer of the projections are used.
+    """
+    if len(frames) < 2 * ENDS:
+        return []
+    since = np.mod(np.asarray(angle_rad, np.float64) - angle_rad[0], 2 * np.pi)
     missing = float(np.pi - since[-1])
-    if not 0 < missing <= WIDEST_RAD or max(since[ENDS - 1], since[-1] - since[-ENDS]) > 2 * WIDEST_RAD:
+    if not 0 < missing <= WIDEST_RAD:
         return []
     ends = []
-    for used, target in ((slice(None, ENDS), -missing / 2), (slice(-ENDS, None), since[-1] + missing / 2)):
+    for inwards, target in ((range(ENDS), -missing / 2), (range(-1, -1 - ENDS, -1), since[-1] + missing / 2)):
+        used = [k for k in inwards if abs(since[k] - since[inwards[0]]) <= 2 * WIDEST_RAD]
+        if len(used) < 2:
+            return []
         at = since[used] - since[used].mean()
-        weight = 1 / ENDS + at * (target - since[used].mean()) / float(at @ at)
-        ends.append(np.tensordot(weight, attenuation[order[used]], axes=1))
+        weight = 1 / len(used) + at * (target - since[used].mean()) / max(float(at @ at), 1e-12)
+        ends.append(np.tensordot(weight, np.stack([frames[k] for k in used]), axes=1).astype(np.float64))
     return [(ends[0], ends[1])]
 
 
@@ -165,20 +194,24 @@ def _mean_curve(curves: list[Curve]) -> Curve | None:
     return (curves[0][0], np.mean(same, axis=0)) if same else None
 
 
-def _register(p0: Image, p180: Image, start: _Match | None = None, lean: float | None = None) -> _Match:
-    """Match as ``center_from_pair`` does, from the beginning or from ``start``; ``lean`` None means: find it."""
+def register(
+    p0: NDArray[Any], p180: NDArray[Any], squeeze: int = 1, start: Match | None = None, lean: float | None = None
+) -> Match:
+    """Match of two pictures whose rows are ``squeeze`` detector rows high, from the beginning or from ``start``.
+
+    ``lean`` None means: find it.
+    """
     rows, cols = p0.shape
-    squeeze = max(1, rows // COARSE)
     smooth = (1.0 if rows >= DISTINCT_ROWS else 0.0, 1.0)
-    first = gaussian_filter(_bin(np.asarray(p0, np.float64), squeeze, 1), smooth)
-    mirror = gaussian_filter(_bin(np.asarray(p180, np.float64)[:, ::-1], squeeze, 1), smooth)
+    first = gaussian_filter(np.asarray(p0, np.float64), smooth)
+    mirror = gaussian_filter(np.asarray(p180, np.float64)[:, ::-1], smooth)
     curve = (np.zeros(0), np.zeros(0)) if start is None else start.curve
     if float(np.ptp(first)) == 0.0 or float(np.ptp(mirror)) == 0.0:
-        return _Match(None, 0.0, 1.0, 0.0, curve)
-    factor = max(1, cols // COARSE)
+        return Match(None, 0.0, 1.0, 0.0, curve)
+    factor, height = max(1, cols // COARSE), max(1, rows // COARSE_ROWS)
     if start is None or start.center is None:
-        shift, drop, score = _best_shift(_bin(first, 1, factor), _bin(mirror, 1, factor))
-        dx, dz = float(shift * factor), float(drop)
+        shift, drop, score = _best_shift(_bin(first, height, factor), _bin(mirror, height, factor))
+        dx, dz = float(shift * factor), float(drop * height)
         lags = np.arange(score.size) - score.size // 2
         curve = ((cols - 1 + lags * factor) / 2, 1.0 - score)
     else:
@@ -186,7 +219,7 @@ def _register(p0: Image, p180: Image, start: _Match | None = None, lean: float |
     dx, dz, found, mismatch = _refine(first, mirror, dx, dz, squeeze, lean)
     # mirror(t) = first(t + dx) and mirror(t) = p0(2·center - (cols-1) + t)
     center = None if mismatch > MAX_MISMATCH or abs(dx) > (1 - MIN_OVERLAP) * cols else (cols - 1 + dx) / 2
-    return _Match(center, -dz * squeeze, mismatch, found, curve)
+    return Match(center, -dz * squeeze, mismatch, found, curve)
 
 
 def _best_shift(first: Image, mirror: Image) -> tuple[int, int, Image]:

@@ -3,7 +3,8 @@
 In the near field the intensity is I = (1 - α ∇²) exp(-μ t), with thickness t, μ = 4πβ/λ and α = z δ/μ (m²). Inverting
 it divides the spectrum by 1 + α k². With differences instead of derivatives, k² → (2 - 2 cos k w)/w² on pixels of width
 w, the filter keeps its strength near the limit of the detector (Paganin et al., arXiv:1911.06814, 2020), and along the
-rows it becomes a tridiagonal system: two sweeps over the rows instead of a second Fourier transform.
+rows it becomes a tridiagonal system: two sweeps over the rows instead of a second Fourier transform. Along the columns
+a cosine transform does, as it mirrors the frame at its edges by itself: no padding (``PhaseSolver``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Array = NDArray[Any]
 Image = NDArray[np.float32]
 
 HC_M_EV = 1.239841984e-6  # Planck's constant times the speed of light, eV·m
+FAINTEST = float(np.exp(-12.0))  # transmission that stands for none
 REACH = 6.0  # decay lengths of the filter by which frames are extended
 LANES = 256  # numbers of a row that one thread sweeps at a time
 
@@ -90,7 +92,44 @@ class PhaseFilter:
     def attenuation(self, attenuation: Image, workers: int = 1) -> Image:
         """Attenuation in, attenuation without propagation out: -ln(filter(exp(-a)))."""
         smooth = self.apply(np.exp(-attenuation), workers)
-        return np.asarray(-np.log(np.maximum(smooth, np.float32(np.exp(-12.0)))), np.float32)
+        return np.asarray(-np.log(np.maximum(smooth, np.float32(FAINTEST))), np.float32)
+
+
+class PhaseSolver:
+    """The exact method with differences, the same to rounding as ``PhaseFilter``, at a fraction of its cost.
+
+    (1 - α∇²) T' = T for the transmission, mirrored at the edges: cosine transform along the rows, for each frequency a
+    tridiagonal system over the rows, and back. Keeps a scratch frame: one thread of control at a time.
+    """
+
+    def __init__(self, rows: int, columns: int, optics: Paganin, threads: int = 1) -> None:
+        """``threads`` for all steps. The ratios of the elimination are worked out here."""
+        self.shape, self._threads, self._alpha = (rows, columns), threads, optics.alpha_px2
+        diagonal = 1.0 + transfer(np.arange(columns) / (2 * columns), self._alpha)
+        self._ratios = as_input(_elimination(diagonal, self._alpha, rows), np.float32)
+        self._scratch = np.empty(self.shape, np.float32)
+
+    def apply(self, image: Image) -> Image:
+        """(1 - α∇²)⁻¹ of an image (rows, columns), float32, which may become overwritten: the filter itself.
+
+        Raises BadInput on another shape.
+        """
+        if image.shape != self.shape:
+            raise BadInput(f"a frame of {image.shape} given to a phase filter for {self.shape}")
+        if self._alpha == 0:
+            return image
+        spectrum = scipy.fft.dct(image, axis=1, workers=self._threads, overwrite_x=True)
+        solve_rows(spectrum, self._ratios, 1.0 / self._alpha, self._threads)
+        return np.asarray(scipy.fft.idct(spectrum, axis=1, workers=self._threads, overwrite_x=True), np.float32)
+
+    def attenuation(self, attenuation: Image, out: Image | None = None) -> Image:
+        """Attenuation in, attenuation without propagation out: -ln(filter(exp(-a))). ``out`` may be the input."""
+        if attenuation.shape != self.shape:
+            raise BadInput(f"a frame of {attenuation.shape} given to a phase filter for {self.shape}")
+        out = np.empty(self.shape, np.float32) if out is None else out
+        exponential(as_input(attenuation, np.float32), self._threads, self._scratch)
+        negative_log(as_input(self.apply(self._scratch)), FAINTEST, self._threads, out)
+        return out
 
 
 class PhaseRamp:
@@ -108,13 +147,8 @@ class PhaseRamp:
         alpha = self._alpha = optics.alpha_px2
         # Along columns the gain is 1/(1 + αk² - α ∂²/∂row²), solved for each frequency along the column.
         diagonal = 1.0 + transfer(np.fft.rfftfreq(ramp.length), alpha)
-        ratios = [alpha / (diagonal + (alpha if rows > 1 else 0.0))]
-        while len(ratios) < min(rows - 1, 3 + int(2 * REACH * np.sqrt(alpha))):
-            ratios.append(alpha / (diagonal + alpha * (2.0 - ratios[-1])))
-        # The last row has one neighbour only; those that were not worked out have the ratio of the one before.
-        if rows > 1:
-            ratios.append(alpha / (diagonal + alpha * (1.0 - ratios[-1])))
-        self._ratios = as_input(np.repeat(np.array(ratios), 2, axis=1), np.float32)
+        ratios = _elimination(diagonal, alpha, rows)
+        self._ratios = as_input(np.repeat(ratios, 2, axis=1), np.float32)
 
     def apply(self, attenuation: Image, workers: int = 1, out: Image | None = None) -> Image:
         """Filtered rows (rows, columns) float32 of attenuation (rows, columns): the whole frame, top to bottom."""
@@ -130,6 +164,17 @@ class PhaseRamp:
         return out
 
 
+def _elimination(diagonal: NDArray[np.float64], alpha: float, rows: int) -> NDArray[np.float64]:
+    """Ratios of the Thomas algorithm (n, frequencies) as ``solve_rows`` takes them; ``diagonal`` (frequencies,)."""
+    ratios = [alpha / (diagonal + (alpha if rows > 1 else 0.0))]
+    while len(ratios) < min(rows - 1, 3 + int(2 * REACH * np.sqrt(alpha))):
+        ratios.append(alpha / (diagonal + alpha * (2.0 - ratios[-1])))
+    # The last row has one neighbour only; those that were not worked out have the ratio of the one before.
+    if rows > 1:
+        ratios.append(alpha / (diagonal + alpha * (1.0 - ratios[-1])))
+    return np.array(ratios)
+
+
 def merged_gain(ramp: RampFilter, optics: Paganin) -> NDArray[np.float32]:
     """Gain (length // 2 + 1,) of ramp and phase retrieval together for a sample that does not change along the axis.
 
@@ -142,7 +187,7 @@ def merged_gain(ramp: RampFilter, optics: Paganin) -> NDArray[np.float32]:
 def solve_rows(spectrum: Array, ratios: Array, inverse: float, parts: int) -> None:
     """Solve (diagonal[f] - α ∂²/∂row²) u = spectrum for each frequency, in place, mirrored at the first and last row.
 
-    ``spectrum`` (rows, 2·frequencies) float32, real and imaginary parts in turn; ``ratios`` (n, 2·frequencies) float32
+    ``spectrum`` (rows, numbers) float32, complex ones as real and imaginary parts; ``ratios`` (n, numbers) float32
     those of the elimination in the first n-1 rows (the last of them stands for all that follow) and in the last row;
     ``inverse`` 1/α. The Thomas algorithm: elimination downwards, substitution upwards; stable, as the diagonal
     outweighs the rest.
@@ -151,7 +196,7 @@ def solve_rows(spectrum: Array, ratios: Array, inverse: float, parts: int) -> No
     known = ratios.shape[0] - 2
     scale = np.float32(inverse)
     for part in prange(parts):
-        first, last = (width // 2) * part // parts * 2, (width // 2) * (part + 1) // parts * 2
+        first, last = width * part // parts, width * (part + 1) // parts
         for i0 in range(first, last, LANES):
             i1 = min(i0 + LANES, last)
             for r in range(rows):
@@ -166,3 +211,52 @@ def solve_rows(spectrum: Array, ratios: Array, inverse: float, parts: int) -> No
                 k = min(r, known)
                 for i in range(i0, i1):
                     spectrum[r, i] += ratios[k, i] * spectrum[r + 1, i]
+
+
+@kernel(parallel=True)
+def exponential(attenuation: Array, parts: int, out: Array) -> None:
+    """out = exp(-attenuation), both (rows, cols) float32, relative error below 3e-7; cut at exp(±80).
+
+    2ⁿ·exp(r) with |r| ≤ ln 2 / 2, by the series of exp to the seventh order: the loop turns into vector instructions.
+    """
+    rows, cols = attenuation.shape
+    log2e, high, low = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
+    for part in prange(parts):
+        bits = np.empty(cols, np.int32)
+        power = bits.view(np.float32)
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            for c in range(cols):
+                x = -attenuation[r, c]
+                x = x if x < np.float32(80.0) else np.float32(80.0)
+                x = x if x > np.float32(-80.0) else np.float32(-80.0)
+                n = np.int32(x * log2e + np.float32(128.5)) - np.int32(128)
+                y = x - np.float32(n) * high
+                y = y - np.float32(n) * low
+                series = np.float32(1 / 120) + y * (np.float32(1 / 720) + y * np.float32(1 / 5040))
+                series = np.float32(0.5) + y * (np.float32(1 / 6) + y * (np.float32(1 / 24) + y * series))
+                out[r, c] = np.float32(1.0) + y * (np.float32(1.0) + y * series)
+                bits[c] = np.int32(n + np.int32(127)) << np.int32(23)
+            for c in range(cols):
+                out[r, c] *= power[c]
+
+
+@kernel(parallel=True)
+def negative_log(transmission: Array, low: float, parts: int, out: Array) -> None:
+    """out = -ln(max(transmission, low)), both (rows, cols) float32; the series of ``kernels_cpu.attenuate``."""
+    rows, cols = transmission.shape
+    least, half, one = np.float32(low), np.int32(0x3F3504F3), np.float32(1.0)
+    for part in prange(parts):
+        value = np.empty(cols, np.float32)
+        bits = value.view(np.int32)
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            for c in range(cols):
+                x = transmission[r, c]
+                value[c] = x if x > least else least
+            for c in range(cols):
+                power = np.int32(np.int32(bits[c] - half) >> np.int32(23))
+                bits[c] = np.int32(bits[c] - np.int32(power << np.int32(23)))
+                s = (value[c] - one) / (value[c] + one)
+                q = s * s
+                series = np.float32(1 / 5) + q * (np.float32(1 / 7) + q * np.float32(1 / 9))
+                series = one + q * (np.float32(1 / 3) + q * series)
+                out[r, c] = -(np.float32(power) * np.float32(0.6931471805599453) + (s + s) * series)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,50 +103,37 @@ def circle_mask(n: int, share: float = 1.0) -> NDArray[np.bool_]:
     return np.asarray(offset[:, None] ** 2 + offset**2 <= (share * n / 2) ** 2)
 
 
-class LivePlanes:
-    """Backprojections of the frames so far into a few planes; right for any prefix of the scan and any order of angles.
+class PlaneSums:
+    """Weighted sums of filtered projections, backprojected into a few planes of a tomogram (rows, columns, columns).
 
-    The tomogram's grid is (rows, columns, columns). Attenuation per pixel, once ``images`` has scaled it.
+    The first horizontal plane is kept as two halves, of even and of odd frames. Their sum is the image, and their
+    likeness its resolution (Fourier ring correlation), at no extra work.
     """
 
-    def __init__(self, backend: Backend, planes: Sequence[Plane], rows: int, columns: int, center: float) -> None:
+    def __init__(self, backend: Backend, planes: Sequence[Plane], rows: int, columns: int) -> None:
         check_planes(planes)
         self._backend = backend
         self.planes = tuple(planes)
         self.rows, self.columns = rows, columns
         self._halved = next((plane.name for plane in planes if plane.horizontal), None)
-        self.reset(center)
+        self.clear()
 
-    def reset(self, center: float | None = None) -> None:
-        """Forget all frames; with ``center`` (columns), use that axis from now on. Raises BadInput if not finite."""
-        if center is not None:
-            if not np.isfinite(center):
-                raise BadInput(f"the centre of rotation must be a finite column, not {center}")
-            self.center = float(center)
-        self.count = 0
-        self._angles: list[float] = []
-        self._weight = [0.0, 0.0]
-        # The horizontal plane is kept as two halves, of the even and of the odd frames. Their sum is the image, and
-        # their likeness its resolution (Fourier ring correlation), at no extra work.
+    def clear(self) -> None:
         self._sums = {p.name: np.zeros((2 if p.name == self._halved else 1, *p.shape), np.float32) for p in self.planes}
 
-    def add(self, filtered: NDArray[np.float32], angle_rad: float, weight: float = 1.0) -> None:
-        """Fold in one filtered projection (rows, columns) float32, seen at ``angle_rad``.
+    def __getitem__(self, name: str) -> Image:
+        """Sums (sets, height, width) of a plane; two sets where it is kept in halves."""
+        return self._sums[name]
 
-        Raises BadInput on another shape or an angle that is not finite.
-        """
-        if filtered.shape != (self.rows, self.columns):
-            raise BadInput(f"a projection is {filtered.shape}, the planes expect {(self.rows, self.columns)}")
-        if not np.isfinite(angle_rad):
-            raise BadInput(f"the angle of a projection is {angle_rad}")
+    def add(self, filtered: Image, angle_rad: float, center: float, weight: float, number: int) -> None:
+        """Add ``weight`` times a filtered projection (rows, columns), the ``number``-th, seen around ``center``."""
         source = as_input(filtered, np.float32)
-        half = self.count % 2
         cos, sin = float(np.cos(angle_rad)), float(np.sin(angle_rad))
         middle = (self.columns - 1) / 2
         for plane in self.planes:
             (x, y, z), u, v = plane.origin, plane.u, plane.v
             column = (
-                self.center + (x - middle) * cos + (y - middle) * sin,
+                center + (x - middle) * cos + (y - middle) * sin,
                 u[0] * cos + u[1] * sin,
                 v[0] * cos + v[1] * sin,
             )
@@ -157,30 +144,83 @@ class LivePlanes:
                 as_input(np.array((z, u[2], v[2]), np.float64)),
                 weight,
                 self._backend.threads,
-                sums[half % len(sums)],
+                sums[number % len(sums)],
             )
+
+    def images(self, scale: float, names: Collection[str] | None = None) -> dict[str, Image]:
+        """All planes, or those named, times ``scale``."""
+        chosen = {name: sums for name, sums in self._sums.items() if names is None or name in names}
+        return {name: sums.sum(axis=0) * np.float32(scale) for name, sums in chosen.items()}
+
+    def halves(self, scale: tuple[float, float]) -> tuple[Image, Image] | None:
+        """The first horizontal plane from even and from odd frames, each times its scale; None without such a plane."""
+        if self._halved is None:
+            return None
+        even, odd = self._sums[self._halved]
+        return even * np.float32(scale[0]), odd * np.float32(scale[1])
+
+
+class LivePlanes:
+    """Backprojections of the frames so far into a few planes; right for any prefix of the scan and any order of angles.
+
+    The tomogram's grid is (rows, columns, columns). Attenuation per pixel, once ``images`` has scaled it.
+    """
+
+    def __init__(self, backend: Backend, planes: Sequence[Plane], rows: int, columns: int, center: float) -> None:
+        self._sums = PlaneSums(backend, planes, rows, columns)
+        self.planes = self._sums.planes
+        self.rows, self.columns = rows, columns
+        self.reset(center)
+
+    def reset(self, center: float | None = None) -> None:
+        """Forget all frames; with ``center`` (columns), use that axis from now on. Raises BadInput if not finite."""
+        if center is not None:
+            self.center = finite_center(center)
+        self.count = 0
+        self._angles: list[float] = []
+        self._weight = [0.0, 0.0]
+        self._sums.clear()
+
+    def add(self, filtered: NDArray[np.float32], angle_rad: float, weight: float = 1.0) -> None:
+        """Fold in one filtered projection (rows, columns) float32, seen at ``angle_rad``.
+
+        Raises BadInput on another shape or an angle that is not finite.
+        """
+        check_projection(filtered, (self.rows, self.columns), angle_rad)
+        self._sums.add(filtered, angle_rad, self.center, weight, self.count)
         self._angles.append(float(angle_rad))
-        self._weight[half] += weight
+        self._weight[self.count % 2] += weight
         self.count += 1
 
     def images(self) -> dict[str, Image]:
         """Every plane as the reconstruction from the frames so far: mean of the frames times the angle they cover."""
-        scale = self._scale(self._angles, sum(self._weight))
-        return {name: sums.sum(axis=0) * scale for name, sums in self._sums.items()}
+        return self._sums.images(self._scale(self._angles, sum(self._weight)))
 
     def half_images(self) -> tuple[Image, Image] | None:
         """The first horizontal plane from the even and from the odd frames alone; None without plane or frames."""
-        if self._halved is None or self.count < 2:
+        if self.count < 2:
             return None
-        even, odd = self._sums[self._halved]
-        return (
-            even * self._scale(self._angles[0::2], self._weight[0]),
-            odd * self._scale(self._angles[1::2], self._weight[1]),
-        )
+        even, odd = (self._scale(self._angles[half::2], self._weight[half]) for half in (0, 1))
+        return self._sums.halves((even, odd))
 
     @staticmethod
-    def _scale(angles: list[float], weight: float) -> np.float32:
-        return np.float32(angular_weights(np.array(angles)).sum() / weight if weight else 0.0)
+    def _scale(angles: list[float], weight: float) -> float:
+        return float(angular_weights(np.array(angles)).sum()) / weight if weight else 0.0
+
+
+def finite_center(center: float) -> float:
+    """The centre of rotation as a number. Raises BadInput when it is not finite."""
+    if not np.isfinite(center):
+        raise BadInput(f"the centre of rotation must be a finite column, not {center}")
+    return float(center)
+
+
+def check_projection(pixels: NDArray[Any], shape: tuple[int, int], angle_rad: float) -> None:
+    """Raises BadInput unless one projection has this shape (rows, columns) and its angle is finite."""
+    if pixels.shape != shape:
+        raise BadInput(f"a projection is {pixels.shape}, the planes expect {shape}")
+    if not np.isfinite(angle_rad):
+        raise BadInput(f"the angle of a projection is {angle_rad}")
 
 
 def _vector(value: Sequence[float]) -> Vector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,24 @@ class FieldMean:
         return 0.0 if self._sum is None else float(self._sum.mean() / self.count)
 
 
+@dataclass(frozen=True)
+class Constants:
+    """What a Correction does to frames of one dtype, as read-only arrays for kernels that do it on their way.
+
+    Attenuation is log_flat - ln(clip(raw - dark, low, high)); ``dark`` and ``log_flat`` (rows, cols) float32. Of the
+    dead pixels, ``dead_from`` (rows + 1,) int64 counts those before each row; ``dead`` (3, n) int64 are their columns
+    and the live ones left and right of them (-1: none), ``share`` (n,) float32 is what the right one contributes.
+    """
+
+    dark: Image
+    log_flat: Image
+    low: float
+    high: float
+    dead_from: NDArray[np.int64]
+    dead: NDArray[np.int64]
+    share: Image
+
+
 class Correction:
     """Turns raw projections into attenuation, -ln((P - D) / (F - D)).
 
@@ -83,10 +102,55 @@ class Correction:
 
         Writes into ``out`` when given. Raises BadInput on another dtype or a shape that the flats do not have.
         """
+        dark, log_flat = self._fitted(raw)
+        if out is None:
+            out = np.empty(raw.shape, np.float32)
+        kernels, limits = self._backend.kernels, self._limits(raw.dtype)
+        kernels.attenuate(as_input(raw), dark, log_flat, *limits, self._backend.threads, out)
+        if self._mend:
+            kernels.mend(out, *self._mend)
+        return out
+
+    def constants(self, raw: NDArray[Any]) -> Constants:
+        """The numbers behind ``attenuation`` for projections (rows, cols) like this one. Raises BadInput as it does.
+
+        Without flats the first projection given to either of the two sets the level of the beam.
+        """
+        dark, log_flat = self._fitted(raw)
+        row, *columns, share = self._mend or _mending(np.ones(raw.shape, np.bool_))
+        dead_from = np.searchsorted(row, np.arange(len(raw) + 1))
+        dead = as_input(np.stack(columns), np.int64)
+        return Constants(dark, log_flat, *self._limits(raw.dtype), as_input(dead_from, np.int64), dead, share)
+
+    def rows(self, part: slice) -> Correction:
+        """The same for the detector rows ``part`` alone: what it gives are these rows of what this one gives.
+
+        Without flats that holds once this one has seen a projection; before, the part takes the level of the beam from
+        its own rows. Raises BadInput when the slice skips rows.
+        """
+        if part.step not in (None, 1):
+            raise BadInput(f"detector rows {part} leave rows out; a range is needed")
+        result = Correction(self._backend, None, None)
+        result.flat_known = self.flat_known
+        result._bright = self._bright
+        if self._dark is not None:
+            result._dark = as_input(self._dark[part])
+        if self._log_flat is not None:
+            result._log_flat = as_input(self._log_flat[part])
+            first, last, _ = part.indices(len(self._log_flat))
+            if self._mend and first < last:
+                chosen = (self._mend[0] >= first) & (self._mend[0] < last)
+                row, *rest = (array[chosen] for array in self._mend)
+                result._mend = tuple(as_input(array) for array in (row - first, *rest))
+                result.dead_share = float(chosen.sum()) / result._log_flat.size
+        return result
+
+    def _fitted(self, raw: NDArray[Any]) -> tuple[Image, Image]:
+        """Dark and logarithm of the flat for a projection like this one, which must fit; see ``constants``."""
         if raw.dtype.newbyteorder("=").str not in DTYPES:
             raise BadInput(f"projections of dtype {raw.dtype} cannot be read; use one of {', '.join(DTYPES)}")
         if self._dark is None:
-            self._dark = as_input(np.zeros(raw.shape, np.float32))
+            self._dark = as_input(np.zeros(raw.shape if self._log_flat is None else self._log_flat.shape, np.float32))
         if self._log_flat is None:
             net = np.asarray(raw, np.float64) - self._dark if raw.shape == self._dark.shape else np.zeros(1)
             finite = net[np.isfinite(net)]
@@ -95,16 +159,12 @@ class Correction:
         assert self._log_flat is not None
         if raw.shape != self._log_flat.shape:
             raise BadInput(f"a projection is {raw.shape}, the flats and darks are {self._log_flat.shape}")
-        if out is None:
-            out = np.empty(raw.shape, np.float32)
-        low = HALF_COUNT if raw.dtype.kind == "u" else self._bright * float(np.exp(-DEEPEST))
-        kernels = self._backend.kernels
-        kernels.attenuate(
-            as_input(raw), self._dark, self._log_flat, low, self._bright * BRIGHTEST, self._backend.threads, out
-        )
-        if self._mend:
-            kernels.mend(out, *self._mend)
-        return out
+        return self._dark, self._log_flat
+
+    def _limits(self, dtype: np.dtype[Any]) -> tuple[float, float]:
+        """Net signals that are cut to, below and above."""
+        low = HALF_COUNT if dtype.kind == "u" else self._bright * float(np.exp(-DEEPEST))
+        return low, self._bright * BRIGHTEST
 
     def _use_flat(self, net: NDArray[np.float64]) -> None:
         alive = np.isfinite(net) & (net > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ __all__ = [
     "saturated_share",
 ]
 
-SAMPLE = 1_048_576  # pixels of a projection that are enough to measure signal and noise
+SAMPLE = 32_768  # pixels of a projection that are enough to measure signal and noise
 PAIR_MISMATCH = 0.2  # an opposite pair that fits worse than this says nothing of movement
 PAIR_TURN_PX = 0.25  # drop of a pair that is within its own error
 
@@ -71,7 +72,9 @@ def saturated_share(raw: NDArray[Any], level: float | None = None) -> float:
         if raw.dtype.kind != "u":
             raise BadInput("float pixels have no natural saturation; give the detector's level")
         level = float(np.iinfo(raw.dtype).max)
-    return float(np.count_nonzero(raw >= level) / raw.size)
+    # Integers are compared with an integer: with a float, all of them would be converted first.
+    lowest = math.ceil(level) if raw.dtype.kind == "u" else level
+    return float(np.count_nonzero(raw >= lowest) / raw.size)
 
 
 def motion_px(track: MomentTrack, pair: PairMatch | None = None) -> float | None:

@@ -4,10 +4,14 @@ Pixel (i, j) of a horizontal plane lies at column t = t0 + j·tj + i·ti. Where 
 b(i) = (t0 + i·ti)/tj: line i sees the row resampled at steps of tj, shifted by b(i). So the row is resampled once per
 frame at PHASES shifts within a step (cubic), and each line adds the table of the nearest shift, without any gather.
 Frames that run along the other axis go into a transposed sum.
+
+A single row is filtered as the ramp is defined, as a sum over its odd lags: up to 2048 columns that is faster than the
+Fourier transforms, and every thread can have its share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 from streamer.core.backend import Backend
 from streamer.core.jit import as_input, kernel
 from streamer.core.kernels_cpu import EDGE
+from streamer.core.live_lanes import LANES, rows_to_points
 from streamer.core.planes import Plane
 
 Array = NDArray[Any]
@@ -28,7 +33,9 @@ PHASES = 8
 
 PAD = 2  # values before and behind a row that repeat its ends, for the cubic
 
-_ZERO, _HALF = np.float32(0.0), np.float32(0.5)
+TILE = 64  # pixels; a multiple of LANES
+
+_ZERO, _HALF, _QUARTER = np.float32(0.0), np.float32(0.5), np.float32(0.25)
 _TWO, _THREE, _FOUR, _FIVE = np.float32(2.0), np.float32(3.0), np.float32(4.0), np.float32(5.0)
 
 
@@ -41,57 +48,120 @@ def _cubic(row: Array, t: Any, top: Any) -> Any:
     return b + _HALF * f * (c - a + f * (_TWO * a - _FIVE * b + _FOUR * c - d + f * (_THREE * (b - c) + d - a)))
 
 
-@kernel(inline=True)
-def _lowest(geometry: Array, f: int, height: int) -> Any:
-    """First entry of a frame's table: one step before the smallest shift of any line."""
-    return np.floor(min(0.0, (height - 1) * geometry[f, 2] / geometry[f, 1])) - 1.0
+@kernel()
+def _ramp(line: Array, at: int, lags: Array, begin: int, end: int, out: Array) -> None:
+    """Rows begin … end of a row filtered with the ramp; out[c] belongs to line[at + c].
+
+    lags (4·n,) float32: factors of the odd lags 1, 3, 5, …, zeros behind the last; ``line`` is long enough for all.
+    """
+    for c in range(begin, end):
+        out[c] = _QUARTER * line[at + c]
+    for k in range(0, lags.size, 4):
+        # Four lags share one read and write of the sums.
+        h0, h1, h2, h3 = lags[k], lags[k + 1], lags[k + 2], lags[k + 3]
+        j = 2 * k + 1
+        below, above = line[at + begin - j - 6 : at + end - j], line[at + begin + j : at + end + j + 6]
+        target = out[begin:end]
+        for c in range(end - begin):
+            target[c] += (
+                h0 * (below[c + 6] + above[c]) + h1 * (below[c + 4] + above[c + 2])
+                + h2 * (below[c + 2] + above[c + 4]) + h3 * (below[c] + above[c + 6])
+            )  # fmt: skip
 
 
 @kernel()
-def fill_tables(rows: Array, geometry: Array, lengths: Array, table: Array) -> None:
-    """table[f, k, j] = rows[f] at column t0 + step·(lowest + j + k/phases), cubic, 0 outside of the row.
+def _fill_table(row: Array, geometry: Array, first: int, every: int, table: Array) -> None:
+    """table[k, j] = row at column t0 + step·(lowest + j + k/phases), cubic, 0 outside of it, for k = first, + every, …
 
-    rows (frames, cols + 2·PAD) float32, see ``PAD``; geometry (frames, 4) float64: t0 = column of pixel (0, 0), step
-    from sample to sample of a line, step from line to line, lowest shift of a line in samples, a whole number. table
-    (frames, phases, …) float32 is filled up to lengths[f].
+    row (cols + 2·PAD,) float32, see ``PAD``; geometry (5,) float64 as ``_place`` makes it; table (phases, …) float32.
     """
-    frames, phases = rows.shape[0], table.shape[1]
-    last = rows.shape[1] - 2 * PAD - 1
-    for f in range(frames):
-        step, length = geometry[f, 1], lengths[f]
-        for k in range(phases):
-            line = table[f, k]
-            start = geometry[f, 0] + step * (geometry[f, 3] + k / phases)
-            a, b = (-EDGE - start) / step, (last + EDGE - start) / step
-            if a > b:
-                a, b = b, a
-            begin = int(min(float(length), max(0.0, np.ceil(a))))
-            end = int(max(float(begin), min(float(length), np.floor(b) + 1.0)))
-            line[:begin] = _ZERO
-            line[end:length] = _ZERO
-            s0, ds, top = np.float32(start), np.float32(step), np.float32(max(last - 1, 0))
-            for x in range(begin, end):
-                line[x] = _cubic(rows[f], s0 + np.float32(x) * ds, top)
+    phases = table.shape[0]
+    last = row.size - 2 * PAD - 1
+    step, length = geometry[1], int(geometry[4])
+    for k in range(first, phases, every):
+        line = table[k]
+        start = geometry[0] + step * (geometry[3] + k / phases)
+        a, b = (-EDGE - start) / step, (last + EDGE - start) / step
+        if a > b:
+            a, b = b, a
+        begin = int(min(float(length), max(0.0, np.ceil(a))))
+        end = int(max(float(begin), min(float(length), np.floor(b) + 1.0)))
+        line[:begin] = _ZERO
+        line[end:length] = _ZERO
+        s0, ds, top = np.float32(start), np.float32(step), np.float32(max(last - 1, 0))
+        for x in range(begin, end):
+            line[x] = _cubic(row, s0 + np.float32(x) * ds, top)
+
+
+@kernel()
+def _place(grid: Array, angle: float, center: float, height: int, width: int, geometry: Array) -> bool:
+    """How a frame runs through an image (height, width); True when its lines are the image's columns.
+
+    grid (6,) float64: x, y of pixel (0, 0) from the axis, steps of x, y from column to column and from row to row.
+    geometry (5,): column of pixel (0, 0), step from sample to sample of a line, step from line to line, lowest shift of
+    a line in samples, a whole number, and the number of samples that all shifts together take.
+    """
+    cos, sin = np.cos(angle), np.sin(angle)
+    along, across = grid[2] * cos + grid[3] * sin, grid[4] * cos + grid[5] * sin
+    turned: bool = abs(along) < abs(across)
+    samples, lines = width, height
+    if turned:
+        along, across = across, along
+        samples, lines = height, width
+    span = (lines - 1) * across / along
+    geometry[0], geometry[1], geometry[2] = center + grid[0] * cos + grid[1] * sin, along, across
+    geometry[3], geometry[4] = np.floor(min(0.0, span)) - 1.0, samples + np.ceil(abs(span)) + 3.0
+    return turned
 
 
 @kernel(parallel=True)
-def add_tables(
-    table: Array, geometry: Array, last: int, turned: Array, half: Array, parts: int, straight: Array, across: Array
-) -> None:
-    """Add the tables of ``fill_tables`` to the sums of one plane; rows end at column ``last``.
+def fold_rows(
+    rows: Array, upper: int, lower: int, mix: Any, taper: Array, lags: Array, grid: Array, angles: Array, gains: Array,
+    center: float, half: Array, parts: int, table: Array, straight: Array, across: Array,
+) -> None:  # fmt: skip
+    """Add the rows that a horizontal plane sees, of attenuation, to its sums.
 
-    A frame's lines are the image's rows, straight[half[f]] (height, width), or, where turned[f] is 1, its columns,
-    across[half[f]] (width, height). turned, half (frames,) int64.
+    rows (frames, slots, cols) float32; the plane takes (1 - mix)·rows[:, upper] + mix·rows[:, lower], carried on beyond
+    both ends by ``taper``. lags: see ``_ramp``; grid, center: see ``_place``; angles and gains (weights) float64, half
+    int64 (frames,). table (frames, phases, …) is scratch. A frame's lines are the image's rows, straight[half[f]]
+    (height, width), or its columns, across[half[f]] (width, height).
     """
-    frames, phases = table.shape[0], table.shape[1]
+    frames, cols = rows.shape[0], rows.shape[2]
+    phases, side, reach = table.shape[1], taper.size, 2 * lags.size
+    height, width = straight.shape[1], straight.shape[2]
+    at = reach
+    filtered = np.empty((frames, cols + 2 * PAD), np.float32)
+    geometry, turned = np.empty((frames, 5), np.float64), np.empty(frames, np.int64)
+    for f in range(frames):
+        turned[f] = 1 if _place(grid, angles[f], center, height, width, geometry[f]) else 0
     for part in prange(parts):
-        for side in range(2):
-            sums = across if side else straight
-            height, width = sums.shape[1], sums.shape[2]
+        line = np.zeros(cols + 2 * reach, np.float32)
+        # Shares of whole vectors, so that a value does not depend on the number of threads.
+        begin = cols * part // parts // 64 * 64
+        end = cols if part == parts - 1 else cols * (part + 1) // parts // 64 * 64
+        for f in range(frames):
+            gain = np.float32(gains[f])
+            for c in range(cols):
+                a = rows[f, upper, c]
+                line[at + c] = gain * (a + mix * (rows[f, lower, c] - a))
+            for c in range(side):
+                line[at - 1 - c] = line[at] * taper[c]
+                line[at + cols + c] = line[at + cols - 1] * taper[c]
+            _ramp(line, at, lags, begin, end, filtered[f, PAD:])
+    for f in range(frames):
+        filtered[f, :PAD] = filtered[f, PAD]
+        filtered[f, PAD + cols :] = filtered[f, PAD + cols - 1]
+    for part in prange(parts):
+        for f in range(frames):
+            _fill_table(filtered[f], geometry[f], part, parts, table[f])
+    last = cols - 1
+    for part in prange(parts):
+        for side_on in range(2):
+            sums = across if side_on else straight
             # Lines are dealt out in turn: those in the corners see fewer rays.
-            for y in range(part, height, parts):
+            for y in range(part, sums.shape[1], parts):
                 for f in range(frames):
-                    if turned[f] != side:
+                    if turned[f] != side_on:
                         continue
                     step = geometry[f, 1]
                     shift = int(np.floor((y * geometry[f, 2] / step - geometry[f, 3]) * phases + 0.5))
@@ -99,52 +169,87 @@ def add_tables(
                     a, b = -start / step, (last - start) / step
                     if a > b:
                         a, b = b, a
-                    begin = int(min(float(width), max(0.0, np.floor(a))))
-                    end = int(max(float(begin), min(float(width), np.floor(b) + 2.0)))
+                    begin = int(min(float(sums.shape[2]), max(0.0, np.floor(a))))
+                    end = int(max(float(begin), min(float(sums.shape[2]), np.floor(b) + 2.0)))
                     source = table[f, shift % phases, begin + shift // phases : end + shift // phases]
                     target = sums[half[f], y, begin:end]
                     for x in range(end - begin):
                         target[x] += source[x]
 
 
+@kernel(parallel=True)
+def add_up(straight: Array, across: Array, gains: Array, parts: int, image: Array) -> None:
+    """Add Σ gains[h]·(straight[h] + the transpose of across[h]) to the image (height, width)."""
+    height, width = image.shape
+    flat = across.reshape(-1)
+    for part in prange(parts):
+        turned = np.empty(LANES * LANES, np.float32)
+        for strip in range(part, (height + TILE - 1) // TILE, parts):
+            for h in range(gains.size):
+                gain = np.float32(gains[h])
+                # Whole tiles, so that both ways through memory run over few pages at a time.
+                for tile in range(0, width, TILE):
+                    for y0 in range(strip * TILE, min(strip * TILE + TILE, height), LANES):
+                        rows = min(LANES, height - y0)
+                        for x0 in range(tile, min(tile + TILE, width), LANES):
+                            cols = min(LANES, width - x0)
+                            if rows == LANES and cols == LANES:
+                                rows_to_points(flat, (h * width + x0) * height + y0, height, LANES - 1, turned, 0)
+                            else:
+                                for y in range(rows):
+                                    for x in range(cols):
+                                        turned[y * LANES + x] = across[h, x0 + x, y0 + y]
+                            for y in range(rows):
+                                target, source = image[y0 + y, x0 : x0 + cols], straight[h, y0 + y, x0 : x0 + cols]
+                                other = turned[y * LANES : y * LANES + cols]
+                                for x in range(cols):
+                                    target[x] += gain * (source[x] + other[x])
+
+
 class ShearPlane:
     """Geometry and scratch memory of one horizontal plane; the sums belong to the caller."""
 
-    def __init__(self, backend: Backend, plane: Plane, columns: int) -> None:
+    def __init__(self, backend: Backend, plane: Plane, columns: int, taper: Image) -> None:
+        """``taper`` carries rows on beyond the detector, by the factors with which they begin."""
         self._backend = backend
         self._shape = plane.shape
         middle = (columns - 1) / 2
-        self._origin = (plane.origin[0] - middle, plane.origin[1] - middle)
-        self._u, self._v = plane.u[:2], plane.v[:2]
-        largest = max(float(np.hypot(*self._u)), float(np.hypot(*self._v)))
+        origin = (plane.origin[0] - middle, plane.origin[1] - middle)
+        self._grid = as_input(np.array((*origin, *plane.u[:2], *plane.v[:2]), np.float64))
+        largest = max(float(np.hypot(*plane.u[:2])), float(np.hypot(*plane.v[:2])))
         self._phases = PHASES * max(1, int(np.ceil(largest - 1e-9)))
         self._table = np.empty((0, 0, 0), np.float32)
+        self._taper = as_input(taper, np.float32)
+        farthest = columns + len(taper)
+        odd = np.arange(1, farthest + 1, 2)
+        lags = np.zeros(-(-len(odd) // 4) * 4)
+        lags[: len(odd)] = -1.0 / (np.pi * odd) ** 2
+        self._lags = as_input(lags, np.float32)
 
     def zeros(self, halves: int) -> Sums:
         """Empty sums of so many sets of frames: those along the image's rows, and, transposed, along its columns."""
         return np.zeros((halves, *self._shape), np.float32), np.zeros((halves, *self._shape[::-1]), np.float32)
 
-    def add(self, filtered: Image, cos: Array, sin: Array, center: float, half: Array, sums: Sums) -> None:
-        """Add filtered rows (frames, columns), at the angles of cos and sin, to the sets ``half``, all (frames,)."""
-        rows = np.pad(filtered, ((0, 0), (PAD, PAD)), mode="edge")
-        t0 = center + self._origin[0] * cos + self._origin[1] * sin
-        along, across = self._u[0] * cos + self._u[1] * sin, self._v[0] * cos + self._v[1] * sin
-        turned = np.abs(along) < np.abs(across)
-        step, other = np.where(turned, across, along), np.where(turned, along, across)
-        height, width = np.where(turned, self._shape[1], self._shape[0]), np.where(turned, *self._shape)
-        span = (height - 1) * other / step
-        lowest = np.floor(np.minimum(0.0, span)) - 1.0
-        lengths = width + np.ceil(np.abs(span)) + 3
-        geometry = as_input(np.stack([t0, step, other, lowest], axis=1))
+    def add(
+        self, rows: Image, mixed: tuple[int, int, float], angles: Array, gains: Array, center: float, half: Array,
+        sums: Sums,
+    ) -> None:  # fmt: skip
+        """Add rows (frames, slots, columns) of attenuation, seen at ``angles`` with the weights ``gains``.
+
+        The plane sees two of the slots, upper and lower, with a share of the lower one: ``mixed``. ``half`` (frames,)
+        int64 are the sets of ``zeros`` that the frames belong to.
+        """
         if len(self._table) < len(rows):
-            self._table = np.empty((len(rows), self._phases, sum(self._shape) + 3), np.float32)
-        table = self._table[: len(rows)]
-        fill_tables(as_input(rows), geometry, as_input(lengths, np.int64), table)
-        side, last = as_input(turned, np.int64), filtered.shape[1] - 1
-        add_tables(table, geometry, last, side, as_input(half, np.int64), self._backend.threads, *sums)
+            self._table = np.empty((len(rows), self._phases, sum(self._shape) + 5), np.float32)
+        upper, lower, mix = mixed
+        fold_rows(
+            rows, upper, lower, np.float32(mix), self._taper, self._lags, self._grid, angles, gains, center, half,
+            self._backend.threads, self._table[: len(rows)], *sums,
+        )  # fmt: skip
 
-
-def sheared_image(sums: Sums, half: int) -> Image:
-    """Sum (height, width) of one set of frames."""
-    image: Image = sums[0][half] + sums[1][half].T
-    return image
+    def image(self, sums: Sequence[Sums], gains: Array) -> Image:
+        """Total (height, width) of several sums, each set of each with its weight: gains (sums, sets)."""
+        image = np.zeros(self._shape, np.float32)
+        for (straight, across), gain in zip(sums, gains, strict=True):
+            add_up(straight, across, as_input(gain, np.float64), self._backend.threads, image)
+        return image

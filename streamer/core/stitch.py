@@ -41,9 +41,10 @@ ELSEWHERE_PX = 6
 class OffsetWeights:
     """Rows of the detector as faded parts of rows ``width`` wide, in which the axis lies in the middle.
 
-    ``width`` is odd or even so that the axis at column ``center`` of the detector is at (width - 1) / 2 + ``shift``
-    with \\|shift\\| ≤ 1/4; ``center`` of the wide rows is the attribute ``wide_center``. Weights w and distance t from
-    the axis: w(t) + w(-t) = 1 where both are seen, 1 where one is.
+    The edge that is far from the axis stays the edge of the wide rows, so that what is cut off there can be carried on.
+    ``width`` is odd or even so that the axis, at column ``wide_center`` of the wide rows, is at (width - 1) / 2 + shift
+    with \\|shift\\| ≤ 1/4; ``first`` is the wide column of detector column 0. Weights w and distance t from the axis:
+    w(t) + w(-t) = 1 where both are seen, 1 where one is.
     """
 
     def __init__(self, columns: int, center: float, blend: float = 1.0) -> None:
@@ -54,25 +55,23 @@ class OffsetWeights:
         if not EDGE < center < columns - 1 - EDGE or not 0 < blend <= 1:
             raise BadInput(f"half acquisition needs an axis on the detector of {columns} columns, not at {center}")
         self.columns, self.center = columns, center
-        reach = max(center, columns - 1 - center)
-        self.width = 2 * int(np.ceil(reach)) + 1
-        self.first = round((self.width - 1) / 2 - center)  # wide column of detector column 0
-        if self.first < 0 or self.first + columns > self.width:
-            self.width += 2
-            self.first = round((self.width - 1) / 2 - center)
+        self.width = round(2 * max(center, columns - 1 - center)) + 1
+        self.first = 0 if 2 * center >= columns - 1 else self.width - columns
         self.wide_center = self.first + center
         self.weight: Rows = column_weights(columns, center, blend)
 
     def place(self, attenuation: Rows, out: Rows | None = None) -> Rows:
-        """Rows (..., columns) weighted and laid into zeros (..., width) float32; reuses ``out`` when given.
-
-        ``out`` must be zero outside of the detector's columns, as this method left it.
-        """
+        """Rows (..., columns) weighted and laid into zeros (..., width) float32; fills ``out`` when given."""
         if attenuation.shape[-1] != self.columns:
             raise BadInput(f"rows of {attenuation.shape[-1]} columns given to weights for {self.columns}")
         if out is None:
-            out = np.zeros((*attenuation.shape[:-1], self.width), np.float32)
-        np.multiply(attenuation, self.weight, out=out[..., self.first : self.first + self.columns])
+            out = np.empty((*attenuation.shape[:-1], self.width), np.float32)
+        if out.shape != (*attenuation.shape[:-1], self.width):
+            raise BadInput(f"rows {attenuation.shape} do not fill {out.shape}; they become {self.width} columns wide")
+        end = self.first + self.columns
+        out[..., : self.first] = 0.0
+        out[..., end:] = 0.0
+        np.multiply(attenuation, self.weight, out=out[..., self.first : end])
         return out
 
 

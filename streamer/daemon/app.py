@@ -18,15 +18,17 @@ from prometheus_client import CollectorRegistry
 
 from streamer import __version__
 from streamer.config import Config
-from streamer.core.backend import BackendError, select_backend, warm
+from streamer.core.backend import BackendError, select_backend, usable_threads
 from streamer.core.quality import Limits
+from streamer.core.warm import warm
 from streamer.daemon.compute import Compute
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.scans import Scans
 from streamer.daemon.snapshot import snapshot
-from streamer.flow.pipeline import rehearse
+from streamer.flow.preparation_warm import warm_preparation
+from streamer.flow.rehearsal import rehearse
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput
 from streamer.io.control import ControlServer
@@ -70,8 +72,7 @@ class Daemon:
         except BackendError as error:
             raise BadInput(f"reconstruction.backend: {error}") from error
         log.info(why)
-        warm(backend)
-        rehearse(backend)
+        warm(backend, more={"preparation": warm_preparation, "rehearsal": rehearse}, processes=usable_threads())
         self._prepare_directory(config.writer.directory)
         self.backend = backend
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Finisher:
             self._judge(session, pipeline)
             if pipeline.count and self._make_tomogram:
                 self._tomogram(session, pipeline)
+                session.result.artefacts = pipeline.artefacts()
             pipeline.settle()
             show()
         except Exception as problem:
@@ -106,6 +108,7 @@ class Finisher:
         with session.lock:
             missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
         pipeline.refine_center()
+        session.result.geometry = pipeline.layout.to_dict()
         session.quality, session.verdict = pipeline.judge(missing, corrupt, final=True)
         self._events.event("verdict", session.verdict_map())
 
@@ -114,20 +117,31 @@ class Finisher:
         path = session.raw_file.with_name(f"{spec.scan_id}.tomogram.h5")
         with TomogramFile.create(
             path,
-            (spec.rows, spec.columns, spec.columns),
+            pipeline.shape,
             sample=spec.sample,
             pixel_size_m=spec.pixel_size_m,
             unit=pipeline.unit,
             raw_file=session.raw_file,
             parameters=pipeline.parameters(),
         ) as volume:
-            for first, block in pipeline.tomogram(raw_rows(session.raw_file)):
-                volume.write_rows(first, block)
+            write_blocks(volume, pipeline.tomogram(raw_rows(session.raw_file)))
         session.result.tomogram_file = str(path)
         if session.last_frame_s is not None:
             seconds = self._clock() - session.last_frame_s
             session.result.last_frame_to_tomogram_s = seconds
             self.latency.observe(seconds)
+
+
+def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.float32]]]) -> None:
+    """Write each block while the next one is made."""
+    with ThreadPoolExecutor(1, "tomogram") as pool:
+        written = None
+        for first, block in blocks:
+            if written is not None:
+                written.result()
+            written = pool.submit(volume.write_rows, first, block)
+        if written is not None:
+            written.result()
 
 
 def raw_rows(path: Path) -> Callable[[int, int], tuple[NDArray[np.float64], NDArray[Any]]]:

@@ -16,7 +16,9 @@ from streamer.core.backend import Backend
 from streamer.core.planes import Plane, check_planes
 from streamer.core.quality import Limits
 from streamer.daemon.session import Session
+from streamer.flow.layout import LayoutOptions, widest
 from streamer.flow.pipeline import ScanPipeline, Settings
+from streamer.flow.preparation import PreparationOptions
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.control import Busy
@@ -100,12 +102,13 @@ class Scans:
     def _open(self, spec: ScanSpec) -> Session:
         config = self._config
         directory = config.writer.directory
-        volume = VOLUME_ITEM_BYTES * spec.rows * spec.columns**2 if config.writer.tomogram else 0
+        settings = settings_from(config)
+        width = widest(spec, settings.layout)
+        volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
         check_space(directory, spec.frames * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
         path = directory / f"{spec.scan_id}.nx"
         if path.exists():
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
-        settings = Settings(config.reconstruction.window, int(config.reconstruction.memory_mb * 2**20))
         pipeline = ScanPipeline(spec, self._backend, settings, self._limits, self.planes, self.fixed_center)
         self._ring.format((spec.rows, spec.columns), spec.dtype, config.ring.max_slots)
         try:
@@ -188,6 +191,19 @@ class Scans:
             "time_ns": time.time_ns(),
         }
         self._events.event("scan", entries if report is None else {**entries, "report": report})
+
+
+def settings_from(config: Config) -> Settings:
+    """How scans are reconstructed. Raises BadInput naming the option that makes no sense."""
+    wanted = config.reconstruction
+    return Settings(
+        wanted.window,
+        int(wanted.memory_mb * 2**20),
+        wanted.planes,
+        wanted.sliding_deg,
+        PreparationOptions(**config.preparation.model_dump()),
+        LayoutOptions(wanted.geometry, wanted.tilt),
+    )
 
 
 def now() -> str:

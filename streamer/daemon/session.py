@@ -28,6 +28,8 @@ class Result:
 
     tomogram_file: str | None = None
     last_frame_to_tomogram_s: float | None = None
+    artefacts: dict[str, float] = field(default_factory=dict)
+    geometry: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -145,6 +147,8 @@ class Session:
                 "center_confidence": quality.center_confidence,
                 "raw_file": str(self.raw_file),
                 "tomogram_file": self.result.tomogram_file,
+                "artefacts": self.result.artefacts,
+                "geometry": self.result.geometry,
                 "latency_ms": {
                     "p50": _milliseconds(latency.quantile(0.5)),
                     "p99": _milliseconds(latency.quantile(0.99)),

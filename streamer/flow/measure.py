@@ -9,38 +9,44 @@ from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
 from streamer.core.center import (
+    CUT_OFF,
     CenterEstimate,
     MomentTrack,
-    PairMatch,
+    PairTrack,
     center_from_opposites,
-    center_from_pair,
     center_from_sharpness,
     combine,
+    with_motion,
 )
 from streamer.core.estimate import unknown
 from streamer.core.filters import angular_weights
-from streamer.core.quality import frc_resolution, motion_px, sample_signal, saturated_share
+from streamer.core.quality import PAIR_MISMATCH, frc_resolution, motion_px, sample_signal, saturated_share
+from streamer.core.stitch import find_overlap
 from streamer.frames import Quality, ScanSpec
 
 Image = NDArray[np.float32]
+Stack = NDArray[np.float32]
 
 SINOGRAM_ROWS = 8
 """Sinograms that are kept for the search of the centre at the end; each is the mean of a band of detector rows."""
 
 BAND_ROWS = 16
 
-SIGNAL_EVERY = 16
-"""The sample's signal is measured in one of so many projections; it costs as much as filtering one."""
+SIGNAL_EVERY = 64
+SIGNAL_FIRST = 4
+"""The sample's signal is measured in the first projections and in one of so many: it takes as long as some frames."""
 
-OPPOSITE_RAD = np.deg2rad(1.0)
-"""How far from half a turn the opposite projection may be to show a drop of the sample."""
+SATURATION_ROWS = 4
+"""Saturated pixels are counted in every so-manieth row, in other ones each time."""
 
-EXACT_RAD = 1e-3
 NEAR_PX = 3.0
 SURE = 0.5
 
 CERTAIN = 0.96
-"""Confidence from which on trial reconstructions, a second of work, would not move the centre by 0.1 px."""
+"""Confidence from which on trial reconstructions would not move the centre by 0.1 px."""
+
+MOST_PAIRS = 7
+"""Opposite pairs that are looked for among stored projections when none was noticed as they came."""
 
 
 class Measurements:
@@ -50,15 +56,11 @@ class Measurements:
         self._spec, self._backend = spec, backend
         self.darks = self.flats = 0
         self._track = MomentTrack(backend)
+        self._pairs = PairTrack(np.deg2rad(spec.start_deg), np.deg2rad(spec.range_deg))
         self._center = unknown("none")
         self._angles: list[float] = []
-        starts = np.unique(np.linspace(0.1 * spec.rows, 0.9 * spec.rows, SINOGRAM_ROWS).astype(int))
-        height = max(1, min(BAND_ROWS, spec.rows // 16))
-        self._bands = [slice(max(0, min(start, spec.rows - height)), start + height) for start in starts.tolist()]
+        self._bands = _bands(spec.rows)
         self._sinograms = np.empty((spec.projections, len(self._bands), spec.columns), np.float32)
-        self._first: Image | None = None
-        self._opposite: Image | None = None
-        self._opposite_gap = OPPOSITE_RAD
         self._snr: list[float] = []
         self._peak: list[float] = []
         self._saturated = 0.0
@@ -67,50 +69,69 @@ class Measurements:
     def count(self) -> int:
         return len(self._angles)
 
-    def projection(self, angle_rad: float, raw: NDArray[Any], attenuation: Image) -> None:
-        """``raw`` as the detector sent it and its attenuation, both (rows, columns)."""
+    @property
+    def center(self) -> CenterEstimate:
+        """The latest answer of ``estimate_center`` or ``refine_center``, with the curve it was picked from."""
+        return self._center
+
+    def projection(
+        self, angle_rad: float, raw: NDArray[Any], attenuation: Image, sums: NDArray[np.float64] | None = None
+    ) -> None:
+        """``raw`` as the detector sent it and its attenuation, both (rows, columns).
+
+        ``sums`` (rows, 4) of the attenuation, as ``kernels.row_moments`` gives them, where they are known already.
+        """
         number = self.count
         self._angles.append(angle_rad)
-        for sinogram, band in zip(self._sinograms[number], self._bands, strict=True):
-            attenuation[band].mean(axis=0, out=sinogram)
-        self._track.add(angle_rad, attenuation)
+        if number < len(self._sinograms):
+            for sinogram, (start, weights) in zip(self._sinograms[number], self._bands, strict=True):
+                np.dot(weights, attenuation[start : start + weights.size], out=sinogram)
+        self._track.add(angle_rad, attenuation, sums)
+        self._pairs.add(angle_rad, attenuation)
         if raw.dtype.kind == "u" or self._spec.saturation is not None:
-            self._saturated += saturated_share(raw, self._spec.saturation)
-        if number % SIGNAL_EVERY == 0:
+            step = min(SATURATION_ROWS, len(raw))
+            self._saturated += saturated_share(raw[number % step :: step], self._spec.saturation)
+        if number < SIGNAL_FIRST or number % SIGNAL_EVERY == 0:
             signal = sample_signal(attenuation)
             self._snr.append(signal.snr)
             self._peak.append(signal.peak)
-        if self._first is None:
-            self._first = attenuation.copy()
-            return
-        gap = abs(abs(angle_rad - self._angles[0]) - np.pi)
-        if gap < self._opposite_gap:
-            self._opposite, self._opposite_gap = attenuation.copy(), gap
 
     def estimate_center(self) -> CenterEstimate:
-        """From the centres of mass so far; cheap enough to ask twice a second."""
-        self._center = self._track.estimate()
+        """From the centres of mass and the opposite pairs so far; cheap enough to ask twice a second.
+
+        Not more than one new pair is matched in a call, which takes some tens of milliseconds.
+        """
+        found = combine([self._track.estimate(), self._pairs.estimate(self._track.mean, self.count)])
+        self._center = with_motion(found, self._track.across_px())
         return self._center
 
-    def refine_center(self) -> CenterEstimate:
-        """From everything: centres of mass, an opposite pair where there is one, and trial reconstructions."""
+    def refine_center(self, stored: Stack | None = None) -> CenterEstimate:
+        """From everything: centres of mass, opposite pairs, and trial reconstructions where those do not suffice.
+
+        ``stored`` is the attenuation of all projections (n, rows, columns) in the order in which they came, where it
+        was kept; without it, what this object kept has to do.
+        """
+        self._center = with_motion(self._refined(stored), self._track.across_px())
+        return self._center
+
+    def _refined(self, stored: Stack | None) -> CenterEstimate:
         if not self.count or not self._has_sample():
-            self._center = unknown("none")
-            return self._center
-        angles, sinograms = np.array(self._angles), self._sinograms[: self.count]
-        estimates = [self._track.estimate(), center_from_opposites(sinograms, angles)]
-        if self._opposite is not None and self._first is not None and self._opposite_gap < EXACT_RAD:
-            pair = np.stack([self._first, self._opposite])
-            estimates.append(center_from_opposites(pair, np.array([0.0, np.pi])))
+            return unknown("none")
+        pairs = self._pairs.estimate(self._track.mean, self.count, final=True)
+        if pairs.center is None and stored is not None:
+            pairs = center_from_opposites(stored, np.array(self._angles), MOST_PAIRS)
+        estimates = [self._track.estimate(), pairs]
         guess = combine(estimates)
         if guess.confidence >= CERTAIN:
-            self._center = guess
             return guess
+        sinograms = self._sinograms[: self.count]
+        angles = np.array(self._angles[: len(sinograms)])
+        if (self._track.truncation or 0.0) > CUT_OFF:
+            # Cut edges are the brightest thing in a trial reconstruction; opposite rows need no whole sample.
+            return combine([*estimates, find_overlap(sinograms[:, ::2], angles).estimate])
         near = guess.center is not None and guess.confidence > SURE
         prior, reach = (guess.center, NEAR_PX) if near else (None, None)
-        estimates.append(center_from_sharpness(self._backend, sinograms, angles, prior, reach))
-        self._center = combine(estimates)
-        return self._center
+        return combine([*estimates, center_from_sharpness(self._backend, sinograms, angles, prior, reach)])
 
     def _has_sample(self) -> bool:
         """Noise alone has a sharpest reconstruction, too; it must not be asked for its centre."""
@@ -126,7 +147,6 @@ class Measurements:
     def quality(self, missing: int, corrupt: int, halves: tuple[Image, Image] | None) -> Quality:
         """All numbers so far. ``halves`` are the middle slice from the even and from the odd projections."""
         center = self._center.center
-        pair = self._pair() if halves is not None else None
         return Quality(
             projections=self.count,
             expected=self._spec.projections,
@@ -138,7 +158,7 @@ class Measurements:
             center_px=center,
             center_confidence=self._center.confidence,
             center_offset_px=None if center is None else center - (self._spec.columns - 1) / 2,
-            motion_px=motion_px(self._track, pair),
+            motion_px=motion_px(self._track, self._pairs.worst_drop(PAIR_MISMATCH)),
             saturation=self._saturated / self.count if self.count else None,
             flat_drift=self._track.beam_drift,
             truncation=self._track.truncation,
@@ -147,7 +167,11 @@ class Measurements:
             darks=self.darks,
         )
 
-    def _pair(self) -> PairMatch | None:
-        if self._first is None or self._opposite is None:
-            return None
-        return center_from_pair(self._first, self._opposite)
+
+def _bands(rows: int) -> list[tuple[int, Image]]:
+    """First row of each band, and the weights (height,) of its rows; all rows of a small detector."""
+    height = max(1, min(BAND_ROWS, rows // SINOGRAM_ROWS))
+    spare = max(0, rows - SINOGRAM_ROWS * height)
+    starts = np.unique(np.linspace(0.1 * spare, rows - height - 0.1 * spare, SINOGRAM_ROWS).astype(int))
+    weights = np.full(height, 1.0 / height, np.float32)
+    return [(start, weights) for start in starts.tolist()]

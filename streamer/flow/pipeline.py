@@ -5,39 +5,61 @@ No sockets, files, threads or clocks: frames are pushed in, results are asked fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.artefacts import slice_figures
 from streamer.core.backend import Backend
-from streamer.core.filters import RampFilter, angular_weights
+from streamer.core.exact_planes import ExactPlanes
+from streamer.core.geometry import find_tilt
+from streamer.core.gridding import reconstruct_rows_fourier
+from streamer.core.jit import at_most
+from streamer.core.live import FastPlanes
 from streamer.core.planes import Plane, orthogonal_planes
-from streamer.core.prep import Correction, FieldMean
 from streamer.core.quality import Limits, judge
-from streamer.core.volume import backproject_rows, plan_row_blocks, reconstruct_block
+from streamer.flow.blocks import ReadRows, raw_blocks, stored_blocks
+from streamer.flow.gather import Gathering
+from streamer.flow.layout import Layout, LayoutOptions, choose_layout, is_full_turn
 from streamer.flow.measure import Measurements
-from streamer.flow.store import FilteredStore
+from streamer.flow.preparation import Preparation, PreparationOptions
+from streamer.flow.ready import Ready
+from streamer.flow.store import AttenuationStore
 from streamer.flow.view import LiveView
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
 
 Image = NDArray[np.float32]
-ReadRows = Callable[[int, int], tuple[NDArray[np.float64], NDArray[Any]]]
 
 RECENTER_PX = 0.1
 """A new centre that differs by less does not change the picture by more than its noise."""
 
-BLOCK_BYTES = 256 * 2**20
+ONE_THREAD_PIXELS = 2**20
+"""Frames up to this size are folded in by one thread: a millisecond or two, and the other cores stay free."""
+
+LOOKS_PER_SCAN = 10
+"""How often in a scan the geometry is looked at; of a full turn, in its second half, when opposite views have come."""
+
+GEOMETRY_ROWS = 16
+"""Detector rows from which it is told."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``window`` of the ramp filter; ``memory_bytes`` bounds the projections that are kept for an exact finish."""
+    """How a scan is reconstructed. ``window`` of the ramp filter; ``memory_bytes`` bounds what is kept of the scan.
 
-    window: str = "ramp"
+    ``planes`` are "fast" (any camera) or "quality" (exact filtered backprojection and weights at every moment);
+    ``sliding_deg`` shows only the latest angles of a scan without end (None: all).
+    """
+
+    window: str = "linear"
     memory_bytes: int = 4 * 2**30
+    planes: str = "fast"
+    sliding_deg: float | None = None
+    preparation: PreparationOptions = field(default_factory=PreparationOptions)
+    layout: LayoutOptions = field(default_factory=LayoutOptions)
 
 
 class ScanPipeline:
@@ -53,19 +75,24 @@ class ScanPipeline:
         fixed_center: float | None = None,
     ) -> None:
         self.spec, self._backend, self._settings, self._limits = spec, backend, settings, limits
-        self._dark, self._flat = FieldMean(), FieldMean()
-        self._correction: Correction | None = None
-        self._ramp: RampFilter | None = None
-        self._extend = False
-        self._attenuation = np.empty((spec.rows, spec.columns), np.float32)
-        self._filtered = np.empty((spec.rows, spec.columns), np.float32)
-        self._store = FilteredStore(backend, spec.rows, spec.columns, spec.projections, settings.memory_bytes)
+        small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
+        self._live = replace(backend, threads=1) if small else backend
+        self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, settings.memory_bytes)
+        self._preparation = Preparation(spec, self._live, settings.preparation)
+        self._asked = None if planes is None else tuple(planes)
         self._fixed = fixed_center is not None
-        center = next((c for c in (fixed_center, spec.center_px) if c is not None), (spec.columns - 1) / 2)
-        watched = orthogonal_planes(spec.rows, spec.columns) if planes is None else planes
-        self._view = LiveView(backend, watched, spec.rows, spec.columns, center, self._store)
+        known = (fixed_center, settings.layout.center_px, spec.center_px)
+        self._center_known = any(c is not None for c in known)
+        center = next((c for c in known if c is not None), (spec.columns - 1) / 2)
+        layout = Layout(spec.rows, spec.columns, center)
+        self._ready = Ready(self._store, self._preparation, layout, self._live.threads)
+        self._view = LiveView(self._new_planes, self._watched(layout), self._ready, center)
+        self._gathering: Gathering | None = None
         self._final_center: float | None = None
-        self._measured = Measurements(spec, backend)
+        self._middle: Image | None = None
+        self._measured = Measurements(spec, self._live)
+        self._sums = np.empty((spec.rows, 4), np.float64)
+        self._looked = 0
         self._has = np.zeros(spec.frames, bool)
         self.seen = 0
 
@@ -81,15 +108,25 @@ class ScanPipeline:
 
     @property
     def center(self) -> float:
+        """Of rotation, a detector column."""
         return self._view.center if self._final_center is None else self._final_center
+
+    @property
+    def layout(self) -> Layout:
+        return self._ready.layout
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(row, y, x) of the tomogram; known for good after ``refine_center``."""
+        return self.spec.rows, self.layout.width, self.layout.width
 
     @property
     def unit(self) -> str:
         return "1/pixel" if self.spec.pixel_size_m is None else "1/cm"
 
     @property
-    def _per_unit(self) -> float:
-        return 1.0 if self.spec.pixel_size_m is None else 1.0 / (100.0 * self.spec.pixel_size_m)
+    def _per_unit(self) -> np.float32:
+        return np.float32(1.0 if self.spec.pixel_size_m is None else 1.0 / (100.0 * self.spec.pixel_size_m))
 
     def has(self, index: int) -> bool:
         return bool(self._has[index])
@@ -97,57 +134,98 @@ class ScanPipeline:
     def push(self, meta: FrameMeta, pixels: NDArray[Any]) -> None:
         """Take one accepted frame (rows, columns); the pixels are not kept. Raises BadInput on another shape."""
         if pixels.shape != (self.spec.rows, self.spec.columns):
-            raise BadInput(
-                f"frame {meta.index} is {pixels.shape}, scan {self.spec.scan_id} announced {self._attenuation.shape}"
-            )
+            announced = (self.spec.rows, self.spec.columns)
+            raise BadInput(f"frame {meta.index} is {pixels.shape}, scan {self.spec.scan_id} announced {announced}")
         if self._has[meta.index]:
             return
         self._has[meta.index] = True
         self.seen += 1
         if meta.kind is FrameKind.PROJECTION:
-            self._project(np.deg2rad(meta.angle_deg), pixels)
+            with at_most(self._live.threads):
+                self._project(meta, pixels)
         elif meta.kind is FrameKind.DARK:
             self._measured.darks += 1
-            if self._correction is None:
-                self._dark.add(pixels)
+            self._preparation.dark(pixels)
         elif meta.kind is FrameKind.FLAT:
             self._measured.flats += 1
-            if self._correction is None:
-                self._flat.add(pixels)
+            self._preparation.flat(pixels, meta.monitor)
 
-    def _project(self, angle_rad: float, pixels: NDArray[Any]) -> None:
-        if self._correction is None:
-            self._begin(pixels)
-        assert self._correction is not None
-        assert self._ramp is not None
-        self._correction.attenuation(pixels, self._attenuation)
-        self._ramp.apply(self._attenuation, self._backend.threads, self._filtered)
-        self._store.add(self._filtered, angle_rad)
-        self._view.add(self._filtered, angle_rad)
-        self._measured.projection(angle_rad, pixels, self._attenuation)
+    def _project(self, meta: FrameMeta, raw: NDArray[Any]) -> None:
+        angle_rad = float(np.deg2rad(meta.angle_deg))
+        number, attenuation = self._store.count, self._store.next()
+        if number == 0:
+            self._begin(raw, angle_rad)
+        fused = self._preparation.plain and self._view.fused
+        if fused:
+            self._view.add_raw(raw, self._preparation.correction, angle_rad, attenuation, self._sums)
+            self._preparation.observe(attenuation, number, angle_rad)
+        else:
+            self._preparation.projection(raw, number, angle_rad, attenuation, meta.monitor)
+        self._store.add(angle_rad)
+        if not fused:
+            self._view.add(self._ready.laid(attenuation, number), angle_rad)
+        self._view.replay()
+        self._measured.projection(angle_rad, raw, attenuation, self._sums if fused else None)
 
-    def _begin(self, first: NDArray[Any]) -> None:
+    def _begin(self, first: NDArray[Any], angle_rad: float) -> None:
         """The first projection fixes the darks and flats, and tells whether the sample is wider than the detector."""
-        self._correction = self._new_correction(slice(None))
-        self._extend = is_truncated(self._correction.attenuation(first))
-        self._ramp = RampFilter(self.spec.columns, self._settings.window, self._extend)
+        self._preparation.begin(first)
+        attenuation = self._preparation.correction.attenuation(first)
+        options = LayoutOptions(geometry="plain", tilt="off", center_px=self._view.center)
+        layout = choose_layout(self.spec, np.array([angle_rad]), attenuation[None], self._measured.center, options)
+        if layout != self.layout:
+            self._lay_out(layout)
 
-    def _new_correction(self, rows: slice) -> Correction:
-        dark = self._dark.mean[rows] if self._dark.count else None
-        flat = self._flat.mean[rows] if self._flat.count else None
-        return Correction(self._backend, dark, flat)
+    def _new_planes(self, planes: Sequence[Plane], center: float, ready: Ready) -> FastPlanes | ExactPlanes:
+        layout, settings = ready.layout, self._settings
+        if settings.planes == "quality" and ready.whole:
+            # These interpolate linearly, so that the window of that name is in them already.
+            window = "ramp" if settings.window == "linear" else settings.window
+            return ExactPlanes(
+                self._live, planes, self.spec.rows, layout.width, center,
+                stored=ready.one, window=window, extend=layout.extend, period=layout.period,
+            )  # fmt: skip
+        sliding = None if settings.sliding_deg is None else float(np.deg2rad(settings.sliding_deg))
+        stored = ready.one if ready.whole and sliding is None else None
+        return FastPlanes(
+            self._live, planes, self.spec.rows, layout.width, center, sliding,
+            extend=layout.extend, stored=stored, period=layout.period,
+        )  # fmt: skip
+
+    def _watched(self, layout: Layout) -> tuple[Plane, ...]:
+        return self._asked if self._asked is not None else orthogonal_planes(self.spec.rows, layout.width)
 
     def work(self) -> bool:
         """Use an idle moment. False when there was nothing to do."""
-        return self._view.replay()
+        with at_most(self._live.threads):
+            if self._view.work():
+                return True
+        return self._gathers() and self._gathering is not None and self._gathering.work()
+
+    def _gathers(self) -> bool:
+        """Whether the tomogram grows already, or can begin to: with an axis that is known, and memory for it."""
+        if self._gathering is None and self._center_known and self._may_gather():
+            self._gathering = Gathering(
+                self._backend, self.spec, self._ready, self._view.target_center, self._settings.window
+            )
+        return self._gathering is not None
+
+    def _may_gather(self) -> bool:
+        if not (self._store.whole and self._store.count) or self._settings.preparation.stripes == "full":
+            return False
+        layout = self.layout
+        volume = Gathering.nbytes(self.spec, layout.width, layout.extend, self._backend.threads)
+        return self._store.nbytes + volume <= self._settings.memory_bytes
 
     def images(self) -> dict[str, Image]:
         """The watched planes from what has come so far, in ``unit``."""
-        return {name: image * np.float32(self._per_unit) for name, image in self._view.images().items()}
+        with at_most(self._live.threads):
+            return {name: image * self._per_unit for name, image in self._view.images().items()}
 
     def watch(self, planes: Sequence[Plane] | None) -> None:
         """Show other planes (None: the three orthogonal ones); they fill with what has come so far."""
-        wanted = tuple(orthogonal_planes(self.spec.rows, self.spec.columns) if planes is None else planes)
+        self._asked = None if planes is None else tuple(planes)
+        wanted = self._watched(self.layout)
         if wanted != self._view.planes:
             self._view.set_planes(wanted)
 
@@ -155,27 +233,74 @@ class ScanPipeline:
         """Hold the centre at a column (None: find it)."""
         self._fixed = center is not None
         if center is not None and center != self._view.target_center:
-            self._view.recenter(center)
+            self._center_known = True
+            self._move(center)
 
     def track_center(self) -> None:
-        """Look at the centre that the projections so far tell, and move the planes there when it is better."""
+        """Look at the centre and the geometry that the projections so far tell, and move the planes there."""
         estimate = self._measured.estimate_center()
-        if self._fixed or estimate.center is None or estimate.confidence < self._limits.min_center_confidence:
+        if self._preparation.refresh():
+            self._gathering = None
+            self._view.recenter(self._view.target_center)
+        done = int(LOOKS_PER_SCAN * self.count / self.spec.projections)
+        if done > self._looked and (done > 0.5 * LOOKS_PER_SCAN or not is_full_turn(self.spec)):
+            self._looked = done
+            self._choose_layout()
+        if self._fixed or self.layout.half or estimate.center is None:
             return
-        if abs(estimate.center - self._view.target_center) > RECENTER_PX:
-            self._view.recenter(estimate.center)
+        if estimate.confidence >= self._limits.min_center_confidence:
+            self._center_known = True
+            if abs(estimate.center - self._view.target_center) > RECENTER_PX:
+                self._move(estimate.center)
 
-    def refine_center(self) -> None:
-        """The final centre, from all projections."""
+    def _move(self, center: float) -> None:
+        """Bring the planes, and the tomogram as far as it has grown, to another axis."""
+        self._ready.layout = self.layout.at(center)
+        self._view.recenter(center)
+        if self._gathering is not None and not self._gathering.reaches(center):
+            self._gathering = None
+
+    def _choose_layout(self, leaning: bool = False) -> None:
+        """The geometry as far as the projections tell. ``leaning``: also whether the axis leans, which takes longer."""
         if not self.count:
             return
-        estimate = self._measured.refine_center()
-        found = None if self._fixed else estimate.center
-        self._final_center = self._view.target_center if found is None else found
+        store, options, estimate = self._store, self._settings.layout, self._measured.center
+        if self._fixed:
+            options = replace(options, center_px=self._view.target_center)
+        rows = np.unique(np.linspace(0, store.all.shape[1] - 1, GEOMETRY_ROWS).astype(int))
+        tilt = None
+        if leaning and options.tilt == "auto" and store.whole:
+            tilt = find_tilt(store.all, store.angles_rad)
+        heights = (store.first_row + rows).tolist()
+        layout = choose_layout(self.spec, store.angles_rad, store.all[:, rows], estimate, options, tilt, heights)
+        if not (layout.half or self._fixed):
+            layout = layout.at(self._view.target_center)
+        changed = replace(layout, detector_center=self.layout.detector_center) != self.layout
+        if changed or abs(layout.detector_center - self._view.target_center) > RECENTER_PX:
+            self._lay_out(layout)
+
+    def _lay_out(self, layout: Layout) -> None:
+        self._ready = Ready(self._store, self._preparation, layout, self._live.threads)
+        self._center_known = self._center_known or layout.half
+        self._gathering = None
+        self._view.lay_out(self._ready, self._watched(layout), layout.detector_center)
+
+    def refine_center(self) -> None:
+        """The final centre and geometry, from all projections."""
+        if not self.count:
+            return
+        estimate = self._measured.refine_center(self._store.all if self._store.whole else None)
+        if self._preparation.refresh(final=True):
+            self._gathering = None
+            self._view.recenter(self._view.target_center)
+        if not self._fixed and estimate.center is not None:
+            self._ready.layout = self.layout.at(estimate.center)
+        self._choose_layout(leaning=True)
+        self._final_center = self.layout.detector_center
 
     def settle(self) -> None:
         """Bring the shown planes to the final centre."""
-        if abs(self.center - self._view.target_center) > 0:
+        if self.center != self._view.target_center:
             self._view.recenter(self.center)
         while self._view.replay():
             pass
@@ -192,36 +317,40 @@ class ScanPipeline:
         """The middle slice from the even and from the odd projections, at the final centre."""
         if self.count < 4:
             return None
-        row = self._store.block(self._store.middle, self._store.middle + 1)
-        even, odd = (self._backproject(row[half::2], self._store.angles_rad[half::2])[0] for half in (0, 1))
+        middle, angles, layout = self._store.first_row + self._store.middle, self._store.angles_rad, self.layout
+        row = self._ready.block(middle, middle + 1)
+        even, odd = (
+            reconstruct_rows_fourier(
+                self._backend, row[half::2], angles[half::2], layout.weights(angles[half::2]),
+                layout.center(self.center), self._settings.window, layout.extend,
+            )[0]
+            for half in (0, 1)
+        )  # fmt: skip
         return even, odd
 
-    def _backproject(self, filtered: Image, angles_rad: NDArray[np.float64]) -> Image:
-        out = np.empty((filtered.shape[2], self.spec.columns, self.spec.columns), np.float32)
-        return backproject_rows(self._backend, filtered, angles_rad, angular_weights(angles_rad), self.center, out)
-
     def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
-        """Blocks (first row, (rows, columns, columns) float32 in ``unit``) of the tomogram, with exact weights.
+        """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.
 
         ``read_rows`` gives raw rows of all projections; it is asked only when they did not fit into memory.
         """
-        budget = BLOCK_BYTES if self._store.whole else self._settings.memory_bytes
-        for first, last in plan_row_blocks(self.spec.rows, self.count, self.spec.columns, budget):
-            if self._store.whole:
-                block = self._backproject(self._store.block(first, last), self._store.angles_rad)
-            else:
-                block = self._from_raw(read_rows, first, last)
-            block *= np.float32(self._per_unit)
+        middle = self.spec.rows // 2
+        for first, block in self._blocks(read_rows):
+            if first <= middle < first + len(block):
+                self._middle = block[middle - first].copy()
+            block *= self._per_unit
             yield first, block
 
-    def _from_raw(self, read_rows: ReadRows, first: int, last: int) -> Image:
-        angles_rad, raw = read_rows(first, last)
-        correction = self._new_correction(slice(first, last))
-        attenuation = np.empty(raw.shape, np.float32)
-        for image, out in zip(raw, attenuation, strict=True):
-            correction.attenuation(image, out)
-        return reconstruct_block(
-            self._backend, attenuation, angles_rad, self.center, self._settings.window, self._extend
+    def artefacts(self) -> dict[str, float]:
+        """Noise, rings, truncation and cupping of the middle slice of the tomogram; empty before it was made."""
+        return {} if self._middle is None else slice_figures(self._middle)
+
+    def _blocks(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
+        if self._gathering is not None:
+            return self._gathering.finish(self.center)
+        if self._store.whole:
+            return stored_blocks(self._backend, self._ready, self.center, self._settings.window)
+        return raw_blocks(
+            self._backend, read_rows, self._ready, self.center, self._settings.window, self._settings.memory_bytes
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -229,41 +358,9 @@ class ScanPipeline:
         return {
             "center_px": self.center,
             "window": self._settings.window,
-            "extended_edges": self._extend,
             "projections": self.count,
-            "flats": self._flat.count,
-            "darks": self._dark.count,
             "backend": self._backend.name,
-            "method": "filtered backprojection, spatial ramp, Voronoi weights",
+            "method": "filtered backprojection by Fourier gridding, spatial ramp, Voronoi weights",
+            **self.layout.to_dict(),
+            **self._preparation.describe(),
         }
-
-
-def is_truncated(attenuation: Image, share: float = 0.1) -> bool:
-    """True when the sample reaches both … either edge of the detector: the edge columns hold much of the peak."""
-    edge = max(1, attenuation.shape[1] // 64)
-    peak = float(np.percentile(attenuation, 99.5))
-    sides = (float(np.median(attenuation[:, :edge])), float(np.median(attenuation[:, -edge:])))
-    return peak > 0 and max(sides) > share * peak
-
-
-def rehearse(backend: Backend) -> None:
-    """Send a tiny scan through every step, so that no first scan waits for compilers, plans and lazy imports."""
-    rows, columns, projections = 16, 32, 24
-    spec = ScanSpec("rehearsal", "rehearsal", rows, columns, projections, flats=2, darks=1)
-    pipeline = ScanPipeline(spec, backend, Settings(), Limits())
-    x = np.arange(columns)
-    for index in range(spec.frames):
-        kind = FrameKind.DARK if index < 1 else FrameKind.FLAT if index < 3 else FrameKind.PROJECTION
-        angle = 180.0 * max(0, index - 3) / projections
-        shadow = 900.0 * (np.abs(x - 16.0 - 3.0 * np.cos(np.deg2rad(angle))) < 6.0)
-        counts = {FrameKind.DARK: 10.0, FrameKind.FLAT: 3000.0}.get(kind, 3000.0 - shadow)
-        pixels = np.broadcast_to(np.asarray(counts), (rows, columns)).astype("<u2")
-        pipeline.push(FrameMeta("rehearsal", index, kind, angle), pixels)
-        pipeline.track_center()
-        pipeline.judge(0, 0)
-        pipeline.images()
-    pipeline.refine_center()
-    pipeline.judge(0, 0, final=True)
-    for _ in pipeline.tomogram(lambda first, last: (np.empty(0), np.empty(0))):
-        pass
-    pipeline.settle()

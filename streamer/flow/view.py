@@ -7,31 +7,40 @@ frame, nor the scientist the picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.backend import Backend
-from streamer.core.planes import LivePlanes, Plane
-from streamer.flow.store import FilteredStore
+from streamer.core.exact_planes import ExactPlanes
+from streamer.core.live import FastPlanes
+from streamer.core.planes import Plane
+from streamer.core.prep import Correction
+from streamer.flow.ready import Ready
 
-REPLAY_PER_FRAME = 2
+Image = NDArray[np.float32]
+NewPlanes = Callable[[Sequence[Plane], float, Ready], FastPlanes | ExactPlanes]
+
+REPLAY_BATCH = 4
+"""Stored projections that are folded in for each new frame, and in one idle moment."""
 
 
 class LiveView:
-    """Folds projections into the planes; see the module's text for ``recenter``."""
+    """Folds projections into the planes; see the module's text for ``recenter``.
 
-    def __init__(
-        self, backend: Backend, planes: Sequence[Plane], rows: int, columns: int, center: float, store: FilteredStore
-    ) -> None:
-        self._backend, self._rows, self._columns, self._store = backend, rows, columns, store
+    ``new`` makes empty planes about a column of the laid-out projections; ``center`` is a column of the detector.
+    """
+
+    def __init__(self, new: NewPlanes, planes: Sequence[Plane], ready: Ready, center: float) -> None:
+        self._new, self._ready = new, ready
         self.planes = tuple(planes)
         self.center = center
-        self._shown = self._new(center)
-        self._next: LivePlanes | None = None
+        self._shown = self._make(center)
+        self._next: FastPlanes | ExactPlanes | None = None
         self._next_center = center
         self._replayed = 0
+        self._outdated = False  # the shown planes have another layout than the projections that come
 
     @property
     def target_center(self) -> float:
@@ -43,16 +52,27 @@ class LiveView:
         """Projections in the planes that are shown."""
         return self._shown.count
 
-    def add(self, filtered: NDArray[np.float32], angle_rad: float) -> None:
-        """Call after the projection was added to the store."""
-        self._shown.add(filtered, angle_rad)
-        for _ in range(REPLAY_PER_FRAME):
-            self.replay()
+    @property
+    def fused(self) -> bool:
+        """True when raw frames may be given to ``add_raw``."""
+        return isinstance(self._shown, FastPlanes) and not self._outdated and not self._ready.layout.changes
 
-    def images(self) -> dict[str, NDArray[np.float32]]:
+    def add_raw(
+        self, raw: NDArray[Any], correction: Correction, angle_rad: float, attenuation: Image, moments: NDArray[Any]
+    ) -> None:
+        """Fold in a raw projection and fill in its attenuation and moments; see FastPlanes."""
+        assert isinstance(self._shown, FastPlanes)
+        self._shown.add_raw(raw, correction, angle_rad, attenuation, moments)
+
+    def add(self, projection: Image, angle_rad: float) -> None:
+        """Fold in a laid-out projection (rows, width). Planes of another layout stay as they are until replaced."""
+        if not self._outdated:
+            self._shown.add(projection, angle_rad)
+
+    def images(self) -> dict[str, Image]:
         return self._shown.images()
 
-    def half_images(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def half_images(self) -> tuple[Image, Image] | None:
         """The horizontal plane from every second projection, and from the others."""
         return self._shown.half_images()
 
@@ -64,22 +84,43 @@ class LiveView:
     def recenter(self, center: float) -> None:
         self._begin(center)
 
+    def lay_out(self, ready: Ready, planes: Sequence[Plane], center: float) -> None:
+        """Go on with another layout, planes and centre."""
+        self._outdated = self._outdated or ready.layout.width != self._ready.layout.width
+        self._ready, self.planes = ready, tuple(planes)
+        self._begin(center)
+
     def replay(self) -> bool:
-        """Fold one stored projection into the planes being built. False when there is nothing to do."""
+        """Fold some stored projections into the planes being built. False when there are none.
+
+        Call it after each projection was added to the store, and in idle moments.
+        """
         if self._next is None:
             return False
-        self._next.add(*self._store.projection(self._replayed))
-        self._replayed += 1
-        if self._replayed == self._store.count:
-            self._shown, self._next, self.center = self._next, None, self._next_center
+        first, last = self._replayed, min(self._replayed + REPLAY_BATCH, self._ready.count)
+        angles = self._ready.angles_rad
+        # What a projection weighs among all that came is known by now, so that none needs to be added twice.
+        weights = self._ready.layout.weights(angles)[first:last]
+        for projection, angle, weight in zip(self._ready.batch(first, last), angles[first:last], weights, strict=True):
+            self._next.add(projection, float(angle), float(weight))
+        self._replayed = last
+        if last == self._ready.count:
+            self._show(self._next, self._next_center)
         return True
 
+    def work(self) -> bool:
+        """Use an idle moment. False when there is nothing to do."""
+        return self.replay() or self._shown.work()
+
     def _begin(self, center: float) -> None:
-        fresh = self._new(center)
-        if self._store.whole and self._store.count:
+        fresh = self._make(center)
+        if self._ready.whole and self._ready.count:
             self._next, self._next_center, self._replayed = fresh, center, 0
         else:  # nothing to replay from: the planes start again, and say so by their "N of M angles"
-            self._shown, self._next, self.center = fresh, None, center
+            self._show(fresh, center)
 
-    def _new(self, center: float) -> LivePlanes:
-        return LivePlanes(self._backend, self.planes, self._rows, self._columns, center)
+    def _show(self, planes: FastPlanes | ExactPlanes, center: float) -> None:
+        self._shown, self._next, self.center, self._outdated = planes, None, center, False
+
+    def _make(self, center: float) -> FastPlanes | ExactPlanes:
+        return self._new(self.planes, self._ready.layout.center(center), self._ready)

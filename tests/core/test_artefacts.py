@@ -3,7 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.artefacts import contrast, cupping_index, measure, noise_level, otsu, ring_index, stripe_index
+from streamer.core.artefacts import (
+    contrast,
+    cupping_index,
+    measure,
+    noise_level,
+    otsu,
+    ring_index,
+    slice_figures,
+    stripe_index,
+)
 from streamer.core.backend import Backend
 from streamer.core.volume import reconstruct_block
 from streamer.frames import BadInput
@@ -86,3 +95,35 @@ def test_odd_inputs() -> None:
         measure(np.full((64, 64), np.nan))
     low, high = np.random.default_rng(2).normal([[0.0], [1.0]], 0.1, (2, 500))
     assert 0.3 < otsu(np.concatenate([low, high[:100]])) < 0.7
+
+
+def test_figures_for_a_report(numba_backend: Backend) -> None:
+    image = rebuilt(numba_backend, CLEAN)
+    found = slice_figures(image, CLEAN)
+    whole = measure(image)
+    assert found["noise"] == pytest.approx(whole.noise, rel=1e-3)
+    assert found["cupping"] == pytest.approx(whole.cupping, rel=1e-3)
+    assert found["stripe_index"] == pytest.approx(stripe_index(CLEAN), rel=1e-3)
+    assert set(found) == {"noise", "contrast", "ring_index", "truncation", "cupping", "stripe_index"}
+    assert all(type(value) is float for value in found.values())
+    assert "stripe_index" not in slice_figures(image)
+    thin = np.random.default_rng(0).normal(size=(40, 40))
+    assert "cupping" not in slice_figures(thin)
+    for nothing in (image[:20], np.full((64, 64), np.nan), np.zeros((64, 64)), image[None]):
+        assert slice_figures(nothing) == {}
+
+
+def test_a_large_slice_has_the_figures_of_a_small_one() -> None:
+    """Four times the pixels, four times the noise of a binned one: the figures are those of the same body."""
+    y, x = np.meshgrid(*2 * [np.linspace(-1, 1, 1100)], indexing="ij")
+    r = np.hypot(x, y)
+    body = np.where(r < 0.7, 1.0 - 0.2 * np.clip(0.7 - r, 0, 0.35) / 0.35, 0.0)
+    rings = 0.01 * (np.abs(np.mod(r * 550, 60) - 30) < 1)
+    noisy = body + rings + np.random.default_rng(2).normal(0, 0.01, r.shape)
+    found = measure(noisy)
+    assert found.noise == pytest.approx(0.01, rel=0.05)
+    assert found.contrast == pytest.approx(1.0, rel=0.05)
+    assert found.cupping == pytest.approx(cupping_index(noisy), abs=0.02)
+    assert found.ring_index == pytest.approx(ring_index(noisy, (549.5, 549.5)), rel=0.05)
+    assert found.ring_index > 5e-4
+    assert abs(found.truncation) < 0.01

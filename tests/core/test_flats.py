@@ -8,11 +8,13 @@ from streamer.core.filters import RampFilter
 from streamer.core.flats import (
     EigenFlats,
     FlatPair,
+    add_late,
     drift_from_margins,
     drift_from_monitor,
     open_margins,
     remove_drift,
 )
+from streamer.core.jit import as_input
 from streamer.frames import BadInput
 
 ROWS, COLUMNS = 120, 200
@@ -94,6 +96,27 @@ def test_margins_end_where_the_sample_begins() -> None:
     left, right = open_margins(SAMPLE.astype(np.float32), 60)
     assert abs(left - free) <= 1
     assert abs(right - free) <= 1
+
+
+def test_a_sample_that_reaches_the_edge_leaves_no_margin() -> None:
+    wide = np.full((ROWS, COLUMNS), 1.2, np.float32)
+    assert open_margins(wide) == (0, 0)
+    wide[:, :20] = 0.01
+    assert open_margins(wide) == (16, 0)
+    assert open_margins(wide[:, :5]) == (1, 1)
+    assert open_margins(wide[:, :3]) == (0, 0)
+
+
+@pytest.mark.parametrize("use_static", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.7])
+def test_late_terms_in_one_pass(use_static: bool, share: float) -> None:
+    rng = np.random.default_rng(4)
+    source, static, pattern = (as_input(rng.uniform(-0.4, 0.4, (7, 12)).astype(np.float32)) for _ in range(3))
+    wanted = source + use_static * static + 0.3 + 0.01 * (np.arange(12) - 5.5) + np.log1p(share * pattern)
+    for threads in (1, 2):
+        out = np.empty((7, 12), np.float32)
+        add_late(source, static, use_static, pattern, share, 0.3, 0.01, threads, out)
+        np.testing.assert_allclose(out, wanted, atol=1e-6)
 
 
 def test_eigen_flats_follow_a_beam_that_moves() -> None:

@@ -6,6 +6,7 @@ import pytest
 from streamer.core.backend import Backend
 from streamer.core.center import find_center
 from streamer.core.geometry import (
+    Reduction,
     Straighten,
     Tilt,
     bin_frame,
@@ -18,7 +19,7 @@ from streamer.core.geometry import (
     unbinned,
 )
 from streamer.core.volume import reconstruct_block
-from streamer.frames import BadInput
+from streamer.frames import BadInput, ScanSpec
 from tests.core.phantom import body_projections, gaussians, half_turn, image, random_body, shepp_logan, sinogram
 
 
@@ -85,6 +86,21 @@ def test_tilt_is_found_and_straightened(degrees: float, rows: int, columns: int)
     assert np.abs(exact.apply(other) - upright)[6:-6, 6:-6].max() < 1e-3 * upright.max()
     place = other.copy()
     assert np.array_equal(exact.apply(place, place), exact.apply(other))
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.3, -2.0])
+def test_rows_are_straightened_from_those_beside_them(degrees: float) -> None:
+    frame = np.random.default_rng(12).normal(size=(90, 120)).astype(np.float32)
+    straighten = Straighten(90, 120, Tilt(100.4, np.deg2rad(degrees), 0, 1))
+    whole = straighten.apply(frame)
+    for first, last in ((0, 7), (40, 41), (80, 90)):
+        a, b = straighten.source_rows(first, last)
+        assert 0 <= a <= first < last <= b <= 90
+        assert b - a <= last - first + 2 * (3 + np.ceil(101 * np.sin(np.deg2rad(abs(degrees)))))
+        part = straighten.apply(frame[a:b], first_row=a)[first - a : last - a]
+        np.testing.assert_allclose(part, whole[first:last], atol=2e-5)
+    with pytest.raises(BadInput, match="from row 81"):
+        straighten.apply(frame[:10], first_row=81)
 
 
 def test_tilt_of_a_whole_scan_and_its_slice(numba_backend: Backend) -> None:
@@ -156,6 +172,50 @@ def test_bins_are_means_of_any_type() -> None:
             crop(frame, bad)
     with pytest.raises(BadInput):
         bin_frame(frame, 8, 1)
+
+
+@pytest.mark.parametrize("columns", [None, (12, 145)])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_reduced_scan(numba_backend: Backend, columns: tuple[int, int] | None, factor: int) -> None:
+    """Frames, axis, pixel size and shape of the reduced scan belong together."""
+    rng = np.random.default_rng(11)
+    rows, center, angles = 12, 81.3, np.linspace(0, np.pi, 91)
+    body = random_body(rng, 120)
+    counts = np.round(40000 * np.exp(-body_projections(body, rows, 160, angles, center))).astype(np.uint16)
+    reduction = Reduction((2, 11), columns, factor)
+    spec = ScanSpec("s", "s", rows, 160, 91, dtype="<u2", pixel_size_m=1e-6, center_px=center)
+    small = reduction.scan(spec)
+    frames = np.stack([reduction.apply(frame) for frame in counts])
+    assert frames.shape[1:] == (small.rows, small.columns)
+    assert frames.dtype == np.dtype(small.dtype)
+    assert small.pixel_size_m == pytest.approx(factor * 1e-6)
+    assert reduction.detector(small.center_px) == pytest.approx(center)
+    found = find_center(numba_backend, -np.log(frames.astype(np.float32) / 40000), angles)
+    assert found.center == pytest.approx(small.center_px, abs=0.05)
+    first = 0 if columns is None else columns[0]
+    wanted = counts[5, 2 : 2 + factor, first : first + factor].mean()
+    assert frames[5, 0, 0] == pytest.approx(wanted)
+    if factor == 1:
+        assert np.shares_memory(reduction.apply(counts[0]), counts[0])
+    else:
+        out = np.empty(frames.shape[1:], np.float32)
+        assert reduction.apply(counts[5], 2, out) is out
+        assert np.array_equal(out, frames[5])
+
+
+def test_reductions_that_leave_nothing() -> None:
+    spec = ScanSpec("s", "s", 8, 20, 3)
+    with pytest.raises(BadInput, match="binned"):
+        Reduction(bin=0)
+    for wrong in (Reduction(rows=(3, 9)), Reduction(columns=(5, 5)), Reduction(rows=(-1, 4))):
+        with pytest.raises(BadInput, match="do not lie within"):
+            wrong.scan(spec)
+        with pytest.raises(BadInput, match="do not lie within"):
+            wrong.apply(np.zeros((8, 20)))
+    with pytest.raises(BadInput, match="rows"):
+        Reduction(rows=(0, 3), bin=4).scan(spec)
+    with pytest.raises(BadInput, match="cannot be binned"):
+        Reduction(rows=(0, 3), bin=4).apply(np.zeros((8, 20)))
 
 
 def test_scans_of_every_kind_against_the_truth(numba_backend: Backend) -> None:

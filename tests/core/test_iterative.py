@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from streamer.core import kernels_iterative
 from streamer.core.backend import Backend, BackendError
 from streamer.core.iterative import plan_tv_blocks, prior_weight, reconstruct_tv, tv_row_nbytes
 from streamer.core.projector import Projector
@@ -181,3 +182,39 @@ def test_what_makes_no_sense_is_refused(numba_backend: Backend) -> None:
             reconstruct_tv(numba_backend, *good, **options)
     with pytest.raises(BackendError):
         Projector(dataclasses.replace(numba_backend, name="cupy"), angles, 8, 3.5, (8, 8))
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 1), (6, 3, 4), (1, 1, 1), (4, 1, 5)])
+def test_the_steps_of_the_prior_are_those_of_the_textbook(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=shape).astype(np.float32)
+    dual = np.zeros((3, *shape), np.float32)
+    ahead = dual.copy()
+    kernels_iterative.tv_dual(image, 0.7, 0.4, 2, ahead, dual)
+    gradient = np.zeros((3, *shape))
+    for axis in range(3):
+        inside = [slice(None)] * 3
+        inside[axis] = slice(0, -1)
+        gradient[(axis, *inside)] = np.diff(image.astype(float), axis=axis)
+    wanted = 0.7 * gradient / np.maximum(1, 0.7 * np.sqrt((gradient**2).sum(axis=0)))
+    np.testing.assert_allclose(dual, wanted, atol=1e-6)
+    np.testing.assert_allclose(ahead, 1.4 * wanted, atol=1e-6)
+    out = np.empty_like(image)
+    kernels_iterative.tv_primal(image, dual, 0.3, -0.5, 2, out)
+    divergence = sum(np.diff(wanted[axis], axis=axis, prepend=0.0) for axis in range(3))
+    np.testing.assert_allclose(out, np.maximum(image + 0.3 * divergence, -0.5), atol=1e-6)
+
+
+def test_many_threads_do_what_one_does_in_the_prior() -> None:
+    rng = np.random.default_rng(1)
+    shape = (67, 40, 50)
+    assert np.prod(shape) >= kernels_iterative.SMALL
+    image, start = rng.normal(size=shape).astype(np.float32), rng.normal(size=(3, *shape)).astype(np.float32)
+    found = []
+    for parts in (1, 3):
+        ahead, dual, out = start.copy(), 0.5 * start, np.empty_like(image)
+        kernels_iterative.tv_dual(image, 0.7, 0.4, parts, ahead, dual)
+        kernels_iterative.tv_primal(image, dual, 0.3, 0.0, parts, out)
+        found.append((ahead, dual, out))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -10,7 +10,7 @@ import pytest
 
 from streamer.core.backend import Backend, select_backend
 from streamer.core.filters import RampFilter
-from streamer.core.hilbert import HilbertLines
+from streamer.core.hilbert import HilbertLines, bin_edges, to_blocks
 from streamer.core.live import FastPlanes, moment_margin
 from streamer.core.planes import LivePlanes, Plane, circle_mask, orthogonal_planes
 from streamer.core.prep import Correction
@@ -101,7 +101,7 @@ def test_all_orientations_are_right(numba_backend: Backend, n: int, shift: float
     parts = blobs(n, rows)
     planes = all_kinds(rows, n)
     fast = FastPlanes(numba_backend, planes, rows, n, center)
-    fast.add_batch(projections(parts, rows, n, angles, center), angles)
+    fast.add(projections(parts, rows, n, angles, center), angles)
     images = fast.images()
     assert list(images) == [plane.name for plane in planes]
     for plane in planes:
@@ -127,7 +127,7 @@ def test_edges_are_as_sharp_as_with_the_ramp_filter(numba_backend: Backend) -> N
     fast_error, slow_error = [], []
     for chosen in [planes[k : k + 16] for k in range(0, len(planes), 16)]:
         fast = FastPlanes(numba_backend, chosen, 1, n, (n - 1) / 2)
-        fast.add_batch(frames, angles)
+        fast.add(frames, angles)
         slow = filtered_planes(numba_backend, chosen, frames, angles, (n - 1) / 2).images()
         for name, picture in fast.images().items():
             k = int(name[1:]) if name != "xy" else 0
@@ -159,7 +159,7 @@ def test_every_prefix_is_what_the_filter_gives(numba_backend: Backend, order: st
     fast = FastPlanes(numba_backend, planes, rows, n, 30.7)
     first = 0
     for last in (1, 30, 60, len(angles)):
-        fast.add_batch(frames[first:last], angles[first:last])
+        fast.add(frames[first:last], angles[first:last])
         assert fast.count == last
         images = fast.images()
         slow = filtered_planes(numba_backend, planes, frames[:last], angles[:last], 30.7).images()
@@ -196,7 +196,7 @@ def test_sliding_window_equals_the_same_frames_alone(numba_backend: Backend) -> 
     two_turns = np.concatenate([base, base + np.pi])
     for first in range(0, total, piece):
         size = min(piece, total - first)
-        fast.add_batch(both[:size], two_turns[:size])
+        fast.add(both[:size], two_turns[:size])
     assert turn <= fast.count <= turn + turn // 8 + 2
     assert fast.angles[-1] == pytest.approx(two_turns[(total - 1) % piece])
     weights, angles = fast.weights, fast.angles
@@ -213,7 +213,7 @@ def test_sliding_window_equals_the_same_frames_alone(numba_backend: Backend) -> 
         assert rms((images[plane.name] - whole[plane.name])[mask]) < 0.015 * whole[plane.name].max()
 
     begin = FastPlanes(numba_backend, planes, rows, n, 15.5, window_rad=np.pi)
-    begin.add_batch(np.stack(kept), angles)
+    begin.add(np.stack(kept), angles)
     np.testing.assert_allclose(begin.weights, weights)
     for name, picture in begin.images().items():
         np.testing.assert_allclose(images[name], picture, atol=1e-4 * picture.max())
@@ -228,7 +228,7 @@ def test_window_moves_on_smoothly(numba_backend: Backend) -> None:
     lines = sinogram(parts, n, angles)[:, None]
     expected, seen = image(parts, n), []
     for k in range(600):
-        live.add_batch(lines[k], angles[k])
+        live.add(lines[k], angles[k])
         if k > 240 and k % 7 == 0:
             assert 120 <= live.count <= 136
             seen.append(live.images()["xy"])
@@ -238,9 +238,9 @@ def test_window_moves_on_smoothly(numba_backend: Backend) -> None:
 
 def test_a_jump_of_the_angle_begins_a_sector(numba_backend: Backend) -> None:
     live = FastPlanes(numba_backend, orthogonal_planes(1, 16)[:1], 1, 16, 7.5, window_rad=0.4, sectors=2)
-    live.add_batch(np.ones((5, 1, 16), np.float32), [0.0, 0.1, 3.0, 3.05, 1.0])
+    live.add(np.ones((5, 1, 16), np.float32), [0.0, 0.1, 3.0, 3.05, 1.0])
     assert live.count == 5
-    live.add_batch(np.ones((1, 16), np.float32), 2.0)
+    live.add(np.ones((1, 16), np.float32), 2.0)
     np.testing.assert_allclose(live.angles, [3.0, 3.05, 1.0, 2.0])
 
 
@@ -269,7 +269,7 @@ def test_raw_frames_are_prepared_as_by_the_correction(numba_backend: Backend, dt
     seen, moments = np.empty_like(expected), np.empty((6, rows, 4))
     fast.add_raw(raw, correction, angles, seen, moments)
     np.testing.assert_allclose(seen, expected, rtol=0, atol=2e-6)
-    plain.add_batch(seen, angles)
+    plain.add(seen, angles)
     for name, picture in fast.images().items():
         np.testing.assert_array_equal(picture, plain.images()[name])
     sums = np.empty((rows, 4))
@@ -319,12 +319,12 @@ def test_stored_rows_bring_the_planes_to_another_axis(numba_backend: Backend) ->
     angles = half_turn(90)
     frames = projections(blobs(N, 8), 8, N, angles, 44.0)
     moved, fresh = (FastPlanes(numba_backend, orthogonal_planes(8, N), 8, N, c) for c in (47.5, 44.0))
-    moved.add_batch(frames, angles)
+    moved.add(frames, angles)
     moved.reset(44.0)
     assert (moved.count, moved.center) == (0, 44.0)
     assert not any(picture.any() for picture in moved.images().values())
     for live in (moved, fresh):
-        live.add_batch(frames, angles)
+        live.add(frames, angles)
     for name, picture in moved.images().items():
         np.testing.assert_array_equal(picture, fresh.images()[name])
 
@@ -334,7 +334,7 @@ def test_halves_average_to_the_whole(numba_backend: Backend, window: float | Non
     angles = half_turn(75)
     live = FastPlanes(numba_backend, orthogonal_planes(3, N), 3, N, 47.5, window)
     assert live.half_images() is None
-    live.add_batch(projections(blobs(N, 3), 3, N, angles, 47.5), angles)
+    live.add(projections(blobs(N, 3), 3, N, angles, 47.5), angles)
     halves = live.half_images()
     assert halves is not None
     whole = live.images()["xy"]
@@ -355,7 +355,7 @@ def test_a_sample_wider_than_the_detector(numba_backend: Backend) -> None:
     frames = np.repeat(sinogram(parts, n, angles)[:, None], 4, axis=1)
     planes = list(orthogonal_planes(4, n))
     fast = FastPlanes(numba_backend, planes, 4, n, (n - 1) / 2, extend=True)
-    fast.add_batch(frames, angles)
+    fast.add(frames, angles)
     slow = filtered_planes(numba_backend, planes, frames, angles, (n - 1) / 2, extend=True).images()
     for plane in planes:
         mask = inside(plane, 4, n)
@@ -370,7 +370,7 @@ def test_planes_outside_of_the_tomogram_are_empty(numba_backend: Backend) -> Non
         Plane("below", (0.0, 0.0, -90.0), (1.0, 0, 0), (0.0, 0.5, 0.5), (16, 16)),
     ]
     live = FastPlanes(numba_backend, far, 4, 16, 7.5)
-    live.add_batch(projections(blobs(16, 4), 4, 16, half_turn(20), 7.5), half_turn(20))
+    live.add(projections(blobs(16, 4), 4, 16, half_turn(20), 7.5), half_turn(20))
     assert live.half_images() is None
     for name, picture in live.images().items():
         assert np.abs(picture).max() < 0.05, name
@@ -378,8 +378,8 @@ def test_planes_outside_of_the_tomogram_are_empty(numba_backend: Backend) -> Non
 
 def test_no_planes_and_no_frames(numba_backend: Backend) -> None:
     live = FastPlanes(numba_backend, [], 4, 16, 7.5)
-    live.add_batch(np.ones((2, 4, 16), np.float32), [0.0, 1.0])
-    live.add_batch(np.ones((0, 4, 16), np.float32), [])
+    live.add(np.ones((2, 4, 16), np.float32), [0.0, 1.0])
+    live.add(np.ones((0, 4, 16), np.float32), [])
     assert (live.count, live.images()) == (2, {})
 
 
@@ -392,7 +392,7 @@ def test_bad_input_is_refused(numba_backend: Backend) -> None:
     with pytest.raises(BadInput, match="finite angle"):
         live.add_raw(frame, correction, float("nan"))
     with pytest.raises(BadInput, match="finite angle"):
-        live.add_batch(np.zeros((2, 4, 8), np.float32), [0.0])
+        live.add(np.zeros((2, 4, 8), np.float32), [0.0])
     with pytest.raises(BadInput, match="dtype"):
         live.add_raw(frame.astype(np.int64), correction, 0.0)
     with pytest.raises(BadInput):
@@ -407,14 +407,12 @@ def test_bad_input_is_refused(numba_backend: Backend) -> None:
 
 def test_hilbert_transform_of_a_bump() -> None:
     """f = 1/(1 + x²/a²) has b = 2π·H f = 2π·(x/a)/(1 + x²/a²): slow tails, known in closed form also in the bins."""
-    from streamer.core.hilbert import bin_edges
-
     samples, a = 201, 12.0
     x = np.arange(samples) - 100.0
     edges = bin_edges(samples) - 100.0
     sums = 2 * np.pi * (x / a) / (1 + (x / a) ** 2)
     tails = np.diff(np.pi * a * np.log1p((edges / a) ** 2))
-    picture = HilbertLines(samples).apply(sums[None].astype(np.float32), tails[None].astype(np.float32), 1)[0]
+    picture = HilbertLines(samples).apply(to_blocks(sums[None]), tails[None].astype(np.float32), 1.0, 1)[0]
     sign = np.sign(picture[100])
     error = sign * picture - 1 / (1 + (x / a) ** 2)
     assert np.abs(error[2:-2]).max() < 5e-4

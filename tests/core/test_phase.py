@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamer.core.filters import RampFilter
-from streamer.core.phase import Paganin, PhaseFilter, PhaseRamp, merged_gain
+from streamer.core.phase import Paganin, PhaseFilter, PhaseRamp, PhaseSolver, merged_gain
 from streamer.frames import BadInput
 
 OPTICS = Paganin(delta_beta=500, energy_eV=25e3, distance_m=0.1, pixel_m=1.5e-6)
@@ -39,6 +39,38 @@ def test_paganin_undoes_propagation(strength: float, width: float, discrete: boo
     assert np.abs(seen - thickness).max() > 0.1 * thickness.max()
     found = PhaseFilter(*SHAPE, OPTICS, discrete).attenuation(seen, 2)
     assert np.abs(found - thickness).max() < 0.005 * thickness.max()
+
+
+@pytest.mark.parametrize(("strength", "width"), [(0.1, 6), (1.0, 25), (2.0, 25)])
+def test_solver_undoes_propagation_as_well(strength: float, width: float) -> None:
+    thickness, seen = propagated(strength, width, OPTICS.alpha_px2)
+    found = PhaseSolver(*SHAPE, OPTICS, 2).attenuation(seen)
+    assert np.abs(found - thickness).max() < 0.005 * thickness.max()
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (2, 41), (7, 300), (90, 3), (50, 64)])
+def test_solver_inverts_the_differences_exactly(shape: tuple[int, int]) -> None:
+    wanted = np.random.default_rng(4).uniform(0.2, 1, shape)
+    padded = np.pad(wanted, 1, mode="symmetric")
+    bend = padded[2:, 1:-1] + padded[:-2, 1:-1] + padded[1:-1, 2:] + padded[1:-1, :-2] - 4 * wanted
+    seen = (wanted - OPTICS.alpha_px2 * bend).astype(np.float32)
+    for threads in (1, 2):
+        np.testing.assert_allclose(PhaseSolver(*shape, OPTICS, threads).apply(seen.copy()), wanted, atol=3e-5)
+
+
+def test_solver_in_place_and_without_distance() -> None:
+    contact = Paganin(500, 25e3, 0.0, 1e-6)
+    frame = np.random.default_rng(5).uniform(-0.5, 11, (20, 30)).astype(np.float32)
+    solver = PhaseSolver(20, 30, contact)
+    out = solver.attenuation(frame.copy())
+    np.testing.assert_allclose(out, frame, atol=2e-6)
+    assert solver.attenuation(frame, frame) is frame
+    np.testing.assert_array_equal(frame, out)
+    opaque = np.array([[-90.0, 200.0, np.nan]], np.float32)
+    assert np.isfinite(PhaseSolver(1, 3, contact).attenuation(opaque)).all()
+    for wrong in (solver.apply, solver.attenuation):
+        with pytest.raises(BadInput, match="20, 30"):
+            wrong(frame.T)
 
 
 def test_live_filter_is_the_two_dimensional_one() -> None:

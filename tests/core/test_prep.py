@@ -93,3 +93,42 @@ def test_shapes_and_types_that_do_not_fit_are_refused(numba_backend: Backend) ->
         correction.attenuation(np.ones((2, 3), np.int64))
     with pytest.raises(BadInput, match=r"\(4, 4\)"):
         Correction(numba_backend, np.zeros((2, 3)), None).attenuation(np.ones((4, 4), np.uint16))
+
+
+def test_a_range_of_rows_is_prepared_like_the_whole(numba_backend: Backend) -> None:
+    rng = np.random.default_rng(2)
+    flat = rng.uniform(900, 1100, (9, 12))
+    flat[2, 3], flat[4, 11], flat[5], flat[8, 0] = 0.0, np.nan, 0.0, -1.0
+    raw = rng.integers(0, 1000, (9, 12)).astype(np.uint16)
+    for correction in (
+        Correction(numba_backend, rng.uniform(0, 9, (9, 12)), flat),
+        Correction(numba_backend, None, None),
+    ):
+        whole = correction.attenuation(raw)
+        for part in (slice(None), slice(4, 6), slice(5, None), slice(-7, 3), slice(3, 3)):
+            some = correction.rows(part)
+            np.testing.assert_array_equal(some.attenuation(raw[part]), whole[part])
+            assert some.flat_known == correction.flat_known
+    assert Correction(numba_backend, None, flat).rows(slice(5, 7)).dead_share == 0.5
+    with pytest.raises(BadInput, match="leave rows out"):
+        correction.rows(slice(0, 9, 2))
+
+
+@pytest.mark.parametrize("dtype", ["<u2", "<f4"])
+def test_constants_are_what_attenuation_does(numba_backend: Backend, dtype: str) -> None:
+    flat = np.full((4, 6), 1000.0)
+    flat[1, 2:4], flat[3] = 0.0, 0.0
+    raw = np.random.default_rng(0).uniform(5, 999, (4, 6)).astype(dtype)
+    raw[0, 0] = 0
+    correction = Correction(numba_backend, np.full((4, 6), 3.0), flat)
+    c = correction.constants(raw)
+    expected = c.log_flat - np.log(np.clip(raw - c.dark, c.low, c.high))
+    for row in range(4):
+        for k in range(c.dead_from[row], c.dead_from[row + 1]):
+            column, left, right = c.dead[:, k]
+            ends = (0.0, 0.0) if left < 0 else (expected[row, left], expected[row, right])
+            expected[row, column] = (1 - c.share[k]) * ends[0] + c.share[k] * ends[1]
+    np.testing.assert_allclose(correction.attenuation(raw), expected, atol=2e-6)
+    assert not c.dark.flags.writeable
+    with pytest.raises(BadInput, match=r"\(6, 4\)"):
+        correction.constants(raw.T)

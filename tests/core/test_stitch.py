@@ -130,11 +130,27 @@ def test_refusals() -> None:
         find_overlap(np.zeros((9, 1, 50), np.float32), np.zeros(8))
 
 
+@pytest.mark.parametrize("columns", [100, 101])
+@pytest.mark.parametrize("center", [80.25, 19.5, 49.5, 50.0, 60.75, 33.13])
+def test_wide_rows_end_where_the_detector_does(columns: int, center: float) -> None:
+    """The axis lies within a quarter of a pixel of the middle, and the far edge keeps its full weight at the end."""
+    weights = OffsetWeights(columns, center)
+    placed = weights.place(np.ones((1, columns), np.float32))[0]
+    far = placed if center <= (columns - 1) / 2 else placed[::-1]
+    assert far[-1] == 1
+    assert abs(weights.wide_center - (weights.width - 1) / 2) <= 0.25
+    assert weights.width <= 2 * columns
+    assert np.argmax(placed > 0) >= weights.first
+    with pytest.raises(BadInput, match="do not fill"):
+        weights.place(np.ones((2, columns), np.float32), np.zeros((1, weights.width), np.float32))
+
+
 def test_place_reuses_its_output() -> None:
     for center in (80.25, 19.5, 49.5, 60.75):
         weights = OffsetWeights(100, center)
         rows = np.random.default_rng(0).normal(size=(3, 100)).astype(np.float32)
         fresh = weights.place(rows)
         assert np.array_equal(weights.place(rows, weights.place(rows + 1)), fresh)
+        assert np.array_equal(weights.place(rows, np.full_like(fresh, np.nan)), fresh)
         assert abs(weights.wide_center - (weights.width - 1) / 2) <= 0.5
         assert fresh.shape == (3, weights.width)

@@ -5,7 +5,7 @@ import pytest
 
 from streamer.core.backend import Backend
 from streamer.core.prep import Correction
-from streamer.core.zingers import PixelStatistics, beam_noise, defects, remove_zingers, without
+from streamer.core.zingers import PixelStatistics, beam_noise, defects, neighbourhood, remove_zingers, without
 from streamer.frames import BadInput
 
 COUNTS = 4000
@@ -85,6 +85,26 @@ def test_defects_are_found_and_mended(numba_backend: Backend) -> None:
     correction = Correction(numba_backend, darks.mean, without(flats.mean, found))
     assert np.abs(correction.attenuation(raw)).max() < 0.1
     assert correction.dead_share == pytest.approx(4 / truth.size)
+
+
+def test_the_level_around_a_pixel_is_a_median_of_medians() -> None:
+    image = np.random.default_rng(3).normal(size=(9, 14)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 2, mode="symmetric"), (5, 5))
+    wanted = np.median(np.median(windows, axis=-1), axis=-1)
+    for threads in (1, 2):
+        np.testing.assert_array_equal(neighbourhood(image, threads), wanted)
+    image[:] = 1.0
+    image[2:4, 3:7] = 50.0  # eight pixels that are wrong
+    assert (neighbourhood(image) == 1.0).all()
+
+
+def test_what_is_not_a_number_is_a_defect_and_harms_no_neighbour() -> None:
+    flats = PixelStatistics()
+    for seed in range(6):
+        frame = np.random.default_rng(seed).normal(1000, 10, (20, 20)).astype(np.float32)
+        frame[3, 3], frame[9, 9] = np.nan, np.inf
+        flats.add(frame)
+    assert sorted(zip(*np.nonzero(defects(flats)), strict=True)) == [(3, 3), (9, 9)]
 
 
 def test_statistics_keep_the_variance_of_large_counts() -> None:

@@ -26,7 +26,7 @@ def server() -> Iterator[Rehearsal]:
 def spin() -> Callable[..., None]:
     """Turn every given crank until the condition holds."""
 
-    def until(condition: Callable[[], bool], *cranks: Callable[[], object], within_s: float = 8.0) -> None:
+    def until(condition: Callable[[], bool], *cranks: Callable[[], object], within_s: float = 60.0) -> None:
         deadline = time.monotonic() + within_s
         while not condition():
             assert time.monotonic() < deadline, "timed out"

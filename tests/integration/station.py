@@ -15,10 +15,10 @@ from streamer.io.control import request
 from streamer.sim.truth import read_truth
 
 ANYWHERE = "tcp://127.0.0.1:*"
-START_S = 150.0
+START_S = 300.0
 
 
-def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 150.0) -> Any:
     """The first true value of ``condition``; fails the test when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -76,22 +76,22 @@ class Station:
 
     def ask(self, verb: str, **args: Any) -> dict[str, Any]:
         """A request to the daemon."""
-        return request(self.context, self.daemon["control"], verb, args, 20.0)
+        return request(self.context, self.daemon["control"], verb, args, 100.0)
 
     def do(self, verb: str, **args: Any) -> dict[str, Any]:
         """A command to the beamline, and wait until nothing moves and nothing is taken any more."""
-        reply = request(self.context, self.beamline["control"], verb, args, 20.0)
+        reply = request(self.context, self.beamline["control"], verb, args, 100.0)
         eventually(self.at_rest, f"{verb} {args} done")
         return reply
 
     def at_rest(self) -> bool:
-        now = request(self.context, self.beamline["control"], "status", {}, 20.0)
+        now = request(self.context, self.beamline["control"], "status", {}, 100.0)
         moving = now["rotation"]["moving"] or now["x"]["moving"] or now["changer"]["busy"]
         return not moving and not now["detector"]["acquiring"]
 
     def spec(self, scan_id: str, **changes: Any) -> dict[str, Any]:
         numbers = {"rows": self.rows, "columns": self.size, "projections": 90, "flats": 8, "darks": 4}
-        detector = request(self.context, self.beamline["control"], "status", {}, 20.0)["detector"]
+        detector = request(self.context, self.beamline["control"], "status", {}, 100.0)["detector"]
         return {
             "scan_id": scan_id,
             "sample": "sample",
@@ -113,7 +113,7 @@ class Station:
             self.do("acquire", frames=spec["darks"], kind=2, trigger="internal")
         self.do("shutter", open=True)
         if spec["flats"]:
-            out_mm = request(self.context, self.beamline["control"], "status", {}, 20.0)["x"]["out_mm"]
+            out_mm = request(self.context, self.beamline["control"], "status", {}, 100.0)["x"]["out_mm"]
             self.do("x", target_mm=out_mm)
             self.do("acquire", frames=spec["flats"], kind=1, trigger="internal")
         self.do("x", target_mm=0.0)
@@ -126,7 +126,7 @@ class Station:
         self.do("rotation", target_deg=start - lead)
         control = self.beamline["control"]
         args = {"frames": count, "kind": 0, "trigger": "position", "start_deg": start, "step_deg": step}
-        request(self.context, control, "acquire", args, 20.0)
+        request(self.context, control, "acquire", args, 100.0)
         self.do("rotation", target_deg=start + count * step + lead, velocity_deg_s=abs(step) * rate_hz)
 
     def scan(self, scan_id: str, slot: int = 0, faults: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
@@ -137,12 +137,12 @@ class Station:
         self.do("finish", status="ok")
         return self.final(scan_id)
 
-    def final(self, scan_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+    def final(self, scan_id: str, timeout_s: float = 150.0) -> dict[str, Any]:
         """The report, once the scan is over."""
 
         def over() -> dict[str, Any] | None:
             report: dict[str, Any] = self.ask("status", scan_id=scan_id)["scan"]
-            return report if report["state"] in ("complete", "incomplete", "aborted", "failed") else None
+            return report if report and report["state"] in ("complete", "incomplete", "aborted", "failed") else None
 
         report: dict[str, Any] = eventually(over, f"scan {scan_id} is over", timeout_s)
         return report

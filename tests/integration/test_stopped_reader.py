@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -48,7 +49,7 @@ def test_a_stopped_viewer_costs_no_frame(shared_station: Station, tmp_path: Path
 def subscribers(pid: int, endpoint: str) -> bool:
     """Whether the process has a TCP connection to the endpoint's port."""
     port = f":{int(endpoint.rsplit(':', 1)[1]):04X}"
-    sockets = {os.readlink(fd).removeprefix("socket:[").rstrip("]") for fd in open_files(pid)}
+    sockets = {name.removeprefix("socket:[").rstrip("]") for name in open_files(pid)}
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[2].endswith(port) and fields[3] == "01" and fields[9] in sockets:
@@ -56,8 +57,13 @@ def subscribers(pid: int, endpoint: str) -> bool:
     return False
 
 
-def open_files(pid: int) -> list[Path]:
-    return [fd for fd in Path(f"/proc/{pid}/fd").iterdir() if os.path.lexists(fd)]
+def open_files(pid: int) -> list[str]:
+    """What the descriptors of a process point at; it may close some while we look."""
+    names = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            names.append(os.readlink(fd))
+    return names
 
 
 def test_a_control_client_that_never_reads_its_replies_is_harmless(shared_station: Station) -> None:
@@ -84,7 +90,7 @@ def test_control_misuse_is_answered_and_changes_nothing(shared_station: Station)
             (wire.pack({"v": 1, "verb": "center", "args": {"set": "left"}}), "bad_input"),
         ):
             client.send(request)
-            assert client.poll(10_000)
+            assert client.poll(100_000)
             reply = wire.unpack(client.recv())
             assert (reply["ok"], reply["code"]) == (False, code)
             assert "\n" not in reply["error"]
@@ -101,7 +107,7 @@ def test_a_second_scan_is_refused_while_one_runs(shared_station: Station) -> Non
     with shared_station.context.socket(zmq.REQ) as client:
         client.connect(shared_station.daemon["control"])
         client.send(wire.pack({"v": 1, "verb": "arm", "args": {"spec": {**spec, "scan_id": "second"}}}))
-        assert client.poll(10_000)
+        assert client.poll(100_000)
         reply = wire.unpack(client.recv())
     assert (reply["ok"], reply["code"]) == (False, "busy")
     assert "first" in reply["error"]
@@ -121,7 +127,7 @@ def test_other_planes_and_a_fixed_centre(shared_station: Station) -> None:
         finally:
             shared_station.ask("planes", set=[])
             shared_station.ask("center", set=None)
-        assert previews.poll(5000)
+        assert previews.poll(100_000)
         _, header, payload = previews.recv_multipart()
     entries = wire.unpack(header)
     assert (entries["plane"], entries["shape"], len(payload)) == ("tilted", [48, 64], 2 * 48 * 64)
@@ -150,8 +156,11 @@ def test_children_end_with_their_parent(tmp_path: Path) -> None:
     pid = Child.endpoints(ready)["pid"]
     parent.kill()
     parent.wait()
-    eventually(lambda: not Path(f"/proc/{pid}").exists() or zombie(pid), "the daemon has ended", 30)
+    eventually(lambda: ended(pid), "the daemon has ended", 100)
 
 
-def zombie(pid: int) -> bool:
-    return " Z " in Path(f"/proc/{pid}/stat").read_text()
+def ended(pid: int) -> bool:
+    try:
+        return " Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True

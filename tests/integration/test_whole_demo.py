@@ -22,6 +22,8 @@ from station import eventually
 from streamer.frames import BadInput
 from streamer.io.nxtomo import open_raw
 
+pytestmark = pytest.mark.timeout(600)
+
 SMALL = ("--size", "128", "--projections", "180", "--rate", "300", "--headless")
 
 
@@ -53,7 +55,7 @@ def raw_files(out: Path) -> list[Path]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
     out = tmp_path_factory.mktemp("demo")
     process = start(out, "--json", str(out / "r.json"))
-    output, errors = process.communicate(timeout=170)
+    output, errors = process.communicate(timeout=500)
     assert process.returncode == 0, errors
     return out, json.loads((out / "r.json").read_text()), output
 
@@ -108,9 +110,9 @@ def in_mid_scan(out: Path) -> Callable[[], bool]:
 
 def test_ctrl_c_leaves_no_process_and_no_file_without_status(tmp_path: Path) -> None:
     process = start(tmp_path, "--samples", "1", "--projections", "2000")
-    eventually(in_mid_scan(tmp_path), "a scan runs", 100)
+    eventually(in_mid_scan(tmp_path), "a scan runs", 200)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=40)
+    _, errors = process.communicate(timeout=150)
     assert process.returncode == 1
     assert "interrupted" in errors
     assert processes_of(tmp_path) == []
@@ -121,14 +123,14 @@ def test_ctrl_c_leaves_no_process_and_no_file_without_status(tmp_path: Path) -> 
 
 def test_a_killed_daemon_fails_the_run_and_keeps_the_frames(tmp_path: Path) -> None:
     process = start(tmp_path, "--samples", "1", "--projections", "2000")
-    eventually(in_mid_scan(tmp_path), "a scan runs", 100)
+    eventually(in_mid_scan(tmp_path), "a scan runs", 200)
     daemon = json.loads((tmp_path / "logs" / "daemon.json").read_text())["pid"]
     os.kill(daemon, signal.SIGKILL)
     killed = time.monotonic()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=150)
     assert process.returncode == 1
     assert re.search(r"the run failed: .*daemon", errors)
-    assert time.monotonic() - killed < 50
+    assert time.monotonic() - killed < 120
     (path,) = raw_files(tmp_path)
 
     def closed() -> bool:
@@ -138,12 +140,12 @@ def test_a_killed_daemon_fails_the_run_and_keeps_the_frames(tmp_path: Path) -> N
         except OSError:
             return False
 
-    eventually(closed, "the raw writer has closed the file by itself", 20)
+    eventually(closed, "the raw writer has closed the file by itself", 100)
     with h5py.File(path) as file:
         keys = file["entry/instrument/detector/image_key"][()]
         assert len(keys) == len(file["entry/instrument/detector/data"]) > 60
         assert file["entry/streamer/note"].asstr()[()]
-    assert processes_of(tmp_path) == []
+    eventually(lambda: not processes_of(tmp_path), "the raw writer has ended")  # it closes the file first
     again = start(tmp_path / "again", "--samples", "1")
-    _, errors = again.communicate(timeout=120)
+    _, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors

@@ -182,7 +182,7 @@ def test_garbage_on_the_frame_socket_is_counted_and_survived(tmp_path: Path) -> 
             ):
                 push.send_multipart(parts)
             eventually(lambda: station.ask("status")["scan"]["frames"]["received"] == 1, "the good frame is received")
-        page = urllib.request.urlopen(station.daemon["metrics"], timeout=10).read().decode()
+        page = urllib.request.urlopen(station.daemon["metrics"], timeout=100).read().decode()
         rejected = sum(
             float(line.rsplit(" ", 1)[1])
             for line in page.splitlines()
@@ -196,7 +196,7 @@ def test_garbage_on_the_frame_socket_is_counted_and_survived(tmp_path: Path) -> 
 
 
 def test_metrics_are_well_formed_and_tell_of_the_scan(shared_station: Station, clean: dict[str, Any]) -> None:
-    page = urllib.request.urlopen(shared_station.daemon["metrics"], timeout=10).read()
+    page = urllib.request.urlopen(shared_station.daemon["metrics"], timeout=100).read()
     checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
     text = page.decode()

@@ -67,7 +67,7 @@ def commit(ring: Ring, index: int, spec: ScanSpec = SPEC) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 100.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
@@ -77,7 +77,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0
 def run_python(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own; for what must not happen to the one that runs the tests."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
 
 
 @contextmanager

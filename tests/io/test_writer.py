@@ -49,7 +49,7 @@ class Bench:
             wait_until(lambda i=index: commit(self.ring, i, spec or self.spec), "a free slot")
             self.writer.notify()
 
-    def events(self, kind: str, timeout_s: float = 20.0) -> WriterEvent:
+    def events(self, kind: str, timeout_s: float = 100.0) -> WriterEvent:
         """The next event of this kind."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -161,7 +161,7 @@ def test_notify_neither_blocks_nor_fails(bench: Bench) -> None:
     started = time.monotonic()
     for _ in range(200_000):
         bench.writer.notify()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     os.kill(bench.writer.pid, signal.SIGKILL)
     bench.events("died")
     bench.writer.notify()
@@ -205,7 +205,7 @@ def test_a_writer_killed_during_a_request_is_an_error_not_a_hang(bench: Bench) -
     bench.open()
     os.kill(bench.writer.pid, signal.SIGSTOP)
     os.kill(bench.writer.pid, signal.SIGKILL)
-    result = bench.writer.finish("complete", timeout=20.0)
+    result = bench.writer.finish("complete", timeout=100.0)
     assert "ended" in result.error
     assert bench.open("b.nx").exists()
 
@@ -239,7 +239,7 @@ def test_stop_closes_an_open_file(bench: Bench) -> None:
     bench.writer.stop()
     assert not bench.writer.alive
     assert_frames(path, 9, "incomplete")
-    assert [event.kind for event in bench.writer.poll_events()] in ([], ["written"]), "an end that was asked for"
+    assert {event.kind for event in bench.writer.poll_events()} <= {"written"}, "an end that was asked for"
     bench.writer.stop()
 
 
@@ -263,7 +263,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.parametrize("how", ["killed", "stopped", "exit"])
 def test_when_the_parent_dies_the_ring_is_drained_and_the_file_closed(tmp_path: Path, how: str) -> None:
     command = [sys.executable, "-c", PARENT, str(tmp_path), how]
-    parent = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    parent = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=120, check=False)
     pid = int(parent.stdout)
     assert parent.returncode == (0 if how == "exit" else -signal.SIGKILL)
     if how == "stopped":
@@ -297,7 +297,7 @@ def test_a_full_disk_is_an_event_and_the_camera_is_not_held_back(tmp_path: Path)
             assert event.text.startswith(f"raw file {path}: ")
             asked = time.monotonic()
             result = bench.writer.finish("complete")
-            assert time.monotonic() - asked < 20, "it ends by itself, and need not be killed"
+            assert time.monotonic() - asked < 50, "it ends by itself, and need not be killed"
             assert result.error == event.text
             assert 0 < result.written < 64
             assert result.written + result.lost == BIG.frames
@@ -394,7 +394,7 @@ def locked(tmp_path: Path) -> Path:
 
 def test_the_child_complains_in_words_when_started_by_hand() -> None:
     command = [sys.executable, "-m", "streamer.io.writer_process"]
-    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert child.returncode != 0
     assert "required" in child.stderr
 
@@ -422,7 +422,7 @@ def test_a_parent_that_never_listens_does_not_stop_the_writer(tmp_path: Path) ->
             os.write(wake, b"\0")
         wait_until(lambda: ring.occupied == 0, "an empty ring")
         channel.close()
-        assert child.wait(30) == 0
+        assert child.wait(100) == 0
         os.close(wake)
         os.close(wake_read)
     assert_frames(tmp_path / "a.nx", spec.frames, "incomplete", spec)

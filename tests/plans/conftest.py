@@ -98,7 +98,7 @@ def start_daemon(beamline_process: Process, tmp_path: Path) -> Iterator[Callable
 def connect(beamline_process: Process) -> Iterator[Callable[..., Beamline]]:
     """The devices; the virtual beamline is brought back to its rest before and after."""
     built: list[Beamline] = []
-    link = Link(beamline_process.control, "the virtual beamline")
+    link = Link(beamline_process.control, "the virtual beamline", timeout_s=60.0)
     link.request("faults", {"set": {}})
     link.request("x", {"target_mm": 0.0})
     link.request("rotation", {"target_deg": 0.0, "velocity_deg_s": 1000.0})
@@ -118,7 +118,7 @@ def connect(beamline_process: Process) -> Iterator[Callable[..., Beamline]]:
 @pytest.fixture
 def faults(beamline_process: Process) -> Iterator[Callable[..., None]]:
     """Let things go wrong in the next scan (see streamer/sim/faults.py)."""
-    link = Link(beamline_process.control, "the virtual beamline")
+    link = Link(beamline_process.control, "the virtual beamline", timeout_s=60.0)
     yield lambda **kinds: link.request("faults", {"set": kinds}) and None
     link.close()
 

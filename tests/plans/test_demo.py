@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -69,13 +68,12 @@ def test_a_signal_ends_the_batch_cleanly(command, start_daemon, connect, number)
     child = subprocess.Popen(
         command(daemon, "--projections", "2000"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        told = json.loads(child.stdout.readline())
+    for line in child.stdout:
+        told = json.loads(line)
         if told["event"] == "progress" and told["written"] > 35:
             break
     child.send_signal(number)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=100)
     assert child.returncode == 1
     assert errors == "plans: interrupted; the beamline was left safe\n"
     beamline = connect(daemon)
@@ -93,7 +91,7 @@ def test_the_startup_module_offers_devices_and_plans_without_a_server():
     code += "print(*sorted(names));"
     code += "assert all(inspect.isgeneratorfunction(getattr(s, n)) == n.endswith('scan') for n in names)"
     environment = {**os.environ, "STREAMER_DAEMON": "tcp://127.0.0.1:9"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100)
     assert done.stderr == ""
     names = [
         "batch_scan",

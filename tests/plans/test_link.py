@@ -9,17 +9,22 @@ import zmq
 from plans.devices.link import Events, Link, LinkError, LinkTimeout
 from streamer.flow.wire import pack, unpack
 
+PATIENCE_S = 60.0
+
 
 class Echo:
     """A ROUTER that answers with the verb, stays silent at "silent", refuses "no", and sends rubbish for "rubbish"."""
 
     def __init__(self, endpoint: str = "tcp://127.0.0.1:*") -> None:
         self._socket = zmq.Context.instance().socket(zmq.ROUTER)
-        for _ in range(100):  # a port that was just given back may be busy for a moment
+        end = time.monotonic() + PATIENCE_S
+        while True:  # a port that was just given back may be busy for a moment
             try:
                 self._socket.bind(endpoint)
                 break
             except zmq.ZMQError:
+                if time.monotonic() > end:
+                    raise
                 time.sleep(0.05)
         self.endpoint = self._socket.last_endpoint.decode()
         self._ended = threading.Event()
@@ -57,7 +62,7 @@ def server():
 
 @pytest.fixture
 def link(server):
-    link = Link(server.endpoint, "the echo", timeout_s=5.0)
+    link = Link(server.endpoint, "the echo", timeout_s=PATIENCE_S)
     yield link
     link.close()
 
@@ -103,7 +108,12 @@ def test_many_threads_get_their_own_answers(link):
 
 def test_a_restarted_server_is_found_again(link, server):
     assert link.request("one")["said"] == "one"
+    # A request that leaves before the old server's end is noticed dies with the old connection.
+    monitor = link._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     server.close()
+    assert monitor.poll(int(1000 * PATIENCE_S))
+    link._socket.disable_monitor()
+    monitor.close(0)
     again = Echo(server.endpoint)
     try:
         assert link.request("two")["said"] == "two"
@@ -123,7 +133,7 @@ def test_events_survive_rubbish_and_failing_receivers(caplog):
             raise RuntimeError("on purpose")
 
     events = Events(publisher.last_endpoint.decode(), receive)
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_S
     number = 0
     # The first messages may precede the subscription: go on until the whole round was heard.
     while not {("scan", 0), ("scan", 3)} <= set(heard) and time.monotonic() < end:

@@ -75,10 +75,10 @@ def test_a_step_scan_takes_the_angles_in_the_order_given(engine, documents, star
 
 def test_an_early_stop_is_a_success(engine, documents, start_daemon, connect, scan):
     beamline = connect(start_daemon({"enough_after": 20}))
-    engine(tomo_fly(beamline, replace(scan, projections=400, stop_early=True)))
+    engine(tomo_fly(beamline, replace(scan, projections=3000, stop_early=True)))
     (stop,) = documents.of("stop")
     assert stop["exit_status"] == "success"
-    assert 27 <= stop["num_events"]["primary"] < 250
+    assert 27 <= stop["num_events"]["primary"] < 2500
 
 
 def test_without_a_verdict_it_is_unknown(engine, documents, start_daemon, connect, scan):

@@ -1,0 +1,139 @@
+"""``streamer bench``: what this machine can do, each figure beside the plain way or a limit from the same run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from streamer import __version__
+from streamer.cli.bench_figures import Figure, Step, Task
+from streamer.cli.progress import Progress
+from streamer.cli.warming import warm_with_bar
+from streamer.core.backend import Backend, BackendError, select_backend
+from streamer.frames import BadInput
+
+MAX_SIZE = 4096
+WIDTH = 150
+
+Measurement = Callable[[Backend, Task, Step], list[Figure]]
+
+
+@dataclass(frozen=True)
+class _What:
+    """``steps``: how often a measurement moves the progress bar for each size, besides once for the limits."""
+
+    text: str
+    module: str
+    sizes: tuple[int, ...]
+    steps: int = 1
+
+
+MEASUREMENTS = {
+    "ingest": _What("frames from another process into the ring", "bench_ingest", (512, 1024)),
+    "planes": _What("raw frames into three live planes", "bench_numerics", (512, 1024)),
+    "volume": _What("the tomogram, at once and while frames come", "bench_numerics", (512, 1024)),
+    "end-to-end": _What("a whole scan of the virtual beamline through the daemon", "bench_scan", (256,), 2),
+}
+
+
+def add_parser(verbs: Any) -> None:
+    lines = "\n".join(f"  {name:12}{what.text}" for name, what in MEASUREMENTS.items())
+    parser = verbs.add_parser(
+        "bench",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Measure what this machine can do. Beside each figure stands the plain way to do the same, or a\n"
+        "limit of the machine, from the same run; other work on the machine makes all of them worse.\n\n" + lines,
+    )
+    parser.add_argument("what", choices=list(MEASUREMENTS), help="what to measure")
+    parser.add_argument(
+        "--size",
+        type=int,
+        action="append",
+        metavar="PX",
+        help="rows and columns of the detector; may be given again (default 512 and 1024; end-to-end 256)",
+    )
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for each size (default 10)")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: all cores")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    what = MEASUREMENTS[args.what]
+    sizes = tuple(dict.fromkeys(args.size or what.sizes))
+    for size in sizes:
+        if not 16 <= size <= MAX_SIZE:
+            raise BadInput(f"--size {size}: give 16 to {MAX_SIZE}")
+    if not 0 < args.seconds <= 3600:
+        raise BadInput(f"--seconds {args.seconds:g}: give more than 0, up to 3600")
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise BadInput(f"--json {args.json}: there is no folder {args.json.absolute().parent}")
+    try:
+        backend, _ = select_backend("numba", args.threads)
+    except BackendError as error:
+        raise BadInput(f"--threads {args.threads}: {error}") from error
+    if what.module == "bench_numerics":
+        warm_with_bar(backend)
+    measure: Measurement = getattr(import_module(f"streamer.cli.{what.module}"), args.what.replace("-", "_"))
+    done, total = -1, 1 + what.steps * len(sizes)
+    with Progress(f"measuring {args.what}", total) as bar:
+
+        def step(note: str) -> None:
+            nonlocal done
+            done += 1
+            bar.at(done, note)
+
+        figures = measure(backend, Task(sizes, args.seconds, backend.threads), step)
+        bar.at(total)
+    if args.json is not None:
+        args.json.write_text(json.dumps(result(args.what, backend, figures), indent=2) + "\n", encoding="utf-8")
+    print_table(f"{args.what}, {backend.threads} threads, Streamer {__version__}", figures)
+    return 0
+
+
+def result(what: str, backend: Backend, figures: list[Figure]) -> dict[str, Any]:
+    """What ``--json`` writes."""
+    return {
+        "version": __version__,
+        "bench": what,
+        "backend": backend.name,
+        "threads": backend.threads,
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "load": os.getloadavg()[0],
+        },
+        "figures": [figure.to_dict() for figure in figures],
+    }
+
+
+def print_table(title: str, figures: list[Figure]) -> None:
+    table = Table(title=title)
+    for heading, justify in (("", "left"), ("measured", "right"), ("unit", "left"), ("beside", "left")):
+        table.add_column(heading, justify="right" if justify == "right" else "left")
+    table.add_column("", justify="right")
+    table.add_column("times", justify="right")
+    for figure in figures:
+        beside = "" if figure.beside_value is None else number(figure.beside_value)
+        ratio = "" if figure.ratio is None else number(figure.ratio)
+        table.add_row(figure.name, number(figure.value), figure.unit, figure.beside, beside, ratio)
+    Console(soft_wrap=True, width=None if Console().is_terminal else WIDTH).print(table)
+
+
+def number(value: float) -> str:
+    """Three digits that count; whole numbers from 100 on."""
+    return f"{value:.0f}" if value == 0 or abs(value) >= 99.95 else f"{value:.3g}"

@@ -1,0 +1,167 @@
+"""``streamer bench planes`` and ``streamer bench volume``: the numerics alone, on frames that lie in memory."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from streamer.cli.bench_figures import Figure, Step, Task, alternate, limits_figures
+from streamer.core.backend import Backend
+from streamer.core.filters import RampFilter, angular_weights
+from streamer.core.gridding import FourierVolume, reconstruct_rows_fourier
+from streamer.core.live import BATCH, FastPlanes
+from streamer.core.planes import LivePlanes, circle_mask, orthogonal_planes
+from streamer.core.prep import Correction
+from streamer.core.volume import reconstruct_block
+
+Image = NDArray[np.float32]
+
+ROWS_PER_THREAD = 16
+FEWER_ANGLES = 8
+"""The direct backprojection gets one angle of so many, and its time is multiplied: it is linear in the angles."""
+
+BLOBS = ((1.0, 0.04, 0.0, 0.0), (0.7, 0.03, 0.25, 0.1), (0.5, 0.05, -0.15, 0.2), (0.9, 0.025, -0.05, -0.3))
+"""Gaussians (peak, sigma, x, y) in shares of the width, whose line integrals are known."""
+
+
+def planes(backend: Backend, task: Task, step: Step) -> list[Figure]:
+    """Raw uint16 frames into the three orthogonal planes."""
+    step("limits")
+    figures = limits_figures(task.seconds, task.threads)
+    for size in task.sizes:
+        step(f"{size}²")
+        figures += _planes_of(backend, size, task.seconds)
+    return figures
+
+
+def _planes_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
+    rng = np.random.default_rng(0)
+    raw = rng.integers(500, 40_000, (BATCH, size, size)).astype(np.uint16)
+    angles = rng.uniform(0, np.pi, BATCH)
+    correction = Correction(backend, np.full((size, size), 100.0), rng.uniform(40_000, 50_000, (size, size)))
+    watched, center = orthogonal_planes(size, size), (size - 1) / 2
+    batch, single = (FastPlanes(backend, watched, size, size, center) for _ in range(2))
+    plain, ramp = LivePlanes(backend, watched, size, size, center), RampFilter(size)
+    copy = np.empty_like(raw)
+    latency: list[float] = []
+
+    def one_by_one() -> None:
+        for frame, angle in zip(raw, angles, strict=True):
+            began = time.perf_counter()
+            single.add_raw(frame, correction, float(angle))
+            latency.append(time.perf_counter() - began)
+
+    def plainly() -> None:
+        plain.add(ramp.apply(correction.attenuation(raw[0]), backend.threads), float(angles[0]))
+
+    took = alternate(
+        {
+            "batch": lambda: batch.add_raw(raw, correction, angles),
+            "single": one_by_one,
+            "plain": plainly,
+            "copy": lambda: np.copyto(copy, raw),
+            "images": batch.images,
+        },
+        seconds / 5,
+    )
+    median = {name: float(np.median(times)) for name, times in took.items()}
+    rate, alone = BATCH / median["batch"], 1 / median["plain"]
+    p50, p99 = (1e3 * float(np.percentile(latency[BATCH:], share)) for share in (50, 99))
+    name = f"{size}×{size}"
+    return [
+        Figure(f"{name}, {BATCH} at a time", rate, "frames/s", "filter every row, backproject", alone),
+        Figure(f"{name}, {BATCH} at a time", rate, "frames/s", "copy the frame in memory", BATCH / median["copy"]),
+        Figure(f"{name}, one by one", BATCH / median["single"], "frames/s"),
+        Figure(f"{name}, frame → planes, p50", p50, "ms", "filter every row, backproject", 1e3 * median["plain"]),
+        Figure(f"{name}, frame → planes, p99", p99, "ms"),
+        Figure(f"{name}, pictures of the planes", 1e3 * median["images"], "ms"),
+    ]
+
+
+def volume(backend: Backend, task: Task, step: Step) -> list[Figure]:
+    """The tomogram from N projections of N columns, at once and while they come, with its error."""
+    step("limits")
+    figures = limits_figures(task.seconds, task.threads)
+    for size in task.sizes:
+        step(f"{size}²")
+        figures += _volume_of(backend, size, task.seconds)
+    return figures
+
+
+def _volume_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
+    rows, center = ROWS_PER_THREAD * backend.threads, (size - 1) / 2
+    angles = np.arange(size) * np.pi / size
+    weights = angular_weights(angles)
+    sinogram, truth = blobs(size, angles)
+    attenuation = np.ascontiguousarray(np.repeat(sinogram[:, None], rows, axis=1))
+    out = np.empty((rows, size, size), np.float32)
+    stream = FourierVolume(backend, rows, size, center)
+    few = np.ascontiguousarray(attenuation[::FEWER_ANGLES, :ROWS_PER_THREAD])
+    spectrum = np.ones((stream_size(size), stream_size(size)), np.complex64)
+    folding: list[float] = []
+    finishing: list[float] = []
+
+    def while_they_come() -> None:
+        stream.clear()
+        began = time.perf_counter()
+        for first in range(0, size, BATCH):
+            chosen = slice(first, first + BATCH)
+            stream.add(attenuation[chosen], angles[chosen], weights[chosen])
+        between = time.perf_counter()
+        stream.rows_of(0, stream.blocks, out)
+        folding.append(between - began)
+        finishing.append(time.perf_counter() - between)
+
+    took = alternate(
+        {
+            "at once": lambda: reconstruct_rows_fourier(backend, attenuation, angles, weights, center, out=out),
+            "stream": while_they_come,
+            "direct": lambda: reconstruct_block(backend, few, angles[::FEWER_ANGLES], center),
+            "fft": lambda: scipy.fft.fft2(spectrum, workers=backend.threads),
+        },
+        seconds / 4,
+    )
+    median = {name: float(np.median(times)) for name, times in took.items()}
+    while_they_come()
+    inside = circle_mask(size, 0.95)
+    streamed = _rmse(out[0], truth, inside)
+    reconstruct_rows_fourier(backend, attenuation, angles, weights, center, out=out)
+    error, slice_ms = _rmse(out[0], truth, inside), 1e3 * median["at once"] / rows
+    direct = reconstruct_block(backend, np.ascontiguousarray(attenuation[:, :1]), angles, center)
+    direct_ms = 1e3 * FEWER_ANGLES * median["direct"] / ROWS_PER_THREAD
+    name = f"{size}×{size}"
+    return [
+        Figure(f"{name}, at once", slice_ms, "ms/slice", "direct backprojection", direct_ms),
+        Figure(f"{name}, at once", slice_ms, "ms/slice", "one 2-D FFT for two slices (scipy)", 500 * median["fft"]),
+        Figure(
+            f"{name}, RMSE on smooth blobs", error, "1/px", "direct backprojection", _rmse(direct[0], truth, inside)
+        ),
+        Figure(f"{name} × {rows} rows, as frames come", size / float(np.median(folding)), "frames/s"),
+        Figure(f"{name} × {rows} rows, after the last frame", float(np.median(finishing)), "s"),
+        Figure(f"{name}, RMSE as frames come", streamed, "1/px"),
+    ]
+
+
+def stream_size(columns: int) -> int:
+    """Points on a side of a grid oversampled by 1.25, of a length that transforms fast."""
+    return int(scipy.fft.next_fast_len(columns + columns // 4))
+
+
+def blobs(size: int, angles: NDArray[np.float64]) -> tuple[Image, Image]:
+    """Sinogram (angles, size) and truth (size, size) of ``BLOBS``, float32, the axis in the middle."""
+    place = np.arange(size) - (size - 1) / 2
+    sinogram, truth = np.zeros((angles.size, size)), np.zeros((size, size))
+    for peak, sigma, x, y in BLOBS:
+        width = sigma * size
+        distance = place[None, :] - size * (x * np.cos(angles) + y * np.sin(angles))[:, None]
+        sinogram += peak * width * np.sqrt(2 * np.pi) * np.exp(-0.5 * (distance / width) ** 2)
+        square = (place[None, :] - x * size) ** 2 + (place[:, None] - y * size) ** 2
+        truth += peak * np.exp(-0.5 * square / width**2)
+    return sinogram.astype(np.float32), truth.astype(np.float32)
+
+
+def _rmse(found: Image, truth: Image, inside: NDArray[np.bool_]) -> float:
+    return float(np.sqrt(np.mean((found[inside].astype(np.float64) - truth[inside]) ** 2)))

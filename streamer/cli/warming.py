@@ -1,0 +1,27 @@
+"""Kernels are compiled before anything waits for them: once in an installation's life, with a progress bar."""
+
+from __future__ import annotations
+
+import time
+
+from streamer.cli.progress import Progress
+from streamer.core.backend import Backend, select_backend, usable_threads
+from streamer.core.warm import OFFLINE, STEPS, warm
+from streamer.flow.preparation_warm import warm_preparation
+from streamer.flow.rehearsal import rehearse
+
+MORE = {"preparation": warm_preparation, "rehearsal": rehearse}
+
+
+def warm_with_bar(backend: Backend) -> float:
+    """Compile all kernels, or load them where that was done before; the seconds it took."""
+    began = time.perf_counter()
+    with Progress(
+        "loading kernels (the first time they are compiled: minutes)", len({**STEPS, **OFFLINE, **MORE})
+    ) as bar:
+        warm(backend, lambda done, _total: bar.at(done), offline=True, more=MORE, processes=usable_threads())
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    warm_with_bar(select_backend()[0])

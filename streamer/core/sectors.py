@@ -1,0 +1,141 @@
+"""Stripes told from the sample while the scan runs: an offset of a detector column is there from every side.
+
+The mean of all projections stands out in a column where the detector answers differently, but also where the sample
+has an edge near the axis, or its outline. Means over sectors of the rotation tell the two apart: what differs between
+sectors as much as it stands out belongs to the sample.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from streamer.core.jit import as_input, kernel
+from streamer.frames import BadInput
+
+Array = NDArray[Any]
+Rows = NDArray[np.float32]
+
+SECTORS = 8
+FEWEST = 3  # sectors from which their spread means something
+LEAST = 0.25  # of the projections of the fullest sector, for a sector to count
+CAUTION = 2.0  # the offset is lowered by this share of the variance over the sectors, relative to its square
+FAINTEST = 1e-4  # attenuation that no picture shows as a ring
+REACH = 7  # columns to either side from which the level of a column is taken
+
+
+class StripeSectors:
+    """Sums of the attenuation of each pixel over sectors of the rotation: 32 bytes per pixel, as far as they are used.
+
+    In a scan that goes one way the sectors fill one after the other, and no stripe is told before the third.
+    """
+
+    def __init__(
+        self, rows: int, columns: int, start_rad: float = 0.0, range_rad: float = np.pi, threads: int = 1
+    ) -> None:
+        """``start_rad`` and ``range_rad`` of the scan, which is cut into eight sectors."""
+        self._sums = np.zeros((SECTORS, rows, columns), np.float32)
+        self._counts = np.zeros(SECTORS, np.int64)
+        self._start, self._direction = start_rad, np.sign(range_rad)
+        self._span = min(abs(range_rad), 2 * np.pi) or 2 * np.pi
+        self._threads = threads
+
+    @property
+    def count(self) -> int:
+        """Projections so far."""
+        return int(self._counts.sum())
+
+    def add(self, attenuation: Rows, angle_rad: float) -> None:
+        """Add one projection (rows, columns) float32. Raises BadInput on another shape."""
+        if attenuation.shape != self._sums.shape[1:]:
+            raise BadInput(f"a projection is {attenuation.shape}, the stripes are counted for {self._sums.shape[1:]}")
+        # An angle that rounding has put just before the start belongs to the first sector, not to the last.
+        turned = (self._direction * (angle_rad - self._start) + 1e-6) % (2 * np.pi)
+        sector = int(min(SECTORS * turned / self._span, SECTORS - 1))
+        self._sums[sector] += attenuation
+        self._counts[sector] += 1
+
+    def mean(self) -> Rows:
+        """Mean attenuation (rows, columns) float32; zeros before the first projection."""
+        total = self._sums[self._counts > 0].sum(axis=0, dtype=np.float64)
+        return np.asarray(total / max(1, self.count), np.float32)
+
+    def offset(self, late: Rows | None = None) -> Rows:
+        """What to subtract from every projection, float32 (rows, columns); zeros while too few sectors have data.
+
+        Stripes of up to three columns are found, in noise as well, and on slopes. ``late`` (rows, columns) is what will
+        be added to all projections.
+        """
+        out = np.zeros(self._sums.shape[1:], np.float32)
+        used = np.nonzero(self._counts > LEAST * self._counts.max())[0]
+        if used.size >= FEWEST:
+            added = np.zeros(out.shape, np.float32) if late is None else late
+            share = as_input(1.0 / np.maximum(self._counts, 1), np.float32)
+            sums = as_input(self._sums)
+            steady_offset(sums, as_input(used, np.int64), share, as_input(added), CAUTION, FAINTEST, self._threads, out)
+        return out
+
+
+@kernel(inline=True)
+def _stand_out(line: Array, out: Array) -> None:
+    """out[c] = line[c] less the level there: median of the means of line[c-k] and line[c+k], k = 1, 2, 4, 5, 7.
+
+    Both are (cols + 2·REACH,), of which REACH at either end are a margin that is filled here, by mirroring. A slope has
+    no effect, and two of the five pairs may hold another stripe: one of three columns never fills more.
+    """
+    cols = line.size - 2 * REACH
+    for i in range(REACH):
+        inner = min(i, cols - 1)
+        line[REACH - 1 - i] = line[REACH + inner]
+        line[REACH + cols + i] = line[REACH + cols - 1 - inner]
+    for i in range(REACH, REACH + cols):
+        a, b, c = line[i - 1] + line[i + 1], line[i - 2] + line[i + 2], line[i - 4] + line[i + 4]
+        d, e = line[i - 5] + line[i + 5], line[i - 7] + line[i + 7]
+        low_ab, high_ab = (a, b) if a < b else (b, a)
+        low_cd, high_cd = (c, d) if c < d else (d, c)
+        f = low_ab if low_ab > low_cd else low_cd
+        g = high_ab if high_ab < high_cd else high_cd
+        low, high = (f, g) if f < g else (g, f)
+        high = e if e < high else high
+        out[i] = line[i] - np.float32(0.5) * (low if low > high else high)
+
+
+@kernel(parallel=True)
+def steady_offset(
+    sums: Array, used: Array, share: Array, added: Array, caution: float, faintest: float, parts: int, out: Array
+) -> None:
+    """out = mean·max(0, 1 - caution·variance/mean²), 0 where |mean| is not above ``faintest``; (rows, cols) float32.
+
+    Mean and variance over the sectors ``used`` of how far share[s]·sums[s] + added stands out along the row; sums
+    (sectors, rows, cols), share (sectors,). What stands out is taken twice: the first time, a curve leaves a trace.
+    """
+    rows, cols = out.shape
+    count = used.size
+    for part in prange(parts):
+        line, first = np.empty(cols + 2 * REACH, np.float32), np.empty(cols + 2 * REACH, np.float32)
+        total, squares = np.empty(cols, np.float32), np.empty(cols, np.float32)
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            total[:] = np.float32(0.0)
+            squares[:] = np.float32(0.0)
+            for k in range(count):
+                s = used[k]
+                for c in range(cols):
+                    line[REACH + c] = share[s] * sums[s, r, c] + added[r, c]
+                _stand_out(line, first)
+                _stand_out(first, line)
+                for c in range(cols):
+                    away = line[REACH + c]
+                    total[c] += away
+                    squares[c] += away * away
+            for c in range(cols):
+                mean = total[c] / np.float32(count)
+                power = mean * mean
+                variance = (squares[c] - np.float32(count) * power) / np.float32(count - 1)
+                if abs(mean) > faintest and caution * variance < power:
+                    kept = np.float32(1.0) - np.float32(caution) * max(variance, np.float32(0.0)) / power
+                    out[r, c] = mean * kept
+                else:
+                    out[r, c] = np.float32(0.0)

@@ -1,0 +1,132 @@
+"""The tomogram that grows while the scan runs: a Fourier volume that follows the stored projections in idle moments.
+
+Each projection is gridded with the weight and about the centre that are expected when its turn comes. In the end the
+few whose weight turned out otherwise are added once more with the difference, which is exact; when most of them did, or
+the centre did, the volume is gathered again, which takes as long as it would have taken after the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend import Backend
+from streamer.core.gridding import BATCH, MAX_SHIFT, FourierVolume, fourier_nbytes
+from streamer.flow.ready import Ready
+from streamer.frames import ScanSpec
+
+Image = NDArray[np.float32]
+
+WEIGHT_TOLERANCE = 0.01
+"""Share of the mean weight by which a projection's own may be wrong: it is one of hundreds, and they average out."""
+
+CENTER_TOLERANCE_PX = 0.02
+"""A tomogram about a centre that is wrong by so much has no measurable error."""
+
+UNIT_COLUMNS = 512
+"""Columns times blocks of 16 rows that one call of ``work`` and one thread take: a few milliseconds. More would also
+mean that the first ones, for which the system has to find the memory, hold up the frames."""
+
+
+class Gathering:
+    """The Fourier volume of one scan. Not thread-safe."""
+
+    def __init__(self, backend: Backend, spec: ScanSpec, ready: Ready, center: float, window: str) -> None:
+        self._backend, self._spec, self._ready, self._window = backend, spec, ready, window
+        self._volume = self._empty(center)
+        self._used = np.zeros(spec.projections)
+        self._unit = backend.threads * max(1, UNIT_COLUMNS // ready.layout.width)
+        self._begin()
+
+    def _empty(self, center: float) -> FourierVolume:
+        layout = self._ready.layout
+        return FourierVolume(
+            self._backend, self._spec.rows, layout.width, layout.center(center), self._window, layout.extend
+        )
+
+    @staticmethod
+    def nbytes(spec: ScanSpec, width: int, extend: bool, threads: int) -> int:
+        """Memory that the volume will take, whatever the centre turns out to be."""
+        return fourier_nbytes(spec.rows, width, 0.25 * (width - 1), extend, threads)
+
+    def reaches(self, center: float) -> bool:
+        """Whether slices about ``center`` (detector column) can be had from what was gathered."""
+        moved = abs(self._ready.layout.center(center) - self._volume.center)
+        return moved <= CENTER_TOLERANCE_PX or (moved <= MAX_SHIFT and self._volume.within_half_turn)
+
+    def _begin(self) -> None:
+        self._first = self._last = 0  # the batch of projections that is being gridded
+        self._block = self._volume.blocks  # up to which block of rows it is done
+
+    def work(self) -> bool:
+        """Grid a little of what has come. False when there is nothing to do."""
+        if self._block >= self._volume.blocks:
+            # The newest projection waits: its neighbour tells its weight.
+            if self._ready.count <= self._last + BATCH:
+                return False
+            self._take(self._last + BATCH)
+        self._grid(min(self._block + self._unit, self._volume.blocks))
+        return True
+
+    def _take(self, last: int, weights: NDArray[np.float64] | None = None) -> None:
+        self._first, self._last, self._block = self._last, last, 0
+        if weights is None:
+            weights = expected_weights(self._ready.angles_rad, self._first, last, self._spec, self._ready.layout.period)
+        self._used[self._first : last] = weights
+
+    def _grid(self, block: int) -> None:
+        first, last = self._first, self._last
+        self._volume.add(
+            self._ready.batch(first, last), self._ready.angles_rad[first:last], self._used[first:last],
+            blocks=(self._block, block),
+        )  # fmt: skip
+        self._block = block
+
+    def finish(self, center: float) -> Iterator[tuple[int, Image]]:
+        """(first row, slices), attenuation per pixel, one after the other: with the weights of all projections, and
+        about ``center`` (detector column).
+        """
+        ready, blocks = self._ready, self._volume.blocks
+        weights, count = ready.layout.weights(ready.angles_rad), ready.count
+        if self._block < blocks:
+            self._grid(blocks)
+        wrong = np.abs(weights - self._used[:count])[: self._last] > WEIGHT_TOLERANCE * weights.mean()
+        if np.count_nonzero(wrong) > self._last / 2 or not self.reaches(center):
+            self._volume = self._empty(center)
+            self._begin()
+        else:
+            again = np.flatnonzero(wrong)
+            for first in range(0, again.size, BATCH):
+                some = again[first : first + BATCH]
+                self._volume.add(ready.pick(some), ready.angles_rad[some], weights[some] - self._used[some])
+        while self._last < count:
+            last = min(self._last + BATCH, count)
+            self._take(last, weights[self._last : last])
+            self._grid(blocks)
+        laid = ready.layout.center(center)
+        moved = abs(laid - self._volume.center) > CENTER_TOLERANCE_PX
+        return self._volume.finish(laid if moved else None)
+
+
+def expected_weights(
+    angle_rad: NDArray[np.float64], first: int, last: int, spec: ScanSpec, period: float
+) -> NDArray[np.float64]:
+    """Angular weights that the projections first … last-1 will probably have when the scan is complete.
+
+    In a scan that goes one way they follow from the neighbours, whatever the steps; else the announced number of
+    projections is taken to be evenly spread. Where the announced range covers a direction several times, its weight is
+    shared.
+    """
+    wanted = np.deg2rad(spec.range_deg)
+    near = angle_rad[max(0, first - 1) : last + 1]
+    step = np.diff(near)
+    if step.size and ((step > 0).all() or (step < 0).all()):
+        before, after = np.concatenate(([step[0]], step)), np.concatenate((step, [step[-1]]))
+        gap = np.abs(0.5 * (before + after))[first - max(0, first - 1) :][: last - first]
+    else:
+        gap = np.full(last - first, abs(wanted) / spec.projections)
+    place = np.mod((angle_rad[first:last] - np.deg2rad(spec.start_deg)) * np.sign(wanted), period)
+    turns, rest = divmod(abs(wanted) * (1 + 1e-9), period)
+    return np.asarray(gap / np.maximum(1.0, turns + (place < rest - 1e-6)))

@@ -1,0 +1,340 @@
+"""Raw frames to prepared attenuation while they come, and what is known late to what was stored.
+
+Of one projection, in this order: darks, flats, logarithm and mended pixels (``core.prep``), zingers, drift of the beam,
+phase retrieval. Late, when a stored projection is read again: flats that came after the projections, interpolated with
+those before, and the offsets of detector columns that the mean of all projections shows. Stripes are measured before
+phase retrieval, which smears them, and their offsets pass through its linear part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend import Backend
+from streamer.core.flats import MOST_FLATS
+from streamer.core.phase import PhaseSolver
+from streamer.core.prep import Correction
+from streamer.core.sectors import StripeSectors
+from streamer.core.stripes import StripeCount, remove_stripes
+from streamer.core.zingers import beam_noise, defects, remove_zingers, without
+from streamer.flow.drift import SINGLES_BYTES, Drift, Series
+from streamer.flow.late import LateTerms, only_after, two_sets
+from streamer.flow.preparation_options import PreparationOptions, scan_optics
+from streamer.frames import BadInput, ScanSpec
+
+Array = NDArray[Any]
+Image = NDArray[np.float32]
+
+__all__ = ["Preparation", "PreparationOptions", "RowPreparation"]
+
+FEWEST = 32
+"""Projections from whose mean stripes are told; before, the mean still looks like the sample."""
+
+GROWTH = 1.25
+"""By which factor the number of projections must grow before the stripes are looked at again."""
+
+WORTH = 1.0
+"""Rms change of the offsets, in units of the noise of the mean projection, that is worth a replay. The offsets of a
+perfect detector change by as much when the projections have doubled; so a scan has few replays."""
+
+CLEAR = 5.0
+"""Offsets above so many standard deviations of the noise of the mean count as a stripe in ``stripe_columns``."""
+
+DECAY = 12.0
+"""Decay lengths of the phase filter that a block of rows is extended by: exp(-12) is the rounding of float32."""
+
+
+class Preparation:
+    """One scan. Not thread-safe. ``number`` counts the projections in the order in which they were taken, from 0.
+
+    Counters: ``zingers`` pixels replaced, ``spoiled`` projections with too many to be zingers, ``defects`` pixels
+    mended, ``stripe_columns`` pixels of the detector with a clear offset, ``late_darks`` darks that came too late to be
+    used; ``drift.last`` and ``drift.unknown``. ``flats_refused`` says why the flats after the scan were of no use.
+    """
+
+    def __init__(self, spec: ScanSpec, backend: Backend, options: PreparationOptions | None = None) -> None:
+        """Raises BadInput when the scan does not tell what the options need."""
+        self.spec, self._backend = spec, backend
+        self.options = PreparationOptions() if options is None else options
+        self.shape = (spec.rows, spec.columns)
+        self.optics = scan_optics(spec, self.options.delta_beta)
+        if self.options.flat_drift == "eigen" and spec.flats < 3:
+            raise BadInput(
+                f"scan {spec.scan_id}: flat_drift 'eigen' needs three flats or more, {spec.flats} are announced"
+            )
+        self._darks, self._before, self._after = (Series(backend.threads) for _ in range(3))
+        self.drift = Drift(self.options.flat_drift, spec.projections, backend.threads)
+        self._correction: Correction | None = None
+        self._dark: Image | None = None
+        self._flat: Image | None = None
+        self._phase = None if self.optics is None else PhaseSolver(*self.shape, self.optics, backend.threads)
+        self.noise = 0.0
+        self.left_alone = np.zeros(spec.projections, np.bool_)
+        self._stripes: StripeSectors | None = None
+        if self.options.stripes != "off":
+            turn = (float(np.deg2rad(spec.start_deg)), float(np.deg2rad(spec.range_deg)))
+            self._stripes = StripeSectors(*self.shape, *turn, backend.threads)
+        self._last = self._looked = self._flats_used = 0
+        self._offset: Image | None = None
+        self._from_flats = self._terms = self._terms_without = LateTerms()
+        self.flats_refused = ""
+        self.zingers = self.defects = self.stripe_columns = self.late_darks = 0
+
+    def dark(self, pixels: Array) -> None:
+        """Take a dark (rows, cols); one that comes after the first projection is counted only."""
+        if self._correction is None:
+            self._darks.add(pixels, 0.0, 0)
+        else:
+            self.late_darks += 1
+
+    def flat(self, pixels: Array, monitor: float = 1.0) -> None:
+        """Take a flat (rows, cols); those that come after the first projection are the second set."""
+        if self._correction is None:
+            self._before.add(pixels, monitor, 0)
+            self.drift.flat(pixels)
+        else:
+            self._after.add(pixels, monitor, self._last)
+
+    def begin(self, first: Array) -> None:
+        """Before the first projection ``first`` (rows, cols): fixes darks, flats, defects and the noise."""
+        self._dark = self._darks.pixels.mean if self._darks.count else None
+        self._flat = self._mean_flat(self._before) if self._before.count else None
+        self._correction = Correction(self._backend, self._dark, self._flat)
+        self.drift.begin(self._dark, self._before.monitor)
+        if self.options.zingers or self._stripes is not None:
+            self.noise = beam_noise(self._correction.attenuation(first))
+
+    def _mean_flat(self, flats: Series) -> Image:
+        """Mean frame, NaN where a pixel is not to be used."""
+        if not self.options.defects:
+            return flats.pixels.mean
+        bad = defects(flats.pixels, self._darks.pixels if self._darks.count else None, threads=self.threads)
+        self.defects = int(np.count_nonzero(bad))
+        return without(flats.pixels.mean, bad)
+
+    @property
+    def threads(self) -> int:
+        return self._backend.threads
+
+    @property
+    def correction(self) -> Correction:
+        """Darks and flats before the scan. Raises BadInput before ``begin``."""
+        if self._correction is None:
+            raise BadInput(f"scan {self.spec.scan_id}: no projection has come yet, so darks and flats may still grow")
+        return self._correction
+
+    @property
+    def plain(self) -> bool:
+        """True when ``correction`` alone makes the attenuation: then ``observe`` what a fused kernel made."""
+        return not self.options.zingers and self.options.flat_drift == "off" and self._phase is None
+
+    def projection(
+        self, raw: Array, number: int, angle_rad: float, out: Image | None = None, monitor: float = 1.0
+    ) -> Image:
+        """Attenuation (rows, cols) float32 of a raw projection, prepared and counted for the stripes.
+
+        Raises BadInput for another shape or dtype, or a number that the scan does not have.
+        """
+        self._check(number)
+        if self._correction is None:
+            self.begin(raw)
+        out = self.correction.attenuation(raw, out)
+        if self.options.zingers:
+            found = remove_zingers(out, self.options.zingers, self.noise, self.threads)
+            self.left_alone[number] = found < 0
+            self.zingers += max(0, found)
+        self.drift.correct(out, number, monitor)
+        self.observe(out, number, angle_rad)
+        return out if self._phase is None else self._phase.attenuation(out, out)
+
+    def observe(self, attenuation: Image, number: int, angle_rad: float) -> None:
+        """Count attenuation (rows, cols) for the stripes; ``projection`` does so itself."""
+        self._check(number)
+        self._last = max(self._last, number)
+        if self._stripes is not None:
+            self._stripes.add(attenuation, angle_rad)
+
+    def _check(self, number: int) -> None:
+        if not 0 <= number < self.spec.projections:
+            raise BadInput(f"scan {self.spec.scan_id}: projection {number} of {self.spec.projections}")
+
+    @property
+    def spoiled(self) -> int:
+        return int(np.count_nonzero(self.left_alone))
+
+    def refresh(self, final: bool = False) -> bool:
+        """Look at flats and stripes again, about twice a second; True when ``apply_late`` now does something else.
+
+        Then what was read through it is to be read again. Costs a running median of a frame at most each time that the
+        projections grew by a quarter; ``final`` looks in any case.
+        """
+        changed = self._after.count > self._flats_used
+        if changed:
+            self._flats_used = self._after.count
+            try:
+                self._from_flats = self._second_set()
+                self.flats_refused = ""
+            except BadInput as error:
+                # A shutter that stayed closed is no reason to lose the scan.
+                self._from_flats, self.flats_refused = LateTerms(), str(error)
+        changed |= self._look_at_stripes(changed or final)
+        if changed:
+            self._adopt()
+        return changed
+
+    def _second_set(self) -> LateTerms:
+        after, margins = self._mean_flat(self._after), self.drift.margins
+        if self._flat is None:
+            known = Correction(self._backend, self._dark, after)
+            terms = only_after(self.correction, known, self.shape, margins)
+            return terms.raised(self._monitor_change(self.drift.reference))
+        dark = np.float32(0.0) if self._dark is None else np.nan_to_num(self._dark)
+        scale = np.float32(np.exp(self._monitor_change(self._before.monitor)))
+        return two_sets(self._flat - dark, (after - dark) * scale, margins, self.drift.eigen)
+
+    def _monitor_change(self, reference: float) -> float:
+        """ln of what the late flats are to be multiplied by, so that the monitor would have read ``reference``."""
+        usable = self.options.flat_drift == "monitor" and reference > 0 and self._after.monitor > 0
+        return float(np.log(reference / self._after.monitor)) if usable else 0.0
+
+    def _look_at_stripes(self, at_once: bool) -> bool:
+        count = 0 if self._stripes is None else self._stripes.count
+        fewest = min(FEWEST, self.spec.projections)
+        if self._stripes is None or count < fewest or (count < GROWTH * self._looked and not at_once):
+            return False
+        self._looked = count
+        late = self._from_flats.mean(self._fraction(self._last), self.shape)
+        offset = self._stripes.offset(late)
+        noise = self.noise / np.sqrt(count)
+        change = offset if self._offset is None else offset - self._offset
+        if float(np.sqrt(np.mean(np.square(change)))) <= WORTH * noise:
+            return False
+        self._offset = offset
+        self.stripe_columns = int(np.count_nonzero(np.abs(offset) > CLEAR * noise))
+        return True
+
+    def _adopt(self) -> None:
+        self._terms = self._terms_without = self._from_flats
+        if self._offset is not None:
+            self._terms = self._from_flats.without_offset(self._offset)
+        if self._phase is not None:
+            self._terms = self._terms.smoothed(self._phase.apply)
+            self._terms_without = self._terms_without.smoothed(self._phase.apply)
+
+    def _fraction(self, number: int) -> float:
+        """Where between the two sets of flats a projection was taken."""
+        end = self._after.number if self._after.count else self.spec.projections - 1
+        return min(1.0, number / end) if end > 0 else 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory, at most about, once flats have come before and after and all sectors have data."""
+        singles = min(MOST_FLATS, self.spec.flats) * self.spec.frame_nbytes if self.drift.mode == "eigen" else 0
+        per_pixel = 3 * 28 + 24 + (32 if self._stripes is not None else 0) + (8 if self._phase is not None else 0)
+        return per_pixel * self.shape[0] * self.shape[1] + min(SINGLES_BYTES, singles)
+
+    @property
+    def late(self) -> bool:
+        """Whether ``apply_late`` does anything."""
+        return bool(self._terms)
+
+    def apply_late(
+        self,
+        attenuation: Image,
+        number: int | NDArray[np.intp],
+        rows: slice = slice(None),
+        out: Image | None = None,
+        stripes: bool = True,
+    ) -> Image:
+        """Add what is known by now to stored attenuation, in place unless ``out`` is given; returns where it is.
+
+        ``attenuation`` (rows, cols) of one projection ``number``, or (projections, rows, cols) of the projections whose
+        numbers are given; of the detector rows ``rows``. ``stripes`` False leaves the offsets of columns as they are.
+        """
+        out = attenuation if out is None else out
+        terms = self._terms if stripes else self._terms_without
+        if not terms:
+            if out is not attenuation:
+                out[...] = attenuation
+            return out
+        if attenuation.ndim == 2:
+            terms.apply(attenuation, self._fraction(int(number)), rows, out, self.threads)
+            return out
+        for one, which, to in zip(attenuation, np.asarray(number), out, strict=True):
+            terms.apply(one, self._fraction(int(which)), rows, to, self.threads)
+        return out
+
+    def finish_block(self, block: Image, angle_rad: NDArray[np.float64]) -> StripeCount:
+        """With ``stripes`` "full": clean (angles, rows, cols) float32 in place, after ``apply_late``."""
+        if self.options.stripes != "full":
+            return StripeCount(0, 0)
+        return remove_stripes(block, order=np.argsort(np.mod(angle_rad, 2 * np.pi)), threads=self.threads)
+
+    @property
+    def halo_rows(self) -> int:
+        """Rows beside a block, on either side as far as there are, that ``rows`` needs to make it."""
+        halo = 0 if self.optics is None else int(np.ceil(DECAY * np.sqrt(self.optics.alpha_px2)))
+        return halo + (1 if self.options.zingers else 0)
+
+    def rows(self, first: int, last: int) -> RowPreparation:
+        """Prepares raw rows first … last-1 read again, with the decisions made while the frames came."""
+        return RowPreparation(self, first, last)
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader of the tomogram needs to know."""
+        return {
+            **self.options.to_dict(),
+            "darks": self._darks.count,
+            "flats_before": self._before.count,
+            "flats_after": self._after.count,
+            "flats_after_refused": self.flats_refused,
+            "late_darks": self.late_darks,
+            "zingers_removed": self.zingers,
+            "projections_left_with_zingers": self.spoiled,
+            "defect_pixels": self.defects,
+            "drift_last": self.drift.last,
+            "drift_unknown": self.drift.unknown,
+            "stripe_columns": self.stripe_columns,
+            "phase_length_px": None if self.optics is None else float(np.sqrt(self.optics.alpha_px2)),
+        }
+
+
+class RowPreparation:
+    """The same numbers as ``Preparation.projection``, from some rows of raw projections read again.
+
+    Exactly, without phase retrieval. With it to about 1e-5, as it is cut ``halo_rows`` away from the block.
+    """
+
+    def __init__(self, whole: Preparation, first: int, last: int) -> None:
+        """Detector rows first … last-1. Raises BadInput when there are no such rows, or before the first projection."""
+        rows, columns = whole.shape
+        if not 0 <= first < last <= rows:
+            raise BadInput(f"detector rows {first}:{last} of {rows}")
+        self._whole = whole
+        self.read = slice(max(0, first - whole.halo_rows), min(rows, last + whole.halo_rows))
+        """Detector rows of the raw blocks that are to be given to ``projections``."""
+        self._keep = slice(first - self.read.start, last - self.read.start)
+        self._correction = whole.correction.rows(self.read)
+        self._frame = np.empty((self.read.stop - self.read.start, columns), np.float32)
+        self._threads = whole.threads
+        self._phase = None if whole.optics is None else PhaseSolver(*self._frame.shape, whole.optics, self._threads)
+
+    def projections(self, raw: Array, numbers: NDArray[np.intp], out: Image | None = None) -> Image:
+        """Attenuation (projections, last - first, cols) of raw blocks (projections, rows of ``read``, cols)."""
+        if raw.ndim != 3 or raw.shape[1:] != self._frame.shape or len(numbers) != len(raw):
+            raise BadInput(f"raw rows are {raw.shape}; {len(numbers)} projections of {self._frame.shape} are wanted")
+        kept = self._keep.stop - self._keep.start
+        out = np.empty((len(raw), kept, raw.shape[2]), np.float32) if out is None else out
+        sigmas, frame = self._whole.options.zingers, self._frame
+        for pixels, number, to in zip(raw, numbers, out, strict=True):
+            self._correction.attenuation(pixels, frame)
+            if sigmas and not self._whole.left_alone[number]:
+                remove_zingers(frame, sigmas, self._whole.noise, self._threads, most=1.0)
+            self._whole.drift.repeat(frame, int(number), self.read)
+            if self._phase is not None:
+                self._phase.attenuation(frame, frame)
+            to[...] = frame[self._keep]
+        return out

@@ -1,0 +1,73 @@
+"""Stored projections as the reconstruction sees them: what is known late is applied when they are read again."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.flow.layout import Layout
+from streamer.flow.preparation import Preparation
+from streamer.flow.store import AttenuationStore
+
+Image = NDArray[np.float32]
+
+
+class Ready:
+    """A view on the store through the late corrections and the layout; copies only where these change something."""
+
+    def __init__(self, store: AttenuationStore, preparation: Preparation, layout: Layout, threads: int) -> None:
+        self._store, self._threads = store, threads
+        self.preparation, self.layout = preparation, layout
+
+    @property
+    def whole(self) -> bool:
+        """All detector rows are stored."""
+        return self._store.whole
+
+    @property
+    def count(self) -> int:
+        return self._store.count
+
+    @property
+    def angles_rad(self) -> NDArray[np.float64]:
+        return self._store.angles_rad
+
+    def laid(self, attenuation: Image, number: int) -> Image:
+        """A prepared projection (rows, columns), the ``number``-th, as (rows, width)."""
+        if self.preparation.late:
+            attenuation = self.preparation.apply_late(attenuation, number, out=np.empty_like(attenuation))
+        return self.layout.place(attenuation, threads=self._threads)
+
+    def one(self, number: int) -> Image:
+        """(rows, width) of one stored projection."""
+        return self.laid(self._store.all[number], number)
+
+    def batch(self, first: int, last: int) -> Image:
+        """(projections, rows, width) of the projections first … last-1."""
+        if not self.preparation.late and not self.layout.changes:
+            return self._store.all[first:last]
+        return np.stack([self.one(number) for number in range(first, last)])
+
+    def pick(self, numbers: NDArray[np.intp]) -> Image:
+        """(projections, rows, width) of these projections."""
+        return np.stack([self.one(int(number)) for number in numbers])
+
+    def block(self, first: int, last: int) -> Image:
+        """(projections, last - first, width) of all projections; detector rows first … last-1, which are stored."""
+        store, layout = self._store, self.layout
+        top, bottom = layout.source_rows(first, last)
+        top, bottom = max(store.first_row, top), min(store.last_row, bottom)
+        rows = store.all[:, top - store.first_row : bottom - store.first_row]
+        return self.finished(rows, np.arange(self.count), self.angles_rad, top)[:, first - top : last - top]
+
+    def finished(
+        self, attenuation: Image, numbers: NDArray[np.intp], angle_rad: NDArray[np.float64], top: int
+    ) -> Image:
+        """Prepared detector rows from ``top`` on of projections (projections, rows, columns) as (…, width)."""
+        preparation = self.preparation
+        if preparation.late or preparation.options.stripes == "full":
+            late = np.empty(attenuation.shape, np.float32)
+            rows = slice(top, top + attenuation.shape[1])
+            attenuation = preparation.apply_late(attenuation, numbers, rows, late)
+            preparation.finish_block(attenuation, angle_rad)
+        return self.layout.place(attenuation, first_row=top, threads=self._threads)

@@ -1,0 +1,201 @@
+"""Measurements of a scan, pushed projection by projection as the pipeline does, against scans whose axis is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.center import random_scan
+from streamer.core.backend import Backend, select_backend
+from streamer.core.estimate import CenterEstimate
+from streamer.core.moments import margin_of
+from streamer.flow.measure import Measurements
+from streamer.frames import ScanSpec
+from tests.core.phantom import body_projections, half_turn, random_body
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def numba_backend() -> Backend:
+    return select_backend("numba", threads=2)[0]
+
+
+def begin(backend: Backend, frames: np.ndarray, range_deg: float = 180.0, **more: float) -> Measurements:
+    count, rows, columns = frames.shape
+    return Measurements(ScanSpec("scan", "sample", rows, columns, count, range_deg=range_deg, **more), backend)
+
+
+def push(measured: Measurements, angles: np.ndarray, frames: np.ndarray) -> None:
+    for angle, frame in zip(angles, frames, strict=True):
+        measured.projection(float(angle), frame, frame)
+
+
+def noisy(angles: np.ndarray, center: float, rows: int = 32, columns: int = 128, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    frames = body_projections(random_body(rng, columns), rows, columns, angles, center)
+    return (frames + rng.normal(0, 0.03, frames.shape)).astype(np.float32)
+
+
+def check(found: CenterEstimate, truth: float, px: float, confidence: float) -> None:
+    assert found.center == pytest.approx(truth, abs=px)
+    assert found.confidence >= confidence
+    assert abs(truth - found.center) < 4 * found.sigma_px
+
+
+@pytest.mark.parametrize("seed", [1003, 1008, 1014, 1019, 1032])
+def test_the_centre_of_random_scans(numba_backend: Backend, seed: int) -> None:
+    scan = random_scan(seed)
+    measured = begin(numba_backend, scan.frames, 360.0 if scan.turn == "full" else 180.0)
+    push(measured, scan.angles, scan.frames)
+    check(measured.refine_center(), scan.truth, 0.1, 0.7)
+    found = measured.refine_center(scan.frames)
+    check(found, scan.truth, 0.1, 0.7)
+    assert measured.center is found
+    assert found.curve is not None
+    candidates, score = found.curve
+    assert candidates[score.argmin()] == pytest.approx(scan.truth, abs=2)
+
+
+def test_opposite_views_tell_the_centre_while_the_scan_runs(numba_backend: Backend) -> None:
+    angles = np.linspace(0, 2 * np.pi, 240, endpoint=False)
+    frames = noisy(angles, 67.3)
+    measured = begin(numba_backend, frames, 360.0)
+    push(measured, angles[:100], frames[:100])
+    assert "pairs" not in measured.estimate_center().method
+    push(measured, angles[100:124], frames[100:124])
+    found = measured.estimate_center()
+    assert "pairs" in found.method
+    check(found, 67.3, 0.1, 0.9)
+    push(measured, angles[124:], frames[124:])
+    before = measured.estimate_center()
+    assert before.sigma_px <= found.sigma_px
+    check(before, 67.3, 0.1, 0.95)
+
+
+def test_half_acquisition_is_known_after_the_first_turn(numba_backend: Backend) -> None:
+    scan = random_scan(1003)
+    measured = begin(numba_backend, scan.frames, 360.0)
+    half = len(scan.frames) // 2
+    push(measured, scan.angles[: half - 5], scan.frames[: half - 5])
+    assert measured.estimate_center().center is None
+    push(measured, scan.angles[half - 5 :], scan.frames[half - 5 :])
+    for _ in range(8):
+        found = measured.estimate_center()
+    check(found, scan.truth, 0.2, 0.5)
+
+
+def test_the_angles_may_come_in_any_order(numba_backend: Backend) -> None:
+    angles = half_turn(180)
+    frames = noisy(angles, 60.8)
+    order = np.concatenate([np.arange(k, 180, 4) for k in (0, 2, 1, 3)])
+    interlaced, backwards = (
+        begin(numba_backend, frames),
+        begin(numba_backend, frames, start_deg=180.0, range_deg=-180.0),
+    )
+    push(interlaced, angles[order], frames[order])
+    push(backwards, angles[::-1], frames[::-1])
+    for measured in (interlaced, backwards):
+        found = measured.refine_center()
+        assert "pairs" in found.method
+        check(found, 60.8, 0.1, 0.95)
+
+
+def test_an_axially_symmetric_sample_on_a_small_detector(numba_backend: Backend) -> None:
+    """A round rod off the axis's middle column: its edges stand still in the sinogram, as stripes do."""
+    angles, center = half_turn(90), 39.6
+    rng = np.random.default_rng(2)
+    t = np.arange(64)[None, :] - center
+    chord = np.sqrt(np.maximum(21.2**2 - t**2, 0)) / 40 + np.sqrt(np.maximum(5.3**2 - t**2, 0)) / 20
+    pores = [(17.0, 0.4, 12), (15.0, 2.1, 40), (18.0, 4.0, 25)]
+    frames = np.repeat(chord[None].repeat(64, axis=1), 90, axis=0)
+    for radius, turn, row in pores:
+        shift = radius * np.cos(angles - turn)
+        frames[:, row - 3 : row + 4] -= 0.05 * np.sqrt(np.maximum(9 - (t - shift[:, None]) ** 2, 0))[:, None, :]
+    frames = (frames + rng.normal(0, 0.02, frames.shape)).astype(np.float32)
+    measured = begin(numba_backend, frames)
+    push(measured, angles, frames)
+    check(measured.refine_center(frames), center, 0.1, 0.9)
+
+
+def test_a_sample_that_jumped_has_no_certain_centre(numba_backend: Backend) -> None:
+    angles = half_turn(180)
+    frames = noisy(angles, 64.0)
+    frames[100:] = noisy(angles, 68.0)[100:]
+    measured = begin(numba_backend, frames)
+    push(measured, angles, frames)
+    assert measured.refine_center().confidence < 0.5
+    motion = measured.quality(0, 0, None).motion_px
+    assert motion == pytest.approx(4.0, abs=0.5)
+
+
+def test_an_empty_holder_has_no_centre(numba_backend: Backend) -> None:
+    angles = half_turn(120)
+    frames = np.random.default_rng(0).normal(0, 0.03, (120, 24, 96)).astype(np.float32)
+    measured = begin(numba_backend, frames)
+    assert measured.refine_center().center is None
+    push(measured, angles, frames)
+    assert measured.estimate_center().confidence < 0.5
+    assert measured.refine_center(frames).center is None
+
+
+def test_sums_that_are_known_already_change_nothing(numba_backend: Backend) -> None:
+    angles = half_turn(70)
+    frames = noisy(angles, 61.0)
+    alone, given = begin(numba_backend, frames), begin(numba_backend, frames)
+    push(alone, angles, frames)
+    for angle, frame in zip(angles, frames, strict=True):
+        sums = np.empty((32, 4))
+        numba_backend.kernels.row_moments(frame, margin_of(128), 1, sums)
+        given.projection(float(angle), frame, frame, sums)
+    assert given.refine_center() == alone.refine_center()
+
+
+def test_saturation_is_counted_over_all_rows_in_turn(numba_backend: Backend) -> None:
+    frames = noisy(half_turn(40), 61.0)
+    measured = begin(numba_backend, frames)
+    raw = np.full(frames.shape[1:], 1000, np.uint16)
+    raw[5, :64] = 65_535
+    for angle, frame in zip(half_turn(40), frames, strict=True):
+        measured.projection(float(angle), raw, frame)
+    assert measured.quality(0, 0, None).saturation == pytest.approx(64 / raw.size)
+
+
+def test_more_projections_than_announced_are_measured_all_the_same(numba_backend: Backend) -> None:
+    angles = half_turn(120)
+    frames = noisy(angles, 66.0)
+    measured = Measurements(ScanSpec("scan", "sample", 32, 128, 100), numba_backend)
+    push(measured, angles, frames)
+    assert measured.count == 120
+    check(measured.refine_center(), 66.0, 0.15, 0.8)
+    assert measured.coverage() == pytest.approx(1.0)
+
+
+def through_measurements(backend: Backend, angles: np.ndarray, frames: np.ndarray, range_deg: float) -> CenterEstimate:
+    measured = begin(backend, frames, range_deg)
+    push(measured, angles, frames)
+    return measured.refine_center()
+
+
+def test_tooth(numba_backend: Backend) -> None:
+    with h5py.File(DATA / "tooth.h5") as file:
+        exchange = file["exchange"]
+        raw, theta = exchange["data"][:], np.deg2rad(exchange["theta"][:])
+        dark, flat = exchange["data_dark"][:].mean(axis=0), exchange["data_white"][:].mean(axis=0)
+    frames = -np.log(np.clip((raw - dark) / (flat - dark), 1e-3, None)).astype(np.float32)
+    found = through_measurements(numba_backend, theta, frames, 180.0)
+    assert found.center == pytest.approx(295.9, abs=0.5)
+    assert found.confidence > 0.5
+
+
+def test_neutron_sinogram_with_stripes(numba_backend: Backend) -> None:
+    with Image.open(DATA / "neutron_sinogram_360.tif") as picture:
+        counts = np.array(picture, np.float32)
+    frames = -np.log(np.clip(counts / 46_900, 1e-3, None))[:, None].astype(np.float32)
+    found = through_measurements(numba_backend, np.linspace(0, 2 * np.pi, len(frames)), frames, 360.0)
+    assert found.center == pytest.approx(245.1, abs=0.5)
+    assert found.confidence > 0.5
