@@ -200,6 +200,9 @@ class TomoDetector(Device):
             raise ScanFailed("the scan was paused while the rotation turned; take it again")
         activity = self.hardware.activity()
         if activity.error:
+            # A detector whose frames nobody takes gives up as well: ask first whether the daemon is there.
+            if self._ask_daemon() is None:
+                self._ask_daemon()
             raise ScanFailed(f"{self.name}: {activity.error}")
         self._check_daemon(daemon, activity.issued)
         if not activity.acquiring and (activity.issued >= self._target or self._stopping.is_set()):

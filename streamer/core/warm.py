@@ -95,6 +95,7 @@ def _volume(backend: Backend) -> None:
     attenuation = np.repeat(_attenuation()[:, :1], rows, axis=1)
     volume.add(attenuation, _angles(), angular_weights(_angles()))
     volume.rows_of(0, volume.blocks)
+    volume.clear()
 
 
 def _backprojection(backend: Backend) -> None:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -228,11 +229,13 @@ class Acquirer(threading.Thread):
     def _send(self, scan: Scan, message: Message) -> bool:
         """Send, waiting for the receiver; an aborted scan gives up after a while, a quitting process at once."""
         patience = self._clock.now() + GIVE_UP_S
-        while not self._socket.poll(50, zmq.POLLOUT):
+        while True:
+            if self._socket.poll(50, zmq.POLLOUT):
+                with suppress(zmq.Again):  # the receiver may die at this very moment
+                    self._socket.send_multipart(message, zmq.DONTWAIT, copy=len(message[-1]) < 65536)
+                    return True
             if self._quit.is_set() or scan.given_up:
                 return False
             if scan.aborted and self._clock.now() > patience:
                 scan.given_up = True
                 return False
-        self._socket.send_multipart(message, zmq.DONTWAIT, copy=len(message[-1]) < 65536)
-        return True
