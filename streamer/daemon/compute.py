@@ -17,7 +17,7 @@ from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.ring import Reader
-from streamer.frames import FrameKind
+from streamer.frames import BadInput, FrameKind
 from streamer.io.publish import Publisher
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,10 @@ class Compute:
         if self._scans.wishes != self._wishes:
             self._wishes = self._scans.wishes
             pipeline.watch(self._scans.planes)
-            pipeline.fix_center(self._scans.fixed_center)
+            try:
+                pipeline.fix_center(self._scans.fixed_center)
+            except BadInput as error:
+                log.warning("scan %s goes on without it: %s", pipeline.spec.scan_id, error)
 
     def _sleep(self) -> None:
         self._pending.wait(WAIT_S)

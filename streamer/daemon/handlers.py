@@ -53,6 +53,7 @@ class Handlers:
             "raw_file": str(session.raw_file.resolve()),
             "dtype": spec.dtype,
             "shape": [spec.rows, spec.columns],
+            "plan": session.plan,
         }
 
     def disarm(self, args: Mapping[str, Any]) -> dict[str, Any]:

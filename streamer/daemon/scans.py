@@ -89,12 +89,14 @@ class Scans:
             session = self._open(spec)
             self.current = session
         log.info(
-            "scan %s armed: %d frames of %d×%d, file %s",
+            "scan %s armed: %d frames of %d×%d, file %s; tomogram %s, %.0f MB",
             spec.scan_id,
             spec.frames,
             spec.rows,
             spec.columns,
             session.raw_file,
+            session.plan["tomogram"],
+            session.plan["memory_mb"],
         )
         self.publish_state(session)
         return session

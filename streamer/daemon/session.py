@@ -59,6 +59,7 @@ class Session:
         self.ledger = Ledger.of(self.spec)
         self.life.fire(ScanEvent.ARM)
         self.armed_s = self.clock()
+        self.plan = {} if self.pipeline is None else self.pipeline.plan.to_dict()
         self.reconstructed = False  # verdict and tomogram are made, or were tried
         self.over = False  # reported for the last time: another scan may be armed
 
@@ -149,6 +150,7 @@ class Session:
                 "tomogram_file": self.result.tomogram_file,
                 "artefacts": self.result.artefacts,
                 "geometry": self.result.geometry,
+                "plan": self.plan,
                 "latency_ms": {
                     "p50": _milliseconds(latency.quantile(0.5)),
                     "p99": _milliseconds(latency.quantile(0.99)),

@@ -8,13 +8,16 @@ the centre did, the volume is gathered again, which takes as long as it would ha
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
 from streamer.core.gridding import BATCH, MAX_SHIFT, FourierVolume, fourier_nbytes
+from streamer.core.volume import plan_row_blocks
 from streamer.flow.ready import Ready
+from streamer.flow.store import store_nbytes
 from streamer.frames import ScanSpec
 
 Image = NDArray[np.float32]
@@ -28,6 +31,29 @@ CENTER_TOLERANCE_PX = 0.02
 UNIT_COLUMNS = 512
 """Columns times blocks of 16 rows that one call of ``work`` and one thread take: a few milliseconds. More would also
 mean that the first ones, for which the system has to find the memory, hold up the frames."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``way`` in which the tomogram will be made, and the memory that this takes."""
+
+    way: str
+    nbytes: int
+
+    def to_dict(self) -> dict[str, str | float]:
+        return {"tomogram": self.way, "memory_mb": round(self.nbytes / 2**20, 1)}
+
+
+def plan_tomogram(spec: ScanSpec, memory_bytes: int, threads: int) -> Plan:
+    """How much of a scan fits into memory, told before its first frame. Raises BadInput when not even one row does."""
+    stored = store_nbytes(spec.rows, spec.projections, spec.columns)
+    volume = fourier_nbytes(spec.rows, spec.columns, threads=threads)
+    if stored + volume <= memory_bytes:
+        return Plan("grows with the scan", stored + volume)
+    if stored <= memory_bytes:
+        return Plan("after the scan, from memory", stored)
+    plan_row_blocks(spec.rows, spec.projections, spec.columns, memory_bytes)
+    return Plan("after the scan, from the raw file in blocks of rows", memory_bytes)
 
 
 class Gathering:

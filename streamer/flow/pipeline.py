@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from streamer.core.artefacts import slice_figures
 from streamer.core.backend import Backend
 from streamer.core.exact_planes import ExactPlanes
-from streamer.core.geometry import find_tilt
 from streamer.core.gridding import reconstruct_rows_fourier
 from streamer.core.jit import at_most
 from streamer.core.live import FastPlanes
 from streamer.core.planes import Plane, orthogonal_planes
 from streamer.core.quality import Limits, judge
 from streamer.flow.blocks import ReadRows, raw_blocks, stored_blocks
-from streamer.flow.gather import Gathering
+from streamer.flow.gather import CENTER_TOLERANCE_PX, Gathering, plan_tomogram
 from streamer.flow.layout import Layout, LayoutOptions, choose_layout, is_full_turn
+from streamer.flow.look import see_layout
 from streamer.flow.measure import Measurements
 from streamer.flow.preparation import Preparation, PreparationOptions
 from streamer.flow.ready import Ready
@@ -41,9 +41,6 @@ ONE_THREAD_PIXELS = 2**20
 
 LOOKS_PER_SCAN = 10
 """How often in a scan the geometry is looked at; of a full turn, in its second half, when opposite views have come."""
-
-GEOMETRY_ROWS = 16
-"""Detector rows from which it is told."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +72,22 @@ class ScanPipeline:
         fixed_center: float | None = None,
     ) -> None:
         self.spec, self._backend, self._settings, self._limits = spec, backend, settings, limits
+        self.plan = plan_tomogram(spec, settings.memory_bytes, backend.threads)
         small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
         self._live = replace(backend, threads=1) if small else backend
         self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, settings.memory_bytes)
         self._preparation = Preparation(spec, self._live, settings.preparation)
         self._asked = None if planes is None else tuple(planes)
-        self._fixed = fixed_center is not None
+        self._fixed = fixed_center
         known = (fixed_center, settings.layout.center_px, spec.center_px)
         self._center_known = any(c is not None for c in known)
         center = next((c for c in known if c is not None), (spec.columns - 1) / 2)
+        self._check_center(center)
         layout = Layout(spec.rows, spec.columns, center)
         self._ready = Ready(self._store, self._preparation, layout, self._live.threads)
         self._view = LiveView(self._new_planes, self._watched(layout), self._ready, center)
         self._gathering: Gathering | None = None
-        self._final_center: float | None = None
+        self._refined = False
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
         self._sums = np.empty((spec.rows, 4), np.float64)
@@ -109,7 +108,7 @@ class ScanPipeline:
     @property
     def center(self) -> float:
         """Of rotation, a detector column."""
-        return self._view.center if self._final_center is None else self._final_center
+        return self.layout.detector_center if self._refined else self._view.center
 
     @property
     def layout(self) -> Layout:
@@ -173,8 +172,7 @@ class ScanPipeline:
         attenuation = self._preparation.correction.attenuation(first)
         options = LayoutOptions(geometry="plain", tilt="off", center_px=self._view.center)
         layout = choose_layout(self.spec, np.array([angle_rad]), attenuation[None], self._measured.center, options)
-        if layout != self.layout:
-            self._lay_out(layout)
+        self._use(layout, 0.0)
 
     def _new_planes(self, planes: Sequence[Plane], center: float, ready: Ready) -> FastPlanes | ExactPlanes:
         layout, settings = ready.layout, self._settings
@@ -230,60 +228,34 @@ class ScanPipeline:
             self._view.set_planes(wanted)
 
     def fix_center(self, center: float | None) -> None:
-        """Hold the centre at a column (None: find it)."""
-        self._fixed = center is not None
-        if center is not None and center != self._view.target_center:
+        """Hold the centre at a column (None: find it). Raises BadInput for one that no slice could be made about."""
+        if center is not None:
+            self._check_center(center)
+            layout = replace(self.layout, half=False) if self.layout.half else self.layout
+            self._use(layout.at(center), 0.0)
             self._center_known = True
-            self._move(center)
+        self._fixed = center
+
+    def _check_center(self, center: float) -> None:
+        if not abs(center - (self.spec.columns - 1) / 2) < self.spec.columns:
+            raise BadInput(
+                f"centre {center:g}: too far from the detector, which has columns 0 to {self.spec.columns - 1}"
+            )
 
     def track_center(self) -> None:
         """Look at the centre and the geometry that the projections so far tell, and move the planes there."""
         estimate = self._measured.estimate_center()
         if self._preparation.refresh():
-            self._gathering = None
-            self._view.recenter(self._view.target_center)
+            self._read_again()
+        sure = estimate.confidence >= self._limits.min_center_confidence and self._fixed is None
+        center = estimate.center if sure else None
+        self._center_known = self._center_known or center is not None
         done = int(LOOKS_PER_SCAN * self.count / self.spec.projections)
         if done > self._looked and (done > 0.5 * LOOKS_PER_SCAN or not is_full_turn(self.spec)):
             self._looked = done
-            self._choose_layout()
-        if self._fixed or self.layout.half or estimate.center is None:
-            return
-        if estimate.confidence >= self._limits.min_center_confidence:
-            self._center_known = True
-            if abs(estimate.center - self._view.target_center) > RECENTER_PX:
-                self._move(estimate.center)
-
-    def _move(self, center: float) -> None:
-        """Bring the planes, and the tomogram as far as it has grown, to another axis."""
-        self._ready.layout = self.layout.at(center)
-        self._view.recenter(center)
-        if self._gathering is not None and not self._gathering.reaches(center):
-            self._gathering = None
-
-    def _choose_layout(self, leaning: bool = False) -> None:
-        """The geometry as far as the projections tell. ``leaning``: also whether the axis leans, which takes longer."""
-        if not self.count:
-            return
-        store, options, estimate = self._store, self._settings.layout, self._measured.center
-        if self._fixed:
-            options = replace(options, center_px=self._view.target_center)
-        rows = np.unique(np.linspace(0, store.all.shape[1] - 1, GEOMETRY_ROWS).astype(int))
-        tilt = None
-        if leaning and options.tilt == "auto" and store.whole:
-            tilt = find_tilt(store.all, store.angles_rad)
-        heights = (store.first_row + rows).tolist()
-        layout = choose_layout(self.spec, store.angles_rad, store.all[:, rows], estimate, options, tilt, heights)
-        if not (layout.half or self._fixed):
-            layout = layout.at(self._view.target_center)
-        changed = replace(layout, detector_center=self.layout.detector_center) != self.layout
-        if changed or abs(layout.detector_center - self._view.target_center) > RECENTER_PX:
-            self._lay_out(layout)
-
-    def _lay_out(self, layout: Layout) -> None:
-        self._ready = Ready(self._store, self._preparation, layout, self._live.threads)
-        self._center_known = self._center_known or layout.half
-        self._gathering = None
-        self._view.lay_out(self._ready, self._watched(layout), layout.detector_center)
+            self._use(self._seen_layout(center), RECENTER_PX)
+        elif center is not None and not self.layout.half:
+            self._use(self.layout.at(center), RECENTER_PX)
 
     def refine_center(self) -> None:
         """The final centre and geometry, from all projections."""
@@ -291,17 +263,48 @@ class ScanPipeline:
             return
         estimate = self._measured.refine_center(self._store.all if self._store.whole else None)
         if self._preparation.refresh(final=True):
+            self._read_again()
+        self._use(
+            self._seen_layout(estimate.center if self._fixed is None else None, final=True), CENTER_TOLERANCE_PX
+        )
+        self._refined = True
+
+    def _seen_layout(self, center: float | None, final: bool = False) -> Layout:
+        """The geometry as far as the projections tell; about ``center`` when given, if nothing better is known."""
+        options = self._settings.layout
+        if self._fixed is not None:
+            options = replace(options, center_px=self._fixed)
+        layout = see_layout(self.spec, self._store, self._measured.center, options, final)
+        if layout.half or self._fixed is not None:
+            return layout
+        return layout.at(self.layout.detector_center if center is None else center)
+
+    def _use(self, layout: Layout, tolerance_px: float) -> None:
+        """Bring planes, and the tomogram as far as it has grown, to another geometry or axis."""
+        before = self.layout
+        center = layout.detector_center
+        same = replace(layout, detector_center=before.detector_center) == before
+        if same and abs(center - before.detector_center) <= tolerance_px:
+            self._ready.layout = replace(before, reason=layout.reason)
+        elif same and not layout.changes:
+            self._ready.layout = layout
+            if self._gathering is not None and not self._gathering.reaches(center):
+                self._gathering = None
+            self._view.recenter(center)
+        else:
+            self._ready = Ready(self._store, self._preparation, layout, self._live.threads)
             self._gathering = None
+            self._center_known = self._center_known or layout.half
+            self._view.lay_out(self._ready, self._watched(layout), center)
+
+    def _read_again(self) -> None:
+        """What is done to stored projections when they are read has changed."""
+        self._gathering = None
+        if self._store.whole:
             self._view.recenter(self._view.target_center)
-        if not self._fixed and estimate.center is not None:
-            self._ready.layout = self.layout.at(estimate.center)
-        self._choose_layout(leaning=True)
-        self._final_center = self.layout.detector_center
 
     def settle(self) -> None:
         """Bring the shown planes to the final centre."""
-        if self.center != self._view.target_center:
-            self._view.recenter(self.center)
         while self._view.replay():
             pass
 

@@ -302,3 +302,43 @@ def test_weights_are_foreseen_in_the_scans_that_are_usual():
     twice = foreseen(1.1 * even(), replace(spec, range_deg=198.0), 0, ANGLES - 1)
     covered_twice = 1.1 * even()[:-1] % np.pi < np.deg2rad(18) - 1e-6
     np.testing.assert_allclose(twice, np.where(covered_twice, 0.55, 1.1) * step)
+
+
+def test_the_plan_tells_how_and_with_what_memory_before_the_first_frame(backend):
+    scan = Scan(even())
+    assert new(backend, scan).plan.way == "grows with the scan"
+    assert "from memory" in new(backend, scan, memory_bytes=2**19).plan.way
+    blocks = new(backend, scan, memory_bytes=2**18).plan
+    assert "raw file" in blocks.way
+    assert blocks.to_dict() == {"tomogram": blocks.way, "memory_mb": 0.2}
+    with pytest.raises(BadInput, match="one detector row needs"):
+        new(backend, scan, memory_bytes=2**14)
+
+
+def test_a_centre_beyond_reason_is_refused_and_the_scan_goes_on(backend):
+    scan = Scan(even())
+    with pytest.raises(BadInput, match="centre 500"):
+        new(backend, scan, 500.0)
+    pipeline = new(backend, scan, CENTER)
+    scan.push(pipeline)
+    with pytest.raises(BadInput, match="centre -70"):
+        pipeline.fix_center(-70.0)
+    pipeline.refine_center()
+    assert pipeline.center == CENTER
+
+
+def test_a_full_turn_laid_out_wide_is_gathered_anew_when_its_axis_is_set(backend):
+    columns, center = 64, 54.3
+    parts = [Ellipse(0.02, 38.0, 33.0, 1.0, -2.0, 0.4), Gaussian(0.03, 3.0, 25.0, 6.0)]
+    scan = Scan(2 * even(181), center, columns, parts, range_deg=360.0)
+    pipeline = new(backend, scan, center + 1.5, layout=LayoutOptions(geometry="half"))
+
+    def between():
+        pipeline.track_center()
+        pipeline.work()
+
+    scan.push(pipeline, between=between)
+    pipeline.fix_center(center)
+    volume = finish(pipeline)
+    truth = image(parts, volume.shape[2])
+    assert rms(volume[10], HEIGHT[10] * truth, 0.9) < 0.1 * truth.max()
