@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
 from streamer.core.gridding import BATCH, MAX_SHIFT, FourierVolume, fourier_nbytes
+from streamer.core.lanes import LANES
 from streamer.core.volume import plan_row_blocks
 from streamer.flow.ready import Ready
 from streamer.flow.store import store_nbytes
@@ -112,7 +113,7 @@ class Gathering:
 
     def finish(self, center: float) -> Iterator[tuple[int, Image]]:
         """(first row, slices), attenuation per pixel, one after the other: with the weights of all projections, and
-        about ``center`` (detector column).
+        about ``center`` (detector column). Slices are overwritten when those after the next are asked for.
         """
         ready, blocks = self._ready, self._volume.blocks
         weights, count = ready.layout.weights(ready.angles_rad), ready.count
@@ -133,7 +134,13 @@ class Gathering:
             self._grid(blocks)
         laid = ready.layout.center(center)
         moved = abs(laid - self._volume.center) > CENTER_TOLERANCE_PX
-        return self._volume.finish(laid if moved else None)
+        # New memory for each block would take longer to come by than to fill.
+        width, rows = ready.layout.width, self._spec.rows
+        turns = np.empty((2, min(LANES, rows), width, width), np.float32)
+        for block in range(blocks):
+            first, last = block * LANES, min((block + 1) * LANES, rows)
+            out = turns[block % 2, : last - first]
+            yield first, self._volume.rows_of(block, block + 1, out, laid if moved else None)
 
 
 def expected_weights(

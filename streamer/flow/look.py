@@ -6,12 +6,15 @@ import numpy as np
 
 from streamer.core.estimate import CenterEstimate
 from streamer.core.geometry import find_tilt
-from streamer.flow.layout import MIN_TILT_RAD, Layout, LayoutOptions, choose_layout
+from streamer.flow.layout import MIN_TILT_RAD, Layout, LayoutOptions, choose_layout, is_full_turn
 from streamer.flow.store import AttenuationStore
 from streamer.frames import ScanSpec
 
 ROWS = 16
 """Detector rows from which the geometry is told."""
+
+GLANCE = 48
+"""Projections that tell while the scan runs whether the sample is cut off; opposite views need all of them."""
 
 
 def see_layout(
@@ -24,4 +27,8 @@ def see_layout(
     if final and leans and options.tilt == "auto" and store.whole:
         tilt = find_tilt(store.all, store.angles_rad)
     heights = (store.first_row + rows).tolist()
-    return choose_layout(spec, store.angles_rad, store.all[:, rows], estimate, options, tilt, heights)
+    numbers = np.arange(store.count)
+    if not final and not is_full_turn(spec):
+        numbers = np.unique(np.linspace(0, store.count - 1, min(GLANCE, store.count)).astype(int))
+    sinograms = store.all[numbers[:, None], rows]
+    return choose_layout(spec, store.angles_rad[numbers], sinograms, estimate, options, tilt, heights)
