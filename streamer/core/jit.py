@@ -11,9 +11,10 @@ import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-# GNU OpenMP's threads spin at the end of a parallel loop by default. On a machine whose cores have other work as well
-# (camera, writer, viewer) the one that is awaited then gets no core: loops of 0.5 ms took 20. Read when it is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# GNU OpenMP's threads spin for milliseconds at the end of a parallel loop by default. On a machine whose cores have
+# other work as well (camera, writer, viewer) the one that is awaited then gets no core: loops of 0.5 ms took 20. So
+# many turns are some tens of microseconds, after which the core is given up. Read when the library is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

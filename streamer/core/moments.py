@@ -199,7 +199,7 @@ class MomentTrack:
         if typical <= MIN_MASS_SNR * robust_sigma(mass[whole]) or np.count_nonzero(usable) < MIN_FRAMES:
             return None
         true = _calmed(mass[usable])
-        return theta[usable], first[usable] / true, (height / mass)[usable], true
+        return theta[usable], first[usable] / true, height[usable] / mass[usable], true
 
     def _stripes(self) -> tuple[Series, float]:
         """Mean over the rows of what the detector adds to each column, (columns,), and the noise of this mean."""

@@ -32,6 +32,7 @@ FEW = 3  # pairs, below which their scatter tells nothing
 ENDS = 4  # projections at each end that are carried on when half a turn is not quite full
 MIN_FRAMES = 20  # projections whose mean shows the stripes
 MEAN_FRAMES = 96  # projections that are enough for that mean
+ALIKE = 12.0  # pixels of smoothed noise that are worth one
 MOST_LEAN = np.deg2rad(6.0)
 
 
@@ -217,6 +218,9 @@ def register(
     else:
         dx, dz = 2 * start.center - (cols - 1), -start.dy / squeeze
     dx, dz, found, mismatch = _refine(first, mirror, dx, dz, squeeze, lean)
+    if round(dz) and not _has_dropped(first, mirror, dx, dz, found, squeeze):
+        dx, dz, found, mismatch = _refine(first, mirror, dx, 0.0, squeeze, lean)
+        dz = 0.0
     # mirror(t) = first(t + dx) and mirror(t) = p0(2·center - (cols-1) + t)
     center = None if mismatch > MAX_MISMATCH or abs(dx) > (1 - MIN_OVERLAP) * cols else (cols - 1 + dx) / 2
     return Match(center, -dz * squeeze, mismatch, found, curve)
@@ -299,6 +303,40 @@ def _refine(
         if float(np.abs(step[:2]).max()) < 2e-3:
             break
     return dx, dz, turn, mismatch
+
+
+def _has_dropped(first: Image, mirror: Image, dx: float, dz: float, turn: float, squeeze: int) -> bool:
+    """Whether the two fit clearly better with the drop than without; a rod looks alike at all heights.
+
+    Both drops have the same fraction of a row, as interpolation takes off noise.
+    """
+    rows, cols = first.shape
+    c0, c1 = max(0, int(np.ceil(-dx))) + 3, min(cols, int(np.floor(cols - dx))) - 3
+    cut = int(np.ceil(abs(dz))) + 3
+    if c1 - c0 < 8 or rows - 2 * cut < 4:
+        return False
+    spline = spline_filter(first, order=3, mode="nearest")
+    matrix = np.array([[1.0, turn / squeeze], [-turn * squeeze, 1.0]])
+    middle = np.array([(rows - 1) / 2, (cols - 1) / 2])
+    without, with_it = (
+        float(
+            np.var(
+                mirror
+                - affine_transform(spline, matrix, middle - matrix @ middle + (z, dx), mode="nearest", prefilter=False),
+                where=_inside(first.shape, cut, c0, c1),
+            )
+        )
+        for z in (dz - round(dz), dz)
+    )
+    # Smoothed noise: so many pixels tell as much as one. The best of many drops is better by chance, see the tests.
+    count = (rows - 2 * cut) * (c1 - c0) / ALIKE
+    return bool(count * (without - with_it) > (50 + 4 * np.sqrt(count)) * with_it)
+
+
+def _inside(shape: tuple[int, int], cut: int, c0: int, c1: int) -> NDArray[np.bool_]:
+    inside = np.zeros(shape, np.bool_)
+    inside[cut : shape[0] - cut, c0:c1] = True
+    return inside
 
 
 def _bin(image: Image, down: int, across: int) -> Image:

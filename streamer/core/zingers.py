@@ -101,7 +101,8 @@ class PixelStatistics:
         """Mean frame, float32 (rows, columns). Raises BadInput before the first frame."""
         if self._first is None:
             raise BadInput("there is no flat or dark to take the mean of")
-        return (self._first + self._sum / self.count).astype(np.float32)
+        with np.errstate(invalid="ignore"):  # infinities that come and go leave no mean
+            return (self._first + self._sum / self.count).astype(np.float32)
 
     @property
     def variance(self) -> Image:

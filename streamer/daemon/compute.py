@@ -115,8 +115,8 @@ class Compute:
             return
         if session.ending is not None:
             self._finisher.finish(session, pipeline, show)
-        elif pipeline.seen == session.spec.frames and not session.reconstructed:
-            # Nothing more can come: the tomogram need not wait for the plan to close the scan.
+        elif pipeline.in_memory and pipeline.seen == session.spec.frames and not session.reconstructed:
+            # Nothing more can come: the tomogram need not wait for the plan to close the scan, nor for the raw file.
             self._finisher.reconstruct(session, pipeline, show)
         elif not pipeline.work():
             self._sleep()

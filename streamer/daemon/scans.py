@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import threading
@@ -156,6 +157,7 @@ class Scans:
     def finished(self, session: Session) -> None:
         """Keep the report of a scan that reached a final state, and tell everybody."""
         session.pipeline = None
+        gc.collect()  # pipelines hold themselves in circles, and gigabytes: the next scan must not wait for them
         report = session.report()
         with self.lock:
             # In one step, so that a scrape never counts this scan twice or not at all.

@@ -20,34 +20,34 @@ Block = tuple[int, Image]
 BLOCK_BYTES = 256 * 2**20
 
 
-def stored_blocks(backend: Backend, ready: Ready, center: float, window: str) -> Iterator[Block]:
-    """(first row, slices) from the stored projections, about ``center`` (detector column)."""
-    layout, angles = ready.layout, ready.angles_rad
-    weights = layout.weights(angles)
-    for first, last in plan_row_blocks(layout.rows, ready.count, layout.width, BLOCK_BYTES):
-        rows = ready.block(first, last)
-        yield (
-            first,
-            reconstruct_rows_fourier(backend, rows, angles, weights, layout.center(center), window, layout.extend),
-        )
-
-
-def raw_blocks(
-    backend: Backend, read_rows: ReadRows, ready: Ready, center: float, window: str, memory_bytes: int
+def slices(
+    backend: Backend, ready: Ready, read_rows: ReadRows, center: float, window: str, memory_bytes: int
 ) -> Iterator[Block]:
-    """(first row, slices) from raw rows read again, prepared as they were when they came.
+    """(first row, slices) about ``center`` (detector column), a block of detector rows at a time; see ``sinograms``.
 
-    Raises BadInput when not even one row fits into ``memory_bytes``.
+    Raises BadInput when the raw file is to be read and not even one row fits into ``memory_bytes``.
     """
     layout = ready.layout
-    for first, last in plan_row_blocks(layout.rows, ready.count, layout.width, memory_bytes):
-        top, bottom = layout.source_rows(first, last)
-        part = ready.preparation.rows(top, bottom)
-        angles, raw = read_rows(part.read.start, part.read.stop)
-        numbers = np.arange(len(angles))
-        rows = ready.finished(part.projections(raw, numbers), numbers, angles, top)[:, first - top : last - top]
+    block_bytes = BLOCK_BYTES if ready.whole else memory_bytes
+    for first, last in plan_row_blocks(layout.rows, ready.count, layout.width, block_bytes):
+        rows, angles = sinograms(ready, read_rows, first, last)
         weights = layout.weights(angles)
         yield (
             first,
             reconstruct_rows_fourier(backend, rows, angles, weights, layout.center(center), window, layout.extend),
         )
+
+
+def sinograms(ready: Ready, read_rows: ReadRows, first: int, last: int) -> tuple[Image, NDArray[np.float64]]:
+    """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian.
+
+    From what was stored, else from raw rows read again and prepared as they were when they came.
+    """
+    if ready.whole:
+        return ready.block(first, last), ready.angles_rad
+    top, bottom = ready.layout.source_rows(first, last)
+    part = ready.preparation.rows(top, bottom)
+    angles, raw = read_rows(part.read.start, part.read.stop)
+    numbers = np.arange(len(angles))
+    rows = ready.finished(part.projections(raw, numbers), numbers, angles, top)
+    return rows[:, first - top : last - top], angles

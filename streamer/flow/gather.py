@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
-from streamer.core.gridding import BATCH, MAX_SHIFT, FourierVolume, fourier_nbytes
+from streamer.core.gridding import BATCH, FourierVolume, fourier_nbytes
 from streamer.core.lanes import LANES
 from streamer.core.volume import plan_row_blocks
 from streamer.flow.ready import Ready
@@ -28,6 +28,9 @@ WEIGHT_TOLERANCE = 0.01
 
 CENTER_TOLERANCE_PX = 0.02
 """A tomogram about a centre that is wrong by so much has no measurable error."""
+
+MAX_MOVE_PX, MAX_MOVE_EXTENDED_PX = 0.3, 0.1
+"""How far a phase may move the axis of what was gathered. The error of a sample that is cut off is four times that."""
 
 UNIT_COLUMNS = 512
 """Columns times blocks of 16 rows that one call of ``work`` and one thread take: a few milliseconds. More would also
@@ -81,7 +84,12 @@ class Gathering:
     def reaches(self, center: float) -> bool:
         """Whether slices about ``center`` (detector column) can be had from what was gathered."""
         moved = abs(self._ready.layout.center(center) - self._volume.center)
-        return moved <= CENTER_TOLERANCE_PX or (moved <= MAX_SHIFT and self._volume.within_half_turn)
+        if moved <= CENTER_TOLERANCE_PX:
+            return True
+        # What waits to be gridded counts as well: with it, the scan may be longer than half a turn.
+        span = float(np.ptp(self._ready.angles_rad)) if self._ready.count else 0.0
+        farthest = MAX_MOVE_EXTENDED_PX if self._ready.layout.extend else MAX_MOVE_PX
+        return moved <= farthest and span <= np.pi and self._volume.within_half_turn
 
     def _begin(self) -> None:
         self._first = self._last = 0  # the batch of projections that is being gridded
@@ -128,6 +136,7 @@ class Gathering:
             for first in range(0, again.size, BATCH):
                 some = again[first : first + BATCH]
                 self._volume.add(ready.pick(some), ready.angles_rad[some], weights[some] - self._used[some])
+            self._used[again] = weights[again]
         while self._last < count:
             last = min(self._last + BATCH, count)
             self._take(last, weights[self._last : last])

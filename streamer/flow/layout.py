@@ -286,6 +286,12 @@ def _geometry(
         wish = "half acquisition was asked for, but " if asked else ""
         return False, plain, f"plain: {wish}{source}{axis}"
     width = _wide_columns(spec.columns, center)
+    if not width:
+        return (
+            False,
+            center,
+            f"plain: half acquisition was looked for, but the axis at {center:.1f} is not on the detector",
+        )
     if not asked and edges[1 if center > middle else 0].share < CUT:
         against = "the sample is within what all projections see"
     elif not asked and width < MIN_GAIN * spec.columns:

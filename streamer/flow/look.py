@@ -10,8 +10,8 @@ from streamer.flow.layout import MIN_TILT_RAD, Layout, LayoutOptions, choose_lay
 from streamer.flow.store import AttenuationStore
 from streamer.frames import ScanSpec
 
-ROWS = 16
-"""Detector rows from which the geometry is told."""
+ROWS, LIVE_ROWS = 16, 4
+"""Detector rows from which the geometry is told, in the end and while the scan runs."""
 
 GLANCE = 48
 """Projections that tell while the scan runs whether the sample is cut off; opposite views need all of them."""
@@ -21,7 +21,7 @@ def see_layout(
     spec: ScanSpec, store: AttenuationStore, estimate: CenterEstimate, options: LayoutOptions, final: bool
 ) -> Layout:
     """``layout.choose_layout`` from stored projections. ``final``: also whether the axis leans, which takes longer."""
-    rows = np.unique(np.linspace(0, store.all.shape[1] - 1, ROWS).astype(int))
+    rows = np.unique(np.linspace(0, store.all.shape[1] - 1, ROWS if final else LIVE_ROWS).astype(int))
     leans = estimate.tilt_rad is None or abs(estimate.tilt_rad) > 0.5 * MIN_TILT_RAD
     tilt = None
     if final and leans and options.tilt == "auto" and store.whole:

@@ -137,22 +137,24 @@ class Measurements:
         """Noise alone has a sharpest reconstruction, too; it must not be asked for its centre."""
         return float(np.median(self._snr)) > 0.0
 
-    def coverage(self) -> float:
-        """Share of the wanted angular range that has come (of half a turn, where the scan is longer)."""
+    def coverage(self, period: float = np.pi) -> float:
+        """Share of the wanted angular range that has come, of up to one ``period`` after which views repeat."""
         if not self.count:
             return 0.0
-        wanted = min(abs(np.deg2rad(self._spec.range_deg)), np.pi)
-        return float(min(1.0, angular_weights(np.array(self._angles)).sum() / wanted))
+        wanted = min(abs(np.deg2rad(self._spec.range_deg)), period)
+        return float(min(1.0, angular_weights(np.array(self._angles), period).sum() / wanted))
 
-    def quality(self, missing: int, corrupt: int, halves: tuple[Image, Image] | None) -> Quality:
-        """All numbers so far. ``halves`` are the middle slice from the even and from the odd projections."""
+    def quality(self, missing: int, corrupt: int, halves: tuple[Image, Image] | None, period: float = np.pi) -> Quality:
+        """All numbers so far. ``halves`` are the middle slice from the even and from the odd projections; ``period`` is
+        the angle in radian after which views repeat.
+        """
         center = self._center.center
         return Quality(
             projections=self.count,
             expected=self._spec.projections,
             missing=missing,
             corrupt=corrupt,
-            coverage=self.coverage(),
+            coverage=self.coverage(period),
             snr=float(np.median(self._snr)) if self._snr else None,
             peak_attenuation=float(np.median(self._peak)) if self._peak else None,
             center_px=center,

@@ -20,7 +20,8 @@ from streamer.core.jit import at_most
 from streamer.core.live import FastPlanes
 from streamer.core.planes import Plane, orthogonal_planes
 from streamer.core.quality import Limits, judge
-from streamer.flow.blocks import ReadRows, raw_blocks, stored_blocks
+from streamer.core.stitch import extend_half_turn
+from streamer.flow.blocks import ReadRows, sinograms, slices
 from streamer.flow.gather import CENTER_TOLERANCE_PX, Gathering, plan_tomogram
 from streamer.flow.layout import Layout, LayoutOptions, choose_layout, is_full_turn
 from streamer.flow.look import see_layout
@@ -39,8 +40,9 @@ RECENTER_PX = 0.1
 ONE_THREAD_PIXELS = 2**20
 """Frames up to this size are folded in by one thread: a millisecond or two, and the other cores stay free."""
 
-LOOKS_PER_SCAN = 10
-"""How often in a scan the geometry is looked at; of a full turn, in its second half, when opposite views have come."""
+LOOKS_PER_SCAN = 20
+"""How often in a scan the geometry and, where it may end the scan, the resolution are looked at; the geometry of a full
+turn in its second half only, when opposite views have come."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class ScanPipeline:
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
         self._sums = np.empty((spec.rows, 4), np.float64)
-        self._looked = 0
+        self._looked = self._compared = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._has = np.zeros(spec.frames, bool)
         self.seen = 0
 
@@ -111,6 +113,11 @@ class ScanPipeline:
         return self.layout.detector_center if self._refined else self._view.center
 
     @property
+    def _given(self) -> float | None:
+        """The axis, where it is not to be looked for."""
+        return self._settings.layout.center_px if self._fixed is None else self._fixed
+
+    @property
     def layout(self) -> Layout:
         return self._ready.layout
 
@@ -127,6 +134,11 @@ class ScanPipeline:
     def _per_unit(self) -> np.float32:
         return np.float32(1.0 if self.spec.pixel_size_m is None else 1.0 / (100.0 * self.spec.pixel_size_m))
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the tomogram can be made without the raw file."""
+        return self._store.whole
+
     def has(self, index: int) -> bool:
         return bool(self._has[index])
 
@@ -140,8 +152,9 @@ class ScanPipeline:
         self._has[meta.index] = True
         self.seen += 1
         if meta.kind is FrameKind.PROJECTION:
-            with at_most(self._live.threads):
-                self._project(meta, pixels)
+            if self.count < self.spec.projections:  # there may be more, in place of flats or darks
+                with at_most(self._live.threads):
+                    self._project(meta, pixels)
         elif meta.kind is FrameKind.DARK:
             self._measured.darks += 1
             self._preparation.dark(pixels)
@@ -154,7 +167,8 @@ class ScanPipeline:
         number, attenuation = self._store.count, self._store.next()
         if number == 0:
             self._begin(raw, angle_rad)
-        fused = self._preparation.plain and self._view.fused
+        # The kernel that takes raw frames knows nothing of what became known late.
+        fused = self._preparation.plain and not self._preparation.late and self._view.fused
         if fused:
             self._view.add_raw(raw, self._preparation.correction, angle_rad, attenuation, self._sums)
             self._preparation.observe(attenuation, number, angle_rad)
@@ -202,6 +216,8 @@ class ScanPipeline:
 
     def _gathers(self) -> bool:
         """Whether the tomogram grows already, or can begin to: with an axis that is known, and memory for it."""
+        if self._gathering is not None and not self._gathering.reaches(self._view.target_center):
+            self._gathering = None
         if self._gathering is None and self._center_known and self._may_gather():
             self._gathering = Gathering(
                 self._backend, self.spec, self._ready, self._view.target_center, self._settings.window
@@ -247,12 +263,12 @@ class ScanPipeline:
         estimate = self._measured.estimate_center()
         if self._preparation.refresh():
             self._read_again()
-        sure = estimate.confidence >= self._limits.min_center_confidence and self._fixed is None
+        sure = estimate.confidence >= self._limits.min_center_confidence and self._given is None
         center = estimate.center if sure else None
         self._center_known = self._center_known or center is not None
         done = int(LOOKS_PER_SCAN * self.count / self.spec.projections)
-        if done > self._looked and (done > 0.5 * LOOKS_PER_SCAN or not is_full_turn(self.spec)):
-            self._looked = done
+        due, self._looked = done > self._looked, done
+        if due and (done > 0.5 * LOOKS_PER_SCAN or not is_full_turn(self.spec)):
             self._use(self._seen_layout(center), RECENTER_PX)
         elif center is not None and not self.layout.half:
             self._use(self.layout.at(center), RECENTER_PX)
@@ -264,18 +280,17 @@ class ScanPipeline:
         estimate = self._measured.refine_center(self._store.all if self._store.whole else None)
         if self._preparation.refresh(final=True):
             self._read_again()
-        self._use(
-            self._seen_layout(estimate.center if self._fixed is None else None, final=True), CENTER_TOLERANCE_PX
-        )
+        found = estimate.center if self._given is None else None
+        self._use(self._seen_layout(found, final=True), CENTER_TOLERANCE_PX)
         self._refined = True
 
     def _seen_layout(self, center: float | None, final: bool = False) -> Layout:
         """The geometry as far as the projections tell; about ``center`` when given, if nothing better is known."""
-        options = self._settings.layout
-        if self._fixed is not None:
-            options = replace(options, center_px=self._fixed)
+        options, given = self._settings.layout, self._given
+        if given is not None:
+            options = replace(options, center_px=given)
         layout = see_layout(self.spec, self._store, self._measured.center, options, final)
-        if layout.half or self._fixed is not None:
+        if layout.half or given is not None:
             return layout
         return layout.at(self.layout.detector_center if center is None else center)
 
@@ -311,9 +326,10 @@ class ScanPipeline:
     def judge(self, missing: int, corrupt: int, final: bool = False) -> tuple[Quality, Verdict]:
         """The measured quality and what it means. ``missing`` and ``corrupt`` are the ledger's."""
         halves = self._halves() if final else None
-        if not final and self._limits.max_resolution_px is not None:
+        if not final and self._limits.max_resolution_px is not None and self._compared < self._looked:
+            self._compared = self._looked
             halves = self._view.half_images()
-        quality = self._measured.quality(missing, corrupt, halves)
+        quality = self._measured.quality(missing, corrupt, halves, self.layout.period)
         return quality, judge(quality, self._limits, final, self.spec.columns)
 
     def _halves(self) -> tuple[Image, Image] | None:
@@ -334,13 +350,14 @@ class ScanPipeline:
     def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.
 
-        ``read_rows`` gives raw rows of all projections; it is asked only when they did not fit into memory.
+        ``read_rows`` gives raw rows of all projections; it is asked only when they did not fit into memory. A block may
+        be overwritten once the next but one is asked for.
         """
         middle = self.spec.rows // 2
         for first, block in self._blocks(read_rows):
+            block *= self._per_unit
             if first <= middle < first + len(block):
                 self._middle = block[middle - first].copy()
-            block *= self._per_unit
             yield first, block
 
     def artefacts(self) -> dict[str, float]:
@@ -350,11 +367,20 @@ class ScanPipeline:
     def _blocks(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         if self._gathering is not None:
             return self._gathering.finish(self.center)
-        if self._store.whole:
-            return stored_blocks(self._backend, self._ready, self.center, self._settings.window)
-        return raw_blocks(
-            self._backend, read_rows, self._ready, self.center, self._settings.window, self._settings.memory_bytes
+        return slices(
+            self._backend, self._ready, read_rows, self.center, self._settings.window, self._settings.memory_bytes
         )
+
+    def projections(self, first: int, last: int, read_rows: ReadRows) -> tuple[Image, NDArray[np.float64], float]:
+        """What an iterative method wants: line integrals (n, last - first, width), angles (n,) in radian, the centre.
+
+        Prepared projections of these rows, per pixel, after ``refine_center``. Those of half acquisition are joined
+        with their opposites to half a turn. ``read_rows`` as for ``tomogram``. Raises BadInput without opposites.
+        """
+        layout = replace(self.layout, half=False)
+        ready = Ready(self._store, self._preparation, layout, self._live.threads)
+        rows, angles = sinograms(ready, read_rows, first, last)
+        return extend_half_turn(rows, angles, self.center) if self.layout.half else (rows, angles, self.center)
 
     def parameters(self) -> dict[str, Any]:
         """What a reader of the tomogram needs to repeat it."""

@@ -250,7 +250,7 @@ BODY = random_body(np.random.default_rng(6), 300)
         (300, 148.0, 360.0, {"geometry": "half"}, True, "axis found by opposite views"),
         (300, 148.0, 180.0, {}, False, "a scan of 180°"),
         (120, 59.0, 360.0, {}, False, "hardly a wider view"),
-        (140, 110.3, 360.0, {"center_px": 300.0}, False, "hardly a wider view"),
+        (140, 110.3, 360.0, {"center_px": 300.0}, False, "not on the detector"),
     ],
 )
 def test_choices(columns: int, center: float, range_deg: float, options: dict, half: bool, reason: str) -> None:
