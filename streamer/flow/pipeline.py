@@ -330,6 +330,10 @@ class ScanPipeline:
             self._compared = self._looked
             halves = self._view.half_images()
         quality = self._measured.quality(missing, corrupt, halves, self.layout.period)
+        if self.layout.half or (not final and self._settings.layout.geometry != "plain" and is_full_turn(self.spec)):
+            # An axis near the edge is meant to be there, and the sample to reach over it.
+            cut = quality.truncation if self.layout.extend else None
+            quality = replace(quality, center_offset_px=None, truncation=cut)
         return quality, judge(quality, self._limits, final, self.spec.columns)
 
     def _halves(self) -> tuple[Image, Image] | None:

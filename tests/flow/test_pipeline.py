@@ -212,6 +212,9 @@ def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(backend):
     pipeline.settle()
     assert pipeline.images()["xy"].shape == (width, width)
     assert pipeline.layout.to_dict()["geometry"] == "half acquisition"
+    quality, verdict = pipeline.judge(0, 0, final=True)
+    assert verdict.decision is Decision.ENOUGH, verdict
+    assert quality.coverage == 1.0
 
 
 def test_flats_after_the_scan_correct_what_was_gathered(backend):
