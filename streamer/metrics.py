@@ -21,6 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from streamer.core.device import FALLBACKS
 from streamer.flow.latency import HistogramSnapshot, LatencyHistogram
 from streamer.flow.scan import ScanState
 from streamer.frames import BadInput, Decision, FrameKind
@@ -91,6 +92,7 @@ class MetricsSnapshot:
     scans: Mapping[str, int] = field(default_factory=dict)  # by final state
     verdicts: Mapping[str, int] = field(default_factory=dict)  # by decision
     control_requests: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by verb and result
+    gpu_fallbacks: Mapping[str, int] = field(default_factory=dict)  # by reason
 
 
 # Name without prefix, field of the snapshot, help.
@@ -156,6 +158,7 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
         ("frames_dropped", "stage", dropped, (), "Frames that a reader of the ring did not get"),
         ("scans", "result", now.scans, RESULTS, "Finished scans"),
         ("verdicts", "decision", now.verdicts, DECISIONS, "Final verdicts"),
+        ("gpu_fallbacks", "reason", now.gpu_fallbacks, FALLBACKS, "Work cut smaller, or done by the CPU for the GPU"),
     ):
         yield _counter(name, text, (label,), {(key,): values.get(key, 0) for key in dict.fromkeys((*known, *values))})
     yield _counter("control_requests", "Requests on the control socket", ("verb", "result"), now.control_requests)

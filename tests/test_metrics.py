@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamer.core.device import FALLBACKS, FallbackCounters
 from streamer.flow.latency import LatencyHistogram
 from streamer.frames import BadInput
 from streamer.metrics import DECISIONS, KINDS, REASONS, RESULTS, MetricsSnapshot, StreamerCollector, serve
@@ -32,6 +33,7 @@ def busy() -> MetricsSnapshot:
         scans={"complete": 3},
         verdicts={"ENOUGH": 2},
         control_requests={("arm", "ok"): 5},
+        gpu_fallbacks={"smaller_chunks": 4},
         frame_to_preview=latency.snapshot(),
         last_frame_to_tomogram=latency.snapshot(),
     )
@@ -75,6 +77,7 @@ def test_values_and_labels(registry: CollectorRegistry) -> None:
     assert value(registry, "frames_rejected_total", reason="strange") == 1
     assert value(registry, "scans_total", result="complete") == 3
     assert value(registry, "verdicts_total", decision="ENOUGH") == 2
+    assert value(registry, "gpu_fallbacks_total", reason="smaller_chunks") == 4
     assert value(registry, "control_requests_total", verb="arm", result="ok") == 5
     assert value(registry, "scan_state", streamer_scan_state="acquiring") == 1
     assert value(registry, "scan_state", streamer_scan_state="idle") == 0
@@ -92,9 +95,20 @@ def test_every_label_value_is_there_before_its_first_event() -> None:
         ("scans_total", "result", RESULTS),
         ("verdicts_total", "decision", DECISIONS),
         ("frames_dropped_total", "stage", ("recon", "writer")),
+        ("gpu_fallbacks_total", "reason", FALLBACKS),
     ):
         assert all(value(registry, name, **{label: word}) == 0 for word in known)
     assert value(registry, "disk_free_bytes") is None, "not known is not zero"
+
+
+def test_what_the_gpu_had_no_memory_for_is_counted_under_known_reasons() -> None:
+    counters = FallbackCounters()
+    assert tuple(counters.events) == FALLBACKS
+    registry = CollectorRegistry()
+    registry.register(StreamerCollector(lambda: MetricsSnapshot(gpu_fallbacks=counters.events)))
+    counters.fall_back("out_of_memory", "volume", "full")
+    assert value(registry, "gpu_fallbacks_total", reason="out_of_memory") == 1
+    assert value(registry, "gpu_fallbacks_total", reason="does_not_fit") == 0
 
 
 def test_histograms_have_the_bounds_of_the_service_level(registry: CollectorRegistry) -> None:

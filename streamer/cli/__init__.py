@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from streamer import __version__
 from streamer.frames import BadInput, StreamerError
@@ -33,8 +34,15 @@ VERBS = {
 """Each verb is the module of its name with ``add_parser`` and ``run``; only the one that is used gets imported."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong; ``--help`` teaches the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="streamer", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"streamer {__version__}")

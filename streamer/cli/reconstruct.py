@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,19 @@ from numpy.typing import NDArray
 from streamer import __version__
 from streamer.cli.few_angles import FewAngles, check_tv
 from streamer.cli.progress import Progress
+from streamer.cli.reduced import ReducedScan
+from streamer.cli.scan_options import add_options, bin_factor, center_column, detector_rows, settings, told
+from streamer.core.artefacts import slice_figures
 from streamer.core.backend import Backend, BackendError, select_backend
-from streamer.core.filters import WINDOWS
 from streamer.core.iterative import ITERATIONS
 from streamer.core.quality import Limits
-from streamer.flow.pipeline import ScanPipeline, Settings
-from streamer.frames import BadInput, ScanSpec
+from streamer.flow.pipeline import ScanPipeline
+from streamer.frames import BadInput, Quality, Verdict
 from streamer.io.picture import slices_picture
-from streamer.io.source_file import ScanFile, usable
+from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
+
+Image = NDArray[np.float32]
 
 WORTH_A_LOOK = 16
 """Detector rows from which on a picture of an upright slice shows anything."""
@@ -41,36 +44,45 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT.h5", help="tomogram to write; must not exist"
     )
+    parser.add_argument("--png", type=Path, metavar="FILE", help="also write a picture of the three middle slices")
     parser.add_argument(
-        "--center", default="auto", metavar="auto|PX", help="column of the axis of rotation (default: find it)"
+        "--json", type=Path, metavar="FILE", help="write centre, geometry, quality, artefacts and times here"
     )
-    parser.add_argument("--rows", metavar="A:B", help="detector rows A … B-1 only")
-    parser.add_argument(
+    add_options(parser)
+    method = parser.add_argument_group("method")
+    method.add_argument(
         "--method",
         choices=["fbp", "tv"],
         default="fbp",
         help="fbp: filtered backprojection (default). tv: least squares with total variation, for few, limited or "
         "noisy projections; begins with fbp and takes hundreds of times as long",
     )
-    parser.add_argument(
+    method.add_argument(
         "--iterations", type=int, default=ITERATIONS, metavar="N", help=f"of tv, at most (default {ITERATIONS})"
     )
-    parser.add_argument(
+    method.add_argument(
         "--strength", type=float, default=1.0, metavar="X", help="of tv's prior; more is smoother (default 1)"
     )
-    parser.add_argument(
-        "--window", choices=WINDOWS, default="linear", help="window of the ramp filter (default linear)"
-    )
-    parser.add_argument(
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
         "--backend", choices=["auto", "numba", "cupy"], default="auto", help="who computes (default auto)"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="default: all cores")
-    parser.add_argument(
-        "--memory", type=float, default=4096.0, metavar="MB", help="memory for projections (default 4096)"
-    )
-    parser.add_argument("--png", type=Path, metavar="FILE", help="also write a picture of the three middle slices")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write centre, quality and times here")
+    machine.add_argument("--threads", type=int, metavar="N", help="default: all cores")
+    machine.add_argument("--memory", default="4096", metavar="MB", help="memory for projections (default 4096)")
     parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished reconstruction. Lengths and columns of ``quality`` and ``parameters`` are in pixels of the detector;
+    ``slices`` are the middle ones, in the unit of the tomogram.
+    """
+
+    pipeline: ScanPipeline
+    quality: Quality
+    verdict: Verdict
+    parameters: dict[str, Any]
+    slices: dict[str, Image]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,23 +91,11 @@ def run(args: argparse.Namespace) -> int:
     except BackendError as error:
         raise BadInput(f"--backend {args.backend}: {error}") from error
     print(why)
-    center = parse_center(args.center)
     check_tv(args.iterations, args.strength)
-    if args.output.exists():
-        raise BadInput(f"{args.output} exists already; remove it or choose another name")
+    _check_places(args)
     began = time.perf_counter()
-    with ScanFile.open(args.scan) as scan:
-        for note in (*scan.info.notes, *(f"{name} is not here" for name in scan.info.missing_files)):
-            print(f"note: {note}")
-        rows = parse_rows(args.rows, scan.info.rows)
-        spec = replace(scan.held(), rows=rows.stop - rows.start)
-        settings = Settings(args.window, int(args.memory * 2**20))
-        pipeline = ScanPipeline(spec, backend, settings, Limits(), fixed_center=center)
-        _feed(pipeline, scan, rows, spec)
-        pipeline.refine_center()
-        quality, verdict = pipeline.judge(missing=0, corrupt=0, final=True)
-        slices = _write(args, pipeline, scan, rows, spec, backend)
-    seconds = time.perf_counter() - began
+    outcome = _reconstruct(args, backend)
+    pipeline, verdict = outcome.pipeline, outcome.verdict
     result = {
         "version": __version__,
         "backend": backend.name,
@@ -104,49 +104,83 @@ def run(args: argparse.Namespace) -> int:
         "method": args.method,
         "shape": list(pipeline.shape),
         "unit": pipeline.unit,
-        "center_px": pipeline.center,
-        "center_confidence": 1.0 if center is not None else quality.center_confidence,
+        "bin": outcome.parameters["bin"],
+        "center_px": outcome.parameters["center_px"],
+        "center_binned_px": outcome.parameters["center_binned_px"],
+        "center_confidence": outcome.quality.center_confidence if args.center == "auto" else 1.0,
         "verdict": verdict.decision.value,
         "reasons": list(verdict.reasons),
-        "quality": quality.to_dict(),
-        "seconds": seconds,
+        "quality": outcome.quality.to_dict(),
+        "geometry": {name: outcome.parameters[name] for name in pipeline.layout.to_dict()},
+        "artefacts": pipeline.artefacts() or slice_figures(outcome.slices["xy"]),
+        "preparation": outcome.parameters,
+        "seconds": time.perf_counter() - began,
     }
     if args.json is not None:
         args.json.write_text(json.dumps(result, indent=2), encoding="utf-8")
     if args.png is not None:
-        lines = [f"{verdict.decision.value}: {'; '.join(verdict.reasons)}"]
-        slices_picture(args.png, slices, spec.sample, pipeline.unit, spec.pixel_size_m, lines)
-    known = "given" if center is not None else f"confidence {quality.center_confidence:.2f}"
-    print(f"centre of rotation {pipeline.center:.2f} px ({known})")
-    print(f"{verdict.decision.value}: {'; '.join(verdict.reasons)}")
+        spec, lines = pipeline.spec, [f"{verdict.decision.value}: {'; '.join(verdict.reasons)}"]
+        slices_picture(args.png, outcome.slices, spec.sample, pipeline.unit, spec.pixel_size_m, lines)
+    asked = args.geometry != "auto" or args.tilt != "auto"
+    for line in summary(result, given=args.center != "auto", asked=asked):
+        print(line)
     size = "×".join(map(str, pipeline.shape))
-    print(f"{args.output}: {size} in {pipeline.unit}, {seconds:.1f} s, {backend.name} with {backend.threads} threads")
+    took = f"{result['seconds']:.1f} s, {backend.name} with {backend.threads} threads"
+    print(f"{args.output}: {size} in {pipeline.unit}, {took}")
     return 0
 
 
-def _feed(pipeline: ScanPipeline, scan: ScanFile, rows: slice, spec: ScanSpec) -> None:
-    with Progress(f"reading {scan.path.name}", spec.frames) as bar:
-        for frame in usable(scan, rows):
-            pipeline.push(frame.meta, frame.pixels)
-            bar.at(frame.meta.index + 1)
+def _check_places(args: argparse.Namespace) -> None:
+    """Before anything takes time. Raises BadInput."""
+    if args.output.exists():
+        raise BadInput(f"{args.output} exists already; remove it or choose another name")
+    for option, path in (("-o", args.output), ("--png", args.png), ("--json", args.json)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise BadInput(f"{option} {path}: there is no folder {path.parent}")
+
+
+def _reconstruct(args: argparse.Namespace, backend: Backend) -> Outcome:
+    center, how, bin_ = center_column(args.center), settings(args), bin_factor(args.bin)
+    with ScanFile.open(args.scan) as scan:
+        for note in (*scan.info.notes, *(f"{name} is not here" for name in scan.info.missing_files)):
+            print(f"note: {note}")
+        rows = detector_rows(args.rows, scan.info.rows)
+        reduced = ReducedScan(scan, told(args, scan.held()), rows, bin_, backend.threads)
+        fixed = None if center is None else reduced.reduced(center)
+        pipeline = ScanPipeline(reduced.spec, backend, how, Limits(), fixed_center=fixed)
+        with Progress(f"reading {scan.path.name}", reduced.spec.frames) as bar:
+            for frame in reduced.frames():
+                pipeline.push(frame.meta, frame.pixels)
+                bar.at(frame.meta.index + 1)
+        pipeline.refine_center()
+        found = pipeline.judge(missing=0, corrupt=0, final=True)
+        quality, verdict = reduced.judged(*found, Limits(), pipeline.layout.half)
+        column = reduced.column(pipeline.center)
+        parameters = {
+            **pipeline.parameters(),
+            "center_px": column,
+            "detector_center_px": column,
+            "center_binned_px": pipeline.center,
+            "bin": bin_,
+            "first_row": rows.start,
+        }
+        tomogram: FewAngles | None = None
+        if args.method == "tv":
+            tomogram = FewAngles(backend, pipeline, reduced.read, args.iterations, args.strength, how.memory_bytes)
+            parameters |= tomogram.parameters()
+        return Outcome(pipeline, quality, verdict, parameters, _write(args, pipeline, reduced, parameters, tomogram))
 
 
 def _write(
-    args: argparse.Namespace, pipeline: ScanPipeline, scan: ScanFile, rows: slice, spec: ScanSpec, backend: Backend
-) -> dict[str, NDArray[np.float32]]:
+    args: argparse.Namespace,
+    pipeline: ScanPipeline,
+    reduced: ReducedScan,
+    parameters: dict[str, Any],
+    few: FewAngles | None,
+) -> dict[str, Image]:
     """Write the tomogram block by block; the three middle slices."""
-
-    def read(first: int, last: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
-        return np.deg2rad(scan.angles_deg), scan.rows(rows.start + first, rows.start + last)
-
-    parameters, steps, what = {**pipeline.parameters(), "first_row": rows.start}, spec.rows, "reconstructing rows"
-    blocks: Iterable[tuple[int, NDArray[np.float32]]] = pipeline.tomogram(read)
-    if args.method == "tv":
-        found = FewAngles(backend, pipeline, scan, rows, args.iterations, args.strength, int(args.memory * 2**20))
-        parameters |= found.parameters()
-        steps, what = found.steps, "iterating"
-
-    shape = pipeline.shape
+    spec, shape = pipeline.spec, pipeline.shape
+    steps, what = (spec.rows, "reconstructing rows") if few is None else (few.steps, "iterating")
     middle = shape[2] // 2
     slices = {"xy": np.empty(shape[1:], np.float32)}
     if spec.rows >= WORTH_A_LOOK:
@@ -163,9 +197,7 @@ def _write(
         ) as volume,
         Progress(what, steps) as bar,
     ):
-        if args.method == "tv":
-            blocks = found.blocks(bar.at)
-        for first, block in blocks:
+        for first, block in pipeline.tomogram(reduced.read) if few is None else few.blocks(bar.at):
             volume.write_rows(first, block)
             last = first + len(block)
             if "xz" in slices:
@@ -176,28 +208,39 @@ def _write(
     return slices
 
 
-def parse_center(text: str) -> float | None:
-    """None for "auto". Raises BadInput."""
-    if text == "auto":
-        return None
-    try:
-        center = float(text)
-    except ValueError as error:
-        raise BadInput(f"--center {text}: give a detector column, or 'auto'") from error
-    if not np.isfinite(center):
-        raise BadInput(f"--center {text}: give a finite detector column, or 'auto'")
-    return center
+COUNTED = {
+    "defect_pixels": "defective pixels mended",
+    "zingers_removed": "zingers removed",
+    "projections_left_with_zingers": "projections with too many zingers to remove",
+    "stripe_columns": "pixels with a stripe",
+    "drift_unknown": "projections whose beam is not known",
+}
+"""What the preparation counts, and how a person would say it."""
+
+SHARES = {"noise": "noise", "ring_index": "rings", "truncation": "bright rim", "cupping": "cupping"}
+"""Artefacts that are told, as shares of the contrast."""
 
 
-def parse_rows(text: str | None, rows: int) -> slice:
-    """``A:B`` as a slice with both ends inside 0 … rows. Raises BadInput."""
-    if text is None:
-        return slice(0, rows)
-    first, colon, last = text.partition(":")
-    try:
-        chosen = slice(int(first or 0), int(last or rows))
-    except ValueError as error:
-        raise BadInput(f"--rows {text}: give A:B with whole numbers, for example 100:200") from error
-    if not colon or not 0 <= chosen.start < chosen.stop <= rows:
-        raise BadInput(f"--rows {text}: the scan has rows 0:{rows}")
-    return chosen
+def summary(result: dict[str, Any], given: bool, asked: bool) -> list[str]:
+    """Lines for a person, from what ``--json`` holds. The centre was ``given``, a geometry ``asked`` for."""
+    known = "given" if given else f"confidence {result['center_confidence']:.2f}"
+    lines = [f"centre of rotation {result['center_px']:.2f} px ({known})"]
+    if result["bin"] > 1:
+        lines[0] += f", {result['center_binned_px']:.2f} after binning by {result['bin']}"
+    geometry, preparation, found = result["geometry"], result["preparation"], result["artefacts"]
+    if asked or geometry["geometry"] != "plain" or geometry["extended_edges"] or geometry["axis_tilt_deg"]:
+        lines.append(f"geometry {geometry['reason']}")
+    counts = [f"{preparation[name]} {words}" for name, words in COUNTED.items() if preparation[name]]
+    if preparation["flats_after_refused"]:
+        counts.append(f"flats after the scan not used: {preparation['flats_after_refused']}")
+    if counts:
+        lines.append(f"preparation: {', '.join(counts)}")
+    figures = []
+    if result["quality"]["resolution_px"] is not None:
+        figures.append(f"resolution {result['quality']['resolution_px']:.1f} px")
+    if found:
+        noise = {**found, "noise": found["noise"] / found["contrast"] if found["contrast"] else 0.0}
+        figures += [f"{words} {100 * noise[name]:z.1f} %" for name, words in SHARES.items() if name in noise]
+    if figures:
+        lines.append(f"middle slice: {', '.join(figures)}{' of the contrast' if found else ''}")
+    return [*lines, f"{result['verdict']}: {'; '.join(result['reasons'])}"]

@@ -17,7 +17,7 @@ def warm_with_bar(backend: Backend) -> float:
     """Compile all kernels, or load them where that was done before; the seconds it took."""
     began = time.perf_counter()
     with Progress(
-        "loading kernels (the first time they are compiled: minutes)", len({**STEPS, **OFFLINE, **MORE})
+        "loading kernels (compiled the first time: a minute or two)", len({**STEPS, **OFFLINE, **MORE})
     ) as bar:
         warm(backend, lambda done, _total: bar.at(done), offline=True, more=MORE, processes=usable_threads())
     return time.perf_counter() - began

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -12,12 +12,14 @@ import numpy as np
 import scipy.fft
 
 from streamer.core import kernels_cpu, kernels_cuda
+from streamer.core.device import FallbackCounters
 from streamer.frames import StreamerError
 
 NAMES = ("auto", "numba", "cupy")
 
 NOT_MEASURED = "the GPU kernels have not been measured on a GPU yet; ask for 'cupy' to use them all the same"
-"""Why "auto" does not take a GPU: the planes hold host arrays, so that each call would cross the bus and back."""
+"""Why "auto" does not take a GPU. "cupy" makes the tomogram on it. The fast planes are the CPU's all the same, and
+preparation and the other planes hold host arrays, which cross the bus and back at each call."""
 
 
 class BackendError(StreamerError):
@@ -30,7 +32,8 @@ class Backend:
 
     ``kernels`` holds the compiled loops (the module ``kernels_cpu``, or a ``kernels_cuda.Kernels`` with the same
     functions), ``xp`` the array library (numpy or cupy), ``fft`` its Fourier transforms.
-    ``to_host`` and ``to_device`` move arrays; on the CPU they return their argument.
+    ``to_host`` and ``to_device`` move arrays; on the CPU they return their argument. ``fallbacks`` counts
+    what the device had no memory for.
     """
 
     name: str
@@ -40,6 +43,12 @@ class Backend:
     fft: ModuleType
     to_host: Callable[[Any], Any]
     to_device: Callable[[Any], Any]
+    fallbacks: FallbackCounters = field(default_factory=FallbackCounters, compare=False, repr=False)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether ``kernels`` run on a device, which has a memory of its own."""
+        return isinstance(self.kernels, kernels_cuda.Kernels)
 
 
 def usable_threads() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +21,10 @@ Shape = tuple[int, ...]
 
 USABLE = 0.9
 """Share of the free memory that is planned with; the rest is for work areas of the Fourier transform."""
+
+FALLBACKS = ("smaller_chunks", "does_not_fit", "out_of_memory")
+"""How work leaves the way it was meant to go: memory ran out, and it was cut smaller; the device has not the memory for
+it, and the CPU does it; memory ran out although it seemed to suffice, and the CPU does the rest."""
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,9 @@ class Engine(Protocol):
     def upload(self, array: NDArray[Any]) -> Any:
         """Copy of a host array. Raises DeviceOutOfMemory."""
 
+    def clear(self, array: Any) -> None:
+        """Set an array of the engine to 0."""
+
     def download(self, array: Any, out: NDArray[Any]) -> None:
         """Copy into a host array of the same shape, once everything queued before has been done."""
 
@@ -59,6 +66,9 @@ class Engine(Protocol):
 
     def launch(self, kernel: str, grid: Shape, block: Shape, arguments: tuple[Any, ...]) -> None:
         """Queue a kernel. Arguments are arrays of the engine, None for a null pointer, or NumPy scalars."""
+
+    def transfer(self) -> Transfer:
+        """A new queue for copies beside that of the kernels."""
 
     def free_bytes(self) -> int:
         """Memory that can be allocated now."""
@@ -89,13 +99,25 @@ def plan_chunks(total: int, item_bytes: int, fixed_bytes: int, memory_bytes: int
 class FallbackCounters:
     """What became of the work that was meant for the device; read by a metric, never reset.
 
-    ``reason`` is the last one for which work was cut smaller or taken off the device, in words.
+    ``events`` counts by ``FALLBACKS``; ``reason`` is the last one in words.
     """
 
     chunks_on_device: int = 0
-    out_of_memory: int = 0
     items_on_host: int = 0
+    events: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FALLBACKS, 0))
     reason: str = ""
+    _told: set[tuple[str, str]] = field(default_factory=set, repr=False, compare=False)
+
+    def fall_back(self, event: str, work: str, text: str, on_host: int = 0) -> None:
+        """Count one of ``FALLBACKS``, after which ``on_host`` items go to the CPU.
+
+        The first one for this ``work`` is a warning in the log: a scan repeats it thousands of times.
+        """
+        self.events[event] += 1
+        self.items_on_host += on_host
+        self.reason = f"{work}: {text}"
+        log.log(logging.DEBUG if (event, work) in self._told else logging.WARNING, self.reason)
+        self._told.add((event, work))
 
 
 @dataclass(frozen=True)
@@ -112,7 +134,7 @@ class Work:
 
 
 def run_chunked(work: Work, engine: Engine, counters: FallbackCounters) -> None:
-    """Do the work on the device in chunks that fit; out of memory → halves → host. Each step down is logged.
+    """Do the work on the device in chunks that fit; out of memory → halves → host. Each step down is counted.
 
     Other errors of ``on_device`` pass through: wrong arithmetic must not look like a lack of memory.
     """
@@ -120,25 +142,36 @@ def run_chunked(work: Work, engine: Engine, counters: FallbackCounters) -> None:
         memory = int(USABLE * engine.free_bytes())
         chunks = plan_chunks(work.items, work.item_bytes, work.fixed_bytes, memory, work.multiple)
     except BadInput as error:
-        _to_host(work, 0, str(error), counters)
+        _to_host(work, 0, "does_not_fit", str(error), counters)
         return
     while chunks:
         first, last = chunks[0]
-        try:
-            work.on_device(first, last)
-        except DeviceOutOfMemory as error:
-            counters.out_of_memory += 1
+        full = out_of_memory(work.on_device, first, last)
+        if full is not None:
             engine.release()
             smaller = _halves(chunks, work.multiple)
             if smaller is None:
-                _to_host(work, first, f"not even {last - first} items fit ({error})", counters)
+                _to_host(work, first, "out_of_memory", f"not even {last - first} fit ({full})", counters)
                 return
-            counters.reason = f"{work.name}: chunks of {last - first} do not fit, now {smaller[0][1] - first} ({error})"
-            log.warning(counters.reason)
+            text = f"chunks of {last - first} do not fit, now {smaller[0][1] - first} ({full})"
+            counters.fall_back("smaller_chunks", work.name, text)
             chunks = smaller
             continue
         counters.chunks_on_device += 1
         chunks = chunks[1:]
+
+
+def out_of_memory(work: Callable[..., None], *arguments: Any) -> str | None:
+    """Do the work; what the device said if its memory did not suffice, else None.
+
+    An error in hand keeps alive, by its traceback, what was allocated before it: only after this has returned can the
+    memory be used again.
+    """
+    try:
+        work(*arguments)
+    except DeviceOutOfMemory as error:
+        return str(error)
+    return None
 
 
 def _halves(chunks: list[Chunk], multiple: int) -> list[Chunk] | None:
@@ -152,10 +185,9 @@ def _halves(chunks: list[Chunk], multiple: int) -> list[Chunk] | None:
     return [(start, min(start + size, last)) for start in range(first, last, size)]
 
 
-def _to_host(work: Work, first: int, reason: str, counters: FallbackCounters) -> None:
-    counters.reason = f"{work.name}: items {first} to {work.items} on the CPU: {reason}"
-    counters.items_on_host += work.items - first
-    log.warning(counters.reason)
+def _to_host(work: Work, first: int, event: str, why: str, counters: FallbackCounters) -> None:
+    text = f"items {first} to {work.items} on the CPU: {why}"
+    counters.fall_back(event, work.name, text, work.items - first)
     if first < work.items:
         work.on_host(first, work.items)
 
@@ -191,6 +223,8 @@ class Transfer(Protocol):
 class DeviceRing:
     """Frames on their way to the device: ``slots`` places in pinned host memory, and as many on the device.
 
+    A frame may have fewer rows than ``shape`` says, and comes out with as many.
+
     ``put`` queues the copy of a frame, ``take`` gives the oldest one on the device, ``done`` frees its slot. The host
     waits only for a copy out of the pinned slot it is about to fill; a device slot is written again only after the
     kernels that read it. One thread uses it. Frames keep the detector's type: 16-bit counts cross the bus as 16 bits.
@@ -206,6 +240,7 @@ class DeviceRing:
         self._host = [transfer.pinned(shape, dtype) for _ in range(slots)]
         self._copied: list[Any] = [None] * slots
         self._read: list[Any] = [None] * slots
+        self._rows = [0] * slots
         self._put = self._taken = self._done = 0
 
     @property
@@ -228,17 +263,19 @@ class DeviceRing:
         target = self._device[slot]
         if self.full:
             raise BadInput(f"all {self.slots} slots of the device ring are in use")
-        if frame.shape != target.shape or frame.dtype != target.dtype:
+        rows = frame.shape[0] if frame.ndim else 0
+        if frame.shape != (rows, *target.shape[1:]) or not 0 < rows <= target.shape[0] or frame.dtype != target.dtype:
             raise BadInput(f"a frame is {frame.shape} {frame.dtype}, the device ring {target.shape} {target.dtype}")
         source = frame
         if not pinned:
             if self._copied[slot] is not None:
                 self._transfer.wait(self._copied[slot])
-            source = self._host[slot]
+            source = self._host[slot][:rows]
             source[...] = frame
         if self._read[slot] is not None:
             self._transfer.copying_waits(self._read[slot])
-        self._copied[slot] = self._transfer.copy(source, target)
+        self._copied[slot] = self._transfer.copy(source, target[:rows])
+        self._rows[slot] = rows
         self._put += 1
 
     def take(self) -> Any:
@@ -248,7 +285,7 @@ class DeviceRing:
         slot = self._taken % self.slots
         self._transfer.computing_waits(self._copied[slot])
         self._taken += 1
-        return self._device[slot]
+        return self._device[slot][: self._rows[slot]]
 
     def done(self) -> None:
         """The kernels that read the oldest taken frame are all queued. Raises BadInput if none is taken."""

@@ -53,13 +53,14 @@ BATCH = 16
 MAX_SHIFT = 1.0
 """Pixels by which the centre may be moved when slices are made."""
 
-_OVERSCAN = 0.02  # rad beyond half a turn, which only blurs the seam a little more
+OVERSCAN = 0.02
+"""Radian beyond half a turn that only blur the seam a little more."""
 
 _LINE = 64  # bytes in a cache line
 
 
 @dataclass(frozen=True)
-class _Sizes:
+class GridSizes:
     """Lengths that follow from the detector: in samples, in grid points, and in float32 of the arrays."""
 
     columns: int
@@ -95,7 +96,7 @@ class _Sizes:
         return 4 * (self.blocks * self.grid + self.temporary + threads * self.work)
 
 
-def _sizes(rows: int, columns: int, center: float, extend: bool) -> _Sizes:
+def grid_sizes(rows: int, columns: int, center: float, extend: bool) -> GridSizes:
     if rows < 1 or columns < 2:
         raise BadInput(f"a tomogram needs at least 1 row and 2 columns, not {rows} and {columns}")
     off = abs(center - (columns - 1) / 2)
@@ -105,14 +106,14 @@ def _sizes(rows: int, columns: int, center: float, extend: bool) -> _Sizes:
     # off the middle moves the image by as much beyond one of the edges.
     length = fast_length(int(np.ceil((2.5 if extend else 1.5) * columns + 2 * off)))
     size = fast_length(max(int(np.ceil(OVERSAMPLING * columns)), columns + 2 * WIDTH))
-    return _Sizes(columns, -(-rows // LANES), length, size)
+    return GridSizes(columns, -(-rows // LANES), length, size)
 
 
 def fourier_nbytes(
     rows: int, columns: int, center: float | None = None, extend: bool = False, threads: int = 1
 ) -> int:  # fmt: skip
     """Memory in bytes that a ``FourierVolume`` of these arguments allocates; the slices it gives out come on top."""
-    return _sizes(rows, columns, (columns - 1) / 2 if center is None else center, extend).nbytes(threads)
+    return grid_sizes(rows, columns, (columns - 1) / 2 if center is None else center, extend).nbytes(threads)
 
 
 class FourierVolume:
@@ -139,11 +140,11 @@ class FourierVolume:
     ) -> None:
         self.rows, self.columns = rows, columns
         self.center = (columns - 1) / 2 if center is None else float(center)
-        self._sizes = sizes = _sizes(rows, columns, self.center, extend)
+        self._sizes = sizes = grid_sizes(rows, columns, self.center, extend)
         self._threads = backend.threads
         self._forward, self._backward = plan(sizes.length, -1), plan(sizes.size, 1)
-        self._taper = _taper(columns, extend)
-        self._gain = as_input(_ramp_gain(sizes.length, window)[: sizes.radii] / sizes.length)
+        self._taper = edge_taper(columns, extend)
+        self._gain = as_input(ramp_gain(sizes.length, window)[: sizes.radii] / sizes.length)
         beta = window_shape(sizes.size / columns)
         self._coefficients = window_polynomials(beta)
         self._scale = window_correction(columns, sizes.size, beta)
@@ -214,7 +215,7 @@ class FourierVolume:
     @property
     def within_half_turn(self) -> bool:
         """Whether all angles so far lie within half a turn, so that ``rows_of`` can move the centre."""
-        return self._last_angle - self._first_angle <= np.pi + _OVERSCAN
+        return self._last_angle - self._first_angle <= np.pi + OVERSCAN
 
     def rows_of(
         self, first_block: int, last_block: int, out: Volume | None = None, center: float | None = None
@@ -304,7 +305,7 @@ def reconstruct_rows_fourier(
     return result
 
 
-def _ramp_gain(length: int, window: str) -> NDArray[np.float64]:
+def ramp_gain(length: int, window: str) -> NDArray[np.float64]:
     """Gain of the ramp, sampled in space (see ``filters.RampFilter``), for a period of ``length`` columns."""
     lag = np.minimum(np.arange(length), length - np.arange(length))
     kernel = np.zeros(length)
@@ -314,7 +315,7 @@ def _ramp_gain(length: int, window: str) -> NDArray[np.float64]:
     return np.asarray(scipy.fft.rfft(kernel).real * window_gain(window, np.fft.rfftfreq(length)), np.float64)
 
 
-def _taper(columns: int, extend: bool) -> NDArray[np.float32]:
+def edge_taper(columns: int, extend: bool) -> NDArray[np.float32]:
     """Cosine that fades the edge values out over half a width."""
     side = (columns + 1) // 2 if extend else 0
     return as_input(0.5 + 0.5 * np.cos(np.pi * np.arange(1, side + 1) / (side + 1)), np.float32)

@@ -195,19 +195,29 @@ class Kernels:
         sizes = np.int32(packs), np.int32(length)
         self._launch("weigh_samples", grid, (32, 8, 1), spectrum, *sizes, ramp, shift, weight, out)
 
-    def grid_samples(self, samples: Array, direction: Array, coefficient: Array, grid: Array) -> None:
+    def grid_samples(self, samples: Array, direction: Array, coefficient: Array, radii: int, grid: Array) -> None:
         """Spread samples (angles, length, packs) over grid (packs, size, size), complex64. On the device.
 
         direction (2, angles) float32, cosine and sine times the radial step in grid points; ``coefficient`` of the
-        interpolation kernel as a polynomial in the squared distance.
+        interpolation kernel as a polynomial in the squared distance; samples less than ``radii`` from the middle count.
         """
         angles, length, packs = samples.shape
         size = grid.shape[1]
         groups = packs // (PACK // 2)
         blocks = (_blocks(size, 8) ** 2, _blocks(groups, GROUPS_PER_BLOCK), 1)
-        sizes = np.int32(angles), np.int32(length), np.int32(packs), np.int32(min(groups, GROUPS_PER_BLOCK))
+        sizes = map(np.int32, (angles, length, radii, packs, min(groups, GROUPS_PER_BLOCK)))
         ends = coefficient, np.int32(size), grid
         self._launch("grid_samples", blocks, (64, 1, 1), samples, direction, *sizes, *ends)
+
+    def shift_planes(self, planes: Array, distance: float, seam_rad: float, out: Array) -> None:
+        """Grid planes (packs, size, size) complex64 → out, the axis moved by ``distance`` columns. On the device.
+
+        ``seam_rad`` is the direction in which the last angles meet the first ones; see "Late centre" in ``gridding``.
+        """
+        packs, size, _ = planes.shape
+        grid = (_blocks(size, 32), _blocks(size, 8), _within(packs, "packs"))
+        turn = np.float32(2 * distance / size), np.float32(np.cos(seam_rad)), np.float32(np.sin(seam_rad))
+        self._launch("shift_planes", grid, (32, 8, 1), planes, np.int32(size), *turn, out)
 
     def unpack_slices(self, planes: Array, correction: Array, out: Array) -> None:
         """The middle of planes (packs, size, size) complex64 → out (rows, side, side) float32. On the device."""
@@ -244,7 +254,7 @@ class CupyEngine:
         self._fft = importlib.import_module("cupyx.scipy.fft")
         self._modules: dict[str, Any] = {}
         self._functions: dict[str, Any] = {}
-        with self._errors():
+        with self.errors():
             if not self._cupy.cuda.runtime.getDeviceCount():
                 raise DeviceError("CuPy sees no GPU")
             for kernel in cuda.kernels().values():
@@ -268,39 +278,46 @@ class CupyEngine:
         return isinstance(array, self._cupy.ndarray)
 
     def empty(self, shape: Shape, dtype: DTypeLike) -> Any:
-        with self._errors():
+        with self.errors():
             return self._cupy.empty(shape, dtype)
 
     def zeros(self, shape: Shape, dtype: DTypeLike) -> Any:
-        with self._errors():
+        with self.errors():
             return self._cupy.zeros(shape, dtype)
 
     def upload(self, array: NDArray[Any]) -> Any:
-        with self._errors():
+        with self.errors():
             return self._cupy.asarray(array)
 
+    def clear(self, array: Any) -> None:
+        with self.errors():
+            array.fill(0)
+
     def download(self, array: Any, out: NDArray[Any]) -> None:
-        with self._errors():
+        with self.errors():
             if out.flags.c_contiguous:
                 array.get(out=out)
             else:
                 out[...] = array.get()
 
     def transform_lines(self, array: Any) -> Any:
-        with self._errors():
+        with self.errors():
             return self._fft.fft(array, axis=-1, overwrite_x=True)
 
     def transform_planes(self, array: Any) -> Any:
-        with self._errors():
+        with self.errors():
             return self._fft.ifft2(array, axes=(-2, -1), norm="forward")
 
     def launch(self, kernel: str, grid: Shape, block: Shape, arguments: tuple[Any, ...]) -> None:
         null = np.uintp(0)
-        with self._errors():
+        with self.errors():
             self._functions[kernel](grid, block, tuple(null if a is None else a for a in arguments))
 
+    def transfer(self) -> CupyTransfer:
+        return CupyTransfer(self)
+
     def free_bytes(self) -> int:
-        with self._errors():
+        with self.errors():
             pool = self._cupy.get_default_memory_pool()
             return int(self._cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
 
@@ -314,7 +331,7 @@ class CupyEngine:
         return self._modules[unit]
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
         """CuPy's errors as ours: no memory, or anything else that the driver or the compiler says."""
         try:
             yield
@@ -338,15 +355,17 @@ class CupyTransfer:
         self._copies = self._cupy.cuda.Stream(non_blocking=True)
 
     def pinned(self, shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
-        memory = self._cupy.cuda.alloc_pinned_memory(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        with self._engine.errors():
+            memory = self._cupy.cuda.alloc_pinned_memory(int(np.prod(shape)) * np.dtype(dtype).itemsize)
         return np.frombuffer(memory, dtype, int(np.prod(shape))).reshape(shape)
 
     def empty(self, shape: Shape, dtype: DTypeLike) -> Any:
         return self._engine.empty(shape, dtype)
 
     def copy(self, source: NDArray[Any], target: Any) -> Any:
-        target.data.copy_from_host_async(source.ctypes.data, source.nbytes, self._copies)
-        return self._copies.record()
+        with self._engine.errors():
+            target.data.copy_from_host_async(source.ctypes.data, source.nbytes, self._copies)
+            return self._copies.record()
 
     def computed(self) -> Any:
         return self._cupy.cuda.get_current_stream().record()

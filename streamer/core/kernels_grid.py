@@ -45,7 +45,7 @@ TERMS = 4
 
 @kernel()
 def _fill_factors(gain: Array, turn: float, weight: float, real: Array, imaginary: Array) -> None:
-    """real[j] + i·imaginary[j] = weight·gain[j]·exp(i·j·turn); ``gain`` is float64, the result float32."""
+    """real[j] + i·imaginary[j] = weight·gain[j]·exp(i·j·turn), half of it for j = 0; float32, ``gain`` float64."""
     near_cos, near_sin = np.empty(TILE), np.empty(TILE)
     for k in range(TILE):
         near_cos[k], near_sin[k] = np.cos(k * turn), np.sin(k * turn)
@@ -55,6 +55,7 @@ def _fill_factors(gain: Array, turn: float, weight: float, real: Array, imaginar
         for k in range(min(TILE, gain.size - j0)):
             real[j0 + k] = gain[j0 + k] * (cos * near_cos[k] - sin * near_sin[k])
             imaginary[j0 + k] = gain[j0 + k] * (sin * near_cos[k] + cos * near_sin[k])
+    real[0], imaginary[0] = real[0] * np.float32(0.5), imaginary[0] * np.float32(0.5)
 
 
 @kernel()
@@ -189,7 +190,7 @@ def add_projections(
                             j0, end - j0, du[a], dv[a], size, pitch, coefficients, w, place, spectra,
                             n * transformed + j0 * LANES, LANES, real[n], imaginary[n], one, grid, grid_at,
                         )  # fmt: skip
-                    # Negative radii, the other half of the line. There is one radius 0.
+                    # Negative radii, the other half of the line. Of radius 0 each half has a half.
                     near = max(j0, 1)
                     for n in range(count):
                         a = order[first + n]
@@ -197,6 +198,11 @@ def add_projections(
                             near, end - near, -du[a], -dv[a], size, pitch, coefficients, w, place, spectra,
                             (n + 1) * transformed - near * LANES, -LANES, real[n], imaginary[n], -one, grid, grid_at,
                         )  # fmt: skip
+                        if j0 == 0:
+                            _add_tile(
+                                0, 1, -du[a], -dv[a], size, pitch, coefficients, w, place, spectra, n * transformed,
+                                -LANES, real[n], imaginary[n], -one, grid, grid_at,
+                            )  # fmt: skip
 
 
 @kernel()

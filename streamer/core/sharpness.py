@@ -35,6 +35,7 @@ THICKNESS = 16  # adjacent rows that are averaged into one sinogram, against noi
 AROUND = np.array([-0.7, -0.35, 0.0, 0.35, 0.7])  # narrow search, in columns of its sinograms
 MAJORITY = 0.6  # share of the votes that must agree
 LEAN = 0.003  # columns per row by which axes lean; only votes that say more clearly otherwise are believed
+FEW_VOTES_PX = 0.6  # standard error of a single vote, however well it agrees with itself
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,9 @@ def _verdict(votes: Curve, height: Curve, share: float, width: int, curve: tuple
     if share < MAJORITY:
         return unknown("sharpness", curve)
     scatter = 1.25 * float(np.std(leaning[agree])) / np.sqrt(np.count_nonzero(agree))
-    sigma = float(np.linalg.norm([0.04 * width, scatter, LEAN * float(height.mean())]))
-    confidence = trust(sigma) * share
+    # Two votes agree by chance, and stripes pull those of one sinogram alike.
+    sigma = float(np.linalg.norm([0.04 * width, scatter, LEAN * float(height.mean()), FEW_VOTES_PX / votes.size]))
+    confidence = trust(sigma) * share * (1.0 - 1.0 / votes.size)
     if confidence < 0.01:
         return unknown("sharpness", curve)
     return CenterEstimate(center, confidence, sigma, "sharpness", curve)

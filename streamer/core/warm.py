@@ -72,8 +72,13 @@ def _attenuate(backend: Backend, dtype: str) -> None:
     _correction(backend).attenuation(_scan(dtype)[0])
 
 
-def _planes(backend: Backend, dtype: str | None) -> None:
-    """Live planes of every kind from raw frames of ``dtype``; None: from attenuation."""
+def _planes(backend: Backend) -> None:
+    """Live planes of every kind, from raw frames of every type and from attenuation."""
+    for dtype in (None, *DTYPES):
+        _some_planes(backend, dtype)
+
+
+def _some_planes(backend: Backend, dtype: str | None) -> None:
     tilted = Plane("tilted", (0.0, CENTER, 0.0), (1.0, 0.0, 0.0), (0.0, 0.6, 0.8), (ROWS, COLUMNS))
     planes = FastPlanes(backend, (*orthogonal_planes(ROWS, COLUMNS), tilted), ROWS, COLUMNS, CENTER)
     angles = _angles()[:9]
@@ -158,9 +163,8 @@ def _iterative(backend: Backend) -> None:
 
 STEPS: dict[str, Step] = {
     **{f"attenuation {dtype}": partial(_attenuate, dtype=dtype) for dtype in DTYPES},
+    "live planes": _planes,
     "tomogram": _volume,
-    **{f"live planes {dtype}": partial(_planes, dtype=dtype) for dtype in DTYPES},
-    "live planes from attenuation": partial(_planes, dtype=None),
     "backprojection": _backprojection,
     "filtered planes": _filtered_planes,
     "moments": _moments,

@@ -61,4 +61,5 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         scans=scans.results,
         verdicts={decision.value: count for decision, count in scans.verdicts.items()},
         control_requests=dict(daemon.control.requests),
+        gpu_fallbacks=dict(daemon.backend.fallbacks.events),
     )

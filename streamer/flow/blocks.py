@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
-from streamer.core.gridding import reconstruct_rows_fourier
 from streamer.core.volume import plan_row_blocks
+from streamer.core.volumes import reconstruct_rows
 from streamer.flow.ready import Ready
 
 Image = NDArray[np.float32]
@@ -34,7 +34,7 @@ def slices(
         weights = layout.weights(angles)
         yield (
             first,
-            reconstruct_rows_fourier(backend, rows, angles, weights, layout.center(center), window, layout.extend),
+            reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend),
         )
 
 

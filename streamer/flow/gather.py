@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
-from streamer.core.gridding import BATCH, FourierVolume, fourier_nbytes
+from streamer.core.gridding import BATCH, fourier_nbytes
 from streamer.core.lanes import LANES
 from streamer.core.volume import plan_row_blocks
+from streamer.core.volumes import TomogramVolume, fourier_volume
 from streamer.flow.ready import Ready
 from streamer.flow.store import store_nbytes
 from streamer.frames import ScanSpec
@@ -67,12 +68,14 @@ class Gathering:
         self._backend, self._spec, self._ready, self._window = backend, spec, ready, window
         self._volume = self._empty(center)
         self._used = np.zeros(spec.projections)
-        self._unit = backend.threads * max(1, UNIT_COLUMNS // ready.layout.width)
+        # A device takes all rows at once: it is not kept waiting, and nobody waits for it.
+        unit = backend.threads * max(1, UNIT_COLUMNS // ready.layout.width)
+        self._unit = self._volume.blocks if backend.on_device else unit
         self._begin()
 
-    def _empty(self, center: float) -> FourierVolume:
+    def _empty(self, center: float) -> TomogramVolume:
         layout = self._ready.layout
-        return FourierVolume(
+        return fourier_volume(
             self._backend, self._spec.rows, layout.width, layout.center(center), self._window, layout.extend
         )
 
@@ -129,6 +132,7 @@ class Gathering:
             self._grid(blocks)
         wrong = np.abs(weights - self._used[:count])[: self._last] > WEIGHT_TOLERANCE * weights.mean()
         if np.count_nonzero(wrong) > self._last / 2 or not self.reaches(center):
+            del self._volume  # a device may not have the memory for both
             self._volume = self._empty(center)
             self._begin()
         else:

@@ -299,7 +299,7 @@ def _geometry(
     if against:
         return False, center, f"plain: {against}"
     covered = np.rad2deg(angular_weights(angles, 2 * np.pi).sum())
-    return True, center, f"half acquisition: {source}, {width} columns, {covered:.0f} of 360° so far"
+    return True, center, f"half acquisition: {source}, {width} columns, {covered:.0f}° of 360° covered"
 
 
 def _axis(

@@ -21,6 +21,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
@@ -37,6 +38,9 @@ MAX_SIDE = 1024
 DPI = 150
 INK, GREY, FRAME = "#1c2127", "#5c6670", "#aab2bb"
 FONT = "DejaVu Sans"
+FLAT = 0.6  # of the height of the first slice: others that add up to less find room above one another
+TICK_INCH = 0.32  # height that a number at the side of a slice needs
+LABEL_INCH = 0.6  # height that the name of an axis needs
 PERCENTILES = (0.5, 99.7)
 
 
@@ -57,29 +61,41 @@ def slices_picture(
     if not pictures:
         raise BadInput("picture of slices: no planes were given")
     step = 1.0 if pixel_size_m is None else pixel_size_m * 1e3
-    widths = [image.shape[1] * step for image in pictures.values()]
-    tallest = max(image.shape[0] * step for image in pictures.values())
-    left, gap, right, top, bottom = 0.75, 0.75, 1.15, 0.68 + 0.26 * bool(lines), 0.52
-    inch = min((11.0 - left - right - gap * (len(widths) - 1)) / sum(widths), 6.0 / tallest)
-    width = left + right + gap * (len(widths) - 1) + inch * sum(widths)
-    height = max(top + bottom + inch * tallest, 2.5)
+    columns = _columns({name: image.shape for name, image in pictures.items()})
+    widths = [max(pictures[name].shape[1] for name in column) * step for column in columns]
+    talls = [sum(pictures[name].shape[0] for name in column) * step for column in columns]
+    left, right, bottom, between = 0.75, 1.15, 0.52, 0.9
+    # Beside flat slices the name of the axis lies flat as well.
+    gap = 0.75 if len(columns[-1]) == 1 else 1.25
+    inch = (11.0 - left - right - gap * (len(widths) - 1)) / sum(widths)
+    for column, tall in zip(columns, talls, strict=True):
+        inch = min(inch, (6.0 - between * (len(column) - 1)) / tall)
+    tallest = max(inch * tall + between * (len(column) - 1) for column, tall in zip(columns, talls, strict=True))
+    width = max(left + right + gap * (len(widths) - 1) + inch * sum(widths), 5.0)
+    heading, small = _font(13, "bold"), _font(9.5)
+    heads = _folded(title, heading, width - left - 0.1)
+    texts = _folded("    ·    ".join(lines), small, width - left - 0.1)
+    top = 0.44 + 0.24 * len(heads) + 0.26 * bool(texts) + 0.17 * max(0, len(texts) - 1)
+    height = max(top + bottom + tallest, 2.5)
     figure = Figure(figsize=(width, height), facecolor="white")
     scale = _scale(list(pictures.values()))
     across = left
-    for (name, image), wide in zip(pictures.items(), widths, strict=True):
-        tall = image.shape[0] * step * inch
+    for column, wide in zip(columns, widths, strict=True):
         # All slices hang from one line, so that equal heights are at equal heights.
-        place = (across / width, 1 - (top + tall) / height, wide * inch / width, tall / height)
-        _draw(figure.add_axes(place), name, image, scale, pixel_size_m)
+        down = top
+        for name in column:
+            image = pictures[name]
+            tall, broad = (side * step * inch for side in image.shape)
+            place = (across / width, 1 - (down + tall) / height, broad / width, tall / height)
+            _draw(figure.add_axes(place), name, image, scale, pixel_size_m, tall)
+            down += tall + between
         across += wide * inch + gap
-    bar_tall = max(inch * tallest, 1.2)
+    bar_tall = max(tallest, 1.2)
     bar_place = ((width - right + 0.18) / width, 1 - (top + bar_tall) / height, 0.14 / width, bar_tall / height)
     _colour_bar(figure, figure.add_axes(bar_place), scale, unit)
-    figure.text(left / width, 1 - 0.12 / height, title, va="top", color=INK, fontproperties=_font(13, "bold"))
-    if lines:
-        figure.text(
-            left / width, 1 - 0.4 / height, "    ·    ".join(lines), va="top", color=GREY, fontproperties=_font(9.5)
-        )
+    figure.text(left / width, 1 - 0.12 / height, "\n".join(heads), va="top", color=INK, fontproperties=heading)
+    place = 1 - (0.16 + 0.24 * len(heads)) / height
+    figure.text(left / width, place, "\n".join(texts), va="top", color=GREY, fontproperties=small)
     _save(figure, path)
 
 
@@ -126,6 +142,13 @@ def strip_picture(path: str | os.PathLike[str], stages: Sequence[Stage]) -> None
     _save(figure, path)
 
 
+def _columns(shapes: Mapping[str, tuple[int, ...]]) -> list[list[str]]:
+    """Slices side by side; those after the first above one another where that is no taller than the first."""
+    first, *others = shapes
+    flat = sum(shapes[name][0] for name in others) < FLAT * shapes[first][0]
+    return [[first], others] if others and flat else [[name] for name in shapes]
+
+
 def _picture(name: str, plane: Pixels) -> NDArray[np.float32]:
     """A plane ready to be drawn: two axes, finite, thinned where it is larger than any screen shows."""
     image = np.asarray(plane)
@@ -149,7 +172,10 @@ def _thin(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return image[::step, ::step]
 
 
-def _draw(axes: Axes, name: str, image: NDArray[np.float32], scale: Normalize, pixel_size_m: float | None) -> None:
+def _draw(
+    axes: Axes, name: str, image: NDArray[np.float32], scale: Normalize, pixel_size_m: float | None, inches: float
+) -> None:
+    """``inches``: the height of the axes."""
     rows, columns = image.shape
     if pixel_size_m is None:
         extent, unit = (-0.5, columns - 0.5, rows - 0.5, -0.5), "px"
@@ -161,9 +187,11 @@ def _draw(axes: Axes, name: str, image: NDArray[np.float32], scale: Normalize, p
     across, down = AXES.get(name, ("column", "row"))
     axes.set_title(name, loc="left", pad=5, color=INK, fontproperties=_font(11, "bold"))
     axes.set_xlabel(f"{across} ({unit})", color=GREY, fontproperties=_font(9))
-    axes.set_ylabel(f"{down} ({unit})", color=GREY, fontproperties=_font(9), labelpad=2)
+    label = axes.set_ylabel(f"{down} ({unit})", color=GREY, fontproperties=_font(9), labelpad=2)
+    if inches < LABEL_INCH:
+        label.set(rotation=0, horizontalalignment="right", verticalalignment="center")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(max(1, min(5, int(inches / TICK_INCH)))))
     _dress(axes)
 
 
@@ -188,6 +216,19 @@ def _colour_bar(figure: Figure, axes: Axes, scale: Normalize, unit: str) -> None
     axes.yaxis.set_major_locator(MaxNLocator(6))
     _dress(axes)
     bar.outline.set(edgecolor=FRAME, linewidth=0.6)
+
+
+def _folded(text: str, font: FontProperties, inches: float) -> list[str]:
+    """Lines of a text that are no wider than ``inches``, unless a single word is."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        wide = text_to_path.get_text_width_height_descent(longer, font, ismath=False)[0] / 72.0 > inches
+        if wide or not lines:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return [line for line in (line.strip() for line in lines) if line]
 
 
 def _font(size: float, weight: str = "normal") -> FontProperties:

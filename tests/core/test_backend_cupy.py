@@ -13,7 +13,7 @@ from streamer.core.device import DeviceError, DeviceOutOfMemory, DeviceRing
 from streamer.core.filters import angular_weights
 from streamer.core.volume import reconstruct_block
 from tests.core.phantom import gaussians, half_turn, image, sinogram
-from tests.suites import BackendSuite
+from tests.suites import BackendSuite, VolumeSuite
 
 
 @pytest.fixture
@@ -29,6 +29,13 @@ def gpu() -> Backend:
 
 @pytest.mark.gpu
 class TestCupy(BackendSuite):
+    @pytest.fixture
+    def backend(self, gpu: Backend) -> Backend:
+        return gpu
+
+
+@pytest.mark.gpu
+class TestVolumesOnCupy(VolumeSuite):
     @pytest.fixture
     def backend(self, gpu: Backend) -> Backend:
         return gpu

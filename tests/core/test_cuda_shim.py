@@ -1,24 +1,17 @@
-"""The CUDA kernels on the CPU: the sources that a GPU gets, compiled by g++, one thread after the other.
-
-The engine below is stricter than a GPU. It checks the type of every argument against the source, surrounds every array
-with NaN and looks whether that was written to, starts with NaN where content is undefined, and knows device arrays from
-host arrays. It says nothing about speed.
-"""
+"""The CUDA kernels on the host shim (see ``shim``), each against numba's or against its definition."""
 
 from __future__ import annotations
 
 import ctypes
 import inspect
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.fft
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from streamer.core import cuda, kernels_cpu
 from streamer.core.backend import Backend
@@ -26,150 +19,19 @@ from streamer.core.cuda.volume import FourierVolume, Gridding, packs_of, residen
 from streamer.core.device import DeviceOutOfMemory, FallbackCounters, Work, run_chunked
 from streamer.core.filters import angular_weights
 from streamer.core.kernels_cuda import Kernels
+from streamer.core.kernels_grid import NUDGE
 from streamer.core.planes import LivePlanes, circle_mask, orthogonal_planes
 from streamer.core.prep import Correction
 from streamer.core.volume import reconstruct_block
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
+from tests.core.shim import ShimArray, ShimEngine, build, compile_kernels, shim_backend
 from tests.suites import BackendSuite
-
-GUARD = 256  # bytes of NaN before and behind every array of the engine
-
-C_TYPES = {
-    "unsigned char": np.uint8,
-    "unsigned short": np.uint16,
-    "unsigned int": np.uint32,
-    "int": np.int32,
-    "long long": np.int64,
-    "float": np.float32,
-    "double": np.float64,
-    "float2": np.complex64,
-}
-
-
-class ShimArray:
-    """An array "on the device". The host can only get at it through the engine."""
-
-    def __init__(self, memory: NDArray[np.uint8], values: NDArray[Any]) -> None:
-        self._memory, self._values = memory, values
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._values.shape
-
-    @property
-    def ndim(self) -> int:
-        return self._values.ndim
-
-    @property
-    def size(self) -> int:
-        return self._values.size
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._values.dtype
-
-    def __getitem__(self, key: slice | None) -> ShimArray:
-        return ShimArray(self._memory, self._values[key])
-
-    def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
-        raise TypeError("an array on the device was used as if it lay on the host")
-
-    def unharmed(self) -> bool:
-        return bool((self._memory[:GUARD] == 0xFF).all() and (self._memory[-GUARD:] == 0xFF).all())
-
-
-class ShimEngine:
-    """``Engine`` on the CPU. ``memory`` (bytes) limits single arrays; ``backwards`` turns the order of threads."""
-
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._library = library
-        self.backwards = False
-        self.memory = 2**40
-        self.launched: set[str] = set()
-
-    def resident(self, array: Any) -> bool:
-        return isinstance(array, ShimArray)
-
-    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> ShimArray:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if size > self.memory:
-            raise DeviceOutOfMemory(f"{size} bytes asked for")
-        room = np.full(size + 2 * GUARD + 64, 0xFF, np.uint8)
-        start = -room.ctypes.data % 64
-        memory = room[start : start + size + 2 * GUARD]
-        return ShimArray(memory, memory[GUARD : GUARD + size].view(dtype).reshape(shape))
-
-    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> ShimArray:
-        return self.upload(np.zeros(shape, dtype))
-
-    def upload(self, array: NDArray[Any]) -> ShimArray:
-        device = self.empty(array.shape, array.dtype)
-        device._values[...] = array
-        return device
-
-    def download(self, array: ShimArray, out: NDArray[Any]) -> None:
-        assert array.shape == out.shape
-        out[...] = array._values
-
-    def transform_lines(self, array: ShimArray) -> ShimArray:
-        return self.upload(scipy.fft.fft(array._values, axis=-1))
-
-    def transform_planes(self, array: ShimArray) -> ShimArray:
-        return self.upload(scipy.fft.ifft2(array._values, axes=(-2, -1), norm="forward"))
-
-    def launch(self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
-        declared = cuda.kernels()[kernel]
-        assert np.prod(block) == declared.threads
-        assert all(extent >= 1 for extent in grid)
-        assert max(grid[1:]) <= 65_535
-        assert len(arguments) == len(declared.parameters)
-        values = []
-        for argument, parameter in zip(arguments, declared.parameters, strict=True):
-            dtype = C_TYPES[parameter.removesuffix("*")]
-            if parameter.endswith("*"):
-                if argument is None:
-                    values.append(np.uintp(0))
-                    continue
-                assert isinstance(argument, ShimArray), f"{kernel}: {type(argument)} for {parameter}"
-                assert argument.dtype == dtype, f"{kernel}: {argument.dtype} for {parameter}"
-                assert argument._values.flags.c_contiguous
-                values.append(np.uintp(argument._values.ctypes.data))
-            else:
-                assert type(argument) is dtype, f"{kernel}: {type(argument)} for {parameter}"
-                values.append(argument)
-        boxes = [np.array(value) for value in values]
-        pointers = (ctypes.c_void_p * len(boxes))(*(box.ctypes.data for box in boxes))
-        three = ctypes.c_uint * 3
-        entry = getattr(self._library, f"shim_{kernel}")
-        assert entry(three(*grid), three(*block), int(self.backwards), pointers) == 0, f"{kernel}: barriers diverge"
-        assert all(a.unharmed() for a in arguments if isinstance(a, ShimArray)), f"{kernel} wrote out of bounds"
-        self.launched.add(kernel)
-
-    def free_bytes(self) -> int:
-        return self.memory
-
-    def release(self) -> None:
-        pass
-
-
-def build(folder: Path, text: str) -> ctypes.CDLL:
-    """Compile C++ text that stands in the package's folder of CUDA sources."""
-    here = str(Path(cuda.__file__).parent)
-    (folder / "shim.cpp").write_text(text)
-    command = ["g++", "-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
-    command += ["-Wno-unused-function", "-Wno-missing-braces", f"-I{here}", "shim.cpp", "-o", "shim.so"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(folder / "shim.so"))
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """All kernels, compiled for the host."""
-    lines = ['#include "host_shim.hpp"', *(f'#include "{unit}.cu"' for unit in cuda.UNITS)]
-    lines += [f"SHIM_ENTRY({name})" for name in cuda.kernels()]
-    return build(tmp_path_factory.mktemp("shim"), "\n".join(lines) + "\n")
+    return compile_kernels(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture
@@ -184,11 +46,8 @@ def kernels(engine: ShimEngine) -> Kernels:
 
 class TestShim(BackendSuite):
     @pytest.fixture
-    def backend(self, kernels: Kernels) -> Backend:
-        def same(array: Any) -> Any:
-            return array
-
-        return Backend("shim", 2, kernels, np, scipy.fft, same, same)
+    def backend(self, engine: ShimEngine) -> Backend:
+        return shim_backend(engine)
 
 
 def device(engine: ShimEngine, array: NDArray[Any]) -> ShimArray:
@@ -297,13 +156,13 @@ class TestSameAsNumba:
 
         assert np.array_equal(both_orders(engine, work), frames.transpose(0, 2, 1))
 
-    def test_dead_pixels(self, engine: ShimEngine, kernels: Kernels, numba_backend: Backend) -> None:
+    def test_dead_pixels(self, engine: ShimEngine, numba_backend: Backend) -> None:
         rng = np.random.default_rng(9)
         raw = rng.uniform(20, 250, (9, 40)).astype(np.uint16)
         flat = np.where(rng.uniform(size=raw.shape) < 0.3, 0.0, 255.0)
         flat[4] = 0
         expected = Correction(numba_backend, None, flat).attenuation(raw)
-        shim = Backend("shim", 2, kernels, np, scipy.fft, np.asarray, np.asarray)
+        shim = shim_backend(engine)
         result = both_orders(engine, lambda: Correction(shim, None, flat).attenuation(raw))
         np.testing.assert_allclose(result, expected, atol=3e-6)
         assert not result[4].any()
@@ -442,27 +301,26 @@ class TestFourierVolume:
         plan = Gridding(24)
         rng = np.random.default_rng(7)
         theta = np.concatenate((rng.uniform(0, 2 * np.pi, 66), [0.0, np.pi / 2, np.pi]))
-        packs, size = 8, plan.size
+        packs, size, limit = 8, plan.size, plan.radii - 1
         samples = (rng.normal(size=(theta.size, plan.length, packs, 2)) @ [1, 1j]).astype(np.complex64)
         expected = np.ones((packs, size, size), np.complex128)
         direction = plan.direction(theta).astype(np.float64)
         axis = np.arange(size) - size // 2
-        limit = (plan.length - 1) // 2
 
         def window(distance: NDArray[Any]) -> NDArray[Any]:
-            distance = (distance + size / 2) % size - size / 2
             root = np.sqrt(np.maximum(1 - (distance / 2) ** 2, 0))
             return np.where(abs(distance) < 2, scipy.special.i0(plan.beta * root) / scipy.special.i0(plan.beta), 0)
 
         for a in range(theta.size):
             for j in range(-limit, limit + 1):
-                w = np.outer(window(axis - j * direction[1, a]), window(axis - j * direction[0, a]))
+                at = j * direction[:, a] + NUDGE * np.sign(j)
+                w = np.outer(window(axis - at[1]), window(axis - at[0]))
                 expected += w * samples[a, j][:, None, None]
 
         def work() -> NDArray[Any]:
             grid = device(engine, np.ones((packs, size, size), np.complex64))
             tables = device(engine, plan.direction(theta)), device(engine, plan.coefficients())
-            kernels.grid_samples(device(engine, samples), *tables, grid)
+            kernels.grid_samples(device(engine, samples), *tables, plan.radii, grid)
             return host(grid)
 
         # A sample exactly at the kernel's end (0.2 % of its peak) may be counted or not.
@@ -497,10 +355,10 @@ class TestFourierVolume:
         def on_host(first: int, last: int) -> None:
             raise AssertionError("the device could do it all")
 
-        engine.memory = 3 * 8 * volume.plan.size**2
+        engine.memory = 3 * 8 * volume.plan.size**2 + 7
         run_chunked(Work("tomogram", 6, 8 * n * n, 0, on_device, on_host), engine, counters)
         assert np.array_equal(out, whole)
-        assert counters.out_of_memory == 1
+        assert counters.events["smaller_chunks"] == 1
         assert "chunks of 6" in counters.reason
 
     def test_refuses_nonsense(self, kernels: Kernels) -> None:
@@ -513,6 +371,9 @@ class TestFourierVolume:
                 volume.add(bad, np.zeros(2), np.ones(2))
         with pytest.raises(BadInput):
             volume.add(frames, np.array([0, np.nan]), np.ones(2))
+        for part in ((0, 3), (4, 4), (1, 4), (-8, 4)):
+            with pytest.raises(BadInput, match="whole groups"):
+                volume.add(frames, np.zeros(2), np.ones(2), part=part)
         for first, last in ((1, 3), (0, 5), (2, 2), (-2, 2)):
             with pytest.raises(BadInput):
                 volume.finish(first, last)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.core import cuda, kernels_cpu, kernels_cuda
+from streamer.core import cuda, gridwindow, kernels_cpu, kernels_cuda, kernels_grid
 from streamer.core.cuda import volume
 
 
@@ -50,7 +50,9 @@ def test_constants_are_those_of_python() -> None:
     value = {name: float(number.rstrip("f")) for name, number in re.findall(r"#define (\w+) ([\d.e+-]+f?)\b", text)}
     assert np.float32(value["EDGE"]) == np.float32(kernels_cpu.EDGE)
     assert value["PACKS"] * 2 == value["DEPTH"] == kernels_cuda.PACK
-    assert value["REACH"] * 2 == volume.WIDTH
+    assert value["REACH"] * 2 == gridwindow.WIDTH
+    assert value["SEAM"] == kernels_grid.SEAM
+    assert f"#define NUDGE {kernels_grid.NUDGE.hex().replace('.0000000000000', '')}f" in text
     assert value["TERMS"] == volume.TERMS
     assert value["POINTS"] == value["SIDE"] ** 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -100,19 +101,40 @@ class TestFallback:
         memory = Memory(10_000, 30)
         device, host, counters = self.run(memory)
         assert (set(device), sum(host)) == ({1}, 0)
-        assert (counters.out_of_memory, counters.chunks_on_device, memory.released) == (2, 4, 2)
+        assert (counters.events["smaller_chunks"], counters.chunks_on_device, memory.released) == (2, 4, 2)
         assert "now 25" in counters.reason
-        assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+        assert [record.levelno for record in caplog.records] == [logging.WARNING], "the second is only counted"
 
     def test_the_host_does_what_the_device_cannot(self, caplog: pytest.LogCaptureFixture) -> None:
         device, host, counters = self.run(Memory(10_000, 0))
         assert (sum(device), set(host), counters.items_on_host) == (0, {1}, 100)
+        assert counters.events == {"smaller_chunks": 6, "does_not_fit": 0, "out_of_memory": 1}
         assert "CPU" in caplog.records[-1].message
 
     def test_not_even_planned(self) -> None:
         device, host, counters = self.run(Memory(9, 1000))
         assert (sum(device), set(host), counters.items_on_host) == (0, {1}, 100)
+        assert counters.events == {"smaller_chunks": 0, "does_not_fit": 1, "out_of_memory": 0}
         assert "MiB" in counters.reason
+
+    def test_memory_of_a_failed_attempt_is_free_again(self) -> None:
+        """An exception keeps its frames alive, and they the arrays: the next attempt would find the device full."""
+        alive: list[weakref.ref[NDArray[Any]]] = []
+
+        class Watching(Memory):
+            def release(self) -> None:
+                super().release()
+                assert all(array() is None for array in alive)
+
+        def on_device(first: int, last: int) -> None:
+            big = np.empty(1000)
+            alive.append(weakref.ref(big))
+            raise DeviceOutOfMemory(f"after {big.size}")
+
+        memory = Watching(10_000, 0)
+        work = Work("tomogram", 4, 10, 0, on_device, lambda first, last: None)
+        run_chunked(work, cast(Engine, memory), FallbackCounters())
+        assert memory.released == len(alive) == 3
 
     def test_nothing_to_do_needs_no_memory(self) -> None:
         assert self.run(Memory(0, 0), items=0)[2] == FallbackCounters()
@@ -217,6 +239,23 @@ class TestDeviceRing:
             pass
         assert [int(frame.max()) for frame in seen] == [int(frame.min()) for frame in seen]
         assert [int(frame[0, 0]) for frame in seen] == [k // 2 for k in range(60)]
+
+    def test_fewer_rows_than_a_slot_holds(self) -> None:
+        queues = RandomQueues(0)
+        ring = DeviceRing(queues, 2, (4, 3), np.uint16)
+        seen: list[NDArray[Any]] = []
+        for rows in (2, 4, 1, 3):
+            ring.put(np.full((rows, 3), rows, np.uint16))
+            frame = ring.take()
+            queues.compute(lambda frame=frame: seen.append(frame.copy()))
+            ring.done()
+        while queues.step():
+            pass
+        assert [frame.shape for frame in seen] == [(2, 3), (4, 3), (1, 3), (3, 3)]
+        assert all((frame == len(frame)).all() for frame in seen)
+        for bad in (np.zeros((5, 3), np.uint16), np.zeros((0, 3), np.uint16), np.zeros((2, 2), np.uint16)):
+            with pytest.raises(BadInput, match="the device ring"):
+                ring.put(bad)
 
     def test_copies_run_ahead_of_the_kernels(self) -> None:
         """That is the overlap: with all kernels stuck, every free slot is still filled."""

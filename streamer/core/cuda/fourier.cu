@@ -6,6 +6,8 @@
 #define SIDE 8     // a block owns SIDE x SIDE points of the grid
 #define POINTS 64  // SIDE · SIDE, threads of a block and angles looked at together
 #define REACH 2.0f // half width of the interpolation kernel, grid points
+#define NUDGE 0x1p-16f // grid points by which samples are moved outwards: kernels_grid.py says why
+#define SEAM 1.0f  // grid points on either side of the seam over which the sign of a late shift changes
 #define TERMS 9    // coefficients of the kernel's polynomial: its error is then that of float32
 
 // attenuation (angles, rows, cols) -> complex (angles, packs, length): row 2p real, row 2p + 1 imaginary, zero-padded.
@@ -80,13 +82,6 @@ BODY void within_reach(float at, float reach, float inverse, float &low, float &
 // 1 / step, large but finite for a ray along an axis: its bounds are then far outside, or far on the wrong side.
 BODY float inverse_of(float step) { return fabsf(step) > 1e-9f ? 1.0f / step : 1e9f; }
 
-// How far the copy of the periodic grid lies that samples beyond an edge belong to; 0 for tiles inside. Without it the
-// sum would not be symmetric, and the two rows of a complex number would leak into each other.
-BODY int wrap_of(int first, int size) {
-    if (first < 2) return size;
-    return first + SIDE > size - 2 ? -size : 0;
-}
-
 // grid (packs, size, size) += samples (angles, length, packs), each spread over 4 x 4 points.
 //
 // Written as a gather: a thread owns one grid point and PACKS packs, finds the samples that reach it by intersecting
@@ -96,88 +91,101 @@ BODY int wrap_of(int first, int size) {
 //
 // blockIdx.x numbers the tiles. The block first lists the angles whose ray comes near its tile, then goes through the
 // groups of packs from blockIdx.y · groups on: looking for angles is paid for once per tile, not once per group.
-// direction (2, angles): cosines and sines times the radial step in grid points. packs is a multiple of PACKS.
+// direction (2, angles): cosines and sines times the radial step in grid points. packs is a multiple of PACKS. Samples
+// |j| < radii count, whose 4 x 4 points all lie on the grid: it needs no wrapping around.
 extern "C" __global__ void __launch_bounds__(64, 16)
-grid_samples(const float2 *samples, const float *direction, int angles, int length, int packs, int groups,
-             const float *coefficient, int size, float2 *grid) {
+grid_samples(const float2 *samples, const float *direction, int angles, int length, int radii, int packs,
+             int groups, const float *coefficient, int size, float2 *grid) {
     __shared__ float step_u[POINTS], step_v[POINTS], inverse_u[POINTS], inverse_v[POINTS];
     __shared__ int near[POINTS], chosen[POINTS];
     int tiles = (size + SIDE - 1) / SIDE, thread = threadIdx.x;
     int u0 = (int)(blockIdx.x % tiles) * SIDE, v0 = (int)(blockIdx.x / tiles) * SIDE;
     int u = u0 + thread % SIDE, v = v0 + thread / SIDE;
-    float limit = (float)((length - 1) / 2);
+    float limit = (float)(radii - 1);
     float shape[TERMS];
 #pragma unroll
     for (int k = 0; k < TERMS; k++) shape[k] = coefficient[k];
     int begin = blockIdx.y * groups, end = begin + groups < packs / PACKS ? begin + groups : packs / PACKS;
-    for (int image = 0; image < 3; image++) {
-        int wrap_u = image == 1 ? wrap_of(u0, size) : 0, wrap_v = image == 2 ? wrap_of(v0, size) : 0;
-        if (image > 0 && wrap_u == 0 && wrap_v == 0) continue;
-        float at_u = (float)(u - size / 2 + wrap_u), at_v = (float)(v - size / 2 + wrap_v);
-        float middle_u = at_u - thread % SIDE + (SIDE - 1) * 0.5f;
-        float middle_v = at_v - thread / SIDE + (SIDE - 1) * 0.5f;
-        for (int first = 0; first < angles; first += POINTS) {
-            __syncthreads();
-            near[thread] = 0;
-            if (first + thread < angles) {
-                float c = direction[first + thread], s = direction[angles + first + thread];
-                float low = -limit, high = limit, reach = REACH + (SIDE - 1) * 0.5f + 0.01f;
-                step_u[thread] = c;
-                step_v[thread] = s;
-                inverse_u[thread] = inverse_of(c);
-                inverse_v[thread] = inverse_of(s);
-                // The tile and the kernel's reach around it are a square, too; widened by a hundredth for rounding.
-                within_reach(middle_u, reach, inverse_u[thread], low, high);
-                within_reach(middle_v, reach, inverse_v[thread], low, high);
-                near[thread] = ceilf(low - 0.01f) <= high + 0.01f;
-            }
-            __syncthreads();
-            int before = 0, count = 0;
-            for (int k = 0; k < POINTS; k++) {
-                before += k < thread ? near[k] : 0;
-                count += near[k];
-            }
-            if (near[thread]) chosen[before] = thread;
-            __syncthreads();
-            if (count == 0 || u >= size || v >= size) continue;
-            for (int group = begin; group < end; group++) {
-                float2 sum[PACKS] = {};
-                bool touched = false;
-                for (int k = 0; k < count; k++) {
-                    float c = step_u[chosen[k]], s = step_v[chosen[k]], low = -limit, high = limit;
-                    within_reach(at_u, REACH, inverse_u[chosen[k]], low, high);
-                    within_reach(at_v, REACH, inverse_v[chosen[k]], low, high);
-                    const float2 *ray = samples + (long long)(first + chosen[k]) * length * packs + group * PACKS;
-                    // The bounds may be off by rounding; the test inside decides, as it would for a scatter. Those of
-                    // a ray that passes by may be too large for an int.
-                    int begin_j = (int)fmaxf(-limit, fminf(ceilf(low - 0.01f), limit + 1.0f));
-                    int end_j = (int)fminf(limit, fmaxf(floorf(high + 0.01f), -limit - 1.0f));
-                    for (int j = begin_j; j <= end_j; j++) {
-                        float du = at_u - (float)j * c, dv = at_v - (float)j * s;
-                        if (fabsf(du) >= REACH || fabsf(dv) >= REACH) continue;
-                        float weight = kaiser_bessel(du * du, shape) * kaiser_bessel(dv * dv, shape);
-                        const float4 *pair = (const float4 *)(ray + (long long)(j < 0 ? j + length : j) * packs);
+    float at_u = (float)(u - size / 2), at_v = (float)(v - size / 2);
+    float middle_u = at_u - thread % SIDE + (SIDE - 1) * 0.5f;
+    float middle_v = at_v - thread / SIDE + (SIDE - 1) * 0.5f;
+    for (int first = 0; first < angles; first += POINTS) {
+        __syncthreads();
+        near[thread] = 0;
+        if (first + thread < angles) {
+            float c = direction[first + thread], s = direction[angles + first + thread];
+            float low = -limit, high = limit, reach = REACH + (SIDE - 1) * 0.5f + 0.01f;
+            step_u[thread] = c;
+            step_v[thread] = s;
+            inverse_u[thread] = inverse_of(c);
+            inverse_v[thread] = inverse_of(s);
+            // The tile and the kernel's reach around it are a square, too; widened by a hundredth for rounding.
+            within_reach(middle_u, reach, inverse_u[thread], low, high);
+            within_reach(middle_v, reach, inverse_v[thread], low, high);
+            near[thread] = ceilf(low - 0.01f) <= high + 0.01f;
+        }
+        __syncthreads();
+        int before = 0, count = 0;
+        for (int k = 0; k < POINTS; k++) {
+            before += k < thread ? near[k] : 0;
+            count += near[k];
+        }
+        if (near[thread]) chosen[before] = thread;
+        __syncthreads();
+        if (count == 0 || u >= size || v >= size) continue;
+        for (int group = begin; group < end; group++) {
+            float2 sum[PACKS] = {};
+            bool touched = false;
+            for (int k = 0; k < count; k++) {
+                float c = step_u[chosen[k]], s = step_v[chosen[k]], low = -limit, high = limit;
+                within_reach(at_u, REACH, inverse_u[chosen[k]], low, high);
+                within_reach(at_v, REACH, inverse_v[chosen[k]], low, high);
+                const float2 *ray = samples + (long long)(first + chosen[k]) * length * packs + group * PACKS;
+                // The bounds may be off by rounding; the test inside decides, as it would for a scatter. Those of
+                // a ray that passes by may be too large for an int.
+                int begin_j = (int)fmaxf(-limit, fminf(ceilf(low - 0.01f), limit + 1.0f));
+                int end_j = (int)fminf(limit, fmaxf(floorf(high + 0.01f), -limit - 1.0f));
+                for (int j = begin_j; j <= end_j; j++) {
+                    float nudge = j < 0 ? -NUDGE : (j > 0 ? NUDGE : 0.0f);
+                    float du = at_u - (float)j * c - nudge, dv = at_v - (float)j * s - nudge;
+                    if (fabsf(du) >= REACH || fabsf(dv) >= REACH) continue;
+                    float weight = kaiser_bessel(du * du, shape) * kaiser_bessel(dv * dv, shape);
+                    const float4 *pair = (const float4 *)(ray + (long long)(j < 0 ? j + length : j) * packs);
 #pragma unroll
-                        for (int p = 0; p < PACKS; p += 2) {
-                            float4 value = pair[p / 2];
-                            sum[p].x += weight * value.x;
-                            sum[p].y += weight * value.y;
-                            sum[p + 1].x += weight * value.z;
-                            sum[p + 1].y += weight * value.w;
-                        }
-                        touched = true;
+                    for (int p = 0; p < PACKS; p += 2) {
+                        float4 value = pair[p / 2];
+                        sum[p].x += weight * value.x;
+                        sum[p].y += weight * value.y;
+                        sum[p + 1].x += weight * value.z;
+                        sum[p + 1].y += weight * value.w;
                     }
+                    touched = true;
                 }
-                if (!touched) continue;
+            }
+            if (!touched) continue;
 #pragma unroll
-                for (int p = 0; p < PACKS; p++) {
-                    float2 *point = grid + ((long long)(group * PACKS + p) * size + v) * size + u;
-                    float2 old = *point;
-                    *point = {old.x + sum[p].x, old.y + sum[p].y};
-                }
+            for (int p = 0; p < PACKS; p++) {
+                float2 *point = grid + ((long long)(group * PACKS + p) * size + v) * size + u;
+                float2 old = *point;
+                *point = {old.x + sum[p].x, old.y + sum[p].y};
             }
         }
     }
+}
+
+// planes (packs, size, size) -> out, moved so that the axis lies elsewhere: a point at distance r from the middle times
+// cos(pi turn r) ± i sin(pi turn r), + on the left of the direction (cosine, sine) and - on its right, with a sign that
+// changes over SEAM points. See "Late centre" in gridding.py. Grid (size / 32, size / 8, packs).
+extern "C" __global__ void __launch_bounds__(256)
+shift_planes(const float2 *planes, int size, float turn, float cosine, float sine, float2 *out) {
+    int u = blockIdx.x * 32 + threadIdx.x, v = blockIdx.y * 8 + threadIdx.y;
+    if (u >= size || v >= size) return;
+    float x = (float)(u - size / 2), y = (float)(v - size / 2), real, imaginary;
+    sincospif(turn * sqrtf(x * x + y * y), &imaginary, &real);
+    imaginary *= fminf(fmaxf((y * cosine - x * sine) / SEAM, -1.0f), 1.0f);
+    long long at = ((long long)blockIdx.z * size + v) * size + u;
+    float2 value = planes[at];
+    out[at] = {value.x * real - value.y * imaginary, value.x * imaginary + value.y * real};
 }
 
 // image planes (packs, size, size) after the inverse transform -> out (rows, side, side): the middle, each pixel times

@@ -1,0 +1,199 @@
+"""What a GPU makes of the tomogram: ``python -m benchmarks.gpu [--size PX] [--small PX] [--frames N]``.
+
+Needs a CUDA GPU and CuPy; without, it says so in one line and exits with 1. One run measures
+
+- ``limits``: copies from and to pinned memory, and in-place batched transforms, in the same run;
+- ``stream``: uint16 frames from pinned memory through the device ring, preparation, gridding: frames per second beside
+  the copies alone and the kernels alone, and the share of the shorter of the two that the overlap hides;
+- ``tomogram``: uint16 in, float32 out in pinned memory, with transfer and preparation, in chunks of rows that fit;
+- ``small``: tomograms per second of 256³ from 200 projections.
+
+Each time is the best of ``--repeat`` (default 3) after one run that is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.record import record
+from streamer.core.backend import Backend, BackendError, select_backend
+from streamer.core.cuda.volume import SLOTS, FourierVolume, Gridding
+from streamer.core.device import USABLE, DeviceRing, Transfer, plan_chunks
+
+FLAT, SHOTS = 50_000.0, 8  # counts; different frames, after which they are shown again
+PAIRS = 32  # of rows of which slices are made at once
+
+
+class Scan:
+    """Counts of a scan in pinned memory, and what their preparation needs on the device. Angles on half a turn."""
+
+    def __init__(self, backend: Backend, rows: int, columns: int, count: int) -> None:
+        self.kernels, self.engine = backend.kernels, backend.kernels.engine
+        self.rows, self.columns, self.count = rows, columns, count
+        self.transfer: Transfer = self.engine.transfer()
+        self.frames = self.transfer.pinned((SHOTS, rows, columns), np.uint16)
+        self.frames[...] = np.random.default_rng(0).integers(20_000, 50_000, self.frames.shape, np.uint16)
+        self.angles, self.weights = np.arange(count) * np.pi / count, np.full(count, np.pi / count)
+
+    def pour(self, volume: FourierVolume | None, first: int, last: int, batch: int, copy: bool = True) -> None:
+        """Rows first … last-1 of all frames, in batches, through the ring into a volume; None: only copy them.
+
+        Without ``copy`` the kernels get the same frames of the device over and over.
+        """
+        depth, engine = last - first, self.engine
+        dark, log_flat = (engine.upload(np.full((depth, self.columns), v, np.float32)) for v in (0.0, np.log(FLAT)))
+        ring = DeviceRing(self.transfer, SLOTS, (depth, self.columns), np.uint16)
+        still = None if copy else engine.upload(np.ascontiguousarray(self.frames[0, first:last]))
+        plain = engine.empty((batch, depth, self.columns), np.float32)
+        put = 0
+        for begin in range(0, self.count, batch):
+            some = slice(begin, min(begin + batch, self.count))
+            for index in range(some.stop - begin):
+                while copy and put < self.count and not ring.full:
+                    ring.put(self.frames[put % SHOTS, first:last], pinned=True)
+                    put += 1
+                raw = ring.take() if still is None else still
+                if volume is not None:
+                    target = plain[index : index + 1]
+                    self.kernels.prepare(raw[None], dark, log_flat, 0.5, 1e6, plain=target)
+                if copy:
+                    ring.done()
+            if volume is not None:
+                volume.add(plain[: some.stop - begin], self.angles[some], self.weights[some])
+        ring.drain()
+
+    def chunk_nbytes(self, plan: Gridding, batch: int) -> tuple[int, int]:
+        """Device memory for one row of ``tomogram`` and for all, which cannot be cut."""
+        row = plan.row_nbytes() + plan.add_row_nbytes(batch) + (4 * batch + 2 * SLOTS + 8) * self.columns
+        return row, PAIRS * plan.pair_nbytes()
+
+    def tomogram(self, out: NDArray[np.float32], batch: int) -> int:
+        """The whole way, in chunks of rows that fit; their number. ``out`` (rows, columns, columns), best pinned."""
+        plan = Gridding(self.columns)
+        memory = int(USABLE * self.engine.free_bytes())
+        chunks = plan_chunks(self.rows, *self.chunk_nbytes(plan, batch), memory, 16)
+        for first, last in chunks:
+            volume = FourierVolume(self.kernels, last - first, self.columns)
+            self.pour(volume, first, last, batch)
+            for row in range(0, last - first, 2 * PAIRS):
+                end = min(row + 2 * PAIRS, last - first)
+                volume.finish(row, end, out[first + row : first + end])
+        return len(chunks)
+
+
+class Clock:
+    """Seconds of work on a device, the best of some, after once without counting."""
+
+    def __init__(self, engine: Any, repeat: int) -> None:
+        self._engine, self._repeat = engine, repeat
+        self._mark, self._word = engine.zeros((1,), np.float32), np.empty(1, np.float32)
+
+    def wait(self) -> None:
+        """Until all kernels are done: they are in one queue with this copy."""
+        self._engine.download(self._mark, self._word)
+
+    def __call__(self, work: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(self._repeat + 1):
+            self.wait()
+            start = time.perf_counter()
+            work()
+            self.wait()
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+
+def limits(backend: Backend, clock: Clock, columns: int, mebibytes: int = 256) -> dict[str, float]:
+    """Bytes per second of copies, of memory on the device, and transforms of a ``columns`` wide grid per second."""
+    engine = backend.kernels.engine
+    transfer, nbytes = engine.transfer(), mebibytes * 2**20
+    host, there = transfer.pinned((nbytes,), np.uint8), engine.empty((nbytes,), np.uint8)
+    size, most = Gridding(columns).size, 16
+    planes = engine.zeros((most, size, size), np.complex64)
+    transform = clock(lambda: engine.transform_planes(planes)) / most
+    return {
+        "to_device_gb_s": round(nbytes / clock(lambda: transfer.wait(transfer.copy(host, there))) / 1e9, 2),
+        "to_host_gb_s": round(nbytes / clock(lambda: engine.download(there, host)) / 1e9, 2),
+        "transform_side": size,
+        "transforms_per_s": round(1 / transform, 1),
+        "transform_gflop_s": round(10 * size**2 * np.log2(size) / transform / 1e9, 1),
+    }
+
+
+def stream(backend: Backend, clock: Clock, rows: int, columns: int, count: int, batch: int) -> dict[str, float]:
+    """Frames per second into a resident volume, and how much of the copies is hidden behind the kernels."""
+    scan = Scan(backend, rows, columns, count)
+    volume = FourierVolume(backend.kernels, rows, columns)
+    both = clock(lambda: scan.pour(volume, 0, rows, batch))
+    copies = clock(lambda: scan.pour(None, 0, rows, batch))
+    kernels = clock(lambda: scan.pour(volume, 0, rows, batch, copy=False))
+    return {
+        "rows": rows,
+        "columns": columns,
+        "frames_per_s": round(count / both, 1),
+        "copies_alone_per_s": round(count / copies, 1),
+        "kernels_alone_per_s": round(count / kernels, 1),
+        "overlap": round((copies + kernels - both) / min(copies, kernels), 3),
+        "copied_gb_s": round(2 * rows * columns * count / both / 1e9, 2),
+    }
+
+
+def tomogram(backend: Backend, clock: Clock, size: int, count: int, batch: int) -> dict[str, float]:
+    """Seconds of size³ from ``count`` projections, from counts in pinned memory to slices in pinned memory."""
+    scan = Scan(backend, size, size, count)
+    out, chunks = scan.transfer.pinned((size, size, size), np.float32), []
+    seconds = clock(lambda: chunks.append(scan.tomogram(out, batch)))
+    return {"size": size, "projections": count, "seconds": round(seconds, 4), "chunks": chunks[-1]}
+
+
+def measure(backend: Backend, args: argparse.Namespace) -> dict[str, Any]:
+    """All figures. Sizes as in ``arguments``."""
+    clock, size = Clock(backend.kernels.engine, args.repeat), args.size
+    plan = Gridding(size)
+    fit = int(0.6 * backend.kernels.engine.free_bytes() / (plan.row_nbytes() + plan.add_row_nbytes(args.batch)))
+    rows = min(size, max(16, fit // 16 * 16))  # those of which the volume fits, with room to spare
+    small = tomogram(backend, clock, args.small, args.small_projections, args.batch)
+    return {
+        "limits": limits(backend, clock, size),
+        "stream": stream(backend, clock, rows, size, args.frames, args.batch),
+        "tomogram": tomogram(backend, clock, size, args.projections or size, args.batch),
+        "small": {**small, "per_s": round(1 / max(small["seconds"], 1e-9), 1)},
+    }
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="measure the tomogram on a GPU; needs CuPy")
+    for name, default, text in (
+        ("size", 2048, "rows and columns of the large detector and tomogram"),
+        ("projections", 0, "of the large tomogram (default: as many as --size)"),
+        ("frames", 512, "of the stream"),
+        ("small", 256, "side of the small tomogram"),
+        ("small-projections", 200, "of the small tomogram"),
+        ("batch", 64, "projections that are gridded together"),
+        ("repeat", 3, "times that each thing is measured"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=text)
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    args = arguments(words)
+    try:
+        backend, why = select_backend("cupy")
+    except BackendError as error:
+        print(f"no GPU figures: {error}", file=sys.stderr)
+        return 1
+    print(why)
+    record("gpu", {"device": why, **measure(backend, args)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
