@@ -42,9 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = Parser(
-        prog="streamer", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="streamer", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"streamer {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     words = sys.argv[1:] if argv is None else list(argv)

@@ -12,8 +12,8 @@ from streamer.core.filters import WINDOWS
 from streamer.core.geometry import MAX_TILT_RAD
 from streamer.flow.drift import MODES
 from streamer.flow.layout import GEOMETRIES, LayoutOptions
-from streamer.flow.pipeline import Settings
 from streamer.flow.preparation_options import STRIPES, PreparationOptions
+from streamer.flow.settings import Settings
 from streamer.frames import BadInput, ScanSpec
 
 BINS = (1, 2, 4, 8)

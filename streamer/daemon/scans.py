@@ -18,9 +18,10 @@ from streamer.core.planes import Plane, check_planes
 from streamer.core.quality import Limits
 from streamer.daemon.session import Session
 from streamer.flow.layout import LayoutOptions, widest
-from streamer.flow.pipeline import ScanPipeline, Settings
+from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.preparation import PreparationOptions
 from streamer.flow.ring import Ring
+from streamer.flow.settings import Settings
 from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.control import Busy
 from streamer.io.publish import Publisher

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
+from streamer.core.gridding import reconstruct_rows_fourier
 from streamer.core.volume import plan_row_blocks
 from streamer.core.volumes import reconstruct_rows
 from streamer.flow.ready import Ready
@@ -51,3 +52,19 @@ def sinograms(ready: Ready, read_rows: ReadRows, first: int, last: int) -> tuple
     numbers = np.arange(len(angles))
     rows = ready.finished(part.projections(raw, numbers), numbers, angles, top)
     return rows[:, first - top : last - top], angles
+
+
+def half_slices(ready: Ready, center: float, window: str, backend: Backend) -> tuple[Image, Image] | None:
+    """The middle slice from the even and from the odd projections; None when there are too few."""
+    if ready.count < 4:
+        return None
+    layout, angles = ready.layout, ready.angles_rad
+    row = ready.block(ready.middle, ready.middle + 1)
+    even, odd = (
+        reconstruct_rows_fourier(
+            backend, row[half::2], angles[half::2], layout.weights(angles[half::2]), layout.center(center), window,
+            layout.extend,
+        )[0]
+        for half in (0, 1)
+    )  # fmt: skip
+    return even, odd

@@ -6,7 +6,7 @@ No sockets, files, threads or clocks: frames are pushed in, results are asked fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from streamer.core.artefacts import slice_figures
 from streamer.core.backend import Backend
 from streamer.core.exact_planes import ExactPlanes
-from streamer.core.gridding import reconstruct_rows_fourier
 from streamer.core.jit import at_most
 from streamer.core.live import FastPlanes
 from streamer.core.planes import Plane, orthogonal_planes
 from streamer.core.quality import Limits, judge
 from streamer.core.stitch import extend_half_turn
-from streamer.flow.blocks import ReadRows, sinograms, slices
+from streamer.flow.blocks import ReadRows, half_slices, sinograms, slices
 from streamer.flow.gather import CENTER_TOLERANCE_PX, Gathering, plan_tomogram
 from streamer.flow.layout import Layout, LayoutOptions, choose_layout, is_full_turn
 from streamer.flow.look import see_layout
 from streamer.flow.measure import Measurements
-from streamer.flow.preparation import Preparation, PreparationOptions
+from streamer.flow.preparation import Preparation
 from streamer.flow.ready import Ready
+from streamer.flow.settings import Settings
 from streamer.flow.store import AttenuationStore
 from streamer.flow.view import LiveView
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
@@ -43,22 +43,6 @@ ONE_THREAD_PIXELS = 2**20
 LOOKS_PER_SCAN = 20
 """How often in a scan the geometry and, where it may end the scan, the resolution are looked at; the geometry of a full
 turn in its second half only, when opposite views have come."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a scan is reconstructed. ``window`` of the ramp filter; ``memory_bytes`` bounds what is kept of the scan.
-
-    ``planes`` are "fast" (any camera) or "quality" (exact filtered backprojection and weights at every moment);
-    ``sliding_deg`` shows only the latest angles of a scan without end (None: all).
-    """
-
-    window: str = "linear"
-    memory_bytes: int = 4 * 2**30
-    planes: str = "fast"
-    sliding_deg: float | None = None
-    preparation: PreparationOptions = field(default_factory=PreparationOptions)
-    layout: LayoutOptions = field(default_factory=LayoutOptions)
 
 
 class ScanPipeline:
@@ -325,7 +309,7 @@ class ScanPipeline:
 
     def judge(self, missing: int, corrupt: int, final: bool = False) -> tuple[Quality, Verdict]:
         """The measured quality and what it means. ``missing`` and ``corrupt`` are the ledger's."""
-        halves = self._halves() if final else None
+        halves = half_slices(self._ready, self.center, self._settings.window, self._backend) if final else None
         if not final and self._limits.max_resolution_px is not None and self._compared < self._looked:
             self._compared = self._looked
             halves = self._view.half_images()
@@ -335,21 +319,6 @@ class ScanPipeline:
             cut = quality.truncation if self.layout.extend else None
             quality = replace(quality, center_offset_px=None, truncation=cut)
         return quality, judge(quality, self._limits, final, self.spec.columns)
-
-    def _halves(self) -> tuple[Image, Image] | None:
-        """The middle slice from the even and from the odd projections, at the final centre."""
-        if self.count < 4:
-            return None
-        middle, angles, layout = self._store.first_row + self._store.middle, self._store.angles_rad, self.layout
-        row = self._ready.block(middle, middle + 1)
-        even, odd = (
-            reconstruct_rows_fourier(
-                self._backend, row[half::2], angles[half::2], layout.weights(angles[half::2]),
-                layout.center(self.center), self._settings.window, layout.extend,
-            )[0]
-            for half in (0, 1)
-        )  # fmt: skip
-        return even, odd
 
     def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.

@@ -25,6 +25,11 @@ class Ready:
         return self._store.whole
 
     @property
+    def middle(self) -> int:
+        """The middle row of the detector; it is stored in any case."""
+        return self._store.first_row + self._store.middle
+
+    @property
     def count(self) -> int:
         return self._store.count
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from streamer.core.backend import Backend
 from streamer.core.quality import Limits
-from streamer.flow.pipeline import ScanPipeline, Settings
+from streamer.flow.pipeline import ScanPipeline
+from streamer.flow.settings import Settings
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 
 

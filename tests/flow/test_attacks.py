@@ -9,8 +9,9 @@ from streamer.core.backend import select_backend
 from streamer.core.planes import circle_mask
 from streamer.core.quality import Limits
 from streamer.flow.layout import LayoutOptions
-from streamer.flow.pipeline import ScanPipeline, Settings
+from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.preparation import PreparationOptions
+from streamer.flow.settings import Settings
 from streamer.frames import DTYPES, FrameKind, FrameMeta, ScanSpec
 from tests.core.phantom import Ellipse, Gaussian, sinogram
 

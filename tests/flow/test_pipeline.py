@@ -13,8 +13,9 @@ from streamer.core.quality import Limits
 from streamer.core.volume import reconstruct_block
 from streamer.flow.gather import expected_weights
 from streamer.flow.layout import LayoutOptions
-from streamer.flow.pipeline import ScanPipeline, Settings
+from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.preparation import PreparationOptions
+from streamer.flow.settings import Settings
 from streamer.frames import BadInput, Decision, FrameKind, FrameMeta, ScanSpec
 from tests.core.phantom import Ellipse, Gaussian, image, sinogram
 

@@ -98,11 +98,12 @@ def test_moments_of_helgason_and_ludwig(body: Body, angle: float) -> None:
     quadrics = compile_bodies([body], (20.0,))
     paths = View(120, 120, 0.02, 55.5).paths(quadrics, angle)[0].astype(float)
     mass = paths.sum() * 0.02**2
-    assert mass == pytest.approx(0.1 * quadrics.attenuation_sum[0], rel=0.02)
+    # Pixels see the ray through their middle: an edge along the columns or rows is off by up to half a pixel.
+    assert mass == pytest.approx(0.1 * quadrics.attenuation_sum[0], rel=0.02 + 0.02 / min(body.size_mm))
     x, y, _ = body.center_mm
     turn = np.deg2rad(angle)
     centroid = (paths.sum(0) @ np.arange(120)) / paths.sum()
-    assert centroid == pytest.approx(55.5 + (x * np.cos(turn) + y * np.sin(turn)) / 0.02, abs=0.2)
+    assert centroid == pytest.approx(55.5 + (x * np.cos(turn) + y * np.sin(turn)) / 0.02, abs=0.55)
 
 
 def test_rolled_axis_shifts_columns_with_the_row() -> None:
