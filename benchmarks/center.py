@@ -34,7 +34,7 @@ BINS = (0.0, 0.5, 0.8, 0.9, 0.96, 1.001)
 CONFIDENT = 0.5  # what the verdict calls known (quality.Limits.min_center_confidence)
 WRONG_PX = 0.5
 LIVE_ASKED = 12  # times that a running scan is asked for its centre
-FIRST_SEED = 1000
+FIRST_SEED = 5000
 RANGES_DEG = {"full": 360.0}  # announced range; 180 for all others
 
 
