@@ -17,7 +17,7 @@ from streamer.core.backend import Backend
 from streamer.core.cuda.volume import FourierVolume as ResidentVolume
 from streamer.core.cuda.volume import Gridding, Move, packs_of
 from streamer.core.device import USABLE, DeviceOutOfMemory, Engine, Work, out_of_memory, run_chunked
-from streamer.core.gridding import MAX_SHIFT, OVERSCAN, FourierVolume, Volume, reconstruct_rows_fourier
+from streamer.core.gridding import OVERSCAN, FourierVolume, Volume, late_move, reconstruct_rows_fourier
 from streamer.core.jit import as_input
 from streamer.core.lanes import LANES
 from streamer.frames import BadInput
@@ -245,15 +245,8 @@ class DeviceVolume:
 
     def _move(self, center: float | None) -> Move | None:
         """Columns by which the axis is moved afterwards, and the direction of the seam; None if it stays."""
-        distance = 0.0 if center is None else center - self.center
-        if distance == 0.0 or not np.isfinite(self._first_angle):
-            return None
-        if not abs(distance) <= MAX_SHIFT:
-            raise BadInput(f"centre {center} is not within {MAX_SHIFT} of {self.center}: grid the scan again")
-        if not self.within_half_turn:
-            turn = np.degrees(self._last_angle - self._first_angle)
-            raise BadInput(f"a centre cannot be moved when angles span {turn:.1f}°: grid the scan again")
-        return distance, (self._first_angle + self._last_angle - np.pi) / 2
+        distance, seam = late_move(center, self.center, self._first_angle, self._last_angle)
+        return (distance, seam) if distance else None
 
     def finish(self, center: float | None = None) -> Iterator[tuple[int, Volume]]:
         """(first row, slices) of one block after the other, as ``rows_of`` makes them."""

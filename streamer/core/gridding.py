@@ -251,17 +251,11 @@ class FourierVolume:
 
     def _shift(self, center: float | None) -> tuple[NDArray[np.float32], float]:
         """Phases (2, distances) that move the centre, none if it stays, and the angle in the middle of the seam."""
-        distance = 0.0 if center is None else center - self.center
-        if distance == 0.0 or not np.isfinite(self._first_angle):
+        distance, seam = late_move(center, self.center, self._first_angle, self._last_angle)
+        if distance == 0.0:
             return as_input(np.empty((2, 0), np.float32)), 0.0
-        if not abs(distance) <= MAX_SHIFT:
-            raise BadInput(f"centre {center} is not within {MAX_SHIFT} of {self.center}: grid the scan again")
-        if not self.within_half_turn:
-            turn = np.degrees(self._last_angle - self._first_angle)
-            raise BadInput(f"a centre cannot be moved when angles span {turn:.1f}°: grid the scan again")
         s = self._sizes
         phase = 2 * np.pi / s.size * distance * np.arange(s.size * kernels_grid.WAVES) / kernels_grid.WAVES
-        seam = (self._first_angle + self._last_angle - np.pi) / 2
         return as_input(np.stack([np.cos(phase), np.sin(phase)]), np.float32), seam
 
     def finish(self, center: float | None = None) -> Iterator[tuple[int, Volume]]:
@@ -271,6 +265,23 @@ class FourierVolume:
         """
         for block in range(self.blocks):
             yield block * LANES, self.rows_of(block, block + 1, center=center)
+
+
+def late_move(center: float | None, gathered: float, first_rad: float, last_rad: float) -> tuple[float, float]:
+    """Columns by which slices are to be moved from the centre ``gathered``, and the angle in the middle of the seam.
+
+    ``center`` None, or no projection yet, moves nothing. The angles of the projections lie between ``first_rad`` and
+    ``last_rad``. Raises BadInput when the move is too far, or the angles span more than half a turn.
+    """
+    distance = 0.0 if center is None else center - gathered
+    if distance == 0.0 or not np.isfinite(first_rad):
+        return 0.0, 0.0
+    if not abs(distance) <= MAX_SHIFT:
+        raise BadInput(f"centre {center} is not within {MAX_SHIFT} of {gathered}: grid the scan again")
+    if last_rad - first_rad > np.pi + OVERSCAN:
+        turn = np.degrees(last_rad - first_rad)
+        raise BadInput(f"a centre cannot be moved when angles span {turn:.1f}°: grid the scan again")
+    return distance, (first_rad + last_rad - np.pi) / 2
 
 
 def reconstruct_rows_fourier(

@@ -71,6 +71,7 @@ class Gathering:
         # A device takes all rows at once: it is not kept waiting, and nobody waits for it.
         unit = backend.threads * max(1, UNIT_COLUMNS // ready.layout.width)
         self._unit = self._volume.blocks if backend.on_device else unit
+        self._batch: Image = np.empty((0, 0, 0), np.float32)
         self._begin()
 
     def _empty(self, center: float) -> TomogramVolume:
@@ -113,13 +114,13 @@ class Gathering:
         if weights is None:
             weights = expected_weights(self._ready.angles_rad, self._first, last, self._spec, self._ready.layout.period)
         self._used[self._first : last] = weights
+        self._batch = self._ready.batch(self._first, last)  # once for all blocks: it may have to be laid out
 
     def _grid(self, block: int) -> None:
         first, last = self._first, self._last
         self._volume.add(
-            self._ready.batch(first, last), self._ready.angles_rad[first:last], self._used[first:last],
-            blocks=(self._block, block),
-        )  # fmt: skip
+            self._batch, self._ready.angles_rad[first:last], self._used[first:last], blocks=(self._block, block)
+        )
         self._block = block
 
     def finish(self, center: float) -> Iterator[tuple[int, Image]]:
