@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from streamer.core import kernels_cpu, kernels_cuda
+from streamer.core import cupy_engine, kernels_cpu, kernels_cuda
 from streamer.core.device import FallbackCounters
 from streamer.frames import StreamerError
 
@@ -82,7 +82,7 @@ def select_backend(request: str = "auto", threads: int | None = None) -> tuple[B
 def _cupy_backend(threads: int) -> tuple[Backend, str]:
     """The GPU backend and the GPU's name, once a small computation has come out right; else BackendError, why."""
     try:
-        engine = kernels_cuda.CupyEngine()
+        engine = cupy_engine.CupyEngine()
         kernels = kernels_cuda.Kernels(engine)
         _check(kernels)
     except ImportError as error:

@@ -1,7 +1,7 @@
 """Memory of a device and the way into it: chunks, pinned staging, and what happens when the memory does not suffice.
 
 Nothing here knows CuPy. What a device can do is said by two protocols, ``Engine`` and ``Transfer``, which
-``kernels_cuda`` implements and the tests imitate.
+``cupy_engine`` implements and the tests imitate.
 """
 
 from __future__ import annotations

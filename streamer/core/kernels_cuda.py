@@ -1,8 +1,7 @@
 """CUDA kernels behind the signatures of ``kernels_cpu``, and more that only pay on a device.
 
 ``Kernels`` holds what Python has to do for a launch: shapes, strides, grids and argument types. It works on any
-``Engine``; ``CupyEngine`` is the real one, and the tests have one that runs the same sources on the CPU. CuPy is
-imported when an engine is made, so that this module can be looked at without it.
+``Engine``; ``cupy_engine`` has the real one, and the tests have one that runs the same sources on the CPU.
 
 Arrays may lie on the host or on the device. Host arrays are copied over and results back, which is right but slow; what
 runs for every frame keeps its arrays on the device. ``parts``, the number of threads, means nothing here.
@@ -10,16 +9,14 @@ runs for every frame keeps its arrays on the device. ``parts``, the number of th
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from streamer.core import cuda
-from streamer.core.device import DeviceError, DeviceOutOfMemory, Engine, Shape, contiguous
+from streamer.core.device import Engine, Shape, contiguous
 
 Array = Any  # NumPy's or the engine's
 
@@ -241,143 +238,6 @@ class Kernels:
         target = self._in(array) if keep else self.engine.empty(array.shape, array.dtype)
         yield target
         self.engine.download(target, array)
-
-
-class CupyEngine:
-    """Kernels on a GPU by CuPy, on the current device and CuPy's current stream.
-
-    Raises ImportError without CuPy, DeviceError where there is no usable GPU or the sources do not compile on it.
-    """
-
-    def __init__(self) -> None:
-        self._cupy = importlib.import_module("cupy")
-        self._fft = importlib.import_module("cupyx.scipy.fft")
-        self._modules: dict[str, Any] = {}
-        self._functions: dict[str, Any] = {}
-        with self.errors():
-            if not self._cupy.cuda.runtime.getDeviceCount():
-                raise DeviceError("CuPy sees no GPU")
-            for kernel in cuda.kernels().values():
-                self._functions[kernel.name] = self._module(kernel.unit).get_function(kernel.name)
-
-    @property
-    def xp(self) -> Any:
-        return self._cupy
-
-    @property
-    def fft(self) -> Any:
-        return self._fft
-
-    @property
-    def device_name(self) -> str:
-        """What the driver calls the GPU, for the log."""
-        properties = self._cupy.cuda.runtime.getDeviceProperties(self._cupy.cuda.Device().id)
-        return str(properties["name"].decode())
-
-    def resident(self, array: Any) -> bool:
-        return isinstance(array, self._cupy.ndarray)
-
-    def empty(self, shape: Shape, dtype: DTypeLike) -> Any:
-        with self.errors():
-            return self._cupy.empty(shape, dtype)
-
-    def zeros(self, shape: Shape, dtype: DTypeLike) -> Any:
-        with self.errors():
-            return self._cupy.zeros(shape, dtype)
-
-    def upload(self, array: NDArray[Any]) -> Any:
-        with self.errors():
-            return self._cupy.asarray(array)
-
-    def clear(self, array: Any) -> None:
-        with self.errors():
-            array.fill(0)
-
-    def download(self, array: Any, out: NDArray[Any]) -> None:
-        with self.errors():
-            if out.flags.c_contiguous:
-                array.get(out=out)
-            else:
-                out[...] = array.get()
-
-    def transform_lines(self, array: Any) -> Any:
-        with self.errors():
-            return self._fft.fft(array, axis=-1, overwrite_x=True)
-
-    def transform_planes(self, array: Any) -> Any:
-        with self.errors():
-            return self._fft.ifft2(array, axes=(-2, -1), norm="forward")
-
-    def launch(self, kernel: str, grid: Shape, block: Shape, arguments: tuple[Any, ...]) -> None:
-        null = np.uintp(0)
-        with self.errors():
-            self._functions[kernel](grid, block, tuple(null if a is None else a for a in arguments))
-
-    def transfer(self) -> CupyTransfer:
-        return CupyTransfer(self)
-
-    def free_bytes(self) -> int:
-        with self.errors():
-            pool = self._cupy.get_default_memory_pool()
-            return int(self._cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
-
-    def release(self) -> None:
-        self._cupy.fft.config.get_plan_cache().clear()
-        self._cupy.get_default_memory_pool().free_all_blocks()
-
-    def _module(self, unit: str) -> Any:
-        if unit not in self._modules:
-            self._modules[unit] = self._cupy.RawModule(code=cuda.flattened(unit), options=("--std=c++17",))
-        return self._modules[unit]
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """CuPy's errors as ours: no memory, or anything else that the driver or the compiler says."""
-        try:
-            yield
-        except MemoryError as error:
-            raise DeviceOutOfMemory(str(error)) from error
-        except Exception as error:
-            module = type(error).__module__
-            if not module.startswith("cupy"):
-                raise
-            kind = (
-                DeviceOutOfMemory if "ALLOC_FAILED" in str(error) or "MemoryAllocation" in str(error) else DeviceError
-            )
-            raise kind(str(error).strip().splitlines()[0]) from error
-
-
-class CupyTransfer:
-    """``Transfer`` by CuPy: copies on a stream of their own, kernels on the current one."""
-
-    def __init__(self, engine: CupyEngine) -> None:
-        self._engine, self._cupy = engine, engine.xp
-        self._copies = self._cupy.cuda.Stream(non_blocking=True)
-
-    def pinned(self, shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
-        with self._engine.errors():
-            memory = self._cupy.cuda.alloc_pinned_memory(int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        return np.frombuffer(memory, dtype, int(np.prod(shape))).reshape(shape)
-
-    def empty(self, shape: Shape, dtype: DTypeLike) -> Any:
-        return self._engine.empty(shape, dtype)
-
-    def copy(self, source: NDArray[Any], target: Any) -> Any:
-        with self._engine.errors():
-            target.data.copy_from_host_async(source.ctypes.data, source.nbytes, self._copies)
-            return self._copies.record()
-
-    def computed(self) -> Any:
-        return self._cupy.cuda.get_current_stream().record()
-
-    def copying_waits(self, mark: Any) -> None:
-        self._copies.wait_event(mark)
-
-    def computing_waits(self, mark: Any) -> None:
-        self._cupy.cuda.get_current_stream().wait_event(mark)
-
-    def wait(self, mark: Any) -> None:
-        mark.synchronize()
 
 
 def _blocks(items: int, size: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.core import kernels_cuda
+from streamer.core import cupy_engine
 from streamer.core.backend import Backend, BackendError, select_backend
 from streamer.core.cuda.volume import FourierVolume
 from streamer.core.device import DeviceError, DeviceOutOfMemory, DeviceRing
@@ -48,7 +48,7 @@ def test_frames_go_through_the_ring_into_the_fourier_volume(gpu: Backend) -> Non
     theta = half_turn(96)
     lines = sinogram(gaussians(n), n, theta).astype(np.float32)[:, None]
     engine = gpu.kernels.engine
-    ring = DeviceRing(kernels_cuda.CupyTransfer(engine), 3, (1, n), np.float32)
+    ring = DeviceRing(cupy_engine.CupyTransfer(engine), 3, (1, n), np.float32)
     volume = FourierVolume(gpu.kernels, 1, n, (n - 1) / 2)
     for line, angle, weight in zip(lines, theta, angular_weights(theta), strict=True):
         ring.put(line)
@@ -93,21 +93,21 @@ class PretendedEngine:
 
 
 def test_a_gpu_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels_cuda, "CupyEngine", PretendedEngine)
+    monkeypatch.setattr(cupy_engine, "CupyEngine", PretendedEngine)
     backend, reason = select_backend("cupy")
     assert backend.name == "cupy"
     assert "Pretended GPU" in reason
 
 
 def test_auto_does_not_take_a_gpu_that_nobody_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels_cuda, "CupyEngine", PretendedEngine)
+    monkeypatch.setattr(cupy_engine, "CupyEngine", PretendedEngine)
     backend, reason = select_backend("auto")
     assert backend.name == "numba"
     assert "not been measured" in reason
 
 
 def test_a_gpu_that_computes_wrongly_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels_cuda, "CupyEngine", PretendedEngine)
+    monkeypatch.setattr(cupy_engine, "CupyEngine", PretendedEngine)
     monkeypatch.setattr(PretendedEngine, "error", 0.001)
     with pytest.raises(BackendError, match=r"cupy.*arithmetic is wrong"):
         select_backend("cupy")
@@ -125,6 +125,6 @@ def test_why_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch, error: Exception, 
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(kernels_cuda, "CupyEngine", fail)
+    monkeypatch.setattr(cupy_engine, "CupyEngine", fail)
     with pytest.raises(BackendError, match=words):
         select_backend("cupy")
