@@ -17,7 +17,8 @@ from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.ring import Reader
-from streamer.frames import BadInput, FrameKind
+from streamer.flow.store import TOGETHER
+from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.publish import Publisher
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Compute:
         self._wishes = scans.wishes
         self._shown_s = self._judged_s = self._told_s = -1e9
         self._shown_count = -1
-        self._scratch = np.empty(0, np.uint8)
+        self._room = np.empty((0, 0, 0), np.uint8)  # for the frames that are folded in together
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
         self.folded = 0
         self.torn = 0  # overtaken while being read; the finisher reads those from the raw file
@@ -81,7 +82,7 @@ class Compute:
                     self._finisher.give_up(session, f"{type(error).__name__}: {error}")
 
     def _turn(self, session: Session | None) -> None:
-        """Take one frame, or use the idle moment."""
+        """Take what frames have come, or use the idle moment."""
         frame_came = self._take(session)
         if session is not None and session.pipeline is not None:
             self._apply_wishes(session.pipeline)
@@ -122,28 +123,32 @@ class Compute:
             self._sleep()
 
     def _take(self, session: Session | None) -> bool:
-        """Fold the next frame of the ring. False when there is none."""
-        frame = self._reader.poll()
-        if frame is None:
-            return False
-        # A lossy reader may be overtaken while it reads, so the pixels are copied and the copy is checked.
-        if self._scratch.nbytes != frame.pixels.nbytes:
-            self._scratch = np.empty(frame.pixels.nbytes, np.uint8)
-        pixels = self._scratch.view(frame.pixels.dtype).reshape(frame.pixels.shape)
-        np.copyto(pixels, frame.pixels)
-        torn = self._reader.torn()
-        meta = frame.meta
-        self._reader.release()
-        if torn:
-            self.torn += 1
-        elif session is not None and session.pipeline is not None and meta.scan_id == session.spec.scan_id:
-            session.pipeline.push(meta, pixels)
-            if meta.kind is FrameKind.PROJECTION:
-                seconds = self._clock() - meta.received_s
-                session.latency.observe(seconds)
-                self.latency.observe(seconds)
-                self.folded += 1
-        return True
+        """Fold the next frames of the ring in, those that wait together. False when there are none."""
+        metas: list[FrameMeta] = []
+        came = False
+        while len(metas) < TOGETHER and (frame := self._reader.poll()) is not None:
+            dtype, shape = frame.pixels.dtype, frame.pixels.shape
+            if (self._room.dtype, self._room.shape[1:]) != (dtype, shape):
+                if metas:
+                    break  # of the next scan: its turn comes
+                self._room = np.empty((TOGETHER, *shape), dtype)
+            # A lossy reader may be overtaken while it reads, so the pixels are copied and the copy is checked.
+            np.copyto(self._room[len(metas)], frame.pixels)
+            came = True
+            if self._reader.torn():
+                self.torn += 1
+            elif session is not None and frame.meta.scan_id == session.spec.scan_id:
+                metas.append(frame.meta)
+            self._reader.release()
+        if metas and session is not None and session.pipeline is not None:
+            session.pipeline.push_some(metas, self._room[: len(metas)])
+            for meta in metas:
+                if meta.kind is FrameKind.PROJECTION:
+                    seconds = self._clock() - meta.received_s
+                    session.latency.observe(seconds)
+                    self.latency.observe(seconds)
+                    self.folded += 1
+        return came
 
     def _show(self, session: Session, pipeline: ScanPipeline, force: bool = False) -> None:
         now = self._clock()

@@ -72,9 +72,14 @@ class Reconstruction:
         return self._preparation.plain and not self._preparation.late and self._view.fused
 
     def add_raw(
-        self, raw: NDArray[Any], correction: Correction, angle_rad: float, attenuation: Image, moments: NDArray[Any]
+        self,
+        raw: NDArray[Any],
+        correction: Correction,
+        angle_rad: NDArray[np.float64],
+        attenuation: Image,
+        moments: NDArray[np.float64],
     ) -> None:
-        """Fold the next projection into the planes and fill in its attenuation and moments; see FastPlanes."""
+        """Fold the next projections into the planes and fill in their attenuation and moments; see FastPlanes."""
         self._view.add_raw(raw, correction, angle_rad, attenuation, moments)
 
     def add(self, attenuation: Image, number: int, angle_rad: float) -> None:

@@ -11,6 +11,10 @@ QUALITY_ROWS = 8
 """Detector rows that are kept whatever the memory: they feed the resolution estimate."""
 
 
+TOGETHER = 8
+"""Projections that are taken at once."""
+
+
 def store_nbytes(rows: int, projections: int, columns: int) -> int:
     """Memory for all detector rows of all projections."""
     return 4 * rows * projections * columns
@@ -28,7 +32,7 @@ class AttenuationStore:
     """(projection, row, column) float32 of every projection that came, in order of arrival.
 
     ``whole`` says whether all detector rows are here; otherwise the tomogram is made by reading the raw file again.
-    A projection is made in the array that ``next`` gives, and counts once ``add`` was called.
+    Projections are made in the array that ``next`` gives, and count once ``add`` was called.
     """
 
     def __init__(self, rows: int, columns: int, projections: int, memory_bytes: int) -> None:
@@ -37,20 +41,24 @@ class AttenuationStore:
         self.middle = min(rows // 2, rows - 1) - self.first_row
         # Pages of an empty array cost nothing until a projection is written into them.
         self._data = np.empty((projections, self.last_row - self.first_row, columns), np.float32)
-        self._frame = np.empty((0 if self.whole else rows, columns), np.float32)
+        self._frames = np.empty((0 if self.whole else TOGETHER, rows, columns), np.float32)
         self._angles = np.empty(projections, np.float64)
         self.count = 0
 
-    def next(self) -> Image:
-        """Where the next projection (rows, columns) of the whole detector is to be written."""
-        return self._data[self.count] if self.whole else self._frame
+    def next(self, count: int = 1) -> Image:
+        """Where the next projections (count, rows, columns) of the whole detector are to be written.
 
-    def add(self, angle_rad: float) -> None:
-        """Keep what was written into ``next()``."""
+        Not more than TOGETHER at once, nor than were announced.
+        """
+        return self._data[self.count : self.count + count] if self.whole else self._frames[:count]
+
+    def add(self, angle_rad: NDArray[np.float64]) -> None:
+        """Keep what was written into ``next()``: as many projections as there are angles."""
+        new = slice(self.count, self.count + len(angle_rad))
         if not self.whole:
-            self._data[self.count] = self._frame[self.first_row : self.last_row]
-        self._angles[self.count] = angle_rad
-        self.count += 1
+            self._data[new] = self._frames[: len(angle_rad), self.first_row : self.last_row]
+        self._angles[new] = angle_rad
+        self.count = new.stop
 
     @property
     def angles_rad(self) -> NDArray[np.float64]:

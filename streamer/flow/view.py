@@ -58,9 +58,14 @@ class LiveView:
         return isinstance(self._shown, FastPlanes) and not self._outdated and not self._ready.layout.changes
 
     def add_raw(
-        self, raw: NDArray[Any], correction: Correction, angle_rad: float, attenuation: Image, moments: NDArray[Any]
+        self,
+        raw: NDArray[Any],
+        correction: Correction,
+        angle_rad: NDArray[np.float64],
+        attenuation: Image,
+        moments: NDArray[np.float64],
     ) -> None:
-        """Fold in a raw projection and fill in its attenuation and moments; see FastPlanes."""
+        """Fold in raw projections and fill in their attenuation and moments; see FastPlanes."""
         assert isinstance(self._shown, FastPlanes)
         self._shown.add_raw(raw, correction, angle_rad, attenuation, moments)
 

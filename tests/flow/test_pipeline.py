@@ -274,6 +274,52 @@ def test_a_frame_that_comes_twice_counts_once(backend):
     assert (pipeline.seen, pipeline.count) == (seen, ANGLES)
 
 
+WAYS = {
+    "fused": {},
+    "prepared": {"preparation": PreparationOptions(zingers=6.0, stripes="off")},
+    "no memory": {"memory_bytes": 300_000},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("together", [2, 5, 8, 100])
+def test_frames_that_waited_are_folded_in_together_with_the_same_result(backend, way, together):
+    scan = Scan(np.linspace(0, np.pi, ANGLES, endpoint=False))
+    fields = [(FrameKind.DARK, np.full((ROWS, N), 100, "<u2"))] * 2 + [(FrameKind.FLAT, counts(f)) for f in scan.flats]
+    frames = [(FrameMeta("scan", k, kind, 0.0), pixels) for k, (kind, pixels) in enumerate(fields)]
+    frames += [
+        (FrameMeta("scan", 8 + k, FrameKind.PROJECTION, float(np.rad2deg(angle))), raw)
+        for k, (angle, raw) in enumerate(zip(scan.angles, scan.projections, strict=True))
+    ]
+    # Twice the same, in one call and from one to another; a flat in the middle of the scan.
+    frames = [*frames[:6], *frames[8:20], frames[19], frames[6], *frames[20:40], frames[12], *frames[40:], frames[7]]
+    single, joined = (new(backend, scan, CENTER, **WAYS[way]) for _ in range(2))
+    for meta, raw in frames:
+        single.push(meta, raw)
+    for first in range(0, len(frames), together):
+        part = frames[first : first + together]
+        joined.push_some([meta for meta, _ in part], np.stack([raw for _, raw in part]))
+    assert joined.count == single.count == ANGLES
+    assert joined.seen == single.seen == len(frames) - 2
+    for name, image_of in single.images().items():
+        np.testing.assert_array_equal(joined.images()[name], image_of)
+    for pipeline in (single, joined):
+        pipeline.refine_center()
+    assert joined.judge(0, 0, final=True)[0] == single.judge(0, 0, final=True)[0]
+    ours, theirs = (np.concatenate([b.copy() for _, b in p.tomogram(scan.rows())]) for p in (joined, single))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_more_projections_than_announced_do_no_harm(backend):
+    scan = Scan(np.linspace(0, np.pi, ANGLES, endpoint=False), flats=6)
+    pipeline = new(backend, scan, CENTER)
+    metas = [FrameMeta("scan", k, FrameKind.PROJECTION, 2.0 * k) for k in range(scan.spec.frames)]
+    raw = np.concatenate((scan.projections, scan.projections[: scan.spec.frames - ANGLES]))
+    pipeline.push_some(metas, raw)
+    assert pipeline.count == ANGLES
+    assert pipeline.seen == scan.spec.frames
+
+
 def test_a_scan_without_projections_has_no_tomogram_and_no_opinion(backend):
     scan = Scan(even())
     pipeline = new(backend, scan)
