@@ -39,6 +39,9 @@ ONE_THREAD_PIXELS = 2**20
 LOOKS_PER_SCAN = 20
 """How often in a scan the geometry and, where it may end the scan, the resolution are looked at."""
 
+AHEAD = 32
+"""Projections for which memory is found before anything else is done in idle moments."""
+
 
 class ScanPipeline:
     """One scan. Not thread-safe: it belongs to whoever pushes."""
@@ -178,10 +181,12 @@ class ScanPipeline:
 
     def work(self) -> bool:
         """Use an idle moment. False when there was nothing to do."""
+        if self._store.find_memory(AHEAD):
+            return True
         with at_most(self._live.threads):
             if self._pictures.work():
                 return True
-        return self._pictures.gather(self._axis.known)
+        return self._pictures.gather(self._axis.known) or self._store.find_memory(self.spec.projections)
 
     def images(self) -> dict[str, Image]:
         """The watched planes from what has come so far, in ``unit``."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.pages import Pages
+
 Image = NDArray[np.float32]
 
 QUALITY_ROWS = 8
@@ -43,6 +45,7 @@ class AttenuationStore:
         self._data = np.empty((projections, self.last_row - self.first_row, columns), np.float32)
         self._frames = np.empty((0 if self.whole else TOGETHER, rows, columns), np.float32)
         self._angles = np.empty(projections, np.float64)
+        self._pages = Pages(self._data)
         self.count = 0
 
     def next(self, count: int = 1) -> Image:
@@ -59,6 +62,11 @@ class AttenuationStore:
             self._data[new] = self._frames[: len(angle_rad), self.first_row : self.last_row]
         self._angles[new] = angle_rad
         self.count = new.stop
+
+    def find_memory(self, ahead: int) -> bool:
+        """Let the system find some of the memory for the next ``ahead`` projections. False when it is all there."""
+        frame = self._data[:1].nbytes
+        return self._pages.find(self.count * frame, (self.count + ahead) * frame)
 
     @property
     def angles_rad(self) -> NDArray[np.float64]:
