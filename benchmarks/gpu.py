@@ -1,4 +1,4 @@
-"""What a GPU makes of the tomogram: ``python -m benchmarks.gpu [--size PX] [--small PX] [--frames N]``.
+"""What a GPU makes of the tomogram and of live planes: ``python -m benchmarks.gpu [--size PX] [--frames N]`` and more.
 
 Needs a CUDA GPU and CuPy; without, it says so in one line and exits with 1. One run measures
 
@@ -6,7 +6,9 @@ Needs a CUDA GPU and CuPy; without, it says so in one line and exits with 1. One
 - ``stream``: uint16 frames from pinned memory through the device ring, preparation, gridding: frames per second beside
   the copies alone and the kernels alone, and the share of the shorter of the two that the overlap hides;
 - ``tomogram``: uint16 in, float32 out in pinned memory, with transfer and preparation, in chunks of rows that fit;
-- ``small``: tomograms per second of 256³ from 200 projections.
+- ``small``: tomograms per second of 256³ from 200 projections;
+- ``planes``: uint16 frames of 1024² into the sums of three live planes: milliseconds per frame, beside the copies alone
+  (through the same ring, from memory that is not pinned), and per set of images.
 
 Each time is the best of ``--repeat`` (default 3) after one run that is not counted.
 """
@@ -26,6 +28,10 @@ from benchmarks.record import record
 from streamer.core.backend import Backend, BackendError, select_backend
 from streamer.core.cuda.volume import SLOTS, FourierVolume, Gridding
 from streamer.core.device import USABLE, DeviceRing, Transfer, plan_chunks
+from streamer.core.gpu_sums import SLOTS as RING_BATCHES
+from streamer.core.live import BATCH, FastPlanes
+from streamer.core.planes import orthogonal_planes
+from streamer.core.prep import Correction
 
 FLAT, SHOTS = 50_000.0, 8  # counts; different frames, after which they are shown again
 PAIRS = 32  # of rows of which slices are made at once
@@ -153,6 +159,31 @@ def tomogram(backend: Backend, clock: Clock, size: int, count: int, batch: int) 
     return {"size": size, "projections": count, "seconds": round(seconds, 4), "chunks": chunks[-1]}
 
 
+def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, float]:
+    """Milliseconds per frame of ``size``² counts into three planes, of its copy alone, and per set of three images."""
+    frames = np.random.default_rng(0).integers(20_000, 50_000, (BATCH, size, size), np.uint16)
+    angles = np.arange(BATCH) * np.pi / BATCH
+    live = FastPlanes(backend, orthogonal_planes(size, size), size, size, (size - 1) / 2)
+    correction = Correction(backend, None, np.full((size, size), FLAT))
+    ring = DeviceRing(backend.kernels.engine.transfer(), RING_BATCHES, frames.shape, frames.dtype)
+    batches = -(-count // BATCH)
+
+    def fold() -> None:
+        for _ in range(batches):
+            live.add_raw(frames, correction, angles)
+
+    def copy() -> None:
+        for _ in range(batches):
+            ring.put(frames)
+            ring.take()
+            ring.done()
+        ring.drain()
+
+    times = {"ms_per_frame": clock(fold), "copies_alone_ms": clock(copy)}
+    result = {name: round(1e3 * seconds / (batches * BATCH), 4) for name, seconds in times.items()}
+    return {"size": size, **result, "images_ms": round(1e3 * clock(live.images), 3)}
+
+
 def measure(backend: Backend, args: argparse.Namespace) -> dict[str, Any]:
     """All figures. Sizes as in ``arguments``."""
     clock, size = Clock(backend.kernels.engine, args.repeat), args.size
@@ -165,17 +196,19 @@ def measure(backend: Backend, args: argparse.Namespace) -> dict[str, Any]:
         "stream": stream(backend, clock, rows, size, args.frames, args.batch),
         "tomogram": tomogram(backend, clock, size, args.projections or size, args.batch),
         "small": {**small, "per_s": round(1 / max(small["seconds"], 1e-9), 1)},
+        "planes": planes(backend, clock, args.planes, args.frames),
     }
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="measure the tomogram on a GPU; needs CuPy")
+    parser = argparse.ArgumentParser(description="measure the tomogram and live planes on a GPU; needs CuPy")
     for name, default, text in (
         ("size", 2048, "rows and columns of the large detector and tomogram"),
         ("projections", 0, "of the large tomogram (default: as many as --size)"),
-        ("frames", 512, "of the stream"),
+        ("frames", 512, "of the stream, and into the live planes"),
         ("small", 256, "side of the small tomogram"),
         ("small-projections", 200, "of the small tomogram"),
+        ("planes", 1024, "side of the detector and of the live planes"),
         ("batch", 64, "projections that are gridded together"),
         ("repeat", 3, "times that each thing is measured"),
     ):

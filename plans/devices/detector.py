@@ -3,18 +3,16 @@
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote
 
-from event_model import compose_stream_resource
 from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
 from plans.devices.camera import CLEANUP_S, DetectorHardware
 from plans.devices.daemon import FINAL_STATES, StreamerDaemon
+from plans.devices.documents import ScanDocuments
 from plans.devices.link import LinkError, LinkTimeout
 from plans.devices.requests import Closing, Exposures, Request, ScanSetup
 from plans.devices.waiting import Patience, done, in_thread, watch
@@ -24,12 +22,6 @@ log = logging.getLogger(__name__)
 
 MARGIN_S = 15.0
 ASK_DAEMON_S = 0.2
-
-IMAGE = "/entry/instrument/detector/data"
-SCALARS = {  # suffix of the data key: (dataset in the NXtomo file, NumPy type, unit)
-    "_image_key": ("/entry/instrument/detector/image_key", "|u1", ""),
-    "_rotation_angle": ("/entry/sample/rotation_angle", "<f8", "deg"),
-}
 
 
 class ScanFailed(StreamerError):
@@ -67,13 +59,11 @@ class TomoDetector(Device):
 
     def _reset(self) -> None:
         self._spec: ScanSpec | None = None
-        self._raw_file = ""
+        self._documents: ScanDocuments | None = None
         self._open = False
         self._request: Request | None = None
         self._target = 0
         self._written = 0
-        self._announced = 0
-        self._bundles: list[Any] = []
         self._stopping.clear()
         self._paused.clear()
 
@@ -124,7 +114,7 @@ class TomoDetector(Device):
         self._reset()
         self._spec = spec
         self._open = True  # from here on unstage() has something to close, whatever fails
-        self._raw_file = self.daemon.arm(spec)
+        self._documents = ScanDocuments(self.name, spec, self.daemon.arm(spec))
         self.hardware.prepare(spec, setup.rate_hz)
         self.rate_hz.put(float(setup.rate_hz))
         self.pixel_size_m.put(float(geometry.pixel_size_m or 0.0))
@@ -306,13 +296,7 @@ class TomoDetector(Device):
 
     # ── Collectable, WritesStreamAssets ─────────────────────────────────────────────────────────────────────────
     def describe_collect(self) -> dict[str, dict[str, Any]]:
-        spec = self._scan()
-        common = {"source": f"streamer:{self._raw_file}", "external": "STREAM:"}
-        image = {**common, "dtype": "array", "dtype_numpy": spec.dtype, "shape": [spec.rows, spec.columns]}
-        keys: dict[str, dict[str, Any]] = {self.name: image}
-        for suffix, (_, dtype, unit) in SCALARS.items():
-            keys[self.name + suffix] = {**common, "dtype": "number", "dtype_numpy": dtype, "shape": [], "units": unit}
-        return keys
+        return self._announcements().keys()
 
     def get_index(self) -> int:
         """Frames on disk."""
@@ -322,29 +306,13 @@ class TomoDetector(Device):
 
     def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, Any]]:
         stop = self.get_index() if index is None else index
-        if stop <= self._announced:
-            return
-        if not self._bundles:
-            self._bundles = [self._resource(key, *place) for key, place in self._places().items()]
-            for bundle in self._bundles:
-                yield "stream_resource", bundle.stream_resource_doc
-        start, self._announced = self._announced, stop
-        for bundle in self._bundles:
-            yield "stream_datum", bundle.compose_stream_datum({"start": start, "stop": stop})
+        if stop > 0:
+            yield from self._announcements().assets(stop)
 
-    def _places(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        spec = self._scan()
-        places: dict[str, tuple[str, tuple[int, ...]]] = {self.name: (IMAGE, (1, spec.rows, spec.columns))}
-        return places | {self.name + suffix: (dataset, (1024,)) for suffix, (dataset, _, _) in SCALARS.items()}
-
-    def _resource(self, key: str, dataset: str, chunk_shape: tuple[int, ...]) -> Any:
-        return compose_stream_resource(
-            mimetype="application/x-hdf5",
-            uri=f"file://localhost{quote(self._raw_file)}",
-            data_key=key,
-            parameters={"dataset": dataset, "chunk_shape": chunk_shape, "swmr": True, "join_method": "stack"},
-            uid=str(uuid.uuid4()),
-        )
+    def _announcements(self) -> ScanDocuments:
+        if self._documents is None:
+            raise ScanFailed(f"{self.name}: no scan is prepared")
+        return self._documents
 
     def _scan(self) -> ScanSpec:
         if self._spec is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from rich.table import Table
 
 from streamer import __version__
 from streamer.cli.bench_figures import Figure, Step, Task
+from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.progress import Progress
 from streamer.cli.warming import warm_with_bar
 from streamer.core.backend import Backend, BackendError, select_backend
@@ -77,8 +77,7 @@ def run(args: argparse.Namespace) -> int:
             raise BadInput(f"--size {size}: give 16 to {MAX_SIZE}")
     if not 0 < args.seconds <= 3600:
         raise BadInput(f"--seconds {args.seconds:g}: give more than 0, up to 3600")
-    if args.json is not None and not args.json.absolute().parent.is_dir():
-        raise BadInput(f"--json {args.json}: there is no folder {args.json.absolute().parent}")
+    check_outputs({"--json": args.json})
     try:
         backend, _ = select_backend("numba", args.threads)
     except BackendError as error:
@@ -96,9 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
         figures = measure(backend, Task(sizes, args.seconds, backend.threads), step)
         bar.at(total)
-    if args.json is not None:
-        args.json.write_text(json.dumps(result(args.what, backend, figures), indent=2) + "\n", encoding="utf-8")
     print_table(f"{args.what}, {backend.threads} threads, Streamer {__version__}", figures)
+    write_json(args.json, result(args.what, backend, figures))
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import zmq
 
 from streamer import __version__
+from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.processes import Child, ChildError
 from streamer.cli.recording import FRACTIONS, Recorder
 from streamer.cli.report import SampleResult, print_table, sample_results
@@ -81,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
         if recorder is not None and recorder.stages:
             stages = zip(FRACTIONS, recorder.stages, strict=False)
             strip_picture(args.out / "while-scanning.png", [(f, s.angles, s.of, s.planes) for f, s in stages])
-        _write_json(args.json or args.out / "result.json", listening["backend"], results, outcome["run_uids"])
         print_table(results)
+        _write_json(args.json or args.out / "result.json", listening["backend"], results, outcome["run_uids"])
         print(f"pictures, raw files and tomograms: {args.out}")
         if viewer is not None:
             if viewer.poll() is None:
@@ -103,6 +104,7 @@ def _check(args: argparse.Namespace) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"--out {args.out}: {error.strerror}") from error
+    check_outputs({"--json": args.json})
     frames = args.projections + DARKS_AND_FLATS
     tries = args.samples + 2
     check_space(args.out, tries * (2 * frames * args.size**2 + 4 * args.size**3), 2**28)
@@ -214,4 +216,4 @@ def _await_reports(outcome: dict[str, Any], daemon: str) -> None:
 def _write_json(path: Path, backend: str, results: list[SampleResult], run_uids: list[str]) -> None:
     samples = [result.to_dict() for result in results]
     content = {"version": __version__, "backend": backend, "samples": samples, "run_uids": run_uids}
-    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    write_json(path, content)

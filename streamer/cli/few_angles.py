@@ -17,14 +17,17 @@ from streamer.frames import BadInput
 
 Image = NDArray[np.float32]
 
+MOST_ITERATIONS = 100_000
+"""More would not end within days, and is a slip of the finger."""
+
 NOISE_ROWS = 16
 """Detector rows in the middle that the noise is taken from."""
 
 
 def check_tv(iterations: int, strength: float) -> None:
     """Raises BadInput."""
-    if iterations < 1:
-        raise BadInput(f"--iterations {iterations}: give 1 or more")
+    if not 1 <= iterations <= MOST_ITERATIONS:
+        raise BadInput(f"--iterations {iterations}: give 1 to {MOST_ITERATIONS}")
     if not 0 <= strength < math.inf:
         raise BadInput(f"--strength {strength:g}: give 0 or more")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamer import __version__
 from streamer.cli.few_angles import FewAngles, check_tv
+from streamer.cli.outputs import check_outputs, write_json, writing
 from streamer.cli.progress import Progress
 from streamer.cli.reduced import ReducedScan
 from streamer.cli.scan_options import add_options, bin_factor, center_column, detector_rows, settings, told
@@ -116,17 +116,17 @@ def run(args: argparse.Namespace) -> int:
         "preparation": outcome.parameters,
         "seconds": time.perf_counter() - began,
     }
-    if args.json is not None:
-        args.json.write_text(json.dumps(result, indent=2), encoding="utf-8")
-    if args.png is not None:
-        spec, lines = pipeline.spec, [f"{verdict.decision.value}: {'; '.join(verdict.reasons)}"]
-        slices_picture(args.png, outcome.slices, spec.sample, pipeline.unit, spec.pixel_size_m, lines)
     asked = args.geometry != "auto" or args.tilt != "auto"
     for line in summary(result, given=args.center != "auto", asked=asked):
         print(line)
     size = "×".join(map(str, pipeline.shape))
     took = f"{result['seconds']:.1f} s, {backend.name} with {backend.threads} threads"
     print(f"{args.output}: {size} in {pipeline.unit}, {took}")
+    write_json(args.json, result)
+    if args.png is not None:
+        spec, lines = pipeline.spec, [f"{verdict.decision.value}: {'; '.join(verdict.reasons)}"]
+        with writing("--png", args.png):
+            slices_picture(args.png, outcome.slices, spec.sample, pipeline.unit, spec.pixel_size_m, lines)
     return 0
 
 
@@ -134,9 +134,7 @@ def _check_places(args: argparse.Namespace) -> None:
     """Before anything takes time. Raises BadInput."""
     if args.output.exists():
         raise BadInput(f"{args.output} exists already; remove it or choose another name")
-    for option, path in (("-o", args.output), ("--png", args.png), ("--json", args.json)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise BadInput(f"{option} {path}: there is no folder {path.parent}")
+    check_outputs({"-o": args.output, "--png": args.png, "--json": args.json}, inputs=[args.scan])
 
 
 def _reconstruct(args: argparse.Namespace, backend: Backend) -> Outcome:

@@ -54,17 +54,17 @@ class ReducedScan:
             self._saturated += saturated_share(raw, self._whole.saturation)
             self._projections += 1
 
-    def read(self, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
-        """Angles (n,) in radian and raw projections (n, last - first, columns) of these rows of the reduced scan."""
-        angles = np.deg2rad(self._scan.angles_deg)
+    def read(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
+        """These rows of the reduced scan, as ``flow.blocks.ReadRows``."""
+        index, angles = self._scan.usable_index, np.deg2rad(self._scan.angles_deg)
         part = slice(self._rows.start + first * self.bin, self._rows.start + last * self.bin)
         if self.bin == 1:
-            return angles, self._scan.rows(part.start, part.stop)
+            return index, angles, self._scan.rows(part.start, part.stop)
         out = np.empty((angles.size, last - first, self.spec.columns), np.float32)
         for places, block in self._scan.projections(rows=part):
             for place, raw in zip(places, block, strict=True):
                 self._reduction.apply(raw, self._threads, out[place])
-        return angles, out
+        return index, angles, out
 
     def reduced(self, center: float) -> float:
         """Column of the reduced frames where a detector column comes to lie."""

@@ -24,7 +24,7 @@ COLOURS = {"ENOUGH": "green", "CONTINUE": "green", "RETAKE": "yellow", "REALIGN"
 
 @dataclass
 class SampleResult:
-    """One sample of the batch; the fields are those of ``demo --json`` (DESIGN of the command line in the README)."""
+    """One sample of the batch; the fields are those of ``demo --json``, which ``docs/results.md`` explains."""
 
     name: str
     scan_id: str
@@ -40,6 +40,8 @@ class SampleResult:
     raw_file: str
     tomogram_file: str | None
     preview_png: str | None
+    geometry: dict[str, Any]
+    artefacts: dict[str, float]
     latency_ms: dict[str, float | None]
     first_preview_projections: int | None
     last_frame_to_tomogram_s: float | None
@@ -82,6 +84,8 @@ def _result(sample: dict[str, Any], out: Path, truth_directory: Path) -> SampleR
         raw_file=report.get("raw_file", ""),
         tomogram_file=report.get("tomogram_file"),
         preview_png=picture,
+        geometry=report.get("geometry", {}),
+        artefacts=report.get("artefacts", {}),
         latency_ms=report.get("latency_ms", {}),
         first_preview_projections=report.get("first_preview_projections"),
         last_frame_to_tomogram_s=report.get("last_frame_to_tomogram_s"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from streamer.cli.outputs import check_outputs, write_json
 from streamer.io.control import request
 
 DEFAULT = "tcp://127.0.0.1:5581"
@@ -25,15 +25,15 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_outputs({"--json": args.json})
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         reply = request(context, args.endpoint, "status", {}, args.timeout)
     finally:
         context.term()
-    if args.json is not None:
-        args.json.write_text(json.dumps(reply, indent=2), encoding="utf-8")
     for line in lines(reply):
         print(line)
+    write_json(args.json, reply)
     return 0
 
 

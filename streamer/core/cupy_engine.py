@@ -13,6 +13,9 @@ from numpy.typing import DTypeLike, NDArray
 from streamer.core import cuda
 from streamer.core.device import DeviceError, DeviceOutOfMemory, Shape
 
+OUT_OF_MEMORY = ("ALLOC_FAILED", "MemoryAllocation", "OUT_OF_MEMORY")
+"""In what cuFFT, CUDA's runtime and its driver say when the device's memory does not suffice."""
+
 
 class CupyEngine:
     """Kernels on a GPU by CuPy, on the current device and CuPy's current stream.
@@ -25,11 +28,14 @@ class CupyEngine:
         self._fft = importlib.import_module("cupyx.scipy.fft")
         self._modules: dict[str, Any] = {}
         self._functions: dict[str, Any] = {}
-        with self.errors():
-            if not self._cupy.cuda.runtime.getDeviceCount():
-                raise DeviceError("CuPy sees no GPU")
-            for kernel in cuda.kernels().values():
-                self._functions[kernel.name] = self._module(kernel.unit).get_function(kernel.name)
+        try:
+            with self.errors():
+                if not self._cupy.cuda.runtime.getDeviceCount():
+                    raise DeviceError("CuPy sees no GPU")
+                for kernel in cuda.kernels().values():
+                    self._functions[kernel.name] = self._module(kernel.unit).get_function(kernel.name)
+        except (RuntimeError, OSError) as error:  # of whatever looks for the libraries of CUDA: they may be missing
+            raise DeviceError(_first_line(error)) from error
 
     @property
     def xp(self) -> Any:
@@ -57,8 +63,10 @@ class CupyEngine:
             return self._cupy.zeros(shape, dtype)
 
     def upload(self, array: NDArray[Any]) -> Any:
+        # CuPy copies pageable memory into a buffer of its own at once, but reads page-locked memory when it gets to it.
+        blocking = self.pinned(array)
         with self.errors():
-            return self._cupy.asarray(array)
+            return self._cupy.asarray(array, order="C", blocking=blocking)
 
     def clear(self, array: Any) -> None:
         with self.errors():
@@ -87,14 +95,28 @@ class CupyEngine:
     def transfer(self) -> CupyTransfer:
         return CupyTransfer(self)
 
+    def pin(self, array: NDArray[Any]) -> None:
+        with self.errors():
+            self._cupy.cuda.runtime.hostRegister(array.ctypes.data, array.nbytes, 0)
+
+    def unpin(self, array: NDArray[Any]) -> None:
+        with self.errors():
+            self._cupy.cuda.runtime.hostUnregister(array.ctypes.data)
+
+    def pinned(self, array: NDArray[Any]) -> bool:
+        runtime = self._cupy.cuda.runtime
+        with self.errors():
+            return bool(runtime.pointerGetAttributes(array.ctypes.data).type == runtime.memoryTypeHost)
+
     def free_bytes(self) -> int:
         with self.errors():
             pool = self._cupy.get_default_memory_pool()
             return int(self._cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
 
     def release(self) -> None:
-        self._cupy.fft.config.get_plan_cache().clear()
-        self._cupy.get_default_memory_pool().free_all_blocks()
+        with self.errors():
+            self._cupy.fft.config.get_plan_cache().clear()  # of this thread; its plans keep their work areas
+            self._cupy.get_default_memory_pool().free_all_blocks()
 
     def _module(self, unit: str) -> Any:
         if unit not in self._modules:
@@ -112,10 +134,12 @@ class CupyEngine:
             module = type(error).__module__
             if not module.startswith("cupy"):
                 raise
-            kind = (
-                DeviceOutOfMemory if "ALLOC_FAILED" in str(error) or "MemoryAllocation" in str(error) else DeviceError
-            )
-            raise kind(str(error).strip().splitlines()[0]) from error
+            kind = DeviceOutOfMemory if any(name in str(error) for name in OUT_OF_MEMORY) else DeviceError
+            raise kind(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class CupyTransfer:
@@ -136,16 +160,23 @@ class CupyTransfer:
     def copy(self, source: NDArray[Any], target: Any) -> Any:
         with self._engine.errors():
             target.data.copy_from_host_async(source.ctypes.data, source.nbytes, self._copies)
-            return self._copies.record()
+        return self._mark(self._copies)
 
     def computed(self) -> Any:
-        return self._cupy.cuda.get_current_stream().record()
+        return self._mark(self._cupy.cuda.get_current_stream())
+
+    def _mark(self, stream: Any) -> Any:
+        with self._engine.errors():
+            return stream.record(self._cupy.cuda.Event(disable_timing=True))
 
     def copying_waits(self, mark: Any) -> None:
-        self._copies.wait_event(mark)
+        with self._engine.errors():
+            self._copies.wait_event(mark)
 
     def computing_waits(self, mark: Any) -> None:
-        self._cupy.cuda.get_current_stream().wait_event(mark)
+        with self._engine.errors():
+            self._cupy.cuda.get_current_stream().wait_event(mark)
 
     def wait(self, mark: Any) -> None:
-        mark.synchronize()
+        with self._engine.errors():  # what failed on the device shows here
+            mark.synchronize()

@@ -50,7 +50,7 @@ class Engine(Protocol):
         """As ``empty``, filled with 0."""
 
     def upload(self, array: NDArray[Any]) -> Any:
-        """Copy of a host array. Raises DeviceOutOfMemory."""
+        """Copy of a host array, which may change as soon as this returns. Raises DeviceOutOfMemory."""
 
     def clear(self, array: Any) -> None:
         """Set an array of the engine to 0."""
@@ -69,6 +69,18 @@ class Engine(Protocol):
 
     def transfer(self) -> Transfer:
         """A new queue for copies beside that of the kernels."""
+
+    def pin(self, array: NDArray[Any]) -> None:
+        """Lock the pages of a C-contiguous host array that exists already, so that it need not be staged for a copy.
+
+        Raises DeviceError where the system does not allow it. ``unpin`` it before its memory is given back.
+        """
+
+    def unpin(self, array: NDArray[Any]) -> None:
+        """Undo ``pin``; no copy of the array may be under way. Raises DeviceError if it was not pinned."""
+
+    def pinned(self, array: NDArray[Any]) -> bool:
+        """Whether a host array begins in page-locked memory."""
 
     def free_bytes(self) -> int:
         """Memory that can be allocated now."""
@@ -220,6 +232,16 @@ class Transfer(Protocol):
         """Let the host wait for ``mark``."""
 
 
+def lock_pages(engine: Engine, array: NDArray[Any], what: str) -> Callable[[], None]:
+    """``pin`` a host array, and what undoes it. Where it cannot be had, that is a warning: copies only take longer."""
+    try:
+        engine.pin(array)
+    except (DeviceError, DeviceOutOfMemory) as error:
+        log.warning("%s cannot be page-locked, its frames take longer to the device: %s", what, error)
+        return lambda: None
+    return lambda: engine.unpin(array)
+
+
 class DeviceRing:
     """Frames on their way to the device: ``slots`` places in pinned host memory, and as many on the device.
 
@@ -228,6 +250,7 @@ class DeviceRing:
     ``put`` queues the copy of a frame, ``take`` gives the oldest one on the device, ``done`` frees its slot. The host
     waits only for a copy out of the pinned slot it is about to fill; a device slot is written again only after the
     kernels that read it. One thread uses it. Frames keep the detector's type: 16-bit counts cross the bus as 16 bits.
+    Before the ring is dropped, frames that were put have to be taken, or the ring drained: its memory is used again.
     """
 
     def __init__(self, transfer: Transfer, slots: int, shape: Shape, dtype: DTypeLike) -> None:
@@ -239,7 +262,8 @@ class DeviceRing:
         self._device = [transfer.empty(shape, dtype) for _ in range(slots)]
         self._host = [transfer.pinned(shape, dtype) for _ in range(slots)]
         self._copied: list[Any] = [None] * slots
-        self._read: list[Any] = [None] * slots
+        # Memory that was just given back may still be read by kernels that are queued: copies wait for these as well.
+        self._read = [transfer.computed()] * slots
         self._rows = [0] * slots
         self._put = self._taken = self._done = 0
 
@@ -272,8 +296,7 @@ class DeviceRing:
                 self._transfer.wait(self._copied[slot])
             source = self._host[slot][:rows]
             source[...] = frame
-        if self._read[slot] is not None:
-            self._transfer.copying_waits(self._read[slot])
+        self._transfer.copying_waits(self._read[slot])
         self._copied[slot] = self._transfer.copy(source, target[:rows])
         self._rows[slot] = rows
         self._put += 1

@@ -136,8 +136,13 @@ class DeviceVolume:
         weight: NDArray[Any],
         first_row: int = 0,
         blocks: tuple[int, int] | None = None,
+        resident: Any | None = None,
     ) -> None:
-        """Add projections (angles, rows, columns) float32 on the host; arguments as in ``gridding.FourierVolume``."""
+        """Add projections (angles, rows, columns) float32 on the host; arguments as in ``gridding.FourierVolume``.
+
+        ``resident`` are the same numbers on the device, C-contiguous, where they are there already: then only what has
+        to be gridded on the CPU is taken from the host.
+        """
         first_block, last_block = (0, self.blocks) if blocks is None else blocks
         self._check_blocks(first_block, last_block)
         theta, weights = np.asarray(angle_rad, np.float64).ravel(), np.asarray(weight, np.float64).ravel()
@@ -147,6 +152,8 @@ class DeviceVolume:
             raise BadInput(f"{attenuation.shape[1]} rows for a volume of {self.rows} from row {first_row}")
         if theta.size != len(attenuation) or weights.size != len(attenuation):
             raise BadInput(f"{len(attenuation)} projections with {theta.size} angles and {weights.size} weights")
+        if resident is not None and resident.shape != attenuation.shape:
+            raise BadInput(f"projections are {attenuation.shape}, on the device {resident.shape}")
         if not (np.isfinite(theta).all() and np.isfinite(weights).all()):
             raise BadInput("an angle or a weight is not a finite number")
         if not theta.size:
@@ -154,7 +161,8 @@ class DeviceVolume:
         on_device = min(last_block, self._device_blocks)
         if self._device is not None and first_block < on_device:
             part = first_block * LANES, min(on_device * LANES, self._device.rows)
-            done = self._add_on_device(self._device, attenuation, theta, weights, first_row, part)
+            frames = attenuation if resident is None else resident
+            done = self._add_on_device(self._device, frames, theta, weights, first_row, part)
             if done < theta.size:
                 self._spilled = True
                 rest = slice(done, None)
@@ -175,14 +183,14 @@ class DeviceVolume:
     def _add_on_device(
         self,
         volume: ResidentVolume,
-        frames: NDArray[np.float32],
+        frames: Any,
         theta: NDArray[np.float64],
         weights: NDArray[np.float64],
         first_row: int,
         part: tuple[int, int],
     ) -> int:
-        """Add to rows ``part`` on the device, in halves when its memory runs out; how many projections there were
-        before not even one fitted any more.
+        """Add frames, on the host or the device, to rows ``part``, in halves when the device's memory runs out; how
+        many projections there were before not even one fitted any more.
         """
         first, most, counters = 0, self._angles, self._backend.fallbacks
         while first < theta.size:

@@ -12,28 +12,33 @@ Ramani and Fessler, IEEE Trans. Med. Imaging 34, 167, 2015).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core import kernels_iterative as kernels
-from streamer.core.backend import Backend
+from streamer.core.backend import Backend, select_backend
+from streamer.core.cuda.descent import DeviceDescent
+from streamer.core.descent import Descent, HostDescent, Prior, next_pace
+from streamer.core.device import Work, run_chunked
 from streamer.core.estimate import robust_sigma
-from streamer.core.projector import Projector
+from streamer.core.projector import Projector, table_nbytes
 from streamer.core.volume import reconstruct_block
 from streamer.frames import BadInput
 
 Array = NDArray[np.float32]
 Progress = Callable[[int, int, float], None]
+Report = Callable[[int, float], None]  # iterations done, relative change
 ReadBlock = Callable[[int, int], tuple[Array, Array | None]]
 
 ITERATIONS = 80
 TOLERANCE = 1e-4  # relative change of the volume in one iteration over all angles, below which it is at rest
 AT_REST = 8  # iterations at rest before it is done: a warm start begins slowly, before the momentum has grown
-INNER = 6  # steps of the prior per outer one; they go on from where the last ones stopped
 SUBSET_ANGLES = 12  # angles that a subset needs to stand for all
 MOST_SUBSETS = 6
 SUBSETS_UNTIL = 0.6  # share of the iterations after which all angles are used at once: subsets alone never settle
@@ -112,25 +117,20 @@ def tv_blocks(
 
     ``read(first, last)`` gives the attenuation (angles, last - first, columns) of these rows, and a tomogram of them to
     start from or None for filtered backprojection. It is asked for a few rows beyond a block, so that the prior sees
-    its neighbours. ``progress`` and errors as in ``reconstruct_tv``.
+    its neighbours. ``progress`` and errors as in ``reconstruct_tv``. A device works on a block in chunks that fit into
+    its memory; where not even one row does, the CPU takes over, and ``backend.fallbacks`` counts it.
     """
-    angles = np.size(angle_rad)
-    count = problem.subsets or min(MOST_SUBSETS, max(1, angles // SUBSET_ANGLES))
-    projector = Projector(backend, angle_rad, columns, center, (columns, columns))
-    solver = _Solver(backend, projector, count, problem.weight, problem.nonnegative)
-    blocks = plan_tv_blocks(rows, angles, columns, memory_bytes)
+    blocks = plan_tv_blocks(rows, np.size(angle_rad), columns, memory_bytes)
+    solvers = _Solvers(backend, np.asarray(angle_rad, np.float64).ravel(), columns, center, problem)
     for number, (r0, r1) in enumerate(blocks):
         first, last = (max(0, r0 - HALO), min(rows, r1 + HALO)) if len(blocks) > 1 else (r0, r1)
         part, begin = read(first, last)
-        if begin is None:
-            begin = reconstruct_block(backend, np.ascontiguousarray(part), angle_rad, center, "hann")
 
         def report(done: int, change: float, before: int = number * problem.iterations) -> None:
             if progress is not None:
                 progress(before + done, len(blocks) * problem.iterations, change)
 
-        found = solver.run(projector.padded(part), begin, problem.iterations, report)
-        yield r0, found[r0 - first : r1 - first]
+        yield r0, solvers.solve(part, begin, (r0 - first, r1 - first), report)
 
 
 def prior_weight(attenuation: Array) -> float:
@@ -166,66 +166,97 @@ def plan_tv_blocks(rows: int, angles: int, columns: int, memory_bytes: int | Non
     return list(itertools.pairwise(edges))
 
 
+class _Solvers:
+    """The problem for one geometry on a backend, and on the CPU for what its device has no memory for."""
+
+    def __init__(
+        self, backend: Backend, angle_rad: NDArray[np.float64], columns: int, center: float, problem: TvProblem
+    ) -> None:
+        self._backend, self._problem = backend, problem
+        self._geometry = angle_rad, columns, center
+        self._made: dict[bool, _Solver] = {}
+
+    def solve(self, part: Array, begin: Array | None, kept: tuple[int, int], report: Report) -> Array:
+        """Slices of the rows ``kept`` of ``part`` (angles, rows, columns), beginning with ``begin`` (rows, ny, nx)."""
+        (k0, k1), (angles, rows, columns) = kept, part.shape
+        out, iterations = np.empty((k1 - k0, columns, columns), np.float32), self._problem.iterations
+
+        def solve(on_device: bool, first: int, last: int) -> None:
+            low, high = max(0, k0 + first - HALO), min(rows, k0 + last + HALO)
+
+            def told(done: int, change: float) -> None:
+                report((first * iterations + (last - first) * done) // (k1 - k0), change)
+
+            start = None if begin is None else begin[low:high]
+            found = self._on(on_device).run(part[:, low:high], start, told)
+            out[first:last] = found[k0 + first - low : k0 + last - low]
+
+        if not self._backend.on_device:
+            solve(False, 0, k1 - k0)
+            return out
+        row = tv_row_nbytes(angles, columns)
+        beyond = min(2 * HALO, rows - 1) * row + table_nbytes(angles)
+        work = Work("few angles", k1 - k0, row, beyond, partial(solve, True), partial(solve, False))
+        run_chunked(work, self._backend.kernels.engine, self._backend.fallbacks)
+        return out
+
+    def _on(self, device: bool) -> _Solver:
+        if device not in self._made:
+            same = device == self._backend.on_device
+            chosen = self._backend if same else select_backend("numba", self._backend.threads)[0]
+            self._made[device] = _Solver(chosen, *self._geometry, self._problem)
+        return self._made[device]
+
+
 class _Solver:
-    """The problem for one geometry; ``run`` solves it for a block of rows."""
+    """The problem for one geometry on one backend; ``run`` solves it for a block of rows."""
 
-    def __init__(self, backend: Backend, projector: Projector, subsets: int, weight: float, nonnegative: bool) -> None:
-        self._threads = backend.threads
-        self._weight = weight
-        self._low = 0.0 if nonnegative else -np.inf
-        self._projector = projector
-        self._steepness = projector.norm_squared()
-        order = _spread_out(subsets)
-        self._subsets = [np.arange(k, projector.angles, subsets) for k in order]
+    def __init__(
+        self, backend: Backend, angle_rad: NDArray[np.float64], columns: int, center: float, problem: TvProblem
+    ) -> None:
+        angles = angle_rad.size
+        count = problem.subsets or min(MOST_SUBSETS, max(1, angles // SUBSET_ANGLES))
+        subsets = [np.arange(k, angles, count) for k in _spread_out(count)]
+        edges = itertools.accumulate(map(len, subsets), initial=0)
+        self._subsets = [slice(first, last) for first, last in itertools.pairwise(edges)]
+        self._order = np.concatenate(subsets)  # of the angles, so that those of a subset lie together
+        self._projector = Projector(backend, angle_rad[self._order], columns, center, (columns, columns))
+        self._steepness = self._projector.norm_squared()
+        self._prior = Prior(problem.weight / self._steepness, 0.0 if problem.nonnegative else -np.inf)
+        self._backend, self._angle_rad, self._center = backend, angle_rad, center
+        self._iterations = problem.iterations
 
-    def run(self, data: Array, start: Array, iterations: int, report: Callable[[int, float], None]) -> Array:
-        """Volume (rows, ny, nx) from ``data`` in the projector's layout and a volume (rows, ny, nx) to start from."""
-        now = np.maximum(start, self._low).transpose(1, 2, 0).copy()
-        ahead, before, down = now.copy(), np.empty_like(now), np.empty_like(now)
-        dual = np.zeros((3, *now.shape), np.float32)
-        dual_ahead = np.zeros_like(dual)
-        parts = [(self._projector.subset(index), data[index]) for index in self._subsets]
-        whole = [(self._projector, data)]
+    def run(self, part: Array, start: Array | None, report: Report) -> Array:
+        """Volume (rows, ny, nx) of ``part`` (angles, rows, columns), from ``start`` or filtered backprojection."""
+        begin = start
+        if begin is None:
+            begin = reconstruct_block(self._backend, np.ascontiguousarray(part), self._angle_rad, self._center, "hann")
+        at: Descent
+        if self._backend.on_device:
+            at = DeviceDescent(self._backend.kernels.engine, begin, self._prior)
+        else:
+            at = HostDescent(begin, self._prior, self._backend.threads)
+        measured = at.measured(self._projector.padded(part[self._order]))
+        parts = [(self._projector.subset(index), measured[index]) for index in self._subsets]
+        whole = [(self._projector, measured)]
         pace, rest = 1.0, 0
-        for iteration in range(iterations):
-            used = parts if iteration < SUBSETS_UNTIL * iterations else whole
+        for iteration in range(self._iterations):
+            used = parts if iteration < SUBSETS_UNTIL * self._iterations else whole
             change = 0.0
-            for projector, measured in used:
-                residual = projector.forward(ahead)
-                residual -= measured
-                down[...] = ahead
-                projector.backward(residual, -len(used) / self._steepness, down)
-                before, now = now, before
-                self._denoise(down, dual, dual_ahead, now)
-                step = now - before
-                uphill = float(np.vdot(ahead - now, step)) > 0
-                following = 1.0 if uphill else 0.5 + float(np.sqrt(0.25 + pace * pace))
-                ahead = now if uphill else now + np.float32((pace - 1) / following) * step
+            for projector, lines in used:
+                at.descend(projector, lines, -len(used) / self._steepness)
+                moved = at.settle()
+                following = 1.0 if moved.uphill > 0 else next_pace(pace)
+                at.look_ahead(0.0 if moved.uphill > 0 else (pace - 1) / following)
                 pace = following
-                change = float(np.linalg.norm(step)) / max(float(np.linalg.norm(now)), 1e-30)
+                change = math.sqrt(moved.change) / max(math.sqrt(moved.size), 1e-30)
             report(iteration + 1, change)
             rest = rest + 1 if change < TOLERANCE else 0
             if rest >= AT_REST:
                 if used is whole:
                     break
                 parts, rest = whole, 0
-        return np.ascontiguousarray(now.transpose(2, 0, 1))
-
-    def _denoise(self, noisy: Array, dual: Array, ahead: Array, out: Array) -> None:
-        """out = argmin 1/2 ‖out - noisy‖² + λ/L · TV(out), from the ``dual`` of the last time."""
-        weight = self._weight / self._steepness
-        if weight == 0.0:
-            np.maximum(noisy, self._low, out=out)
-            return
-        step = 1.0 / ((12.0 if noisy.shape[2] > 1 else 8.0) * weight)
-        ahead[...] = dual
-        pace = 1.0
-        for _ in range(INNER):
-            kernels.tv_primal(noisy, ahead, weight, self._low, self._threads, out)
-            following = 0.5 + float(np.sqrt(0.25 + pace * pace))
-            kernels.tv_dual(out, step, (pace - 1) / following, self._threads, ahead, dual)
-            pace = following
-        kernels.tv_primal(noisy, dual, weight, self._low, self._threads, out)
+        return at.result()
 
 
 def _spread_out(count: int) -> list[int]:

@@ -98,8 +98,8 @@ class Kernels:
         self._backproject(p, strides, depth % 4 == 0, angles, cols, cos, sin, weight, center, out)
 
     def row_moments(self, image: Array, margin: int, parts: int, out: Array) -> None:
-        """Sums of every row of image (rows, cols) float32 for centres of mass; out (rows, 4) float64."""
-        rows, cols = image.shape
+        """Sums of every row of image (…, rows, cols) float32 for centres of mass; out (…, rows, 4) float64."""
+        rows, cols = int(np.prod(image.shape[:-1])), image.shape[-1]
         with self._out(out) as target:
             sizes = np.int32(cols), np.int32(margin)
             self._launch("row_moments", (rows, 1, 1), (128, 1, 1), self._in(image), *sizes, target)
@@ -172,16 +172,20 @@ class Kernels:
             ends = np.float32(center), np.int32(ny), np.int32(nx), target
             self._launch(name, grid, (16, 16, 1), self._in(p), *map(np.int64, strides), *tables, *sizes, *ends)
 
-    def pack_lines(self, attenuation: Array, taper: Array | None, out: Array) -> None:
+    def pack_lines(
+        self, attenuation: Array, taper: Array | None, out: Array, first: int = 0, last: int | None = None
+    ) -> None:
         """Attenuation (angles, rows, cols) → complex64 (angles, packs, length), two rows in one. On the device.
 
-        Zero-padded; with ``taper`` (side,) the outermost values fade beyond both edges, as in ``RampFilter``.
+        Of rows ``first`` … ``last`` - 1, by default all. Zero-padded; with ``taper`` (side,) the outermost values fade
+        beyond both edges, as in ``RampFilter``.
         """
-        angles, rows, cols = attenuation.shape
+        angles, pitch, cols = attenuation.shape
         _, packs, length = out.shape
         side = 0 if taper is None else taper.size
         grid = (_blocks(length, 256), _within(packs, "packs"), _within(angles, "angles"))
-        sizes = np.int32(rows), np.int32(cols)
+        rows = (pitch if last is None else last) - first
+        sizes = map(np.int32, (pitch, first, rows, cols))
         ends = taper, np.int32(side), np.int32(length), out
         self._launch("pack_lines", grid, (256, 1, 1), attenuation, *sizes, *ends)
 

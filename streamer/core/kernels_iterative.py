@@ -24,6 +24,9 @@ PAD = 2
 
 TILE = 8
 
+LANES = 8
+"""Sums that a long sum is split into, so that it need not wait for itself."""
+
 SMALL = 2**17
 """Voxels below which one thread does the prior: sooner done than others are woken, on a busy machine above all."""
 
@@ -31,10 +34,8 @@ _ZERO = np.float32(0.0)
 
 
 @kernel(parallel=True)
-def project(
-    image: Array, cos: Array, sin: Array, table: Array, center: float, parts: int, scale: float, out: Array
-) -> None:
-    """out[a, PAD + i, z] = scale · Σ over pixels of their area that falls into column i, times their value.
+def project(image: Array, cos: Array, sin: Array, table: Array, center: float, parts: int, out: Array) -> None:
+    """out[a, PAD + i, z] = Σ over pixels of their area that falls into column i, times their value.
 
     image (ny, nx, nz), out (angles, columns + 2·PAD, nz) float32; cos, sin (angles,) float64; table (angles,
     PHASES + 1, 3) float32 the shares of a pixel in the nearest column and its neighbours.
@@ -52,8 +53,7 @@ def project(
                     if n < -1 or n > columns:
                         continue
                     k = int((t - n + 0.5) * PHASES + 0.5)
-                    s = np.float32(scale)
-                    w0, w1, w2 = table[a, k, 0] * s, table[a, k, 1] * s, table[a, k, 2] * s
+                    w0, w1, w2 = table[a, k, 0], table[a, k, 1], table[a, k, 2]
                     value = image[y, x]
                     left, middle, right = out[a, n + PAD - 1], out[a, n + PAD], out[a, n + PAD + 1]
                     for z in range(nz):
@@ -118,6 +118,61 @@ def tv_dual(image: Array, step: float, momentum: float, parts: int, ahead: Array
         _dual_rows(image, step, momentum, 0, len(image), ahead, dual)
     else:
         _dual(image, step, momentum, parts, ahead, dual)
+
+
+@kernel(parallel=True)
+def sums_of_move(ahead: Array, now: Array, before: Array, parts: int) -> tuple[float, float, float]:
+    """Sums over the voxels of (ahead - now) · (now - before), of (now - before)², of now²; arrays (ny, nx, nz) float32.
+
+    In float64, line by line of y, so that they do not depend on ``parts``.
+    """
+    ny = now.shape[0]
+    lines = np.empty((ny, 3))
+    for part in prange(parts):
+        for y in range(ny * part // parts, ny * (part + 1) // parts):
+            _sums_of_line(ahead[y].ravel(), now[y].ravel(), before[y].ravel(), lines[y])
+    uphill, change, size = 0.0, 0.0, 0.0
+    for y in range(ny):
+        uphill += lines[y, 0]
+        change += lines[y, 1]
+        size += lines[y, 2]
+    return uphill, change, size
+
+
+@kernel()
+def _sums_of_line(ahead: Array, now: Array, before: Array, sums: Array) -> None:
+    count = now.size
+    whole = count - count % LANES
+    lanes = np.zeros((3, LANES))
+    for first in range(0, whole, LANES):
+        for k in range(LANES):
+            _add_voxel(ahead[first + k], now[first + k], before[first + k], lanes, k)
+    for i in range(whole, count):
+        _add_voxel(ahead[i], now[i], before[i], lanes, i - whole)
+    for k in range(3):
+        sums[k] = 0.0
+        for lane in range(LANES):
+            sums[k] += lanes[k, lane]
+
+
+@kernel(inline=True)
+def _add_voxel(ahead: float, now: float, before: float, lanes: Array, k: int) -> None:
+    value = np.float64(now)
+    step = value - before
+    lanes[0, k] += (ahead - value) * step
+    lanes[1, k] += step * step
+    lanes[2, k] += value * value
+
+
+@kernel(parallel=True)
+def look_ahead(now: Array, before: Array, factor: float, parts: int, ahead: Array) -> None:
+    """ahead = now + factor · (now - before); arrays (ny, nx, nz) float32."""
+    ny, by = now.shape[0], np.float32(factor)
+    for part in prange(parts):
+        for y in range(ny * part // parts, ny * (part + 1) // parts):
+            a, b, out = now[y].ravel(), before[y].ravel(), ahead[y].ravel()
+            for i in range(a.size):
+                out[i] = a[i] + by * (a[i] - b[i])
 
 
 @kernel(parallel=True)

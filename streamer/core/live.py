@@ -7,42 +7,37 @@ frames (or, with exact weights, ExactPlanes); they differ by the sharpness of th
 
 A sliding window keeps one set of sums per sector of angles and drops the oldest, so that nothing is ever subtracted and
 no rounding error can grow.
+
+With a device the sums are made and kept there (``gpu_sums``). They move to the CPU when its memory runs out, and stay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
+from streamer.core.device import DeviceOutOfMemory
 from streamer.core.filters import angular_weights
-from streamer.core.hilbert import HilbertLines, bin_edges, line_grid, to_blocks, to_pixels
+from streamer.core.gpu_sums import DeviceFold, Resident
+from streamer.core.hilbert import HilbertLines, to_pixels
 from streamer.core.jit import as_input
-from streamer.core.kernels_cpu import EDGE
-from streamer.core.kernels_live import ATTENUATION, KINDS, REACH, fold_frames, fold_tilted
-from streamer.core.live_lanes import LANES
-from streamer.core.live_window import NEGLIGIBLE, SECTORS, ExactWeights, Sector, Window
+from streamer.core.kernels_live import ATTENUATION, KINDS
+from streamer.core.live_sums import NO_ROWS, NO_SUMS, Batch, Fold, HostFold, PlaneGeometry
+from streamer.core.live_window import NEGLIGIBLE, SECTORS, ExactWeights, Window
 from streamer.core.planes import Plane, check_planes, finite_center
 from streamer.core.prep import Constants, Correction
-from streamer.core.shear import ShearPlane
 from streamer.frames import DTYPES, BadInput
 
 Image = NDArray[np.float32]
 Angles = Sequence[float] | NDArray[Any]
+Result = TypeVar("Result")
 
 BATCH = 8
-"""Frames folded in by one call of the kernel; a longer queue is cut into such pieces."""
-
-NO_ROWS = np.empty((0, 0, 0), np.float32)
-NO_SUMS = np.empty((0, 0, 0), np.float64)
-
-
-def moment_margin(columns: int) -> int:
-    """Columns at either edge whose sums ``add_raw`` gives as moments; the rule of MomentTrack."""
-    return max(1, columns // 50)
+"""Frames folded in by one call of the kernels; a longer queue is cut into such pieces."""
 
 
 class FastPlanes:
@@ -66,12 +61,14 @@ class FastPlanes:
         extend: bool = False,
         stored: Callable[[int], Image] | None = None,
         period: float = np.pi,
+        resident: Resident | None = None,
     ) -> None:
         """``window_rad`` is the sliding window in angle travelled (None: all frames for ever), cut into ``sectors``.
 
         ``extend`` is for samples wider than the detector, see RampFilter. ``stored`` makes the weights exact, see
         angular_weights for ``period``: it returns attenuation (rows, columns) of the i-th frame added, and is not for
-        windows. Raises BadInput.
+        windows. On a device, raw frames are prepared into ``resident``, as projections ``resident.next`` and following.
+        Raises BadInput.
         """
         check_planes(planes)
         if stored is not None and window_rad is not None:
@@ -79,29 +76,15 @@ class FastPlanes:
         self._backend = backend
         self.planes = tuple(planes)
         self.rows, self.columns = rows, columns
-        fade = (columns + 1) // 2 if extend else 0
-        taper = np.zeros(fade + 2 * REACH - 1, np.float32)
-        taper[:fade] = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, fade + 1) / (fade + 1))
-        self._taper = as_input(taper)
-        self._grids = {p.name: line_grid(p, rows, columns) for p in planes if not p.horizontal}
-        self._vertical = [name for name, grid in self._grids.items() if grid.vertical]
-        self._tilted = [name for name, grid in self._grids.items() if not grid.vertical]
-        self._courses = as_input(np.array([self._grids[n].course for n in self._vertical], np.float64).reshape(-1, 4))
-        self._horizontal = [p for p in planes if p.horizontal and -EDGE <= p.origin[2] <= rows - 1 + EDGE]
-        self._shear = [ShearPlane(backend, p, columns, taper[:fade]) for p in self._horizontal]
-        seen = sorted({r for p in self._horizontal for r in _rows_of(p, rows)[:2]})
-        slot = np.full(rows, -1, np.int64)
-        slot[seen] = np.arange(len(seen))
-        self._slot = as_input(slot)
-        self._mixed = [(int(slot[u]), int(slot[w]), mix) for u, w, mix in (_rows_of(p, rows) for p in self._horizontal)]
-        self._picked = np.empty((BATCH, len(seen), columns), np.float32)
-        self._lines = HilbertLines(next(iter(self._grids.values())).samples) if self._grids else None
-        self._edges = as_input(bin_edges(self._lines.samples if self._lines else 1))
+        self._geometry = PlaneGeometry(planes, rows, columns, extend)
+        self._lines = HilbertLines(self._geometry.samples) if self._geometry.grids else None
         self._plain = _nothing_to_prepare(rows)
         self._prepared: tuple[Correction, np.dtype[Any], Constants] | None = None
-        self._window = Window(self._new_sector, window_rad, sectors)
+        self._window = Window(window_rad, sectors)
         self._stored, self._period = stored, period
         self._exact = ExactWeights(period)
+        self._resident = resident
+        self._fold = self._choose()
         self.reset(center)
 
     def reset(self, center: float | None = None) -> None:
@@ -111,7 +94,7 @@ class FastPlanes:
         """
         if center is not None:
             self.center = finite_center(center)
-        self._window.clear()
+        self._window.clear(self._new_sums)
         self._exact.clear()
 
     @property
@@ -153,7 +136,8 @@ class FastPlanes:
             known = self._prepared = (correction, raw.dtype, correction.constants(frames[0]))
         whole = NO_ROWS if attenuation is None else attenuation.reshape(frames.shape)
         sums = NO_SUMS if moments is None else moments.reshape(len(frames), self.rows, 4)
-        self._enter(frames, kind, known[2], angles, None, whole, sums)
+        place = None if self._resident is None else self._resident.next
+        self._enter(Batch(frames, kind, known[2], angles, np.ones(len(frames)), self.center, 0, whole, sums, place))
 
     def add(
         self, attenuation: NDArray[np.float32], angle_rad: float | Angles, weight: float | Angles | None = None
@@ -164,7 +148,9 @@ class FastPlanes:
         """
         frames, angles = self._checked(np.asarray(attenuation, np.float32), angle_rad)
         weights = None if weight is None else np.broadcast_to(np.asarray(weight, np.float64), angles.shape)
-        self._enter(frames, ATTENUATION, self._plain, angles, weights, NO_ROWS, NO_SUMS)
+        gains = np.ones(len(frames))
+        batch = Batch(frames, ATTENUATION, self._plain, angles, gains, self.center, 0, NO_ROWS, NO_SUMS)
+        self._enter(batch, weights)
 
     def work(self) -> bool:
         """Add one frame again whose weight has changed by a percent or more, when the weights are to be exact.
@@ -176,15 +162,13 @@ class FastPlanes:
     def images(self, names: Collection[str] | None = None) -> dict[str, Image]:
         """Every plane, or those named, as the reconstruction from the frames so far."""
         self._settle()
-        window = self._window.sectors
         gains = self._window.gains() * _scale(self.angles, self.weights, self._period)
         images = {p.name: np.zeros(p.shape, np.float32) for p in self.planes if names is None or p.name in names}
-        for k, plane in enumerate(self._horizontal):
+        for k, plane in enumerate(self._geometry.horizontal):
             if plane.name in images:
-                sets = [(gain,) if k else (gain, gain) for gain in gains]
-                images[plane.name] = self._shear[k].image([s.horizontal[k] for s in window], np.array(sets))
+                images[plane.name] = self._level(k, gains[:, None] * np.ones(1 if k else 2))
         shapes = {p.name: p.shape for p in self.planes}
-        for name in self._grids:
+        for name in self._geometry.grids:
             if name in images:
                 images[name] = self._show(name, gains, shapes[name])
         return images
@@ -194,28 +178,26 @@ class FastPlanes:
 
         Exact weights are those of all frames here, too, for each half brought to the angle that it covers.
         """
-        if not self._horizontal or self.count < 2:
+        if not self._geometry.horizontal or self.count < 2:
             return None
         self._settle()
         gains, angles, weights, parity = self._window.gains(), self.angles, self.weights, self._window.numbers % 2
-        sums = [s.horizontal[0] for s in self._window.sectors]
         scale = np.diag([_scale(angles[parity == h], weights[parity == h], self._period) for h in (0, 1)])
-        even, odd = (self._shear[0].image(sums, gains[:, None] * scale[h]) for h in (0, 1))
+        even, odd = (self._level(0, gains[:, None] * scale[h]) for h in (0, 1))
         return even, odd
+
+    def _level(self, k: int, gains: NDArray[np.float64]) -> Image:
+        """The k-th horizontal plane from all sectors, gains (sectors, 1 or 2)."""
+        return self._attempt(lambda: self._fold.level([s.sums for s in self._window.sectors], k, gains))
 
     def _show(self, name: str, gains: NDArray[np.float64], shape: tuple[int, int]) -> Image:
         """A plane that is not horizontal: the sectors' sums, each with its weight, transformed and put in place."""
         assert self._lines is not None
-        window, grid = self._window.sectors, self._grids[name]
-        if grid.vertical:
-            k = self._vertical.index(name)
-            scale, (sums, tails) = _total([(s.vertical[k], s.tails[k]) for s in window], gains)
-            tails = tails.reshape(-1, tails.shape[-1])[: self.rows]
-        else:
-            k = self._tilted.index(name)
-            scale, (sums, tails) = _total([s.tilted[k] for s in window], gains)
-            sums = to_blocks(sums)
-        return to_pixels(grid, self._lines.apply(sums, tails, scale, self._backend.threads), shape)
+        scale, sums, tails = self._attempt(
+            lambda: self._fold.lines([s.sums for s in self._window.sectors], name, gains)
+        )
+        lines = self._lines.apply(sums, tails, scale, self._backend.threads)
+        return to_pixels(self._geometry.grids[name], lines, shape)
 
     def _checked(self, frames: NDArray[Any], angle_rad: float | Angles) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """Frames as (frames, rows, cols) and as many angles."""
@@ -227,27 +209,17 @@ class FastPlanes:
             raise BadInput(f"{len(stack)} projections with the angles {angles}: one finite angle for each is needed")
         return stack, angles
 
-    def _enter(
-        self,
-        frames: NDArray[Any],
-        kind: int,
-        p: Constants,
-        angles: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        whole: Image,
-        moments: NDArray[np.float64],
-    ) -> None:
+    def _enter(self, batch: Batch, weights: NDArray[np.float64] | None = None) -> None:
         """Fold new frames in, at most BATCH at once and all of one sector."""
-        first = 0
-        while first < len(frames):
-            last = first + self._window.enter(angles[first : first + BATCH])
-            part = slice(first, last)
-            gains, numbers = np.ones(last - first), self._window.seen + np.arange(last - first)
+        first, angles = 0, batch.angles
+        while first < len(batch.frames):
+            last = first + self._window.enter(angles[first : first + BATCH], self._new_sums)
+            part = batch.part(first, last, self._window.seen)
             if self._stored is not None:
-                known = [None] * len(gains) if weights is None else weights[part].tolist()
-                gains[:] = [self._exact.enter(a, w) for a, w in zip(angles[part].tolist(), known, strict=True)]
-            self._fold(frames[part], kind, p, angles[part], gains, numbers, whole[part], moments[part])
-            self._window.add(angles[part])
+                known = [None] * (last - first) if weights is None else weights[first:last].tolist()
+                part.gains[:] = [self._exact.enter(a, w) for a, w in zip(part.angles.tolist(), known, strict=True)]
+            self._add(part)
+            self._window.add(part.angles)
             first = last
 
     def _settle(self, limit: int | None = None, share: float = NEGLIGIBLE) -> int:
@@ -257,74 +229,49 @@ class FastPlanes:
         due = self._exact.due(limit, share)
         for k, weight in due:
             frame, angle = np.asarray(self._stored(k), np.float32)[None], np.array([self._exact.angles[k]])
-            self._fold(frame, ATTENUATION, self._plain, angle, np.array([weight]), np.array([k]), NO_ROWS, NO_SUMS)
+            gain = np.array([weight])
+            self._add(Batch(frame, ATTENUATION, self._plain, angle, gain, self.center, k, NO_ROWS, NO_SUMS))
         return len(due)
 
-    def _fold(
-        self,
-        frames: NDArray[Any],
-        kind: int,
-        p: Constants,
-        angles: NDArray[np.float64],
-        gains: NDArray[np.float64],
-        numbers: NDArray[np.int64],
-        whole: Image,
-        moments: NDArray[np.float64],
-    ) -> None:
-        """Add at most BATCH frames to the newest sector, with their weights; ``numbers`` are their running numbers."""
-        sector, count, parts = self._window.newest, len(frames), self._backend.threads
-        if self._tilted and kind != ATTENUATION and not len(whole):
-            whole = np.empty(frames.shape, np.float32)
-        source, angles, gains = as_input(frames), as_input(angles), as_input(gains)
-        picked = self._picked[:count] if self._horizontal else NO_ROWS
-        center = self.center + len(self._taper) - (REACH - 0.5)
-        fold_frames(
-            source.view(np.uint8), kind, p.dark, p.log_flat, np.float32(p.low), np.float32(p.high),
-            p.dead_from, p.dead, p.share, self._taper, self._courses, angles, gains, center, self._edges, self._slot,
-            moment_margin(self.columns), parts, sector.vertical, sector.tails, picked, whole, moments,
-        )  # fmt: skip
-        ready = source if kind == ATTENUATION else as_input(whole)
-        for name, (sums, tails) in zip(self._tilted, sector.tilted, strict=True):
-            grid = self._grids[name]
-            line, height = as_input(np.array(grid.course)), as_input(np.array(grid.height))
-            fold_tilted(ready, self._taper, line, angles, gains, center, height, self._edges, parts, sums, tails)
-        for shear, mixed, halves in zip(self._shear, self._mixed, sector.horizontal, strict=True):
-            shear.add(picked, mixed, angles, gains, self.center, as_input(numbers % len(halves[0])), halves)
+    def _add(self, batch: Batch) -> None:
+        """Add frames to the newest sector."""
+        self._attempt(lambda: self._fold.add(self._window.newest.sums, batch))
 
-    def _new_sector(self) -> Sector:
-        blocks, bins = -(-self.rows // LANES), len(self._edges) - 1
-        samples = self._lines.samples if self._lines else 1
-        grids = [self._grids[name] for name in self._tilted]
-        return Sector(
-            np.zeros((len(self._vertical), blocks, samples, LANES), np.float32),
-            np.zeros((len(self._vertical), blocks, LANES, bins), np.float32),
-            [(np.zeros((g.lines, samples), np.float32), np.zeros((g.lines, bins), np.float32)) for g in grids],
-            [shear.zeros(1 if k else 2) for k, shear in enumerate(self._shear)],
-        )
+    def _new_sums(self) -> Any:
+        return self._attempt(lambda: self._fold.zeros())
 
+    def _choose(self) -> Fold:
+        """Sums on the device if there is one that has the memory for them."""
+        if self._backend.on_device:
+            try:
+                return DeviceFold(self._backend, self._geometry, self._window.most, self._resident)
+            except DeviceOutOfMemory as error:
+                why = str(error)
+            self._backend.kernels.engine.release()
+            self._backend.fallbacks.fall_back("does_not_fit", "planes", f"on the CPU: {why}")
+        return HostFold(self._backend, self._geometry)
 
-def _rows_of(plane: Plane, rows: int) -> tuple[int, int, float]:
-    """The detector rows above and below a horizontal plane, and the share of the lower one."""
-    z = min(max(plane.origin[2], 0.0), rows - 1.0)
-    upper = int(z)
-    return upper, min(upper + 1, rows - 1), z - upper
+    def _attempt(self, work: Callable[[], Result]) -> Result:
+        """Do something with the sums, and if the device's memory runs out, once more with the same sums on the CPU."""
+        try:
+            return work()
+        except DeviceOutOfMemory as error:
+            why = str(error)
+        # Only now that the error is gone, the memory of what it had interrupted is free.
+        device, host = self._fold, HostFold(self._backend, self._geometry)
+        assert isinstance(device, DeviceFold)
+        for sector in self._window.sectors:
+            sector.sums = device.to_host(sector.sums, host)
+        self._fold = host
+        self._backend.kernels.engine.release()
+        self._backend.fallbacks.fall_back("out_of_memory", "planes", f"from now on on the CPU: {why}")
+        return work()
 
 
 def _scale(angles: NDArray[np.float64], weights: NDArray[np.float64], period: float) -> float:
     """Angle that is covered, over the sum of the weights."""
     total = float(weights.sum())
     return float(angular_weights(angles, period).sum()) / total if total else 0.0
-
-
-def _total(parts: Sequence[tuple[Image, ...]], gains: NDArray[np.float64]) -> tuple[float, tuple[Image, ...]]:
-    """Σ gains[k]·parts[k], member by member, as a factor and what it is for: a single part is not copied."""
-    if len(parts) == 1:
-        return float(gains[0]), parts[0]
-    totals = tuple(member * np.float32(gains[0]) for member in parts[0])
-    for part, gain in zip(parts[1:], gains[1:], strict=True):
-        for total, member in zip(totals, part, strict=True):
-            total += member * np.float32(gain)
-    return 1.0, totals
 
 
 def _nothing_to_prepare(rows: int) -> Constants:

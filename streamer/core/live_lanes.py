@@ -11,10 +11,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba import extending, types
+from numba.core import cgutils
 
 from streamer.core import lanes
 
 intrinsic: Callable[[Callable[..., Any]], Any] = extending.intrinsic
+_variable: Callable[..., Any] = cgutils.alloca_once_value
 
 # As kernels call them: without the typing context that numba puts first.
 scale_point: Callable[..., None] = lanes.scale_point
@@ -26,6 +28,7 @@ LANES = 16
 
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
+_LONG = ir.IntType(64)
 _FUSE = ("contract",)
 
 
@@ -80,29 +83,58 @@ _PAIRS = (
 )
 """Shuffles that take elements in turn, in pairs and in fours from two vectors of eight, low and high halves."""
 
+LATE = 3
+"""How many points behind its own a derivative needs."""
+
 
 @intrinsic
-def transpose_8(typing: Any, source: Any, at: Any, pitch: Any, out: Any, to: Any) -> Any:
-    """out[to + 16·c + r] = source[at + pitch·r + c] for r, c < 8; flat float32 arrays, indices are not checked."""
+def derive_columns(
+    typing: Any, source: Any, at: Any, pitch: Any, count: Any, near: Any, far: Any, out: Any, to: Any
+) -> Any:
+    """out[to + 16·(c + LATE) + r] = near·(v[c+2] - v[c+1]) + far·(v[c+3] - v[c]), v[c] being source[at + pitch·r + c].
+
+    For r < 16 and c < count - LATE, ``count`` being a multiple of 8; the first LATE points mean nothing.
+    Flat float32 arrays, indices are not checked. The rows are turned and the values derived in registers.
+    """
 
     def body(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def shuffled(a: Any, b: Any, stage: int, half: int) -> Any:
-            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, 8), list(_PAIRS[stage][half])))
+        def pick(a: Any, b: Any, order: list[int]) -> Any:
+            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, len(order)), order))
 
-        kinds, position = signature.args, args[1]
-        rows = []
-        for _ in range(8):
-            rows.append(builder.load(_vector_at(context, builder, kinds[0], args[0], position, 8), align=4))
-            position = builder.add(position, args[2])
-        turns = [shuffled(rows[k], rows[k + 1], 0, half) for k in (0, 2, 4, 6) for half in (0, 1)]
-        fours = [shuffled(turns[k + j], turns[k + j + 2], 1, half) for k in (0, 4) for j in (0, 1) for half in (0, 1)]
-        columns = [shuffled(fours[k], fours[k + 4], 2, half) for half in (0, 1) for k in range(4)]
-        for c, column in enumerate(columns):
-            index = builder.add(args[4], ir.Constant(args[4].type, LANES * c))
-            builder.store(column, _vector_at(context, builder, kinds[3], args[3], index, 8), align=4)
+        def crossed(a: Any, b: Any, stage: int, half: int) -> Any:
+            low = [k if k < 8 else k + 8 for k in _PAIRS[stage][half]]
+            return pick(a, b, [*low, *(k + 8 for k in low)])
+
+        kinds, begin = signature.args, args[1]
+        factors = [_spread(builder, factor) for factor in args[4:6]]
+        kind = ir.VectorType(_FLOAT, LANES)
+        last = [_variable(builder, ir.Constant(kind, [0.0] * LANES)) for _ in range(LATE)]
+        eight = ir.Constant(_LONG, 8)
+        with cgutils.for_range(builder, builder.sdiv(args[3], eight)) as loop:
+            step = builder.mul(loop.index, eight)
+            position, rows = builder.add(begin, step), []
+            for _ in range(LANES):
+                rows.append(builder.load(_vector_at(context, builder, kinds[0], args[0], position, 8), align=4))
+                position = builder.add(position, args[2])
+            # Row r in the lower half of a vector, row r + 8 in the upper one.
+            both = [pick(rows[r], rows[r + 8], list(range(LANES))) for r in range(8)]
+            turns = [crossed(both[k], both[k + 1], 0, half) for k in (0, 2, 4, 6) for half in (0, 1)]
+            fours = [crossed(turns[k], turns[k + 2], 1, half) for k in (0, 1, 4, 5) for half in (0, 1)]
+            columns = [crossed(fours[k], fours[k + 4], 2, half) for half in (0, 1) for k in range(4)]
+            values = [builder.load(place) for place in last] + columns
+            target = builder.add(args[7], builder.mul(step, ir.Constant(_LONG, LANES)))
+            for c in range(8):
+                inner = builder.fsub(values[c + 2], values[c + 1], flags=_FUSE)
+                outer = builder.fsub(values[c + 3], values[c], flags=_FUSE)
+                parts = [builder.fmul(f, d, flags=_FUSE) for f, d in zip(factors, (inner, outer), strict=True)]
+                place = builder.add(target, ir.Constant(_LONG, LANES * c))
+                out_at = _vector_at(context, builder, kinds[6], args[6], place, LANES)
+                builder.store(builder.fadd(*parts, flags=_FUSE), out_at, align=4)
+            for place, value in zip(last, columns[-LATE:], strict=True):
+                builder.store(value, place)
         return context.get_dummy_value()
 
-    return types.void(source, _INDEX, _INDEX, out, _INDEX), body
+    return types.void(source, _INDEX, _INDEX, _INDEX, _REAL, _REAL, out, _INDEX), body
 
 
 @intrinsic

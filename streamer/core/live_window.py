@@ -10,15 +10,15 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.filters import angular_weights
-from streamer.core.shear import Sums
 from streamer.frames import BadInput
 
-Image = NDArray[np.float32]
+New = Callable[[], Any]
 
 SECTORS = 8
 """Parts of a sliding window; each needs the memory of one set of planes."""
@@ -26,12 +26,9 @@ SECTORS = 8
 
 @dataclass
 class Sector:
-    """Sums of the frames of one range of angles; shapes as in the kernels."""
+    """The frames of one range of angles."""
 
-    vertical: Image
-    tails: Image
-    tilted: list[tuple[Image, Image]]
-    horizontal: list[Sums]  # of the first plane, those of even and odd frames apart
+    sums: Any  # of a live_sums.Fold
     first: int = 0  # running number of the first frame
     angles: list[float] = field(default_factory=list)
 
@@ -43,19 +40,21 @@ class Window:
     shorter way from frame to frame, so a stage that turns on and on may report its angle modulo 360° or not.
     """
 
-    def __init__(self, new: Callable[[], Sector], window_rad: float | None, sectors: int) -> None:
+    def __init__(self, window_rad: float | None, sectors: int) -> None:
+        """There is no sector before ``clear``. Raises BadInput."""
         if window_rad is not None and not (np.isfinite(window_rad) and window_rad > 0 and sectors >= 1):
             raise BadInput(f"a sliding window needs a positive angle and sectors, not {window_rad} rad in {sectors}")
-        self._new = new
-        self._complete = sectors
         self._width = None if window_rad is None else window_rad / sectors
-        self.clear()
+        self.sectors: deque[Sector] = deque()
+        self.most = 1 if window_rad is None else sectors + 1  # sectors at once
 
-    def clear(self) -> None:
+    def clear(self, new: New) -> None:
+        """Forget all frames. ``new`` makes empty sums."""
         self.seen = 0
         self._travelled = 0.0  # since the newest sector began
         self._last: float | None = None
-        self.sectors: deque[Sector] = deque([self._new()])
+        self.sectors.clear()  # first, so that their memory can be had again
+        self.sectors.append(Sector(new()))
 
     @property
     def newest(self) -> Sector:
@@ -86,13 +85,13 @@ class Window:
         the least squares of f·(a + f/2 - 1)² + (1 - f)·(a - 1)². So the image changes smoothly when the oldest goes.
         """
         gains = np.ones(len(self.sectors))
-        if self._width is not None and len(self.sectors) == self._complete + 1:
+        if self._width is not None and len(self.sectors) == self.most:
             done = min(1.0, len(self.newest.angles) / max(1, len(self.sectors[0].angles)))
             gains[0], gains[-1] = 1.0 - 0.5 * done**2, 0.5 * done
         return gains
 
-    def enter(self, angles: NDArray[np.float64]) -> int:
-        """How many of the next frames belong to the same sector, which becomes the newest one."""
+    def enter(self, angles: NDArray[np.float64], new: New) -> int:
+        """How many of the next frames belong to the same sector, which becomes the newest one; ``new`` as above."""
         if self._width is None:
             return len(angles)
         for k, angle in enumerate(angles):
@@ -103,10 +102,9 @@ class Window:
                 # A step wider than a sector begins one, too; the rest of a smaller one is kept, so that sectors stay
                 # where they are however many turns are made.
                 self._travelled = min(self._travelled + step - self._width, 0.5 * self._width)
-                self.sectors.append(self._new())
-                self.newest.first = self.seen
-                if len(self.sectors) > self._complete + 1:
+                if len(self.sectors) == self.most:
                     self.sectors.popleft()
+                self.sectors.append(Sector(new(), self.seen))
             else:
                 self._travelled += step
             self._last = float(angle)

@@ -27,6 +27,8 @@ DISTINCT = 4.0  # a stripe stands out from what is left of noise and sample by s
 STRIPES_LEFT = 0.5  # share of the stripes' pull that stays after it has been taken out
 MASS_ERROR = 0.003  # error of the mass, which moves the centre in proportion to its distance from the middle
 TILT_RAD = np.deg2rad(0.1)  # axes are aligned to about this; it counts where the sample is not at middle height
+SELDOM = 0.2  # share of the projections whose sample may touch an edge where the open beam is read
+ALIKE, ALIKE_SHARE = 0.03, 0.25  # attenuation by which the edges of an open beam may differ; and as a share of its own
 PROFILE_EVERY = 2  # the column profile that shows the stripes is taken from one projection in so many
 BATCH = 64  # projections whose row sums wait to be looked at together
 MIN_FRAMES = 6
@@ -47,6 +49,7 @@ class MomentTrack:
         self._shape: tuple[int, int] | None = None
         self._profile: Series = np.zeros((0, 0))
         self._profiles = 0
+        self._margins = np.zeros((0, 2))  # bands of the two margins, summed over all projections
 
     def add(self, angle_rad: float, attenuation: NDArray[np.float32], sums: NDArray[np.float64] | None = None) -> None:
         """Take in one projection, attenuation (rows, columns) float32.
@@ -86,7 +89,9 @@ class MomentTrack:
         background = 0.5 * (left + right)
         mass = sums[:, :, 0].sum(axis=1) - background * rows * cols
         height = (sums[:, :, 0] - background[:, None] * cols) @ np.arange(rows)
-        touches = _touches(sums[:, :, 0] / cols, sides)
+        margins = _bands(sides)
+        touches = _touches(sums[:, :, 0] / cols, sides, margins)
+        self._margins = margins.sum(axis=0) + (self._margins if len(self._records) else 0.0)
         angles = np.array(self._angles[-waiting:])
         fresh = np.stack([angles, mass, sums[:, :, 1].sum(axis=1), height, left, right, touches], axis=1)
         self._records = np.concatenate([self._records, fresh])
@@ -108,10 +113,18 @@ class MomentTrack:
 
     @property
     def beam_drift(self) -> float | None:
-        """Relative change of the open beam beside the sample since the flats; None without such a place."""
-        self._digest()
-        free = self._records[self._records[:, 6] == 0]
-        return abs(float(np.expm1(-np.median(free[:, 4:6].mean(axis=1))))) if len(free) else None
+        """Relative change of the open beam beside the sample since the flats; None without such a place.
+
+        A beam that fades does so alike at both edges and at all heights. Edges that do not agree hold sample, even
+        where single projections do not show it: in half acquisition the one near the axis always does.
+        """
+        truncation = self.truncation
+        if truncation is None or truncation > SELDOM:
+            return None
+        left, right = self._records[self._records[:, 6] == 0, 4:6].T
+        level = float(np.median(0.5 * (left + right)))
+        apart = float(max(np.ptp(self._margins) / self.count, robust_sigma(right - left)))
+        return abs(float(np.expm1(-level))) if apart <= max(ALIKE, ALIKE_SHARE * abs(level)) else None
 
     def estimate(self) -> CenterEstimate:
         """Axis from the path of the centre of mass; unknown when there is no mass, or too much of it lies outside."""
@@ -216,24 +229,29 @@ def margin_of(columns: int) -> int:
     return max(1, columns // 50)
 
 
-def _touches(mean: Series, sides: Series) -> NDArray[np.bool_]:
+def _bands(values: Series) -> Series:
+    """Means (n, bands, ...) over bands of rows of values (n, rows, ...)."""
+    rows = values.shape[1]
+    edges = np.linspace(0, rows, min(BANDS, rows) + 1).astype(int)
+    size = np.diff(edges).reshape(-1, *(1,) * (values.ndim - 2))
+    return np.asarray(np.add.reduceat(values, edges[:-1], axis=1) / size)
+
+
+def _touches(mean: Series, sides: Series, margins: Series) -> NDArray[np.bool_]:
     """Whether the sample reaches the left or right edge of the detector, for each of n projections.
 
-    ``mean`` (n, rows) of the rows, ``sides`` (n, rows, 2) of their margins. The emptiest margin is taken for the open
-    beam. If even that is dense, the sample covers the detector.
+    ``mean`` (n, rows) of the rows, ``sides`` (n, rows, 2) of their margins, ``margins`` (n, bands, 2) of those in
+    bands. The emptiest is taken for the open beam. If even that is dense, the sample covers the detector.
     """
-    rows = mean.shape[1]
-    bands = min(BANDS, rows)
-    edges = np.linspace(0, rows, bands + 1).astype(int)[:-1]
-    size = np.diff(np.append(edges, rows))
-    margins = np.add.reduceat(sides, edges, axis=1) / size[:, None]
-    densest = (np.add.reduceat(mean, edges, axis=1) / size).max(axis=1)
+    rows, bands = mean.shape[1], margins.shape[1]
+    densest = _bands(mean).max(axis=1)
     beam = margins.min(axis=(1, 2))
     noise = np.zeros(len(mean))
     if rows > 2:
         steps = np.diff(sides, axis=1)[:, :: max(1, rows // NOISE_ROWS)]
         spread = 1.4826 * np.median(np.abs(steps - np.median(steps, axis=1, keepdims=True)), axis=1)
-        noise = spread.max(axis=1) / np.sqrt(2.0 * rows / bands)
+        # The rows of a sample differ, too, most of all on few rows: the quieter margin shows the noise.
+        noise = spread.min(axis=1) / np.sqrt(2.0 * rows / bands)
     covered = (beam > 0.3) & (beam > 0.25 * densest)
     limit = np.maximum(TOUCHES * (densest - beam), 8.0 * noise)
     return np.asarray(covered | (margins.max(axis=(1, 2)) - beam > limit))

@@ -84,18 +84,17 @@ def opposite_pairs(angle_rad: NDArray[Any]) -> list[tuple[int, int, int, float]]
     # One neighbour from the turns before and after, so that the search never falls off an end.
     ring = np.concatenate((order[-1:], order, order[:1]))
     ordered = np.concatenate((theta[order[-1:]] - 2 * np.pi, theta[order], theta[order[:1]] + 2 * np.pi))
-    found = []
-    for i in range(theta.size):
-        wanted = (theta[i] + np.pi) % (2 * np.pi)
-        after = int(np.clip(np.searchsorted(ordered, wanted), 1, ordered.size - 1))
-        before = after - 1
-        near = after if ordered[after] - wanted < wanted - ordered[before] else before
-        if abs(ordered[near] - wanted) < EXACT_RAD:
-            found.append((i, int(ring[near]), int(ring[near]), 0.0))
-        elif ordered[after] - ordered[before] <= WIDEST_RAD:
-            share = float((wanted - ordered[before]) / (ordered[after] - ordered[before]))
-            found.append((i, int(ring[before]), int(ring[after]), share))
-    return found
+    wanted = np.mod(theta + np.pi, 2 * np.pi)
+    after = np.clip(np.searchsorted(ordered, wanted), 1, ordered.size - 1)
+    before = after - 1
+    behind, ahead = wanted - ordered[before], ordered[after] - wanted
+    near = np.where(ahead < behind, after, before)
+    exact = np.abs(ordered[near] - wanted) < EXACT_RAD
+    apart = ordered[after] - ordered[before]
+    first, second = ring[np.where(exact, near, before)], ring[np.where(exact, near, after)]
+    share = np.where(exact, 0.0, behind / np.where(apart > 0, apart, 1.0))
+    kept = np.flatnonzero(exact | (apart <= WIDEST_RAD))
+    return list(zip(*(column[kept].tolist() for column in (np.arange(theta.size), first, second, share)), strict=True))
 
 
 def center_from_opposites(attenuation: NDArray[Any], angle_rad: NDArray[Any], most: int = 15) -> CenterEstimate:

@@ -17,7 +17,6 @@ import scipy.fft
 from numba import prange
 from numpy.typing import NDArray
 
-from streamer.core.filters import RampFilter
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
@@ -26,7 +25,7 @@ Image = NDArray[np.float32]
 
 HC_M_EV = 1.239841984e-6  # Planck's constant times the speed of light, eV·m
 FAINTEST = float(np.exp(-12.0))  # transmission that stands for none
-REACH = 6.0  # decay lengths of the filter by which frames are extended
+REACH = 6.0  # decay lengths of the filter after which the elimination has settled
 LANES = 256  # numbers of a row that one thread sweeps at a time
 
 
@@ -54,49 +53,13 @@ class Paganin:
         return self.distance_m * wavelength * self.delta_beta / (4 * np.pi) / self.pixel_m**2
 
 
-def transfer(frequency: Array, alpha_px2: float, discrete: bool = True) -> NDArray[np.float64]:
+def transfer(frequency: Array, alpha_px2: float) -> NDArray[np.float64]:
     """α k² of one direction at ``frequency`` (cycles per pixel): the filter is 1/(1 + sum of both directions)."""
-    turn = 2 * np.pi * np.asarray(frequency, np.float64)
-    return np.asarray(alpha_px2 * (2.0 - 2.0 * np.cos(turn) if discrete else turn**2))
-
-
-class PhaseFilter:
-    """The exact method: filters the transmission of whole frames, before the logarithm. Its cost is a 2-D transform."""
-
-    def __init__(self, rows: int, columns: int, optics: Paganin, discrete: bool = True) -> None:
-        """``discrete`` False takes derivatives as the original paper does."""
-        pad = int(np.ceil(REACH * np.sqrt(optics.alpha_px2)))
-        self._pad = (min(pad, rows), min(pad, columns))
-        self.shape = (rows, columns)
-        padded = (rows + 2 * self._pad[0], columns + 2 * self._pad[1])
-        self._size = [int(scipy.fft.next_fast_len(side, real=True)) for side in padded]
-        fy, fx = scipy.fft.fftfreq(self._size[0])[:, None], scipy.fft.rfftfreq(self._size[1])[None, :]
-        alpha = optics.alpha_px2
-        self.gain: Image = (1 / (1 + transfer(fy, alpha, discrete) + transfer(fx, alpha, discrete))).astype(np.float32)
-
-    def apply(self, transmission: Image, workers: int = 1) -> Image:
-        """Transmission (rows, columns), unitless, positive, as it would be without propagation; float32.
-
-        Attenuation is -ln of it. Frames are mirrored at their edges. Raises BadInput on another shape.
-        """
-        if transmission.shape != self.shape:
-            raise BadInput(f"a frame of {transmission.shape} given to a phase filter for {self.shape}")
-        (top, left), (rows, columns) = self._pad, self.shape
-        bottom, right = self._size[0] - rows - top, self._size[1] - columns - left
-        full = np.pad(np.asarray(transmission, np.float32), ((top, bottom), (left, right)), mode="symmetric")
-        spectrum = scipy.fft.rfft2(full, workers=workers)
-        spectrum *= self.gain
-        smooth = scipy.fft.irfft2(spectrum, s=self._size, workers=workers)
-        return np.ascontiguousarray(smooth[top : top + rows, left : left + columns], np.float32)
-
-    def attenuation(self, attenuation: Image, workers: int = 1) -> Image:
-        """Attenuation in, attenuation without propagation out: -ln(filter(exp(-a)))."""
-        smooth = self.apply(np.exp(-attenuation), workers)
-        return np.asarray(-np.log(np.maximum(smooth, np.float32(FAINTEST))), np.float32)
+    return np.asarray(alpha_px2 * (2.0 - 2.0 * np.cos(2 * np.pi * np.asarray(frequency, np.float64))))
 
 
 class PhaseSolver:
-    """The exact method with differences, the same to rounding as ``PhaseFilter``, at a fraction of its cost.
+    """The exact method with differences, on the transmission, before the logarithm.
 
     (1 - α∇²) T' = T for the transmission, mirrored at the edges: cosine transform along the rows, for each frequency a
     tridiagonal system over the rows, and back. Keeps a scratch frame: one thread of control at a time.
@@ -132,38 +95,6 @@ class PhaseSolver:
         return out
 
 
-class PhaseRamp:
-    """Ramp filter and phase retrieval in one step, for live use, on attenuation instead of transmission.
-
-    The logarithm and the filter are exchanged: right to first order in what the propagation changes, as a scan with
-    faint fringes has it; dense edges with strong fringes need ``PhaseFilter``. Drop-in for ``RampFilter.apply`` on
-    whole frames: one Fourier transform along the rows, a factor, two sweeps down and up the columns, and back.
-    """
-
-    def __init__(self, rows: int, ramp: RampFilter, optics: Paganin, threads: int = 1) -> None:
-        """``rows`` of the frame; the ratios of the elimination are worked out here, as they are the same each time."""
-        self._ramp, self._threads, self.rows = ramp, threads, rows
-        self.columns = ramp.columns
-        alpha = self._alpha = optics.alpha_px2
-        # Along columns the gain is 1/(1 + αk² - α ∂²/∂row²), solved for each frequency along the column.
-        diagonal = 1.0 + transfer(np.fft.rfftfreq(ramp.length), alpha)
-        ratios = _elimination(diagonal, alpha, rows)
-        self._ratios = as_input(np.repeat(ratios, 2, axis=1), np.float32)
-
-    def apply(self, attenuation: Image, workers: int = 1, out: Image | None = None) -> Image:
-        """Filtered rows (rows, columns) float32 of attenuation (rows, columns): the whole frame, top to bottom."""
-        spectrum = np.ascontiguousarray(self._ramp.spectrum(attenuation, workers))
-        if attenuation.shape[0] != self.rows:
-            raise BadInput(f"a frame of {attenuation.shape[0]} rows given to a phase filter for {self.rows}")
-        if self._alpha > 0:
-            solve_rows(spectrum.view(np.float32), self._ratios, 1.0 / self._alpha, self._threads)
-        full = scipy.fft.irfft(spectrum, n=self._ramp.length, axis=-1, workers=workers, overwrite_x=True)
-        if out is None:
-            return np.ascontiguousarray(full[..., : self.columns])
-        out[...] = full[..., : self.columns]
-        return out
-
-
 def _elimination(diagonal: NDArray[np.float64], alpha: float, rows: int) -> NDArray[np.float64]:
     """Ratios of the Thomas algorithm (n, frequencies) as ``solve_rows`` takes them; ``diagonal`` (frequencies,)."""
     ratios = [alpha / (diagonal + (alpha if rows > 1 else 0.0))]
@@ -173,14 +104,6 @@ def _elimination(diagonal: NDArray[np.float64], alpha: float, rows: int) -> NDAr
     if rows > 1:
         ratios.append(alpha / (diagonal + alpha * (1.0 - ratios[-1])))
     return np.array(ratios)
-
-
-def merged_gain(ramp: RampFilter, optics: Paganin) -> NDArray[np.float32]:
-    """Gain (length // 2 + 1,) of ramp and phase retrieval together for a sample that does not change along the axis.
-
-    Assign it to ``ramp.gain`` to reconstruct single rows, where there are no neighbours to filter along.
-    """
-    return (ramp.gain / (1 + transfer(np.fft.rfftfreq(ramp.length), optics.alpha_px2))).astype(np.float32)
 
 
 @kernel(parallel=True)

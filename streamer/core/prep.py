@@ -26,37 +26,6 @@ BRIGHTEST = 1000.0
 OPEN_BEAM_PERCENTILE = 95.0
 
 
-class FieldMean:
-    """Running mean of flats or of darks."""
-
-    def __init__(self) -> None:
-        self._sum: NDArray[np.float64] | None = None
-        self.count = 0
-
-    def add(self, pixels: NDArray[Any]) -> None:
-        """Add one frame (rows, cols) of any real type. Raises BadInput when it differs in shape from those before."""
-        if pixels.ndim != 2:
-            raise BadInput(f"a flat or dark must be (rows, columns), not {pixels.shape}")
-        if self._sum is None:
-            self._sum = np.zeros(pixels.shape, np.float64)
-        elif self._sum.shape != pixels.shape:
-            raise BadInput(f"a flat or dark is {pixels.shape}, those before it {self._sum.shape}")
-        self._sum += pixels
-        self.count += 1
-
-    @property
-    def mean(self) -> Image:
-        """Mean frame, float32 (rows, cols). Raises BadInput before the first frame."""
-        if self._sum is None:
-            raise BadInput("there is no flat or dark to take the mean of")
-        return (self._sum / self.count).astype(np.float32)
-
-    @property
-    def level(self) -> float:
-        """Mean over all pixels and frames; 0 before the first frame."""
-        return 0.0 if self._sum is None else float(self._sum.mean() / self.count)
-
-
 @dataclass(frozen=True)
 class Constants:
     """What a Correction does to frames of one dtype, as read-only arrays for kernels that do it on their way.

@@ -41,11 +41,6 @@ def quantise(image: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint16]:
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=LEVELS, neginf=0.0), 0, LEVELS)).astype(np.uint16)
 
 
-def dequantise(values: NDArray[np.uint16], lo: float, hi: float) -> NDArray[np.float32]:
-    """float32 grey values; undoes ``quantise`` within half of (hi - lo) / 65535 where nothing was cut off."""
-    return (values.astype(np.float64) * ((hi - lo) / LEVELS) + lo).astype(np.float32)
-
-
 def decimate(image: NDArray[Any], max_px: int) -> NDArray[np.float32]:
     """Image (rows, cols) binned by whole pixels until neither side exceeds ``max_px``; float32 means of the bins.
 

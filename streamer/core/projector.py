@@ -8,14 +8,17 @@ direct reconstruction and its usual forward projectors do not.
 
 from __future__ import annotations
 
+import copy
 import itertools
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core import kernels_iterative as kernels
-from streamer.core.backend import Backend, BackendError
+from streamer.core.backend import Backend
+from streamer.core.cuda.iterative import DeviceStrips, IterativeKernels
 from streamer.frames import BadInput
 
 Array = NDArray[np.float32]
@@ -24,37 +27,75 @@ POWER_STEPS = 12
 MARGIN = 1.03  # the power iteration approaches the norm from below
 
 
+class Strips(Protocol):
+    """The pair for the angles of one geometry, on the CPU or on a device; arrays as in ``Projector``."""
+
+    def project(self, volume: Any, measured: Any | None, out: Any) -> None:
+        """out = A · volume, less ``measured`` unless that is None."""
+
+    def backproject(self, projections: Any, scale: float, base: Any, out: Any) -> None:
+        """out = base + scale · transpose of A · projections; ``base`` may be ``out``."""
+
+    def subset(self, angles: slice) -> Strips:
+        """The same for some of the angles."""
+
+
+@dataclass(frozen=True)
+class HostStrips:
+    """``Strips`` on the CPU: cosines and sines (angles,) float64 and the table of ``_footprints``."""
+
+    cos: NDArray[np.float64]
+    sin: NDArray[np.float64]
+    table: Array
+    center: float
+    threads: int
+
+    def project(self, volume: Array, measured: Array | None, out: Array) -> None:
+        source = np.ascontiguousarray(volume, np.float32)
+        kernels.project(source, self.cos, self.sin, self.table, self.center, self.threads, out)
+        if measured is not None:
+            out -= measured
+
+    def backproject(self, projections: Array, scale: float, base: Array, out: Array) -> None:
+        if base is not out:
+            out[...] = base
+        source = np.ascontiguousarray(projections, np.float32)
+        kernels.backproject(source, self.cos, self.sin, self.table, self.center, self.threads, scale, out)
+
+    def subset(self, angles: slice) -> HostStrips:
+        return HostStrips(self.cos[angles], self.sin[angles], self.table[angles], self.center, self.threads)
+
+
 class Projector:
     """Line integrals of a volume (ny, nx, rows), z last, at given angles, and the transpose.
 
     The geometry is that of ``volume``: the middle of the volume lies on the axis at detector column ``center``, and a
     pixel (x, y) off it is seen at center + x·cos + y·sin. Columns outside of the detector count as not measured.
-    Raises BadInput for angles or a centre that are no numbers, BackendError on a backend without these kernels.
+    Arrays may lie on the host or on the backend's device; from and to the host they are copied at each call.
+    Raises BadInput for angles or a centre that are no numbers, DeviceOutOfMemory from a device.
     """
 
     def __init__(
         self, backend: Backend, angle_rad: NDArray[Any], columns: int, center: float, shape: tuple[int, int]
     ) -> None:
         """``shape`` (ny, nx) of a slice in pixels, ``columns`` of the detector, ``center`` a detector column."""
-        if backend.name != "numba":
-            raise BackendError(f"iterative reconstruction has no kernels for backend {backend.name!r}; use 'numba'")
         theta = np.asarray(angle_rad, np.float64).ravel()
         if theta.size == 0 or not (np.isfinite(theta).all() and np.isfinite(center)):
             raise BadInput("the angles and the centre must be finite numbers, one angle at least")
-        self._backend = backend
-        self.columns, self.center, self.shape = columns, float(center), shape
-        self._cos, self._sin = np.cos(theta), np.sin(theta)
-        self._table = _footprints(theta)
+        self.angles, self.columns, self.center, self.shape = int(theta.size), columns, float(center), shape
+        cos, sin, table = np.cos(theta), np.sin(theta), _footprints(theta)
+        self._strips: Strips
+        if backend.on_device:
+            device = IterativeKernels(backend.kernels.engine)
+            self._strips = DeviceStrips.of(device, cos, sin, table, self.center, columns, shape)
+        else:
+            self._strips = HostStrips(cos, sin, table, self.center, backend.threads)
 
-    @property
-    def angles(self) -> int:
-        return int(self._cos.size)
-
-    def subset(self, index: NDArray[np.intp]) -> Projector:
-        """The same geometry with some of the angles."""
-        part = object.__new__(Projector)
-        part.__dict__.update(self.__dict__)
-        part._cos, part._sin, part._table = self._cos[index], self._sin[index], self._table[index]
+    def subset(self, angles: slice) -> Projector:
+        """The same geometry with some of the angles, which ``angles`` counts with a step of 1."""
+        part = copy.copy(self)
+        part._strips = self._strips.subset(angles)
+        part.angles = len(range(*angles.indices(self.angles)))
         return part
 
     def padded(self, projections: NDArray[Any]) -> Array:
@@ -62,19 +103,22 @@ class Projector:
         inside = np.asarray(projections, np.float32).transpose(0, 2, 1)
         return np.pad(inside, ((0, 0), (kernels.PAD, kernels.PAD), (0, 0)))
 
-    def forward(self, volume: Array, out: Array | None = None) -> Array:
-        """Line integrals (angles, columns + 2·PAD, rows) of volume (ny, nx, rows), pixel spacing 1."""
-        depth = volume.shape[2]
+    def forward(self, volume: Any, out: Any | None = None, measured: Any | None = None) -> Any:
+        """Line integrals (angles, columns + 2·PAD, rows) of volume (ny, nx, rows), pixel spacing 1.
+
+        Less what was ``measured``, if that is given. Writes into ``out`` or returns a new array on the host.
+        """
         if out is None:
-            out = np.empty((self.angles, self.columns + 2 * kernels.PAD, depth), np.float32)
-        source = np.ascontiguousarray(volume, np.float32)
-        kernels.project(source, self._cos, self._sin, self._table, self.center, self._backend.threads, 1.0, out)
+            out = np.empty((self.angles, self.columns + 2 * kernels.PAD, volume.shape[2]), np.float32)
+        self._strips.project(volume, measured, out)
         return out
 
-    def backward(self, projections: Array, scale: float, out: Array) -> Array:
-        """Add ``scale`` times the transpose of ``forward`` to ``out`` (ny, nx, rows), and return it."""
-        source = np.ascontiguousarray(projections, np.float32)
-        kernels.backproject(source, self._cos, self._sin, self._table, self.center, self._backend.threads, scale, out)
+    def backward(self, projections: Any, scale: float, out: Any, base: Any | None = None) -> Any:
+        """``base`` plus ``scale`` times the transpose of ``forward`` into ``out`` (ny, nx, rows), which is returned.
+
+        Without ``base`` it is added to ``out``.
+        """
+        self._strips.backproject(projections, scale, out if base is None else base, out)
         return out
 
     def norm_squared(self) -> float:
@@ -92,6 +136,11 @@ class Projector:
         if value <= 0:
             raise BadInput(f"no ray of the detector crosses the volume; centre {self.center:.1f} of {self.columns}")
         return MARGIN * value
+
+
+def table_nbytes(angles: int) -> int:
+    """Memory of what a projector knows of so many angles."""
+    return angles * 4 * (3 * (kernels.PHASES + 1) + 16)
 
 
 def _footprints(theta: NDArray[np.float64]) -> Array:

@@ -33,6 +33,9 @@ PHASES = 8
 
 PAD = 2  # values before and behind a row that repeat its ends, for the cubic
 
+GROUP = 8
+"""Frames that share one read and write of the sums."""
+
 TILE = 64  # pixels; a multiple of LANES
 
 _ZERO, _HALF, _QUARTER = np.float32(0.0), np.float32(0.5), np.float32(0.25)
@@ -206,25 +209,41 @@ def add_up(straight: Array, across: Array, gains: Array, parts: int, image: Arra
                                     target[x] += gain * (source[x] + other[x])
 
 
+def pixel_grid(plane: Plane, columns: int) -> Array:
+    """Where the pixels of a horizontal plane lie: float64 (6,), see ``_place``."""
+    middle = (columns - 1) / 2
+    return np.array((plane.origin[0] - middle, plane.origin[1] - middle, *plane.u[:2], *plane.v[:2]), np.float64)
+
+
+def ramp_lags(farthest: int) -> Image:
+    """The ramp filter's factors of the odd lags up to ``farthest`` columns, and zeros to a multiple of four of them."""
+    odd = np.arange(1, farthest + 1, 2)
+    lags = np.zeros(-(-len(odd) // 4) * 4, np.float32)
+    lags[: len(odd)] = -1.0 / (np.pi * odd) ** 2
+    return lags
+
+
 class ShearPlane:
-    """Geometry and scratch memory of one horizontal plane; the sums belong to the caller."""
+    """Geometry and scratch memory of one horizontal plane; the sums belong to the caller.
+
+    Rows wait until there are GROUP of them, or until the sums are asked for: so the sums are read and written once for
+    several frames, whatever the number that comes at a time. Waiting changes no bit, see ``fold_rows``.
+    """
 
     def __init__(self, backend: Backend, plane: Plane, columns: int, taper: Image) -> None:
         """``taper`` carries rows on beyond the detector, by the factors with which they begin."""
         self._backend = backend
         self._shape = plane.shape
-        middle = (columns - 1) / 2
-        origin = (plane.origin[0] - middle, plane.origin[1] - middle)
-        self._grid = as_input(np.array((*origin, *plane.u[:2], *plane.v[:2]), np.float64))
+        self._grid = as_input(pixel_grid(plane, columns))
         largest = max(float(np.hypot(*plane.u[:2])), float(np.hypot(*plane.v[:2])))
-        self._phases = PHASES * max(1, int(np.ceil(largest - 1e-9)))
-        self._table = np.empty((0, 0, 0), np.float32)
+        phases = PHASES * max(1, int(np.ceil(largest - 1e-9)))
+        self._table = np.empty((GROUP, phases, sum(self._shape) + 5), np.float32)
         self._taper = as_input(taper, np.float32)
-        farthest = columns + len(taper)
-        odd = np.arange(1, farthest + 1, 2)
-        lags = np.zeros(-(-len(odd) // 4) * 4)
-        lags[: len(odd)] = -1.0 / (np.pi * odd) ** 2
-        self._lags = as_input(lags, np.float32)
+        self._lags = as_input(ramp_lags(columns + len(taper)))
+        self._rows = np.empty((GROUP, 2, columns), np.float32)
+        self._angles, self._gains, self._half = np.empty(GROUP), np.empty(GROUP), np.empty(GROUP, np.int64)
+        self._waiting = 0
+        self._target: tuple[Sums, float, float] | None = None  # of the rows that wait: sums, centre, share of the lower
 
     def zeros(self, halves: int) -> Sums:
         """Empty sums of so many sets of frames: those along the image's rows, and, transposed, along its columns."""
@@ -239,16 +258,33 @@ class ShearPlane:
         The plane sees two of the slots, upper and lower, with a share of the lower one: ``mixed``. ``half`` (frames,)
         int64 are the sets of ``zeros`` that the frames belong to.
         """
-        if len(self._table) < len(rows):
-            self._table = np.empty((len(rows), self._phases, sum(self._shape) + 5), np.float32)
         upper, lower, mix = mixed
+        for k in range(len(rows)):
+            target = self._target
+            if target is not None and (target[0] is not sums or target[1:] != (center, mix)):
+                self._fold()
+            n, self._target = self._waiting, (sums, center, mix)
+            self._rows[n, 0], self._rows[n, 1] = rows[k, upper], rows[k, lower]
+            self._angles[n], self._gains[n], self._half[n] = angles[k], gains[k], half[k]
+            self._waiting += 1
+            if self._waiting == GROUP:
+                self._fold()
+
+    def _fold(self) -> None:
+        """Add the rows that wait to their sums."""
+        if self._target is None:
+            return
+        (sums, center, mix), n = self._target, self._waiting
+        angles, gains, half = (as_input(array[:n]) for array in (self._angles, self._gains, self._half))
         fold_rows(
-            rows, upper, lower, np.float32(mix), self._taper, self._lags, self._grid, angles, gains, center, half,
-            self._backend.threads, self._table[: len(rows)], *sums,
+            self._rows[:n], 0, 1, np.float32(mix), self._taper, self._lags, self._grid, angles, gains, center, half,
+            self._backend.threads, self._table[:n], *sums,
         )  # fmt: skip
+        self._waiting, self._target = 0, None
 
     def image(self, sums: Sequence[Sums], gains: Array) -> Image:
         """Total (height, width) of several sums, each set of each with its weight: gains (sums, sets)."""
+        self._fold()
         image = np.zeros(self._shape, np.float32)
         for (straight, across), gain in zip(sums, gains, strict=True):
             add_up(straight, across, as_input(gain, np.float64), self._backend.threads, image)

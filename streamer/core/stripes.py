@@ -1,11 +1,10 @@
 """Stripes of a sinogram, which become rings: detector columns that answer differently from their neighbours.
 
-While the scan runs, the mean of each pixel over the projections shows the stripes (``StripeMean``), and whether it does
-so from every side tells them from a sample (``core.sectors``); their offset is the same in every projection, so that it
-may be subtracted before or after the ramp filter, and late. At the end of the scan
-``remove_stripes`` treats whole sinograms after Vo, Atwood and Drakopoulos, Opt. Express 26, 28396 (2018): dead
-columns, wide stripes and, by sorting, stripes whose strength varies with the attenuation. None of it depends on the
-order of the angles, except that dead columns are told by neighbours in angle.
+While the scan runs, the mean of each pixel over the projections shows the stripes, and whether it does so from every
+side tells them from a sample (``core.sectors``). At the end of the scan ``remove_stripes`` treats whole sinograms after
+Vo, Atwood and Drakopoulos, Opt. Express 26, 28396 (2018): dead columns, wide stripes and, by sorting, stripes whose
+strength varies with the attenuation. None of it depends on the order of the angles, except that dead columns are told
+by neighbours in angle.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from streamer.frames import BadInput
 Array = NDArray[Any]
 Rows = NDArray[np.float32]
 
-FLUSH = 64  # frames that are summed in float32 before the sum moves on to float64
 GROUP = 16  # columns that are sorted together: one cache line of the sinogram
 RADIX_BITS = 11
 RADIX = 1 << RADIX_BITS
@@ -63,50 +61,6 @@ class StripeCount:
 
     dead: int
     large: int
-
-
-class StripeMean:
-    """Mean attenuation of every pixel over the projections so far, and the stripes in it.
-
-    With projections p_i, offset d and the ramp filter R: Σ w_i B_i R(p_i - d) = Σ w_i B_i (R p_i - R d). Filtered rows
-    that were stored, with whatever offset, are therefore put right at the end by subtracting R(change of the offset).
-    """
-
-    def __init__(self, rows: int, columns: int, threads: int = 1) -> None:
-        self._sum = np.zeros((rows, columns), np.float64)
-        self._recent = np.zeros((rows, columns), np.float32)
-        self._threads = threads
-        self.count = 0
-
-    def add(self, attenuation: Rows) -> None:
-        """Add one projection (rows, columns) float32. Raises BadInput on another shape."""
-        if attenuation.shape != self._sum.shape:
-            raise BadInput(f"a projection is {attenuation.shape}, the stripes are counted for {self._sum.shape}")
-        self._recent += attenuation
-        self.count += 1
-        if self.count % FLUSH == 0:
-            self._sum += self._recent
-            self._recent[...] = 0.0
-
-    def mean(self) -> Rows:
-        """Mean attenuation (rows, columns) float32; zeros before the first projection."""
-        return ((self._sum + self._recent) / max(1, self.count)).astype(np.float32)
-
-    def offset(self, window: int = 11, limit: float | None = None) -> Rows:
-        """What to subtract from every projection, float32 (rows, columns); see ``stripe_offset``."""
-        return stripe_offset(self.mean(), window, limit, self._threads)
-
-
-def stripe_offset(mean: Rows, window: int = 11, limit: float | None = None, threads: int = 1) -> Rows:
-    """Difference of mean rows (rows, columns) from their running median over ``window`` columns (odd).
-
-    Stripes narrower than half the window are taken, structure of the sample that is wider stays. ``limit``
-    (attenuation) bounds what may be taken for a stripe, for samples with sharp features near the axis: they, too, stay
-    in their column in all projections. A stripe that is fainter than the slope of the mean row, per column, is not
-    seen: a running median leaves slopes as they are, and does not bend them as a mean would.
-    """
-    offset: Rows = mean - median_rows(mean, window, threads)
-    return offset if limit is None else np.clip(offset, -limit, limit)
 
 
 def remove_stripes(

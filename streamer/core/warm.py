@@ -27,10 +27,11 @@ from streamer.core.iterative import reconstruct_tv
 from streamer.core.kernels_iterative import SMALL
 from streamer.core.live import FastPlanes
 from streamer.core.moments import MomentTrack
-from streamer.core.phase import Paganin, PhaseRamp
+from streamer.core.phase import Paganin, PhaseSolver
 from streamer.core.planes import LivePlanes, Plane, orthogonal_planes
 from streamer.core.prep import Correction
-from streamer.core.stripes import StripeMean, remove_stripes
+from streamer.core.sectors import StripeSectors
+from streamer.core.stripes import remove_stripes
 from streamer.core.volume import reconstruct_block
 from streamer.core.zingers import remove_zingers
 from streamer.frames import DTYPES
@@ -118,9 +119,10 @@ def _moments(backend: Backend) -> None:
 
 
 def _stripes(backend: Backend) -> None:
-    mean = StripeMean(ROWS, COLUMNS, backend.threads)
-    mean.add(_attenuation()[0])
-    mean.offset()
+    sectors = StripeSectors(ROWS, COLUMNS, threads=backend.threads)
+    for attenuation, angle in zip(_attenuation(), _angles(), strict=True):
+        sectors.add(attenuation, float(angle))
+    sectors.offset()
     remove_stripes(_attenuation(), order=np.arange(ANGLES), threads=backend.threads)
 
 
@@ -143,7 +145,7 @@ def _straighten(backend: Backend) -> None:
 
 def _phase(backend: Backend) -> None:
     optics = Paganin(100.0, 25.0, 0.05, 1e-6)
-    PhaseRamp(ROWS, RampFilter(COLUMNS), optics, backend.threads).apply(_attenuation()[0], backend.threads)
+    PhaseSolver(ROWS, COLUMNS, optics, backend.threads).attenuation(_attenuation()[0])
 
 
 def _centre(backend: Backend) -> None:

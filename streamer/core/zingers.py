@@ -77,6 +77,8 @@ class PixelStatistics:
         self._first: Image | None = None
         self._difference = np.zeros((0, 0), np.float32)
         self._sum = self._squares = np.zeros((0, 0))
+        self._told = 0  # frames in ``_mean`` and ``_variance``
+        self._mean = self._variance = np.zeros((0, 0), np.float32)
         self.count = 0
 
     def add(self, pixels: Array) -> None:
@@ -99,17 +101,24 @@ class PixelStatistics:
     @property
     def mean(self) -> Image:
         """Mean frame, float32 (rows, columns). Raises BadInput before the first frame."""
-        if self._first is None:
-            raise BadInput("there is no flat or dark to take the mean of")
-        with np.errstate(invalid="ignore"):  # infinities that come and go leave no mean
-            return (self._first + self._sum / self.count).astype(np.float32)
+        self._tell()
+        return self._mean
 
     @property
     def variance(self) -> Image:
-        """Variance within the series, counts² (rows, columns); zeros for a single frame."""
-        if self.count < 2:
-            return np.zeros(self._sum.shape, np.float32)
-        return (np.maximum(self._squares - self._sum**2 / self.count, 0) / (self.count - 1)).astype(np.float32)
+        """Variance within the series, counts² (rows, columns); zeros for a single frame. Raises BadInput before it."""
+        self._tell()
+        return self._variance
+
+    def _tell(self) -> None:
+        if self._first is None:
+            raise BadInput("there is no flat or dark to take the mean of")
+        if self._told < self.count:
+            self._told = self.count
+            self._mean, self._variance = np.empty_like(self._first), np.empty_like(self._first)
+            first, total, squares = (as_input(array) for array in (self._first, self._sum, self._squares))
+            mean_and_variance(first, total, squares, self.count, self._threads, self._mean, self._variance)
+            self._mean.flags.writeable = self._variance.flags.writeable = False
 
 
 def defects(
@@ -258,15 +267,33 @@ def add_squares(difference: Array, parts: int, total: Array, squares: Array) -> 
 
 
 @kernel(parallel=True)
+def mean_and_variance(
+    first: Array, total: Array, squares: Array, count: int, parts: int, mean: Array, variance: Array
+) -> None:
+    """Of ``count`` frames, from the first one and the sums (float64) of what they differ from it; (rows, cols)."""
+    rows, cols = first.shape
+    share, other = 1.0 / count, 1.0 / max(1, count - 1)
+    for part in prange(parts):
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            for c in range(cols):
+                mean[r, c] = np.float32(first[r, c] + total[r, c] * share)
+                spread = (squares[r, c] - total[r, c] * total[r, c] * share) * other
+                variance[r, c] = np.float32(spread if not spread < 0.0 else 0.0)
+
+
+@kernel(parallel=True)
 def median_of_five(image: Array, down: int, across: int, parts: int, out: Array) -> None:
     """out[r, c] = median of image[r + i·down, c + i·across], i = 0 … 4; float32, image larger than out by the reach."""
     rows, cols = out.shape
     for part in prange(parts):
         for r in range(rows * part // parts, rows * (part + 1) // parts):
+            # Lines whose pixels are neighbours in memory, whatever the direction: then this turns into vectors.
+            line_a, line_b = image[r, :cols], image[r + down, across : across + cols]
+            line_c = image[r + 2 * down, 2 * across : 2 * across + cols]
+            line_d = image[r + 3 * down, 3 * across : 3 * across + cols]
+            line_e = image[r + 4 * down, 4 * across : 4 * across + cols]
             for i in range(cols):
-                a, b = image[r, i], image[r + down, i + across]
-                c, d = image[r + 2 * down, i + 2 * across], image[r + 3 * down, i + 3 * across]
-                e = image[r + 4 * down, i + 4 * across]
+                a, b, c, d, e = line_a[i], line_b[i], line_c[i], line_d[i], line_e[i]
                 # The largest of the smaller and the smallest of the larger of two pairs are neither first nor last.
                 low_ab, high_ab = (a, b) if a < b else (b, a)
                 low_cd, high_cd = (c, d) if c < d else (d, c)

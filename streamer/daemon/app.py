@@ -13,12 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import zmq
 from prometheus_client import CollectorRegistry
 
 from streamer import __version__
 from streamer.config import Config
 from streamer.core.backend import BackendError, select_backend, usable_threads
+from streamer.core.device import lock_pages
 from streamer.core.quality import Limits
 from streamer.core.warm import warm
 from streamer.daemon.compute import Compute
@@ -97,6 +99,9 @@ class Daemon:
         self.ring_bytes = int(config.ring.memory_mb * 2**20)
         shared = SharedBuffer.create(self.ring_bytes)
         self._open.append(shared.close)
+        if self.backend.on_device:
+            memory = np.frombuffer(shared.memory, np.uint8)
+            self._open.append(lock_pages(self.backend.kernels.engine, memory, "the ring"))
         self.ring = Ring(shared.memory)
         reader = self.ring.reader(COMPUTE_READER, lossless=False)
         self._open.append(reader.detach)

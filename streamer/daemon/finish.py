@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamer.daemon.scans import Scans, now
 from streamer.daemon.session import Session
+from streamer.flow.blocks import ReadRows
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.pipeline import ScanPipeline
 from streamer.frames import Decision, StreamerError, Verdict
@@ -144,11 +145,11 @@ def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.fl
             written.result()
 
 
-def raw_rows(path: Path) -> Callable[[int, int], tuple[NDArray[np.float64], NDArray[Any]]]:
-    """A reader of some detector rows of all projections of a raw file: (angles in rad, (n, rows, columns))."""
+def raw_rows(path: Path) -> ReadRows:
+    """A reader of some detector rows of all projections of a raw file."""
 
-    def read(first: int, last: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    def read(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
         with ScanFile.open(path) as scan:
-            return np.deg2rad(scan.angles_deg), scan.rows(first, last)
+            return scan.index, np.deg2rad(scan.angles_deg), scan.rows(first, last)
 
     return read

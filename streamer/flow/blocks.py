@@ -15,7 +15,10 @@ from streamer.core.volumes import reconstruct_rows
 from streamer.flow.ready import Ready
 
 Image = NDArray[np.float32]
-ReadRows = Callable[[int, int], tuple[NDArray[np.float64], NDArray[Any]]]
+ReadRows = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]]
+"""Frame indices (n,), angles (n,) in radian and raw detector rows first … last-1 (n, last - first, columns) of the
+projections of a scan, in any order."""
+
 Block = tuple[int, Image]
 
 BLOCK_BYTES = 256 * 2**20
@@ -42,14 +45,18 @@ def slices(
 def sinograms(ready: Ready, read_rows: ReadRows, first: int, last: int) -> tuple[Image, NDArray[np.float64]]:
     """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian.
 
-    From what was stored, else from raw rows read again and prepared as they were when they came.
+    From what was stored, else from raw rows read again and prepared as they were when they came; projections that did
+    not come are left out.
     """
     if ready.whole:
         return ready.block(first, last), ready.angles_rad
     top, bottom = ready.layout.source_rows(first, last)
     part = ready.preparation.rows(top, bottom)
-    angles, raw = read_rows(part.read.start, part.read.stop)
-    numbers = np.arange(len(angles))
+    index, angles, raw = read_rows(part.read.start, part.read.stop)
+    numbers = ready.preparation.numbers(index)
+    if (numbers < 0).any():
+        came = numbers >= 0
+        numbers, angles, raw = numbers[came], angles[came], raw[came]
     rows = ready.finished(part.projections(raw, numbers), numbers, angles, top)
     return rows[:, first - top : last - top], angles
 

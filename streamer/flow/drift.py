@@ -88,20 +88,20 @@ class Drift:
             self._singles.append(pixels.copy())
 
     def begin(self, dark: Image | None, reference: float) -> None:
-        """Before the first projection: the mean dark and the mean reading of the monitor during the flats."""
+        """Before the first projection, again when there are more flats: the mean dark, and of the monitor."""
         self._reference = reference
         if len(self._singles) >= 3:
             net = np.stack(self._singles).astype(np.float32)
             self.eigen = EigenFlats(net if dark is None else net - dark, threads=self._threads)
             self._taken = np.full((len(self._taken), len(self.eigen.components)), np.nan)
             self._now = np.zeros(len(self.eigen.components))
-        self._singles = []
 
     def correct(self, attenuation: Image, number: int, monitor: float) -> None:
         """Take the drift off a whole projection (rows, cols), in place, and remember it."""
         if self.mode == "off":
             return
         if self.mode == "eigen":
+            self._singles = []
             if self.eigen is None:
                 self.unknown += 1
                 return
@@ -118,18 +118,10 @@ class Drift:
         self._taken[number] = self._now
 
     def repeat(self, attenuation: Image, number: int, rows: slice) -> None:
-        """Take the same off the detector rows ``rows`` of that projection, in place.
-
-        Between projections that were not seen before, the drift is interpolated.
-        """
-        if self.mode == "off" or not self._taken.shape[1]:
-            return
+        """Take the same off the detector rows ``rows`` of that projection, in place."""
         taken = self._taken[number]
-        if np.isnan(taken).any():
-            seen = np.nonzero(~np.isnan(self._taken[:, 0]))[0]
-            if not seen.size:
-                return
-            taken = np.array([np.interp(number, seen, column[seen]) for column in self._taken.T])
+        if self.mode == "off" or not taken.size or np.isnan(taken).any():
+            return
         if self.eigen is None:
             remove_drift(attenuation, BeamDrift(taken[0], taken[1], 0.0))
         else:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
+from streamer.core.gpu_volume import MOST_ANGLES, DeviceVolume
 from streamer.core.gridding import BATCH, fourier_nbytes
 from streamer.core.lanes import LANES
 from streamer.core.volume import plan_row_blocks
@@ -95,6 +96,17 @@ class Gathering:
         farthest = MAX_MOVE_EXTENDED_PX if self._ready.layout.extend else MAX_MOVE_PX
         return moved <= farthest and span <= np.pi and self._volume.within_half_turn
 
+    @property
+    def _end_of_batch(self) -> int:
+        """Up to which projection the next batch goes.
+
+        A device reads and writes its whole grid once per batch, which takes longer than anything else but the bus.
+        Where projections come over the bus for this, a larger batch would only hold up the frames.
+        """
+        if not self._ready.on_device:
+            return self._last + BATCH
+        return self._last + (self._ready.together(self._last, MOST_ANGLES) or MOST_ANGLES)
+
     def _begin(self) -> None:
         self._first = self._last = 0  # the batch of projections that is being gridded
         self._block = self._volume.blocks  # up to which block of rows it is done
@@ -103,9 +115,10 @@ class Gathering:
         """Grid a little of what has come. False when there is nothing to do."""
         if self._block >= self._volume.blocks:
             # The newest projection waits: its neighbour tells its weight.
-            if self._ready.count <= self._last + BATCH:
+            last = self._end_of_batch
+            if self._ready.count <= last:
                 return False
-            self._take(self._last + BATCH)
+            self._take(last)
         self._grid(min(self._block + self._unit, self._volume.blocks))
         return True
 
@@ -117,10 +130,13 @@ class Gathering:
         self._batch = self._ready.batch(self._first, last)  # once for all blocks: it may have to be laid out
 
     def _grid(self, block: int) -> None:
-        first, last = self._first, self._last
-        self._volume.add(
-            self._batch, self._ready.angles_rad[first:last], self._used[first:last], blocks=(self._block, block)
-        )
+        some, blocks = slice(self._first, self._last), (self._block, block)
+        angles, weights = self._ready.angles_rad[some], self._used[some]
+        if isinstance(self._volume, DeviceVolume):
+            resident = self._ready.resident_batch(self._first, self._last)
+            self._volume.add(self._batch, angles, weights, blocks=blocks, resident=resident)
+        else:
+            self._volume.add(self._batch, angles, weights, blocks=blocks)
         self._block = block
 
     def finish(self, center: float) -> Iterator[tuple[int, Image]]:
@@ -143,7 +159,7 @@ class Gathering:
                 self._volume.add(ready.pick(some), ready.angles_rad[some], weights[some] - self._used[some])
             self._used[again] = weights[again]
         while self._last < count:
-            last = min(self._last + BATCH, count)
+            last = min(self._end_of_batch, count)
             self._take(last, weights[self._last : last])
             self._grid(blocks)
         laid = ready.layout.center(center)

@@ -4,9 +4,9 @@ as wide (360° with the axis near an edge); straightened, where the axis is tilt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from streamer.core.edges import Edge, measure_edges
 from streamer.core.estimate import CenterEstimate
 from streamer.core.filters import angular_weights
 from streamer.core.geometry import MAX_TILT_RAD, Straighten, Tilt, fit_axis
-from streamer.core.stitch import OffsetWeights, find_overlap
+from streamer.core.stitch import OffsetWeights, OppositeViews
 from streamer.frames import BadInput, ScanSpec
 
 Image = NDArray[np.float32]
@@ -199,19 +199,37 @@ def widest(spec: ScanSpec, options: LayoutOptions | None = None) -> int:
     return max(spec.columns, _wide_columns(spec.columns, options.center_px))
 
 
-def tilt_of_bands(sinograms: Image, angle_rad: NDArray[Any], band_rows: Sequence[float], middle_row: float) -> Tilt:
-    """Tilt of the axis of a full-turn scan, wherever the axis lies, from the axis in each of the sinograms.
+def tilt_of_views(views: OppositeViews | None, band_rows: Sequence[float], middle_row: float) -> Tilt:
+    """Tilt of the axis of a full-turn scan, wherever the axis lies, from the axis in each row of the views.
 
-    ``sinograms`` (projections, bands, columns) with the detector row ``band_rows`` of each band. Confidence 0 when
-    fewer than three bands tell.
+    ``band_rows`` are the detector rows of the views. Confidence 0 when fewer than three of them tell. Raises BadInput
+    when there are not as many.
     """
-    if len(band_rows) != sinograms.shape[1]:
-        raise BadInput(f"{sinograms.shape[1]} sinograms of {len(band_rows)} rows")
-    found = [find_overlap(sinograms[:, band : band + 1], angle_rad).estimate for band in range(sinograms.shape[1])]
-    known = [(row, e.center) for row, e in zip(band_rows, found, strict=True) if e.center is not None and _sure(e)]
+    if views is not None and len(band_rows) != views.rows:
+        raise BadInput(f"{views.rows} sinograms of {len(band_rows)} rows")
+    found = [] if views is None else [(row, views.overlap(band).estimate) for band, row in enumerate(band_rows)]
+    known = [(row, e.center) for row, e in found if e.center is not None and _sure(e)]
     if len(known) < 3:
         return Tilt(0.0, 0.0, float("inf"), 0.0)
     return fit_axis([row for row, _ in known], [center for _, center in known], middle_row)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What has come of a scan, as far as it tells the layout. Called for only where it is needed: ``views``, opposite
+    views of detector rows, None where there are too few; and ``tilt``, the axis' from whole projections.
+
+    ``angle_rad`` of all projections; ``edges``, left and right, that some of them show; ``estimate`` of the axis by the
+    methods that expect it near the middle; ``band_rows`` the detector rows of ``views``, where the tilt of half
+    acquisition is to be told from them.
+    """
+
+    angle_rad: NDArray[np.float64]
+    edges: tuple[Edge, Edge]
+    estimate: CenterEstimate
+    views: Callable[[], OppositeViews | None]
+    tilt: Callable[[], Tilt | None]
+    band_rows: Sequence[float] | None = None
 
 
 def choose_layout(
@@ -223,29 +241,37 @@ def choose_layout(
     tilt: Tilt | None = None,
     band_rows: Sequence[float] | None = None,
 ) -> Layout:
-    """The layout for what has come of a scan: ``sinograms`` (projections, rows or bands of rows, columns), attenuation
-    at ``angle_rad``, and the ``estimate`` of the axis by the methods that expect it near the middle.
-
-    Half acquisition is taken when a full turn was announced, the sample reaches the edge that is near the axis, the
-    axis was found with a confidence of 0.5 from opposite views, and the field of view gains 5 %. A tilt found by
-    ``find_tilt`` from whole projections is given as ``tilt``; with the rows of the sinograms in ``band_rows`` it is
-    measured here for half acquisition. It is applied from a confidence of 0.5, 0.05°, three standard errors and a tenth
-    of a pixel at the ends of the axis. What is not known stays plain and upright about ``estimate``, the announced axis
-    or the middle of the detector; ``reason`` says so. Raises BadInput when shapes do not belong together.
+    """``best_layout`` by ``sinograms`` (projections, rows or bands of rows, columns), attenuation at ``angle_rad``; the
+    ``tilt`` as ``find_tilt`` gives it from whole projections. Raises BadInput when shapes do not belong together.
     """
-    options = LayoutOptions() if options is None else options
     angles = np.asarray(angle_rad, np.float64).ravel()
     if sinograms.ndim != 3 or sinograms.shape[2] != spec.columns or len(sinograms) != angles.size:
         raise BadInput(f"sinograms {sinograms.shape} with {angles.size} angles of a scan of {spec.columns} columns")
-    edges = measure_edges(sinograms)
-    half, center, why = _geometry(spec, angles, sinograms, estimate, options, edges)
-    if half and options.tilt == "auto" and band_rows is not None:
-        tilt = tilt_of_bands(sinograms, angles, band_rows, (spec.rows - 1) / 2)
+    views = cache(lambda: OppositeViews.of(sinograms, angles))
+    seen = Evidence(angles, measure_edges(sinograms), estimate, views, lambda: tilt, band_rows)
+    return best_layout(spec, seen, options)
+
+
+def best_layout(spec: ScanSpec, seen: Evidence, options: LayoutOptions | None = None) -> Layout:
+    """The layout for what has come of a scan.
+
+    Half acquisition is taken when a full turn was announced, the sample reaches the edge that is near the axis, the
+    axis was found with a confidence of 0.5 from opposite views, and the field of view gains 5 %. The tilt is measured
+    in these views then, else in whole projections. It is applied from a confidence of 0.5, 0.05°, three standard errors
+    and a tenth of a pixel at the ends of the axis. What is not known stays plain and upright about the estimate, the
+    announced axis or the middle of the detector; ``reason`` says so.
+    """
+    options = LayoutOptions() if options is None else options
+    half, center, why = _geometry(spec, seen, options)
+    tilt = None
+    if options.tilt == "auto":
+        in_views = half and seen.band_rows is not None
+        tilt = tilt_of_views(seen.views(), seen.band_rows or (), (spec.rows - 1) / 2) if in_views else seen.tilt()
     turn, about = _tilt(spec, options, tilt)
-    if turn and tilt is not None and half and options.center_px is None and options.tilt == "auto":
+    if turn and tilt is not None and half and options.center_px is None:
         center = tilt.center
     # In half acquisition the sample is always cut at the edge near the axis, where the other view sees it.
-    far = [edges[0 if center > (spec.columns - 1) / 2 else 1]] if half else edges
+    far = [seen.edges[0 if center > (spec.columns - 1) / 2 else 1]] if half else seen.edges
     plan = Layout(spec.rows, spec.columns, center, half, False, turn, why + about)
     return replace(plan, **_extension(far, plan))
 
@@ -262,11 +288,9 @@ def _extension(edges: Sequence[Edge], plan: Layout) -> dict[str, Any]:
     return {"extend": True, "reason": f"{cut}: edges carried on"}
 
 
-def _geometry(
-    spec: ScanSpec, angles: NDArray[np.float64], sinograms: Image, estimate: CenterEstimate, options: LayoutOptions,
-    edges: tuple[Edge, Edge],
-) -> tuple[bool, float, str]:  # fmt: skip
+def _geometry(spec: ScanSpec, seen: Evidence, options: LayoutOptions) -> tuple[bool, float, str]:
     """Half acquisition or not, the axis, and why."""
+    edges, estimate = seen.edges, seen.estimate
     middle = (spec.columns - 1) / 2
     known = [c for c in (options.center_px, estimate.center, spec.center_px) if c is not None]
     plain = known[0] if known else middle
@@ -281,7 +305,7 @@ def _geometry(
         against = "the sample is within the detector"
     if against:
         return False, plain, f"plain: {against}{axis}"
-    center, source = _axis(angles, sinograms, estimate, options)
+    center, source = _axis(seen, options)
     if center is None:
         wish = "half acquisition was asked for, but " if asked else ""
         return False, plain, f"plain: {wish}{source}{axis}"
@@ -298,22 +322,21 @@ def _geometry(
         against = f"axis {abs(center - middle):.1f} px from the middle, hardly a wider view"
     if against:
         return False, center, f"plain: {against}"
-    covered = np.rad2deg(angular_weights(angles, 2 * np.pi).sum())
+    covered = np.rad2deg(angular_weights(seen.angle_rad, 2 * np.pi).sum())
     return True, center, f"half acquisition: {source}, {width} columns, {covered:.0f}° of 360° covered"
 
 
-def _axis(
-    angles: NDArray[np.float64], sinograms: Image, estimate: CenterEstimate, options: LayoutOptions
-) -> tuple[float | None, str]:
+def _axis(seen: Evidence, options: LayoutOptions) -> tuple[float | None, str]:
     """The axis of a full turn, anywhere on the detector, and where it is from; or why it is not known."""
     if options.center_px is not None:
         return options.center_px, "axis given"
-    found = find_overlap(sinograms, angles).estimate if angles.size else None
+    views, estimate = seen.views(), seen.estimate
+    found = None if views is None else views.overlap().estimate
     if found is not None and _sure(found):
         return found.center, f"axis found by opposite views with {found.confidence:.2f}"
     if options.geometry == "half" and _sure(estimate):
         return estimate.center, f"axis found by {estimate.method} with {estimate.confidence:.2f}"
-    return None, f"{angles.size} projections do not tell how opposite views overlap"
+    return None, f"{seen.angle_rad.size} projections do not tell how opposite views overlap"
 
 
 def _tilt(spec: ScanSpec, options: LayoutOptions, tilt: Tilt | None) -> tuple[float, str]:

@@ -145,7 +145,7 @@ class ScanPipeline:
             self._preparation.dark(pixels)
         elif meta.kind is FrameKind.FLAT:
             self._measured.flats += 1
-            self._preparation.flat(pixels, meta.monitor)
+            self._preparation.flat(pixels, meta.monitor, meta.index)
 
     def _project(self, metas: Sequence[FrameMeta], raw: NDArray[Any]) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
@@ -163,9 +163,10 @@ class ScanPipeline:
             self._pictures.add_raw(raw, self._preparation.correction, angles, attenuation, sums)
         for k, (number, angle) in enumerate(zip(numbers.tolist(), angles.tolist(), strict=True)):
             if sums is None:
-                self._preparation.projection(raw[k], number, angle, attenuation[k], metas[k].monitor)
+                monitor, index = metas[k].monitor, metas[k].index
+                self._preparation.projection(raw[k], number, angle, attenuation[k], monitor, index)
             else:
-                self._preparation.observe(attenuation[k], number, angle)
+                self._preparation.observe(attenuation[k], number, angle, metas[k].index)
         self._store.add(angles)
         for k, (number, angle) in enumerate(zip(numbers.tolist(), angles.tolist(), strict=True)):
             if sums is None:
@@ -240,7 +241,7 @@ class ScanPipeline:
     def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.
 
-        ``read_rows`` gives raw rows of all projections; it is asked only when they did not fit into memory. A block may
+        ``read_rows`` gives raw rows of the projections; it is asked only when they did not fit into memory. A block may
         be overwritten once the next but one is asked for.
         """
         middle = self.spec.rows // 2

@@ -19,8 +19,9 @@ from streamer.core.phase import PhaseSolver
 from streamer.core.prep import Correction
 from streamer.core.sectors import StripeSectors
 from streamer.core.stripes import StripeCount, remove_stripes
-from streamer.core.zingers import beam_noise, defects, remove_zingers, without
+from streamer.core.zingers import beam_noise, remove_zingers
 from streamer.flow.drift import SINGLES_BYTES, Drift, Series
+from streamer.flow.fields import Fields
 from streamer.flow.late import LateTerms, only_after, two_sets
 from streamer.flow.preparation_options import PreparationOptions, scan_optics
 from streamer.frames import BadInput, ScanSpec
@@ -48,11 +49,13 @@ DECAY = 12.0
 
 
 class Preparation:
-    """One scan. Not thread-safe. ``number`` counts the projections in the order in which they were taken, from 0.
+    """One scan. Not thread-safe. ``number`` counts the projections in the order in which they come, from 0; ``index``
+    is that of the frame, which tells when it was taken (by default the number): some may come late.
 
     Counters: ``zingers`` pixels replaced, ``spoiled`` projections with too many to be zingers, ``defects`` pixels
-    mended, ``stripe_columns`` pixels of the detector with a clear offset, ``late_darks`` darks that came too late to be
-    used; ``drift.last`` and ``drift.unknown``. ``flats_refused`` says why the flats after the scan were of no use.
+    mended, ``stripe_columns`` pixels of the detector with a clear offset, ``late_darks`` and ``late_flats`` those that
+    were taken before the projections but came too late to be used; ``drift.last`` and ``drift.unknown``.
+    ``flats_refused`` says why the flats after the scan were of no use.
     """
 
     def __init__(self, spec: ScanSpec, backend: Backend, options: PreparationOptions | None = None) -> None:
@@ -65,11 +68,9 @@ class Preparation:
             raise BadInput(
                 f"scan {spec.scan_id}: flat_drift 'eigen' needs three flats or more, {spec.flats} are announced"
             )
-        self._darks, self._before, self._after = (Series(backend.threads) for _ in range(3))
         self.drift = Drift(self.options.flat_drift, spec.projections, backend.threads)
-        self._correction: Correction | None = None
-        self._dark: Image | None = None
-        self._flat: Image | None = None
+        self._fields = Fields(spec, backend, self.drift, self.options.defects)
+        self._after = Series(backend.threads)
         self._phase = None if self.optics is None else PhaseSolver(*self.shape, self.optics, backend.threads)
         self.noise = 0.0
         self.left_alone = np.zeros(spec.projections, np.bool_)
@@ -77,43 +78,47 @@ class Preparation:
         if self.options.stripes != "off":
             turn = (float(np.deg2rad(spec.start_deg)), float(np.deg2rad(spec.range_deg)))
             self._stripes = StripeSectors(*self.shape, *turn, backend.threads)
-        self._last = self._looked = self._flats_used = 0
+        self._index = np.full(spec.projections, -1, np.int64)
+        self._first, self._last = spec.frames, 0  # indices of projections that came
+        self._looked = self._flats_used = 0
         self._offset: Image | None = None
         self._from_flats = self._terms = self._terms_without = LateTerms()
         self.flats_refused = ""
-        self.zingers = self.defects = self.stripe_columns = self.late_darks = 0
+        self.zingers = self.stripe_columns = self.late_darks = self.late_flats = 0
 
     def dark(self, pixels: Array) -> None:
         """Take a dark (rows, cols); one that comes after the first projection is counted only."""
-        if self._correction is None:
-            self._darks.add(pixels, 0.0, 0)
+        if self._fields.correction is None:
+            self._fields.darks.add(pixels, 0.0, 0)
         else:
             self.late_darks += 1
 
-    def flat(self, pixels: Array, monitor: float = 1.0) -> None:
-        """Take a flat (rows, cols); those that come after the first projection are the second set."""
-        if self._correction is None:
-            self._before.add(pixels, monitor, 0)
+    def flat(self, pixels: Array, monitor: float = 1.0, index: int | None = None) -> None:
+        """Take a flat (rows, cols); those that come after the first projection are the second set.
+
+        Of the first set, one that comes late is counted only, unless it is all there is.
+        """
+        if self._fields.correction is None:
+            self._fields.flats.add(pixels, monitor, 0)
             self.drift.flat(pixels)
+        elif index is not None and index < self._first and self._fields.flats.count:
+            self.late_flats += 1
         else:
             self._after.add(pixels, monitor, self._last)
 
+    def prepare_ahead(self) -> bool:
+        """Use an idle moment between the flats and the first projection. False when there is nothing to do."""
+        return self._fields.ahead()
+
     def begin(self, first: Array) -> None:
         """Before the first projection ``first`` (rows, cols): fixes darks, flats, defects and the noise."""
-        self._dark = self._darks.pixels.mean if self._darks.count else None
-        self._flat = self._mean_flat(self._before) if self._before.count else None
-        self._correction = Correction(self._backend, self._dark, self._flat)
-        self.drift.begin(self._dark, self._before.monitor)
+        correction = self._fields.fix()
         if self.options.zingers or self._stripes is not None:
-            self.noise = beam_noise(self._correction.attenuation(first))
+            self.noise = beam_noise(correction.attenuation(first))
 
-    def _mean_flat(self, flats: Series) -> Image:
-        """Mean frame, NaN where a pixel is not to be used."""
-        if not self.options.defects:
-            return flats.pixels.mean
-        bad = defects(flats.pixels, self._darks.pixels if self._darks.count else None, threads=self.threads)
-        self.defects = int(np.count_nonzero(bad))
-        return without(flats.pixels.mean, bad)
+    @property
+    def defects(self) -> int:
+        return self._fields.defects
 
     @property
     def threads(self) -> int:
@@ -122,9 +127,9 @@ class Preparation:
     @property
     def correction(self) -> Correction:
         """Darks and flats before the scan. Raises BadInput before ``begin``."""
-        if self._correction is None:
+        if self._fields.correction is None:
             raise BadInput(f"scan {self.spec.scan_id}: no projection has come yet, so darks and flats may still grow")
-        return self._correction
+        return self._fields.correction
 
     @property
     def plain(self) -> bool:
@@ -132,14 +137,20 @@ class Preparation:
         return not self.options.zingers and self.options.flat_drift == "off" and self._phase is None
 
     def projection(
-        self, raw: Array, number: int, angle_rad: float, out: Image | None = None, monitor: float = 1.0
+        self,
+        raw: Array,
+        number: int,
+        angle_rad: float,
+        out: Image | None = None,
+        monitor: float = 1.0,
+        index: int | None = None,
     ) -> Image:
         """Attenuation (rows, cols) float32 of a raw projection, prepared and counted for the stripes.
 
         Raises BadInput for another shape or dtype, or a number that the scan does not have.
         """
         self._check(number)
-        if self._correction is None:
+        if self._fields.correction is None:
             self.begin(raw)
         out = self.correction.attenuation(raw, out)
         if self.options.zingers:
@@ -147,15 +158,25 @@ class Preparation:
             self.left_alone[number] = found < 0
             self.zingers += max(0, found)
         self.drift.correct(out, number, monitor)
-        self.observe(out, number, angle_rad)
+        self.observe(out, number, angle_rad, index)
         return out if self._phase is None else self._phase.attenuation(out, out)
 
-    def observe(self, attenuation: Image, number: int, angle_rad: float) -> None:
+    def observe(self, attenuation: Image, number: int, angle_rad: float, index: int | None = None) -> None:
         """Count attenuation (rows, cols) for the stripes; ``projection`` does so itself."""
         self._check(number)
-        self._last = max(self._last, number)
+        index = number if index is None else index
+        self._index[number] = index
+        self._first, self._last = min(self._first, index), max(self._last, index)
         if self._stripes is not None:
             self._stripes.add(attenuation, angle_rad)
+
+    def numbers(self, index: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Numbers of the projections with these frame indices, which differ; -1 for those that did not come."""
+        came = np.flatnonzero(self._index >= 0)
+        order = came[np.argsort(self._index[came])]
+        place = np.minimum(np.searchsorted(self._index[order], index), max(0, order.size - 1))
+        found = order[place] if order.size else np.zeros(len(index), np.intp)
+        return np.where(self._index[found] == index, found, -1)
 
     def _check(self, number: int) -> None:
         if not 0 <= number < self.spec.projections:
@@ -186,14 +207,15 @@ class Preparation:
         return changed
 
     def _second_set(self) -> LateTerms:
-        after, margins = self._mean_flat(self._after), self.drift.margins
-        if self._flat is None:
-            known = Correction(self._backend, self._dark, after)
+        fields = self._fields
+        after, margins = fields.mean_flat(self._after), self.drift.margins
+        if fields.flat is None:
+            known = Correction(self._backend, fields.dark, after)
             terms = only_after(self.correction, known, self.shape, margins)
             return terms.raised(self._monitor_change(self.drift.reference))
-        dark = np.float32(0.0) if self._dark is None else np.nan_to_num(self._dark)
-        scale = np.float32(np.exp(self._monitor_change(self._before.monitor)))
-        return two_sets(self._flat - dark, (after - dark) * scale, margins, self.drift.eigen)
+        dark = np.float32(0.0) if fields.dark is None else np.nan_to_num(fields.dark)
+        scale = np.float32(np.exp(self._monitor_change(fields.flats.monitor)))
+        return two_sets(fields.flat - dark, (after - dark) * scale, margins, self.drift.eigen)
 
     def _monitor_change(self, reference: float) -> float:
         """ln of what the late flats are to be multiplied by, so that the monitor would have read ``reference``."""
@@ -206,7 +228,7 @@ class Preparation:
         if self._stripes is None or count < fewest or (count < GROWTH * self._looked and not at_once):
             return False
         self._looked = count
-        late = self._from_flats.mean(self._fraction(self._last), self.shape)
+        late = self._from_flats.mean(self._fraction_at(self._last), self.shape)
         offset = self._stripes.offset(late)
         noise = self.noise / np.sqrt(count)
         change = offset if self._offset is None else offset - self._offset
@@ -226,8 +248,11 @@ class Preparation:
 
     def _fraction(self, number: int) -> float:
         """Where between the two sets of flats a projection was taken."""
-        end = self._after.number if self._after.count else self.spec.projections - 1
-        return min(1.0, number / end) if end > 0 else 0.0
+        return self._fraction_at(int(self._index[number]))
+
+    def _fraction_at(self, index: int) -> float:
+        end = self._after.number if self._after.count else self._first + self.spec.projections - 1
+        return float(np.clip((index - self._first) / (end - self._first), 0.0, 1.0)) if end > self._first else 0.0
 
     @property
     def nbytes(self) -> int:
@@ -287,11 +312,12 @@ class Preparation:
         """What a reader of the tomogram needs to know."""
         return {
             **self.options.to_dict(),
-            "darks": self._darks.count,
-            "flats_before": self._before.count,
+            "darks": self._fields.darks.count,
+            "flats_before": self._fields.flats.count,
             "flats_after": self._after.count,
             "flats_after_refused": self.flats_refused,
             "late_darks": self.late_darks,
+            "late_flats": self.late_flats,
             "zingers_removed": self.zingers,
             "projections_left_with_zingers": self.spoiled,
             "defect_pixels": self.defects,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.gpu_frames import ResidentFrames
 from streamer.flow.layout import Layout
 from streamer.flow.preparation import Preparation
 from streamer.flow.store import AttenuationStore
@@ -13,11 +16,21 @@ Image = NDArray[np.float32]
 
 
 class Ready:
-    """A view on the store through the late corrections and the layout; copies only where these change something."""
+    """A view on the store through the late corrections and the layout; copies only where these change something.
 
-    def __init__(self, store: AttenuationStore, preparation: Preparation, layout: Layout, threads: int) -> None:
+    ``resident`` are the newest projections as they are stored, on a device; None without a device or room on it.
+    """
+
+    def __init__(
+        self,
+        store: AttenuationStore,
+        preparation: Preparation,
+        layout: Layout,
+        threads: int,
+        resident: ResidentFrames | None = None,
+    ) -> None:
         self._store, self._threads = store, threads
-        self.preparation, self.layout = preparation, layout
+        self.preparation, self.layout, self.resident = preparation, layout, resident
 
     @property
     def whole(self) -> bool:
@@ -37,6 +50,11 @@ class Ready:
     def angles_rad(self) -> NDArray[np.float64]:
         return self._store.angles_rad
 
+    @property
+    def as_stored(self) -> bool:
+        """Whether projections are as they are stored: then ``batch`` copies nothing."""
+        return not self.preparation.late and not self.layout.changes
+
     def laid(self, attenuation: Image, number: int) -> Image:
         """A prepared projection (rows, columns), the ``number``-th, as (rows, width)."""
         if self.preparation.late:
@@ -49,9 +67,22 @@ class Ready:
 
     def batch(self, first: int, last: int) -> Image:
         """(projections, rows, width) of the projections first … last-1."""
-        if not self.preparation.late and not self.layout.changes:
+        if self.as_stored:
             return self._store.all[first:last]
         return np.stack([self.one(number) for number in range(first, last)])
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the newest projections are kept on a device, as they are wanted."""
+        return self.resident is not None and self.as_stored and self.whole
+
+    def together(self, first: int, most: int) -> int:
+        """How many projections from ``first`` on, at most so many, one ``resident_batch`` can give."""
+        return self.resident.together(first, most) if self.resident is not None and self.on_device else 0
+
+    def resident_batch(self, first: int, last: int) -> Any | None:
+        """What ``batch`` gives, on the device; None where it is not there."""
+        return self.resident.of(first, last) if self.resident is not None and self.on_device else None
 
     def pick(self, numbers: NDArray[np.intp]) -> Image:
         """(projections, rows, width) of these projections."""

@@ -29,6 +29,6 @@ def rehearse(backend: Backend) -> None:
         pipeline.images()
     pipeline.refine_center()
     pipeline.judge(0, 0, final=True)
-    for _ in pipeline.tomogram(lambda first, last: (np.empty(0), np.empty(0))):
+    for _ in pipeline.tomogram(lambda first, last: (np.empty(0, np.int64), np.empty(0), np.empty(0))):
         pass
     pipeline.settle()

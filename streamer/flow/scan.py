@@ -98,9 +98,6 @@ class ScanLife:
     def __init__(self) -> None:
         self.state = ScanState.IDLE
 
-    def can(self, event: ScanEvent) -> bool:
-        return event in TRANSITIONS[self.state]
-
     def fire(self, event: ScanEvent) -> ScanState:
         """Follow one transition and give the new state. Raises ScanStateError, and stays, when there is none."""
         try:

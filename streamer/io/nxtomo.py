@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,25 +214,41 @@ def _text(parent: h5py.Group, name: str, value: str = "") -> None:
 
 def open_raw(path: Path) -> h5py.File:
     """Open a raw file to read: finished, still growing, or left behind by a crash. Raises BadInput, one line."""
-    errors: Sequence[OSError] = ()
-    for options in ({}, {"swmr": True}):
-        try:
-            return h5py.File(path, "r", **options)
-        except OSError as error:
-            errors = (*errors, error)
-    reason = "no such file" if not path.exists() else str(errors[0]).split("\n")[0]
-    raise BadInput(f"{path}: not a readable HDF5 file ({reason})") from errors[0]
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        # Only then: of a file that is merely damaged, HDF5 would wait minutes for a writer to mend it.
+        if _in_swmr_mode(path):
+            with suppress(OSError):
+                return h5py.File(path, "r", swmr=True)
+        reason = os.strerror(error.errno).lower() if error.errno else str(error).split("\n")[0]
+        if not path.exists():
+            reason = "no such file"
+        elif "truncated file" in reason:
+            reason = "its end is missing; copy it again"
+        raise BadInput(f"{path}: not a readable HDF5 file ({reason})") from error
+
+
+def _in_swmr_mode(path: Path) -> bool:
+    """Whether a writer has the file open, or was killed while it had."""
+    try:
+        with path.open("rb") as file:
+            block = file.read(_SUPERBLOCK)
+    except OSError:
+        return False
+    return len(block) == _SUPERBLOCK and block[:8] == _SIGNATURE and block[8] == 3 and block[_FLAGS] != 0
 
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCK = 48  # bytes of a version 2 or 3 superblock with 8-byte addresses
-_FLAGS, _CHECKSUM = 11, 44
+_FLAGS, _END, _CHECKSUM = 11, 28, 44  # where in it: marks of an open file, length of the file, checksum
 
 
 def clear_swmr_flags(path: Path) -> bool:
     """Make a raw file whose writer was killed open like any other; True if something had to be changed.
 
-    Only for files that nobody writes any more. Raises BadInput when it is not a file of the kind we write.
+    Only for files that nobody writes any more. Raises BadInput, and changes nothing, when it is not a file of the kind
+    we write, or its end is missing: that one can be read in SWMR mode alone.
     """
     with path.open("r+b") as file:
         block = bytearray(file.read(_SUPERBLOCK))
@@ -242,6 +258,8 @@ def clear_swmr_flags(path: Path) -> bool:
             raise BadInput(f"{path}: the checksum of the superblock is wrong, the file is damaged")
         if block[_FLAGS] == 0:
             return False
+        if file.seek(0, os.SEEK_END) < int.from_bytes(block[_END : _END + 8], "little"):
+            raise BadInput(f"{path}: its end is missing")
         block[_FLAGS] = 0
         block[_CHECKSUM:] = lookup3(bytes(block[:_CHECKSUM])).to_bytes(4, "little")
         file.seek(0)

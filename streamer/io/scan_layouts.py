@@ -19,6 +19,7 @@ ANGLE_WORDS = ("theta", "rot", "angle", "omega")
 LENGTHS_M = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "micron": 1e-6, "microns": 1e-6, "nm": 1e-9}
 ENERGIES_KEV = {"kev": 1.0, "ev": 1e-3}
 LINK_DEPTH = 8
+REAL = "uif"  # kinds of dtypes
 
 
 @dataclass(frozen=True)
@@ -56,28 +57,35 @@ def find_layout(file: h5py.File, path: Path) -> Layout:
 
 
 def _dxchange(file: h5py.File, path: Path) -> Layout:
-    exchange = file["exchange"]
-    if "data" not in exchange:
+    exchange = _get(file, "exchange")
+    data = _member(exchange, "data", path)
+    if data is None:
         raise BadInput(f"{path}: /exchange/data is missing")
-    parts = [("data_dark", FrameKind.DARK), ("data_white", FrameKind.FLAT), ("data", FrameKind.PROJECTION)]
-    parts = [(name, kind) for name, kind in parts if name in exchange and len(exchange[name])]
-    datasets = tuple(exchange[name] for name, _ in parts)
-    for (name, _), dataset in zip(parts, datasets, strict=True):
-        if dataset.ndim != 3 or dataset.shape[1:] != exchange["data"].shape[1:]:
-            raise BadInput(f"{path}: /exchange/{name} has shape {dataset.shape}, data {exchange['data'].shape}")
-    if "theta" not in exchange:
+    if data.ndim != 3:
+        raise BadInput(f"{path}: /exchange/data has shape {data.shape}, it must be (projections, rows, columns)")
+    parts = [(FrameKind.PROJECTION, data)]
+    for name, kind in (("data_white", FrameKind.FLAT), ("data_dark", FrameKind.DARK)):
+        dataset = _member(exchange, name, path)
+        if dataset is None or dataset.shape[:1] == (0,):
+            continue
+        if dataset.ndim != 3 or dataset.shape[1:] != data.shape[1:]:
+            raise BadInput(f"{path}: /exchange/{name} has shape {dataset.shape}, data {data.shape}")
+        parts.insert(0, (kind, dataset))
+    kinds, datasets = zip(*parts, strict=True)
+    angles = _member(exchange, "theta", path)
+    if angles is None:
         raise BadInput(f"{path}: /exchange/theta is missing, so the angles are not known")
-    theta = _degrees(exchange["theta"])
+    theta = _degrees(angles)
     counts = [len(dataset) for dataset in datasets]
-    if len(theta) != len(exchange["data"]):
-        raise BadInput(f"{path}: {len(theta)} angles in /exchange/theta for {len(exchange['data'])} projections")
+    if len(theta) != len(data):
+        raise BadInput(f"{path}: {len(theta)} angles in /exchange/theta for {len(data)} projections")
     n = sum(counts)
     return Layout(
         name="DXchange",
         datasets=datasets,
         source=np.repeat(np.arange(len(counts)), counts),
         place=np.concatenate([np.arange(count) for count in counts]),
-        kinds=np.repeat(np.array([kind for _, kind in parts], np.uint8), counts),
+        kinds=np.repeat(np.array(kinds, np.uint8), counts),
         angles_deg=np.concatenate([np.zeros(n - len(theta)), theta]),
         index=np.arange(n),
         timestamp_ns=np.zeros(n, np.int64),
@@ -88,6 +96,18 @@ def _dxchange(file: h5py.File, path: Path) -> Layout:
         or _number(file, "measurement/instrument/detection_system/objective/resolution", LENGTHS_M),
         energy_kev=_number(file, "measurement/instrument/monochromator/energy", ENERGIES_KEV),
     )
+
+
+def _member(exchange: Any, name: str, path: Path) -> h5py.Dataset | None:
+    """Numbers of a DXchange file, None when there are none of that name. Raises BadInput for what cannot be read."""
+    if not isinstance(exchange, h5py.Group) or exchange.get(name, getlink=True) is None:
+        return None
+    found = _get(exchange, name)
+    if found is None:
+        raise BadInput(f"{path}: no {exchange.name}/{name}: {_why_lacking(exchange, name)}")
+    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in REAL or found.ndim == 0:
+        raise BadInput(f"{path}: {found.name} is no array of real numbers")
+    return found
 
 
 def _entries(file: h5py.File) -> Iterator[h5py.Group]:
@@ -108,7 +128,7 @@ def _detector(entry: h5py.Group, path: Path) -> h5py.Group | None:
         if not isinstance(group, h5py.Group) or "image_key" not in group:
             continue
         data = _get(group, "data")
-        if isinstance(data, h5py.Dataset) and data.ndim == 3:
+        if isinstance(data, h5py.Dataset) and data.ndim == 3 and data.dtype.kind in REAL:
             return group
         lacking = lacking or f"{group.name}/data: {_why_lacking(group, 'data')}"
     if lacking:
@@ -120,11 +140,13 @@ def _why_lacking(group: h5py.Group, name: str) -> str:
     link = group.get(name, getlink=True)
     if isinstance(link, h5py.ExternalLink):
         return f"it links to {link.filename}, which is not there or lacks {link.path}"
-    return "it is missing, or no stack of images"
+    return "it is missing, or no stack of images of real numbers"
 
 
 def _nexus(entry: h5py.Group, detector: h5py.Group, path: Path) -> Layout:
     data, keys = detector["data"], detector["image_key"]
+    if keys.dtype.kind not in REAL:
+        raise BadInput(f"{path}: {keys.name} is no array of real numbers")
     missing, notes = _broken_links(entry, path)
     angles, angle_note = _angles(entry, detector, len(keys), path)
     spec = _stored_spec(entry)
@@ -254,5 +276,7 @@ def _unit(dataset: h5py.Dataset) -> str:
 
 
 def _degrees(dataset: h5py.Dataset) -> NDArray[np.float64]:
+    if dataset.dtype.kind not in REAL:
+        raise BadInput(f"{dataset.file.filename}: {dataset.name} is no array of real numbers")
     values = np.asarray(dataset[()], np.float64).ravel()
     return np.rad2deg(values) if _unit(dataset).lower().startswith("rad") else values

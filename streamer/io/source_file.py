@@ -46,17 +46,22 @@ class ScanInfo:
 
 
 class ScanFile:
-    """One recorded scan, open for reading. ``angles_deg`` are those of the projections, in the order of the file."""
+    """One recorded scan, open for reading. ``angles_deg`` are those of the projections, in the order of the file;
+    ``index`` those of their frames as ``frames`` has them, ``usable_index`` as ``usable`` has them.
+    """
 
     def __init__(self, file: h5py.File, path: Path, layout: Layout) -> None:
         """Use ``open``."""
         self.path = path
         self._file, self._layout = file, layout
         data = layout.datasets[-1]
-        self._dtype = _delivered(data.dtype)
+        # Means of flats and darks are often stored as wider numbers than the projections: nothing may be cut off.
+        self._dtype = _delivered(np.result_type(*(dataset.dtype for dataset in layout.datasets)))
         kinds = layout.kinds
         self._projections = np.flatnonzero(kinds == FrameKind.PROJECTION)
         self.angles_deg: NDArray[np.float64] = layout.angles_deg[self._projections]
+        self.index = layout.index[self._projections]
+        self.usable_index: NDArray[np.int64] = (np.cumsum(kinds != FrameKind.INVALID) - 1)[self._projections]
         self.info = ScanInfo(
             layout=layout.name,
             sample=as_name(layout.sample or path.stem),
@@ -124,7 +129,13 @@ class ScanFile:
             pixel_size_m=info.pixel_size_m,
             energy_kev=info.energy_kev,
             distance_m=info.distance_m,
+            saturation=self._saturation(),
         )
+
+    def _saturation(self) -> float | None:
+        """The largest number of the projections' type, where it does not show any more in what is delivered."""
+        stored = self._layout.datasets[-1].dtype
+        return float(np.iinfo(stored).max) if stored.kind == "u" and stored.itemsize != self._dtype.itemsize else None
 
     def held(self) -> ScanSpec:
         """The scan as it would be announced if it were no more than the file holds."""

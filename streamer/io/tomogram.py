@@ -26,7 +26,8 @@ PARTIAL = ".partial.h5"
 
 
 class TomogramFile:
-    """A volume (row, y, x) being written. As a context manager it is closed as "complete", or kept partial on an error.
+    """A volume (row, y, x) being written. As a context manager it is closed as "complete", kept partial on an error,
+    and removed on Ctrl-C.
 
     Until ``close`` the file is called ``<name>.partial.h5``, so that no half volume looks like a whole one.
     """
@@ -106,6 +107,8 @@ class TomogramFile:
             return
         with contextlib.suppress(Exception):  # the error on its way out is the one that matters
             self.close("failed")
+            if issubclass(kind, KeyboardInterrupt):  # whoever gives up does not want it
+                self.partial.unlink()
 
 
 def _now() -> str:

@@ -23,6 +23,7 @@ import streamer
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io.channel import Channel
+from streamer.io.nxtomo import clear_swmr_flags
 from streamer.io.shared import SharedBuffer
 from streamer.io.writer_process import RING_READER
 
@@ -99,6 +100,7 @@ class WriterProcess:
         os.set_blocking(self._wake, False)
         self._stopping = False
         self._opened_at = 0  # position in the ring at which the newest scan begins
+        self._unclosed: Path | None = None  # file of the newest scan until its writer closed it
         self._start()
 
     def _start(self) -> None:
@@ -155,6 +157,7 @@ class WriterProcess:
         reply = self._ask(timeout, t="open", spec=spec.to_dict(), path=str(target), started=started)
         if reply.get("t") != "opened":
             raise WriterError(str(reply.get("text")))
+        self._unclosed = target
         return target
 
     def finish(
@@ -174,6 +177,7 @@ class WriterProcess:
             result = WriterResult(reply["written"], reply["lost"], reply["error"])
             if result.error:
                 self._await_end(timeout)
+            self._unclosed = None
         except WriterError as error:
             lost = self._ring.committed - self._opened_at - self.written
             result = WriterResult(self.written, lost, self.error or str(error))
@@ -261,10 +265,18 @@ class WriterProcess:
             status = self._process.wait()
             self._reader.detach()
             self._channel.close()
+            self._release_file()
             if status not in (0, 1):
                 self.error = self.error or f"the raw writer ended ({_exit_words(status)})"
             if not self._stopping:
                 self._events.append(WriterEvent("died", self.written, self.error))
+
+    def _release_file(self) -> None:
+        """HDF5 refuses a file that its writer did not close: make one that holds good frames open as any other."""
+        if self._unclosed is not None:
+            with contextlib.suppress(BadInput, OSError):  # our own reader opens it nevertheless
+                clear_swmr_flags(self._unclosed)
+            self._unclosed = None
 
 
 def _environment() -> dict[str, str]:

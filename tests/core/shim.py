@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from streamer.core import cuda
 from streamer.core.backend import Backend
-from streamer.core.device import DeviceOutOfMemory
+from streamer.core.device import DeviceError, DeviceOutOfMemory
 from streamer.core.kernels_cuda import Kernels
 
 GUARD = 256  # bytes of NaN before and behind every array of the engine
@@ -83,6 +83,7 @@ class ShimEngine:
         self.fails_from = self.fails_until = 2**40
         self.used = self.peak = self.allocations = 0
         self.launched: set[str] = set()
+        self._locked: list[tuple[int, int]] = []  # addresses and sizes
 
     def resident(self, array: Any) -> bool:
         return isinstance(array, ShimArray)
@@ -155,6 +156,20 @@ class ShimEngine:
 
     def transfer(self) -> LateTransfer:
         return LateTransfer(self)
+
+    def pin(self, array: NDArray[Any]) -> None:
+        assert array.flags.c_contiguous
+        if self.pinned(array):
+            raise DeviceError("pinned already")
+        self._locked.append((array.ctypes.data, array.nbytes))
+
+    def unpin(self, array: NDArray[Any]) -> None:
+        if (array.ctypes.data, array.nbytes) not in self._locked:
+            raise DeviceError("not pinned")
+        self._locked.remove((array.ctypes.data, array.nbytes))
+
+    def pinned(self, array: NDArray[Any]) -> bool:
+        return any(start <= array.ctypes.data < start + size for start, size in self._locked)
 
     def free_bytes(self) -> int:
         return min(self.memory, self.capacity - self.used) if self.claims is None else self.claims

@@ -13,6 +13,7 @@ from streamer.core.device import DeviceError, DeviceOutOfMemory, DeviceRing
 from streamer.core.filters import angular_weights
 from streamer.core.volume import reconstruct_block
 from tests.core.phantom import gaussians, half_turn, image, sinogram
+from tests.plane_suite import PlaneSuite
 from tests.suites import BackendSuite, VolumeSuite
 
 
@@ -36,6 +37,13 @@ class TestCupy(BackendSuite):
 
 @pytest.mark.gpu
 class TestVolumesOnCupy(VolumeSuite):
+    @pytest.fixture
+    def backend(self, gpu: Backend) -> Backend:
+        return gpu
+
+
+@pytest.mark.gpu
+class TestPlanesOnCupy(PlaneSuite):
     @pytest.fixture
     def backend(self, gpu: Backend) -> Backend:
         return gpu

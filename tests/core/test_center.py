@@ -19,7 +19,7 @@ from streamer.core.center import (
     opposite_pairs,
 )
 from streamer.core.moments import as_track
-from streamer.core.prep import Correction, FieldMean
+from streamer.core.prep import Correction
 from streamer.frames import BadInput
 from tests.core.phantom import body_projections, half_turn, random_body
 
@@ -96,12 +96,7 @@ def test_tooth(numba_backend: Backend, data: Path) -> None:
     with h5py.File(data / "tooth.h5") as file:
         exchange = file["exchange"]
         raw, theta = exchange["data"][:], np.deg2rad(exchange["theta"][:])
-        fields = []
-        for name in ("data_dark", "data_white"):
-            field = FieldMean()
-            for frame in exchange[name][:]:
-                field.add(frame)
-            fields.append(field.mean)
+        fields = [exchange[name][:].mean(axis=0, dtype=np.float64) for name in ("data_dark", "data_white")]
     correction = Correction(numba_backend, *fields)
     frames = np.stack([correction.attenuation(frame) for frame in raw])
     found = find_center(numba_backend, frames, theta)
@@ -200,6 +195,33 @@ def test_truncation_and_beam_drift_are_seen(numba_backend: Backend) -> None:
     assert cut.truncation > 0.8
     assert cut.estimate().center is None
     assert cut.motion_px() is None
+
+
+@pytest.mark.parametrize("rows", [4, 12, 48])
+@pytest.mark.parametrize(("center", "size"), [(100.3, 240), (27.0, 240), (63.0, 500)])
+def test_edges_within_the_sample_tell_nothing_of_the_beam(
+    numba_backend: Backend, rows: int, center: float, size: int
+) -> None:
+    """Half acquisition, whose axis is near an edge, and a sample that is wider than the detector on both sides."""
+    angles = np.arange(120) * 2 * np.pi / 120
+    body = random_body(np.random.default_rng(6), size)
+    whole = body_projections(body, rows, 128, angles, center)
+    noise = np.random.default_rng(1).normal(0, 0.01, whole.shape)
+    for density in (0.1, 0.3, 1.0):
+        frames = (density * whole + noise).astype(np.float32)
+        assert as_track(numba_backend, frames, angles).beam_drift is None, density
+
+
+@pytest.mark.parametrize("rows", [4, 48])
+def test_a_beam_that_flickers_and_leans_is_still_read_beside_the_sample(numba_backend: Backend, rows: int) -> None:
+    angles = half_turn(90)
+    frames = body_projections(random_body(np.random.default_rng(2), 200), rows, 200, angles, 99.5)
+    rng = np.random.default_rng(3)
+    frames += rng.normal(0, 0.01, frames.shape).astype(np.float32) + np.linspace(-0.01, 0.01, 200, dtype=np.float32)
+    for change in (0.0, 0.15, 0.3):
+        faded = np.log(1 + change * rng.uniform(0.9, 1.1, len(frames))).astype(np.float32)
+        track = as_track(numba_backend, frames + faded[:, None, None], angles)
+        assert track.beam_drift == pytest.approx(change / (1 + change), abs=0.01)
 
 
 def test_before_the_first_frames_nothing_is_known(numba_backend: Backend) -> None:

@@ -10,8 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.core import cuda, gridwindow, kernels_cpu, kernels_cuda, kernels_grid
-from streamer.core.cuda import volume
+from streamer.core import (
+    cuda,
+    gridwindow,
+    kernels_cpu,
+    kernels_cuda,
+    kernels_grid,
+    kernels_iterative,
+    kernels_live,
+    live,
+    shear,
+)
+from streamer.core.cuda import iterative, planes, volume
 
 
 def test_every_kernel_is_found() -> None:
@@ -55,6 +65,12 @@ def test_constants_are_those_of_python() -> None:
     assert f"#define NUDGE {kernels_grid.NUDGE.hex().replace('.0000000000000', '')}f" in text
     assert value["TERMS"] == volume.TERMS
     assert value["POINTS"] == value["SIDE"] ** 2
+    assert (np.float32(value["TAP_NEAR"]), np.float32(value["TAP_FAR"])) == kernels_live.TAPS
+    assert value["BEFORE"] == kernels_live.REACH - 0.5
+    assert value["TOGETHER"] == planes.TOGETHER == live.BATCH
+    assert value["ROW_PAD"] == shear.PAD
+    assert (value["PHASES"], value["PAD"]) == (kernels_iterative.PHASES, kernels_iterative.PAD)
+    assert (value["MANY"], value["ADDING"]) == (iterative.MANY, iterative.THREADS)
 
 
 def test_lines_fit_the_page() -> None:

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike, NDArray
 
 from streamer.core.device import (
+    DeviceError,
     DeviceOutOfMemory,
     DeviceRing,
     Engine,
     FallbackCounters,
     Work,
+    lock_pages,
     plan_chunks,
     run_chunked,
 )
@@ -150,6 +152,43 @@ class TestFallback:
         assert counters.items_on_host == sum(host)
 
 
+class Locking:
+    """An engine of which only page-locking matters, and what it says if it cannot."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error, self.locked = error, list[int]()
+
+    def pin(self, array: NDArray[Any]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.locked.append(array.ctypes.data)
+
+    def unpin(self, array: NDArray[Any]) -> None:
+        self.locked.remove(array.ctypes.data)
+
+
+class TestLockPages:
+    def test_is_undone(self, caplog: pytest.LogCaptureFixture) -> None:
+        engine, array = Locking(None), np.zeros(5)
+        unlock = lock_pages(cast(Engine, engine), array, "the ring")
+        assert engine.locked == [array.ctypes.data]
+        unlock()
+        assert not engine.locked
+        assert not caplog.records
+
+    @pytest.mark.parametrize("error", [DeviceError("not supported"), DeviceOutOfMemory("out of memory")])
+    def test_is_not_needed(self, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+        engine = Locking(error)
+        unlock = lock_pages(cast(Engine, engine), np.zeros(5), "the ring")
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        assert str(error) in caplog.text
+        unlock()
+
+    def test_other_errors_are_not_hidden(self) -> None:
+        with pytest.raises(ZeroDivisionError):
+            lock_pages(cast(Engine, Locking(ZeroDivisionError())), np.zeros(5), "the ring")
+
+
 class RandomQueues:
     """``Transfer`` whose two queues do their work as late, and as interleaved, as the marks allow: at random."""
 
@@ -267,6 +306,22 @@ class TestDeviceRing:
         ring.take()
         ring.drain()
         assert queues.copies == 4
+
+    @given(seed=st.integers(0, 10**6), pinned=st.booleans())
+    def test_memory_that_is_still_read_is_not_written(self, seed: int, pinned: bool) -> None:
+        """What was given back is used again at once, though kernels that read it are only queued."""
+        queues, seen = RandomQueues(seed), list[NDArray[Any]]()
+        used = [np.full((2, 3), 7, np.uint16) for _ in range(3)]
+        for array in used:
+            queues.compute(lambda array=array: seen.append(array.copy()))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(queues, "empty", lambda shape, dtype: used.pop())
+            ring = DeviceRing(queues, 3, (2, 3), np.uint16)
+        for k in range(3):
+            ring.put(np.full((2, 3), k, np.uint16), pinned)
+        while queues.step():
+            pass
+        assert [int(array[0, 0]) for array in seen] == [7, 7, 7]
 
     def test_refuses_what_does_not_fit(self) -> None:
         queues = RandomQueues(0)

@@ -38,12 +38,13 @@ def test_the_tomogram_is_that_of_the_counts(engine: ShimEngine, numba_backend: B
 
 
 def test_every_figure_is_there(engine: ShimEngine) -> None:
-    words = "--size 32 --frames 9 --projections 10 --small 16 --small-projections 5 --batch 4 --repeat 1"
+    words = "--size 32 --frames 9 --projections 10 --small 16 --small-projections 5 --batch 4 --repeat 1 --planes 16"
     result = gpu.measure(shim_backend(engine), gpu.arguments(words.split()))
     assert {"to_device_gb_s", "to_host_gb_s", "transforms_per_s"} <= result["limits"].keys()
     assert {"frames_per_s", "copies_alone_per_s", "kernels_alone_per_s", "overlap"} <= result["stream"].keys()
     assert (result["tomogram"]["size"], result["small"]["projections"]) == (32, 5)
     assert result["small"]["per_s"] > 0
+    assert min(result["planes"][name] for name in ("ms_per_frame", "copies_alone_ms", "images_ms")) > 0
     assert engine.used == 0
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamer.core import kernels_iterative
-from streamer.core.backend import Backend, BackendError
+from streamer.core.backend import Backend
 from streamer.core.iterative import plan_tv_blocks, prior_weight, reconstruct_tv, tv_row_nbytes
 from streamer.core.projector import Projector
 from streamer.core.volume import reconstruct_block
@@ -59,8 +59,8 @@ def test_projections_are_the_line_integrals_of_the_convention(numba_backend: Bac
 def test_a_subset_is_some_of_the_angles(numba_backend: Backend) -> None:
     projector = Projector(numba_backend, half_turn(8), N, MIDDLE, (N, N))
     volume = image(gaussians(N), N)[:, :, None]
-    index = np.array([1, 4, 6])
-    np.testing.assert_array_equal(projector.subset(index).forward(volume), projector.forward(volume)[index])
+    part = slice(3, 6)
+    np.testing.assert_array_equal(projector.subset(part).forward(volume), projector.forward(volume)[part])
 
 
 def test_the_norm_bounds_every_vector(numba_backend: Backend) -> None:
@@ -180,8 +180,6 @@ def test_what_makes_no_sense_is_refused(numba_backend: Backend) -> None:
     for options in ({"strength": -1.0}, {"iterations": -1}, {"subsets": 7}, {"start": np.zeros((1, 8, 9))}):
         with pytest.raises(BadInput):
             reconstruct_tv(numba_backend, *good, **options)
-    with pytest.raises(BackendError):
-        Projector(dataclasses.replace(numba_backend, name="cupy"), angles, 8, 3.5, (8, 8))
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 1), (6, 3, 4), (1, 1, 1), (4, 1, 5)])

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.filters import RampFilter
-from streamer.core.phase import Paganin, PhaseFilter, PhaseRamp, PhaseSolver, merged_gain
+from streamer.core.phase import Paganin, PhaseSolver
 from streamer.frames import BadInput
 
 OPTICS = Paganin(delta_beta=500, energy_eV=25e3, distance_m=0.1, pixel_m=1.5e-6)
@@ -32,18 +31,10 @@ def test_length_of_the_filter_in_si_units() -> None:
             Paganin(**{"delta_beta": 1, "energy_eV": 1, "distance_m": 1, "pixel_m": 1, **wrong})
 
 
-@pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize(("strength", "width"), [(0.1, 6), (0.1, 12), (1.0, 25), (2.0, 25)])
-def test_paganin_undoes_propagation(strength: float, width: float, discrete: bool) -> None:
+def test_paganin_undoes_propagation(strength: float, width: float) -> None:
     thickness, seen = propagated(strength, width, OPTICS.alpha_px2)
     assert np.abs(seen - thickness).max() > 0.1 * thickness.max()
-    found = PhaseFilter(*SHAPE, OPTICS, discrete).attenuation(seen, 2)
-    assert np.abs(found - thickness).max() < 0.005 * thickness.max()
-
-
-@pytest.mark.parametrize(("strength", "width"), [(0.1, 6), (1.0, 25), (2.0, 25)])
-def test_solver_undoes_propagation_as_well(strength: float, width: float) -> None:
-    thickness, seen = propagated(strength, width, OPTICS.alpha_px2)
     found = PhaseSolver(*SHAPE, OPTICS, 2).attenuation(seen)
     assert np.abs(found - thickness).max() < 0.005 * thickness.max()
 
@@ -73,65 +64,9 @@ def test_solver_in_place_and_without_distance() -> None:
             wrong(frame.T)
 
 
-def test_live_filter_is_the_two_dimensional_one() -> None:
-    rng = np.random.default_rng(0)
-    frame = np.zeros(SHAPE, np.float32)
-    frame[80:130, 100:170] = rng.normal(size=(50, 70))
-    ramp = RampFilter(SHAPE[1])
-    wanted = ramp.apply(PhaseFilter(*SHAPE, OPTICS).apply(frame))
-    for threads in (1, 2):
-        got = PhaseRamp(SHAPE[0], ramp, OPTICS, threads).apply(frame)
-        assert np.abs(got - wanted).max() < 1e-5 * np.abs(wanted).max()
-    out = np.empty_like(frame)
-    assert PhaseRamp(SHAPE[0], ramp, OPTICS).apply(frame, out=out) is out
-
-
-@pytest.mark.parametrize("rows", [1, 2, 3, 7, 90])
-def test_live_filter_mirrors_at_the_first_and_last_row(rows: int) -> None:
-    frame = np.random.default_rng(1).normal(size=(rows, 40)).astype(np.float32)
-    ramp = RampFilter(40)
-    mirrored = np.concatenate([frame[::-1], frame] * 3 + [frame[::-1]])[: 6 * rows]
-    spectrum = np.fft.fft(np.fft.rfft(mirrored, ramp.length, axis=1) * ramp.gain, axis=0)
-    ky, kx = (2 - 2 * np.cos(2 * np.pi * f) for f in (np.fft.fftfreq(6 * rows), np.fft.rfftfreq(ramp.length)))
-    alpha = OPTICS.alpha_px2
-    wanted = np.fft.irfft(np.fft.ifft(spectrum / (1 + alpha * (ky[:, None] + kx)), axis=0), ramp.length, axis=1)
-    got = PhaseRamp(rows, ramp, OPTICS, 2).apply(frame)
-    np.testing.assert_allclose(got, wanted[rows : 2 * rows, :40], atol=2e-5 * np.abs(wanted).max())
-
-
-def test_live_filter_of_faint_fringes_is_close_to_the_exact_one() -> None:
-    thickness, seen = propagated(0.02, 12, OPTICS.alpha_px2)
-    ramp = RampFilter(SHAPE[1])
-    wanted = ramp.apply(thickness.astype(np.float32))
-    before = np.abs(ramp.apply(seen) - wanted).max() / np.abs(wanted).max()
-    after = np.abs(PhaseRamp(SHAPE[0], ramp, OPTICS).apply(seen) - wanted).max() / np.abs(wanted).max()
-    assert before > 1
-    assert after < 0.02
-
-
-def test_a_sample_that_does_not_change_along_the_axis_needs_no_neighbours() -> None:
-    row = np.random.default_rng(2).normal(size=64).astype(np.float32)
-    ramp = RampFilter(64)
-    wanted = PhaseRamp(50, ramp, OPTICS).apply(np.tile(row, (50, 1)))
-    ramp.gain = merged_gain(ramp, OPTICS)
-    np.testing.assert_allclose(wanted, np.tile(ramp.apply(row), (50, 1)), atol=1e-5)
-
-
-def test_no_distance_changes_nothing_and_wrong_shapes_are_refused() -> None:
-    contact = Paganin(500, 25e3, 0.0, 1e-6)
-    frame = np.random.default_rng(3).uniform(0.2, 1, (20, 30)).astype(np.float32)
-    np.testing.assert_allclose(PhaseFilter(20, 30, contact).apply(frame), frame, atol=1e-6)
-    ramp = RampFilter(30)
-    np.testing.assert_allclose(PhaseRamp(20, ramp, contact).apply(frame), ramp.apply(frame), atol=1e-6)
-    with pytest.raises(BadInput):
-        PhaseFilter(20, 31, contact).apply(frame)
-    with pytest.raises(BadInput, match="20 rows"):
-        PhaseRamp(21, ramp, contact).apply(frame)
-
-
 def test_a_sample_that_goes_on_beyond_the_frame_is_wrong_at_its_edge_only() -> None:
     thickness, seen = propagated(2.0, 40, OPTICS.alpha_px2)
     inner = (slice(30, -30), slice(30, -30))
-    found = PhaseFilter(*SHAPE, OPTICS).attenuation(seen)
+    found = PhaseSolver(*SHAPE, OPTICS).attenuation(seen)
     assert np.abs(found - thickness)[inner].max() < 0.005 * thickness.max()
     assert np.abs(found - thickness).max() < 0.05 * thickness.max()

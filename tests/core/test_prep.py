@@ -7,22 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streamer.core.backend import Backend, select_backend
-from streamer.core.prep import Correction, FieldMean
+from streamer.core.prep import Correction
 from streamer.frames import BadInput
-
-
-def test_field_mean_averages_without_losing_counts() -> None:
-    mean = FieldMean()
-    assert (mean.count, mean.level) == (0, 0.0)
-    for value in (2**32 - 1, 2**32 - 3):
-        mean.add(np.full((2, 3), value, np.uint32))
-    assert mean.mean.dtype == np.float32
-    assert mean.level == 2**32 - 2
-    assert mean.count == 2
-    with pytest.raises(BadInput, match=r"\(3, 2\)"):
-        mean.add(np.zeros((3, 2)))
-    with pytest.raises(BadInput):
-        _ = FieldMean().mean
 
 
 @settings(max_examples=60, deadline=None)

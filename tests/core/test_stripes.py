@@ -10,14 +10,7 @@ from PIL import Image
 from streamer.core.artefacts import median_rows, ring_index, stripe_index
 from streamer.core.backend import Backend
 from streamer.core.center import find_center
-from streamer.core.filters import RampFilter
-from streamer.core.stripes import (
-    StripeCount,
-    StripeMean,
-    StripeSettings,
-    remove_stripes,
-    stripe_offset,
-)
+from streamer.core.stripes import StripeCount, StripeSettings, remove_stripes
 from streamer.core.volume import reconstruct_block
 from streamer.frames import BadInput
 from tests.core.phantom import random_body, sinogram
@@ -70,46 +63,6 @@ def test_running_median_is_that_of_numpy() -> None:
     assert np.array_equal(median_rows(image[:, :4], 21), median_rows(image[:, :4], 7))
     with pytest.raises(BadInput, match="odd"):
         median_rows(image, 4)
-
-
-def test_offset_found_while_scanning_is_removed_exactly_at_the_end(numba_backend: Backend) -> None:
-    """Rows filtered with an early offset are put right by the filtered change of the offset."""
-    rng = np.random.default_rng(1)
-    clean, _ = striped(1)
-    offset = np.where(rng.random(320) < 0.1, rng.normal(0, 0.05, 320), 0)
-    frames = (clean + offset).astype(np.float32)
-    stripes, ramp = StripeMean(1, 320), RampFilter(320)
-    stored, used = [], np.zeros((1, 320), np.float32)
-    for number, frame in enumerate(frames):
-        stored.append(ramp.apply(frame[None] - used))
-        stripes.add(frame[None])
-        if number in (20, 100):
-            stored = [row - ramp.apply(stripes.offset() - used) for row in stored]
-            used = stripes.offset()
-    late = np.stack(stored) - ramp.apply(stripes.offset() - used)
-    exact = ramp.apply(frames[:, None] - stripe_offset(frames.mean(0, dtype=np.float64)[None].astype(np.float32)))
-    assert rms(late - exact) < 1e-5 * rms(exact)
-    assert stripes.count == 360
-    assert stripe_index(frames - stripes.offset()) < 0.25 * stripe_index(frames)
-    assert rms(frames - stripes.offset() - clean) < 0.65 * rms(frames - clean)
-
-
-def test_running_mean_survives_many_frames() -> None:
-    stripes = StripeMean(2, 3)
-    for _ in range(1000):
-        stripes.add(np.full((2, 3), 0.1, np.float32))
-    np.testing.assert_allclose(stripes.mean(), np.float32(0.1), rtol=3e-6)
-    assert not stripes.offset(3).any()
-    with pytest.raises(BadInput):
-        stripes.add(np.zeros((3, 2), np.float32))
-    assert not StripeMean(2, 3).mean().any()
-
-
-def test_limit_bounds_what_is_taken_for_a_stripe() -> None:
-    mean = np.zeros((1, 50), np.float32)
-    mean[0, 20] = 1.0
-    assert stripe_offset(mean)[0, 20] == 1.0
-    assert stripe_offset(mean, limit=0.1)[0, 20] == np.float32(0.1)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -15,6 +15,7 @@ from streamer.core.filters import angular_weights
 from streamer.core.gpu_volume import DeviceVolume
 from streamer.core.gridding import FourierVolume
 from streamer.core.volumes import fourier_volume, reconstruct_rows
+from streamer.frames import BadInput
 from tests.core.phantom import half_turn
 from tests.core.shim import ShimEngine, compile_kernels, shim_backend
 from tests.suites import VolumeSuite, rms
@@ -182,3 +183,69 @@ class TestLittleMemory:
         reference.add(self.frames, self.angles, self.weights)
         expected = reference.rows_of(0, 3)
         assert rms(volume.rows_of(0, 3) - expected) < 1e-4 * rms(expected)
+
+
+class TestFramesThatAreThere:
+    """Projections that lie on the device already: the same numbers, and nothing of them crosses the bus again."""
+
+    n, rows = 24, 37
+    angles = half_turn(30)
+    frames = np.random.default_rng(4).standard_normal((30, 41, 24)).astype(np.float32)
+    weights = angular_weights(angles)
+
+    def expected(self, numba_backend: Backend, first_row: int, extend: bool = False) -> NDArray[np.float32]:
+        reference = FourierVolume(numba_backend, self.rows, self.n, 11.3, extend=extend)
+        reference.add(self.frames, self.angles, self.weights, first_row)
+        return reference.rows_of(0, reference.blocks)
+
+    def volume(self, backend: Backend, extend: bool = False) -> DeviceVolume:
+        return DeviceVolume(backend, self.rows, self.n, 11.3, extend=extend)
+
+    @pytest.mark.parametrize("first_row", [0, 3])
+    @pytest.mark.parametrize("extend", [False, True])
+    def test_the_host_is_not_asked(
+        self, engine: ShimEngine, numba_backend: Backend, first_row: int, extend: bool
+    ) -> None:
+        """Whatever lies on the host: any rows of larger frames, block by block, in frames of a larger array."""
+        volume, lies = self.volume(shim_backend(engine), extend), np.full_like(self.frames, np.nan)
+        there = engine.upload(np.concatenate([self.frames, lies]))[:30]
+        for blocks in ((0, 1), (1, 2), (2, 3)):
+            volume.add(lies, self.angles, self.weights, first_row, blocks, resident=there)
+        expected = self.expected(numba_backend, first_row, extend)
+        assert rms(volume.rows_of(0, 3) - expected) < 1e-4 * rms(expected)
+
+    @pytest.mark.parametrize("rows_on_device", [0, 16])
+    def test_what_the_device_cannot_take_comes_from_the_host(
+        self, engine: ShimEngine, numba_backend: Backend, rows_on_device: int
+    ) -> None:
+        """Rows for which it has no memory at all, and projections for which it has none at the moment."""
+        engine.claims = 700_000 if rows_on_device else 0
+        backend = shim_backend(engine)
+        volume = self.volume(backend)
+        assert backend.fallbacks.items_on_host == self.rows - rows_on_device
+        there = engine.upload(self.frames)
+        engine.claims = None
+        for some, allocations in ((slice(0, 12), 2**40), (slice(12, 30), 0)):
+            engine.fails_from, engine.fails_until = allocations, 2**40
+            volume.add(self.frames[some], self.angles[some], self.weights[some], resident=there[some])
+        assert backend.fallbacks.events["out_of_memory"] == (rows_on_device > 0)
+        engine.fails_from = 2**40
+        expected = self.expected(numba_backend, 0)
+        assert rms(volume.rows_of(0, 3) - expected) < 1e-4 * rms(expected)
+
+    def test_smaller_pieces_of_them_when_memory_is_short(self, engine: ShimEngine, numba_backend: Backend) -> None:
+        backend = shim_backend(engine)
+        volume, there = self.volume(backend), engine.upload(self.frames)
+        engine.memory = 8 * volume.rows * 64 * 10  # lines of some ten projections
+        volume.add(np.full_like(self.frames, np.nan), self.angles, self.weights, resident=there)
+        assert backend.fallbacks.events["smaller_chunks"] > 0
+        engine.memory = 2**40
+        expected = self.expected(numba_backend, 0)
+        assert rms(volume.rows_of(0, 3) - expected) < 1e-4 * rms(expected)
+
+    def test_refuses_others(self, engine: ShimEngine) -> None:
+        volume = self.volume(shim_backend(engine))
+        for bad in (self.frames[:29], self.frames[:, :40], self.frames.astype(np.float64)):
+            with pytest.raises(BadInput, match="on the device"):
+                volume.add(self.frames, self.angles, self.weights, resident=engine.upload(bad))
+        assert not volume.rows_of(0, 3).any()

@@ -8,7 +8,8 @@ from streamer.core.estimate import CenterEstimate, unknown
 from streamer.core.filters import angular_weights
 from streamer.core.geometry import Tilt
 from streamer.core.gridding import reconstruct_rows_fourier
-from streamer.flow.layout import Layout, LayoutOptions, choose_layout, tilt_of_bands, widest
+from streamer.core.stitch import OppositeViews
+from streamer.flow.layout import Layout, LayoutOptions, choose_layout, tilt_of_views, widest
 from streamer.frames import BadInput, ScanSpec
 from tests.core.phantom import gaussians, half_turn, image, random_body, shepp_logan, sinogram
 
@@ -350,4 +351,5 @@ def test_refusals() -> None:
     with pytest.raises(BadInput, match="sinograms"):
         choose_layout(scan(100), FULL, np.zeros((3, 1, 100), np.float32), unknown("none"))
     with pytest.raises(BadInput, match="2 sinograms of 1 rows"):
-        tilt_of_bands(np.zeros((3, 2, 100), np.float32), np.zeros(3), [1.0], 2.0)
+        tilt_of_views(OppositeViews(*np.ones((2, 2, 16, 100), np.float32)), [1.0], 2.0)
+    assert tilt_of_views(None, [1.0], 2.0).confidence == 0.0

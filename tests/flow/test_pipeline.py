@@ -66,8 +66,9 @@ class Scan:
 
     def rows(self, only=None):
         """As the raw file gives them."""
-        kept = slice(None) if only is None else only
-        return lambda first, last: (self.angles[kept], self.projections[kept, first:last])
+        kept = np.arange(len(self.angles)) if only is None else only
+        index = 2 + len(self.flats) + kept
+        return lambda first, last: (index, self.angles[kept], self.projections[kept, first:last])
 
 
 def counts(pixels):

@@ -344,6 +344,37 @@ def test_raw_rows_read_again_give_the_same_numbers(
         preparation.rows(0, 4).projections(raw[:, :1], NUMBERS[:8])
 
 
+@pytest.mark.parametrize("mode", ["off", "eigen"])
+@pytest.mark.parametrize("late", [0, 2])
+def test_what_was_worked_out_ahead_is_what_would_have_been_worked_out(
+    backend: Backend, truth: np.ndarray, mode: str, late: int
+) -> None:
+    """Idle moments between the flats and the first projection change nothing, even if more flats come after all."""
+    rng = np.random.default_rng(4)
+    flats = [counts(rng.normal(beam(0.3 * k), 100.0)) for k in range(SPEC.flats)]
+    raw = counts(beam() * np.exp(-truth[0]))
+    results = []
+    for idle in (True, False):
+        preparation = Preparation(SPEC, backend, PreparationOptions(zingers=8.0, flat_drift=mode))
+        assert not preparation.prepare_ahead()
+        for _ in range(SPEC.darks):
+            preparation.dark(counts(np.zeros((ROWS, COLUMNS))))
+        for flat in flats[: len(flats) - late]:
+            preparation.flat(flat)
+        waited = 0
+        while idle and not preparation.prepare_ahead():
+            waited += 1
+        assert not idle or (waited > 0) == (late > 0), "flats that are announced are waited for, but not for ever"
+        while idle and preparation.prepare_ahead():
+            pass
+        for flat in flats[len(flats) - late :]:
+            preparation.flat(flat)
+        results.append(preparation.projection(raw, 0, 0.0))
+        assert not preparation.prepare_ahead()
+        assert preparation.describe()["flats_before"] == len(flats)
+    np.testing.assert_array_equal(*results)
+
+
 def test_without_flats_darks_or_frames(backend: Backend, truth: np.ndarray) -> None:
     preparation = Preparation(SPEC, backend)
     with pytest.raises(BadInput, match="no projection"):

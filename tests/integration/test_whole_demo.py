@@ -83,6 +83,15 @@ def test_no_frame_is_lost_and_the_centre_is_right(finished: tuple[Path, dict[str
         assert sample["first_preview_projections"] < 0.25 * 180
 
 
+def test_geometry_and_artefacts_are_told(finished: tuple[Path, dict[str, Any], str]) -> None:
+    _, result, _ = finished
+    for sample in result["samples"][:3]:
+        assert sample["geometry"]["geometry"] == "plain"
+        assert sample["geometry"]["width_px"] == 128
+        assert sample["artefacts"].keys() >= {"noise", "ring_index", "truncation", "cupping"}
+        assert sample["artefacts"]["contrast"] > 0
+
+
 def test_files_and_pictures_are_there(finished: tuple[Path, dict[str, Any], str]) -> None:
     out, result, output = finished
     for sample in result["samples"]:

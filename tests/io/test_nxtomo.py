@@ -242,6 +242,15 @@ class TestClearFlags:
         with pytest.raises(BadInput, match="checksum"):
             clear_swmr_flags(path)
 
+    def test_without_its_end_it_stays_readable_by_us_alone(self, crashed: Callable[[int, int], Path]) -> None:
+        path = crashed(20, 20)
+        content = path.read_bytes()
+        path.write_bytes(content[:-1])
+        with pytest.raises(BadInput, match="its end is missing"):
+            clear_swmr_flags(path)
+        assert path.read_bytes() == content[:-1]
+        open_raw(path).close()
+
     @pytest.mark.parametrize(
         ("data", "value"),
         [(b"", 0xDEADBEEF), (b"Four score and seven years ago", 0x17770551)],
@@ -257,6 +266,19 @@ def test_open_raw_says_what_is_wrong(tmp_path: Path) -> None:
     text.write_text("hello")
     with pytest.raises(BadInput, match=r"^\S+: not a readable HDF5 file \(.*\)$"):
         open_raw(text)
+    with pytest.raises(BadInput, match=r"\(is a directory\)$"):
+        open_raw(tmp_path)
+
+
+@pytest.mark.parametrize("libver", ["earliest", "v110"])
+def test_a_file_without_its_end_is_refused_at_once(tmp_path: Path, libver: str) -> None:
+    """HDF5 must not be made to wait for a writer that there is none of: that takes minutes."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=(libver, "v110")) as file:
+        file["a"] = np.arange(10_000)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(BadInput, match=r"\(its end is missing; copy it again\)$"):
+        open_raw(path)
 
 
 def test_a_disk_that_refuses_is_bad_input(tmp_path: Path) -> None:

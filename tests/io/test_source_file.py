@@ -182,11 +182,31 @@ class TestDXchange:
     @pytest.mark.parametrize(("stored", "delivered"), [(">u2", "<u2"), ("<f8", "<f4"), ("<i2", "<f4"), ("u1", "|u1")])
     def test_other_types_are_converted(self, tmp_path: Path, stored: str, delivered: str) -> None:
         data = np.arange(36).reshape(6, 2, 3)
-        path = dxchange(tmp_path / "a.h5", data=data.astype(stored))
+        fields = {name: np.ones((1, 2, 3), stored) for name in ("data_white", "data_dark")}
+        path = dxchange(tmp_path / "a.h5", data=data.astype(stored), **fields)
         with ScanFile.open(path) as scan:
             assert scan.info.dtype == delivered
             assert all(frame.pixels.dtype == np.dtype(delivered) for frame in scan.frames())
             np.testing.assert_array_equal(scan.rows(0, 2), data)
+
+    @pytest.mark.parametrize(
+        ("stored", "flats", "delivered", "saturation"),
+        [
+            ("u1", "<u2", "<u2", 255),
+            ("<u2", "<f8", "<f4", 65_535),
+            ("<u2", "<u4", "<u4", 65_535),
+            ("<f4", "<u2", "<f4", None),
+        ],
+    )
+    def test_means_of_flats_and_darks_in_wider_numbers_are_not_cut_off(
+        self, tmp_path: Path, stored: str, flats: str, delivered: str, saturation: float | None
+    ) -> None:
+        beam, shadow = 300 if flats == "<u2" else 70_000.5, 0.5 if flats == "<f8" else 1
+        fields = {"data_white": np.full((1, 2, 3), beam, flats), "data_dark": np.full((1, 2, 3), shadow, flats)}
+        with ScanFile.open(dxchange(tmp_path / "a.h5", data=np.ones((6, 2, 3), stored), **fields)) as scan:
+            assert (scan.info.dtype, scan.spec().saturation) == (delivered, saturation)
+            assert next(scan.flats())[0, 0, 0] == fields["data_white"][0, 0, 0]
+            assert next(scan.darks())[0, 0, 0] == fields["data_dark"][0, 0, 0]
 
     def test_physical_values_with_units(self, tmp_path: Path) -> None:
         path = dxchange(tmp_path / "a.h5")
@@ -215,6 +235,11 @@ class TestDXchange:
             ({"theta": np.zeros(5)}, "5 angles in /exchange/theta for 6 projections"),
             ({"data_dark": np.zeros((1, 2, 4), "<u2")}, r"data_dark has shape \(1, 2, 4\)"),
             ({"data": np.zeros((6, 3), "<u2")}, r"data has shape \(6, 3\)|has shape"),
+            ({"data": np.zeros((6, 2, 3), "c8")}, "/exchange/data is no array of real numbers"),
+            ({"data": h5py.ExternalLink("gone.h5", "/d")}, "it links to gone.h5, which is not there or lacks /d"),
+            ({"theta": h5py.SoftLink("/nowhere")}, "no /exchange/theta"),
+            ({"theta": np.full(6, b"x")}, "/exchange/theta is no array of real numbers"),
+            ({"data_white": 3}, "/exchange/data_white is no array of real numbers"),
             ({"theta": np.full(6, np.inf)}, "the angle of projection 0 is not a number"),
         ],
     )

@@ -104,6 +104,17 @@ def test_an_error_leaves_it_partial(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["v.h5"]
 
 
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with create(tmp_path / "v.h5") as volume:
+            volume.write_rows(0, VOLUME[:1])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_killed_process_leaves_no_file_that_looks_whole(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from tests.io.test_tomogram import VOLUME, create\n"

@@ -194,6 +194,8 @@ def test_a_killed_writer_is_noticed_frees_the_ring_and_is_replaced(bench: Bench)
     assert (result.written, result.lost) == (12, 38)
     assert "signal 9" in result.error
     assert_frames(path, 12, "running")
+    with h5py.File(path, "r") as file:  # as other programs do
+        assert len(file[DATA]) == 12
     second = bench.open("b.nx")
     assert (bench.writer.alive, bench.writer.restarts) == (True, 1)
     bench.commit(range(5))

@@ -10,11 +10,13 @@
 #define SEAM 1.0f  // grid points on either side of the seam over which the sign of a late shift changes
 #define TERMS 9    // coefficients of the kernel's polynomial: its error is then that of float32
 
-// attenuation (angles, rows, cols) -> complex (angles, packs, length): row 2p real, row 2p + 1 imaginary, zero-padded.
-// With side > 0 the outermost values run on beyond both edges and fade as taper[0 … side): for truncated data. The left
-// extension lies at the end of the period. Rows past the end are 0. Grid (length / 256, packs, angles).
+// Rows first … first + rows - 1 of attenuation (angles, pitch, cols) -> complex (angles, packs, length): of these, row
+// 2p real, row 2p + 1 imaginary, zero-padded. With side > 0 the outermost values run on beyond both edges and fade as
+// taper[0 … side): for truncated data. The left extension lies at the end of the period. Rows past the end are 0.
+// Grid (length / 256, packs, angles).
 extern "C" __global__ void __launch_bounds__(256)
-pack_lines(const float *attenuation, int rows, int cols, const float *taper, int side, int length, float2 *out) {
+pack_lines(const float *attenuation, int pitch, int first, int rows, int cols, const float *taper, int side,
+           int length, float2 *out) {
     int j = blockIdx.x * 256 + threadIdx.x, row = 2 * blockIdx.y;
     if (j >= length) return;
     int column = j < cols ? j : -1;
@@ -26,7 +28,7 @@ pack_lines(const float *attenuation, int rows, int cols, const float *taper, int
         column = 0;
         gain = taper[length - 1 - j];
     }
-    const float *line = attenuation + ((long long)blockIdx.z * rows + row) * cols;
+    const float *line = attenuation + ((long long)blockIdx.z * pitch + first + row) * cols;
     float2 value = {0.0f, 0.0f};
     if (column >= 0 && row < rows) value.x = gain * line[column];
     if (column >= 0 && row + 1 < rows) value.y = gain * line[cols + column];

@@ -146,34 +146,35 @@ class FourierVolume:
     ) -> None:
         """Grid projections (angles, rows, columns) float32 with their angular weights, all at once.
 
-        On the host they may have more rows than the volume, which begins at ``first_row``, and cross the bus on a
-        queue of their own while others are computed with; on the device they have the volume's rows. With ``part`` only
-        the volume's rows [first, last) get them; ``first`` is a multiple of 8, and ``last`` too or the end. Raises
-        BadInput when shapes do not belong together or a number is not finite. After DeviceOutOfMemory, the volume is as
-        it was before.
+        They may have more rows than the volume, which begins at ``first_row``. They lie on the device, C-contiguous, or
+        on the host: then those rows that are needed cross the bus, on a queue of their own while others are computed
+        with. With ``part`` only the volume's rows [first, last) get them; ``first`` is a multiple of 8, and ``last``
+        too or the end. Raises BadInput when shapes do not belong together, frames on the device are not float32, or a
+        number is not finite. After DeviceOutOfMemory, the volume is as it was before.
         """
         begin, end = (0, self.rows) if part is None else part
         theta, weight = np.asarray(angle_rad, np.float64).ravel(), np.asarray(weights, np.float64).ravel()
         resident = self._engine.resident(attenuation)
         shape = attenuation.shape
         fits = len(shape) == 3 and (shape[0], shape[2]) == (theta.size, self.plan.columns) and weight.size == theta.size
-        if not fits or not (shape[1] == self.rows if resident else 0 <= first_row <= shape[1] - self.rows):
+        if not fits or not 0 <= first_row <= shape[1] - self.rows:
             wanted = f"{theta.size} of {self.rows} rows and {self.plan.columns} columns"
             raise BadInput(f"projections {shape} from row {first_row} with {weight.size} weights; expected: {wanted}")
         if begin % PACK or not 0 <= begin < end <= self.rows or (end % PACK and end < self.rows):
             raise BadInput(f"rows {begin} to {end} of {self.rows}: not whole groups of {PACK}")
-        if resident and (begin, end) != (0, self.rows):
-            raise BadInput(f"rows {begin} to {end} of {self.rows}: projections on the device are added to all")
+        if resident and attenuation.dtype != np.float32:
+            raise BadInput(f"projections on the device are {attenuation.dtype}, not float32")
         if not (np.isfinite(theta).all() and np.isfinite(weight).all()):
             raise BadInput("an angle or a weight is not a finite number")
         if not theta.size:
             return
         engine, kernels, packs = self._engine, self._kernels, packs_of(end - begin)
         packed = engine.empty((theta.size, packs, self.plan.length), np.complex64)
+        rows = first_row + begin, first_row + end
         if resident:
-            kernels.pack_lines(attenuation, self._taper, packed)
+            kernels.pack_lines(attenuation, self._taper, packed, *rows)
         else:
-            self._send(attenuation[:, first_row + begin : first_row + end], packed)
+            self._send(attenuation[:, slice(*rows)], packed)
         spectrum = engine.transform_lines(packed)
         samples = engine.empty((theta.size, self.plan.length, packs), np.complex64)
         shift, share = engine.upload(self.plan.shift(theta)), engine.upload(weight.astype(np.float32))

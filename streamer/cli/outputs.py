@@ -1,0 +1,54 @@
+"""Files that a verb leaves where the user asked for them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from streamer.frames import BadInput, StreamerError
+
+
+class OutputError(StreamerError):
+    """A file could not be written after the work was done; the message is one line."""
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Sequence[Path] = ()) -> None:
+    """Before anything takes time: ``outputs`` by option have a folder, and overwrite neither ``inputs`` nor each other.
+
+    Raises BadInput.
+    """
+    taken = {path.resolve(): "the file that is read" for path in inputs}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise BadInput(f"{option} {path}: there is no folder {folder}")
+        if path.is_dir():
+            raise BadInput(f"{option} {path}: is a folder; give the name of a file")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise BadInput(f"{option} {path}: the folder {folder} may not be written by this user")
+        if path.resolve() in taken:
+            raise BadInput(f"{option} {path}: is {taken[path.resolve()]} as well; choose another name")
+        taken[path.resolve()] = f"that of {option}"
+
+
+@contextmanager
+def writing(option: str, path: Path) -> Iterator[None]:
+    """Errors of the file system become OutputError, which names the option."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OutputError(f"{option} {path}: cannot be written ({reason.lower()})") from error
+
+
+def write_json(path: Path | None, content: Any, option: str = "--json") -> None:
+    """What ``--json`` leaves; nothing without a path. Raises OutputError."""
+    if path is not None:
+        with writing(option, path):
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,165 @@
+"""The tomogram that grows on a device from frames that are there already, against that of the CPU from the store."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamer.core.backend import Backend, select_backend
+from streamer.core.gpu_frames import ResidentFrames
+from streamer.core.gpu_volume import MOST_ANGLES, DeviceVolume
+from streamer.core.gridding import BATCH
+from streamer.flow.gather import Gathering
+from streamer.flow.layout import Layout
+from streamer.flow.preparation import Preparation
+from streamer.flow.preparation_options import PreparationOptions
+from streamer.flow.ready import Ready
+from streamer.flow.store import AttenuationStore
+from streamer.frames import ScanSpec
+from tests.core.shim import ShimEngine, compile_kernels, shim_backend
+
+ROWS, COLUMNS, COUNT, CENTER = 20, 24, 150, 11.3
+SPEC = ScanSpec("scan", "sample", ROWS, COLUMNS, COUNT)
+FRAMES = np.random.default_rng(5).standard_normal((COUNT, ROWS, COLUMNS)).astype(np.float32)
+ANGLES = np.arange(COUNT) * np.pi / COUNT
+NOWHERE = np.full_like(FRAMES, np.nan)
+LAYOUT = Layout(ROWS, COLUMNS, CENTER)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return compile_kernels(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture
+def engine(library: ctypes.CDLL) -> ShimEngine:
+    return ShimEngine(library)
+
+
+@pytest.fixture(scope="module")
+def cpu() -> Backend:
+    return select_backend("numba", 2)[0]
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """How many projections each call brings, and whether they were on the device."""
+    seen: list[tuple[int, bool]] = []
+    add = DeviceVolume.add
+
+    def watched(self: DeviceVolume, attenuation: Any, *arguments: Any, **more: Any) -> None:
+        seen.append((len(attenuation), more.get("resident") is not None))
+        add(self, attenuation, *arguments, **more)
+
+    monkeypatch.setattr(DeviceVolume, "add", watched)
+    return seen
+
+
+class Scan:
+    """Projections as they come: into the store, onto the device, and into the tomogram in idle moments."""
+
+    def __init__(self, backend: Backend, resident: ResidentFrames | None = None, layout: Layout = LAYOUT) -> None:
+        self.store, self.resident = AttenuationStore(ROWS, COLUMNS, COUNT, 2**30), resident
+        preparation = Preparation(SPEC, backend, PreparationOptions(zingers=0.0, stripes="off"))
+        self.ready = Ready(self.store, preparation, layout, 1, resident)
+        self.gathering = Gathering(backend, SPEC, self.ready, layout.detector_center, "ramp")
+
+    def come(
+        self,
+        on_host: NDArray[np.float32],
+        on_device: NDArray[np.float32],
+        idle: Callable[[int], bool] = lambda number: True,
+        left_out: Callable[[int], bool] = lambda number: False,
+    ) -> Scan:
+        """All projections, by threes, with an idle moment after some of them."""
+        for first in range(0, COUNT, 3):
+            some = slice(first, first + 3)
+            if self.resident is not None and not left_out(first):
+                slot = self.resident.slot(self.resident.next, 3)
+                assert slot is not None
+                slot._values[...] = on_device[some]
+            elif self.resident is not None:
+                self.resident.skip(3)
+            self.store.next(3)[...] = on_host[some]
+            self.store.add(ANGLES[some])
+            while idle(first) and self.gathering.work():
+                pass
+        return self
+
+    def tomogram(self, center: float = CENTER) -> NDArray[np.float32]:
+        return np.concatenate([block.copy() for _, block in self.gathering.finish(center)])
+
+
+def same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
+    return bool(np.sqrt(np.mean((found - expected) ** 2)) < 1e-4 * np.sqrt(np.mean(expected**2)))
+
+
+def on_the_cpu(cpu: Backend, layout: Layout = LAYOUT, center: float = CENTER) -> NDArray[np.float32]:
+    return Scan(cpu, layout=layout).come(FRAMES, NOWHERE, idle=lambda number: False).tomogram(center)
+
+
+def test_nothing_crosses_the_bus_again(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
+    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, 2 * MOST_ANGLES))
+    assert same(scan.come(NOWHERE, FRAMES).tomogram(), on_the_cpu(cpu))
+    jump = 2 * MOST_ANGLES // 3 * 3
+    assert batches == [(MOST_ANGLES, True), (jump - MOST_ANGLES, True), (COUNT - jump, True)]
+
+
+@pytest.mark.parametrize(
+    ("slots", "idle", "left_out", "used"),
+    [
+        (COUNT, lambda number: number % 27 == 0, lambda number: number in (0, 90), {False, True}),
+        (MOST_ANGLES, lambda number: number in (84, 87), lambda number: False, {False, True}),
+        (9, lambda number: True, lambda number: False, {False}),
+    ],
+)
+def test_what_is_not_there_comes_from_the_store(
+    engine: ShimEngine,
+    cpu: Backend,
+    batches: list[tuple[int, bool]],
+    slots: int,
+    idle: Callable[[int], bool],
+    left_out: Callable[[int], bool],
+    used: set[bool],
+) -> None:
+    """Some were prepared on the host; some were overwritten before there was an idle moment; there is little room."""
+    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, slots))
+    assert same(scan.come(FRAMES, FRAMES, idle, left_out).tomogram(), on_the_cpu(cpu))
+    assert {there for _, there in batches} == used
+    assert sum(count for count, _ in batches) == COUNT
+
+
+def test_another_layout_is_not_what_is_there(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
+    layout = Layout(ROWS, COLUMNS, CENTER, tilt_rad=0.05)
+    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, COUNT), layout)
+    assert same(scan.come(FRAMES, NOWHERE).tomogram(), on_the_cpu(cpu, layout))
+    assert set(batches) == {(BATCH, False), (COUNT % BATCH, False)}
+
+
+def test_what_became_known_late_is_not_in_what_is_there(
+    engine: ShimEngine, cpu: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = on_the_cpu(cpu)
+    monkeypatch.setattr(Preparation, "late", property(lambda self: True))
+    monkeypatch.setattr(Preparation, "apply_late", lambda self, frame, number, out: np.multiply(frame, 2, out=out))
+    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, COUNT))
+    assert same(scan.come(FRAMES, NOWHERE).tomogram(), 2 * expected)
+
+
+def test_another_centre_gathers_again_from_both(
+    engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]
+) -> None:
+    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, 2 * MOST_ANGLES)).come(FRAMES, FRAMES)
+    batches.clear()
+    assert same(scan.tomogram(CENTER + 2), on_the_cpu(cpu, center=CENTER + 2))
+    assert {there for _, there in batches} == {False, True}
+
+
+def test_a_device_that_keeps_no_frames(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
+    assert same(Scan(shim_backend(engine)).come(FRAMES, NOWHERE).tomogram(), on_the_cpu(cpu))
+    assert set(batches) == {(BATCH, False), (COUNT % BATCH, False)}
