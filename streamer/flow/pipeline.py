@@ -185,7 +185,7 @@ class ScanPipeline:
         if self._store.find_memory(AHEAD):
             return True
         with at_most(self._live.threads):
-            if self._pictures.work():
+            if self._preparation.prepare_ahead() or self._pictures.work():
                 return True
         return self._pictures.gather(self._axis.known) or self._store.find_memory(self.spec.projections)
 

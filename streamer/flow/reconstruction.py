@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
 from streamer.core.exact_planes import ExactPlanes
+from streamer.core.gpu_frames import ResidentFrames, resident_frames
 from streamer.core.live import FastPlanes
 from streamer.core.planes import Plane, orthogonal_planes
 from streamer.core.prep import Correction
@@ -48,6 +49,10 @@ class Reconstruction:
         self._spec, self._backend, self._live, self._settings = spec, backend, live, settings
         self._store, self._preparation = store, preparation
         self._asked = None if planes is None else tuple(planes)
+        self._resident: ResidentFrames | None = None
+        if backend.on_device and preparation.plain and store.whole and settings.planes == "fast":
+            engine = backend.kernels.engine
+            self._resident = resident_frames(engine, spec.rows, spec.columns, spec.projections)
         self._ready = self._laid_out(layout)
         self._view = LiveView(self._new_planes, self._watched(layout), self._ready, layout.detector_center)
         self._gathering: Gathering | None = None
@@ -87,7 +92,10 @@ class Reconstruction:
         self._view.add(self._ready.laid(attenuation, number), angle_rad)
 
     def follow(self) -> None:
-        """Bring planes that are being built anew a step further; call it with each projection."""
+        """Bring planes that are being built anew a step further; call it when a projection has been stored."""
+        if self._resident is not None:
+            # Those that were prepared on the host are not on the device.
+            self._resident.skip(max(0, self._store.count - self._resident.next))
         self._view.replay()
 
     def work(self) -> bool:
@@ -178,14 +186,14 @@ class Reconstruction:
         return extend_half_turn(rows, angles, center) if self.layout.half else (rows, angles, center)
 
     def _laid_out(self, layout: Layout) -> Ready:
-        return Ready(self._store, self._preparation, layout, self._live.threads)
+        return Ready(self._store, self._preparation, layout, self._live.threads, self._resident)
 
     def _watched(self, layout: Layout) -> tuple[Plane, ...]:
         return self._asked if self._asked is not None else orthogonal_planes(self._spec.rows, layout.width)
 
     def _new_planes(self, planes: Sequence[Plane], center: float, ready: Ready) -> FastPlanes | ExactPlanes:
         layout, settings = ready.layout, self._settings
-        if settings.planes == "quality" and ready.whole:
+        if settings.planes == "quality" and ready.whole and settings.sliding_deg is None:
             # These interpolate linearly, so that the window of that name is in them already.
             window = "ramp" if settings.window == "linear" else settings.window
             return ExactPlanes(
@@ -196,5 +204,5 @@ class Reconstruction:
         stored = ready.one if ready.whole and sliding is None else None
         return FastPlanes(
             self._live, planes, self._spec.rows, layout.width, center, sliding,
-            extend=layout.extend, stored=stored, period=layout.period,
+            extend=layout.extend, stored=stored, period=layout.period, resident=self._resident,
         )  # fmt: skip

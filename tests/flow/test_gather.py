@@ -14,13 +14,16 @@ from streamer.core.backend import Backend, select_backend
 from streamer.core.gpu_frames import ResidentFrames
 from streamer.core.gpu_volume import MOST_ANGLES, DeviceVolume
 from streamer.core.gridding import BATCH
+from streamer.core.quality import Limits
 from streamer.flow.gather import Gathering
 from streamer.flow.layout import Layout
+from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.preparation import Preparation
 from streamer.flow.preparation_options import PreparationOptions
 from streamer.flow.ready import Ready
+from streamer.flow.settings import Settings
 from streamer.flow.store import AttenuationStore
-from streamer.frames import ScanSpec
+from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from tests.core.shim import ShimEngine, compile_kernels, shim_backend
 
 ROWS, COLUMNS, COUNT, CENTER = 20, 24, 150, 11.3
@@ -163,3 +166,36 @@ def test_another_centre_gathers_again_from_both(
 def test_a_device_that_keeps_no_frames(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
     assert same(Scan(shim_backend(engine)).come(FRAMES, NOWHERE).tomogram(), on_the_cpu(cpu))
     assert set(batches) == {(BATCH, False), (COUNT % BATCH, False)}
+
+
+def test_a_whole_scan_crosses_the_bus_once(cpu: Backend, engine: ShimEngine, batches: list[tuple[int, bool]]) -> None:
+    away = np.arange(COLUMNS) - CENTER - 4.0 * np.cos(ANGLES)[:, None, None]
+    shadow = np.exp(-np.square(away / 3.0)) * np.linspace(0.5, 1.0, ROWS)[:, None]
+    raw = (100 + 19_900 * np.exp(-shadow)).astype("<u2")
+    spec = ScanSpec("scan", "sample", ROWS, COLUMNS, COUNT, flats=2, darks=1, center_px=CENTER)
+    options = PreparationOptions(defects=False)
+    results = []
+    for backend in (cpu, shim_backend(engine)):
+        pipeline = ScanPipeline(spec, backend, Settings(preparation=options), Limits(), fixed_center=CENTER)
+        pipeline.push(FrameMeta("scan", 0, FrameKind.DARK, 0.0), np.full((ROWS, COLUMNS), 100, "<u2"))
+        for k in (1, 2):
+            pipeline.push(FrameMeta("scan", k, FrameKind.FLAT, 0.0), np.full((ROWS, COLUMNS), 20_000, "<u2"))
+        for k in range(0, COUNT, 5):
+            metas = [
+                FrameMeta("scan", 3 + n, FrameKind.PROJECTION, float(np.rad2deg(ANGLES[n]))) for n in range(k, k + 5)
+            ]
+            pipeline.push_some(metas, raw[k : k + 5])
+            for _ in range(4):
+                pipeline.work()
+        pipeline.refine_center()
+        images = pipeline.images()
+        tomogram = np.concatenate([block.copy() for _, block in pipeline.tomogram(lambda a, b: (ANGLES, raw[:, a:b]))])
+        results.append((images, tomogram))
+    (images, tomogram), (device_images, device_tomogram) = results
+    scale = float(np.abs(tomogram).max())
+    np.testing.assert_allclose(device_tomogram, tomogram, atol=5e-4 * scale)
+    for name, image in images.items():
+        # Planes of one height interpolate differently on a device; see ``gpu_sums``.
+        assert float(np.abs(device_images[name] - image).max()) < 1e-2 * float(np.abs(image).max())
+    assert batches
+    assert all(on_device for _, on_device in batches)

@@ -328,7 +328,7 @@ def test_a_scan_without_projections_has_no_tomogram_and_no_opinion(backend):
     pipeline.refine_center()
     _, verdict = pipeline.judge(ANGLES, 0, final=True)
     assert verdict.decision is Decision.UNKNOWN
-    assert sum(pipeline.work() for _ in range(5)) < 5  # memory for projections is found, and that is all
+    assert sum(pipeline.work() for _ in range(9)) < 9  # what can be done ahead is done, and that is all
 
 
 @pytest.mark.parametrize("name", ["geometry", "tilt"])

@@ -88,7 +88,7 @@ def test_geometry_and_artefacts_are_told(finished: tuple[Path, dict[str, Any], s
     for sample in result["samples"][:3]:
         assert sample["geometry"]["geometry"] == "plain"
         assert sample["geometry"]["width_px"] == 128
-        assert sample["artefacts"].keys() >= {"noise", "ring_index", "truncation", "cupping"}
+        assert sample["artefacts"].keys() >= {"noise", "ring_index", "truncation"}  # cupping, where the sample allows
         assert sample["artefacts"]["contrast"] > 0
 
 
