@@ -74,18 +74,22 @@ def listening(config: Config) -> list[str]:
         wanted["source.endpoint"] = config.source.endpoint
     if config.metrics.enabled:
         wanted["metrics"] = f"tcp://{config.metrics.host}:{config.metrics.port}"
-    return [f"{name} {endpoint}: taken" for name, endpoint in wanted.items() if _taken(endpoint)]
+    return [f"{name} {endpoint}: taken" for name, endpoint in wanted.items() if _taken(name, endpoint)]
 
 
-def _taken(endpoint: str) -> bool:
+def _taken(name: str, endpoint: str) -> bool:
     address = urlsplit(endpoint)
     if address.scheme != "tcp" or endpoint.endswith((":*", ":0")):
         return False
+    try:
+        port = address.port or 0
+    except ValueError as error:
+        raise BadInput(f"{name} {endpoint}: give a port from 1 to 65535, or * for a free one") from error
     host = "0.0.0.0" if address.hostname in (None, "*") else address.hostname
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, address.port or 0))
+            probe.bind((host, port))
         except OSError:
             return True
     return False

@@ -18,8 +18,8 @@ from streamer.frames import StreamerError
 NAMES = ("auto", "numba", "cupy")
 
 NOT_MEASURED = "the GPU kernels have not been measured on a GPU yet; ask for 'cupy' to use them all the same"
-"""Why "auto" does not take a GPU. "cupy" makes the tomogram on it. The fast planes are the CPU's all the same, and
-preparation and the other planes hold host arrays, which cross the bus and back at each call."""
+"""Why "auto" does not take a GPU. "cupy" makes planes and tomogram on it; preparation beyond darks, flats and dead
+pixels, and the "quality" planes, hold host arrays, which cross the bus at each call."""
 
 
 class BackendError(StreamerError):

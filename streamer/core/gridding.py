@@ -47,8 +47,11 @@ Volume = NDArray[np.float32]
 OVERSAMPLING = 1.25
 """Grid points per pixel of the image, along each axis."""
 
-BATCH = 16
-"""Projections that are gridded together, by radius and then by angle: they share cache lines of the grid."""
+BATCH = 32
+"""Projections that are best added at once: in any order, so many sorted ones share cache lines of the grid."""
+
+NEAREST = 16
+"""Of these, so many neighbours are gridded together, by radius and then by angle: their spectra fit the cache."""
 
 MAX_SHIFT = 1.0
 """Pixels by which the centre may be moved when slices are made."""
@@ -89,7 +92,7 @@ class GridSizes:
     @property
     def work(self) -> int:
         """For one thread: a batch with its factors, rows and two transforms, or columns of the inverse transform."""
-        forward = (BATCH + 3) * self.length * LANES + 2 * BATCH * self.radii
+        forward = (NEAREST + 3) * self.length * LANES + 2 * NEAREST * self.radii
         return max(forward, (kernels_grid.COLUMNS + 2) * self.size * LANES)
 
     def nbytes(self, threads: int) -> int:
@@ -179,7 +182,7 @@ class FourierVolume:
     ) -> None:
         """Add projections (angles, rows, columns) float32 with their ``angle_rad`` and ``weight`` (angles,).
 
-        Any number at once, in any order; 16 neighbouring angles at once are fastest. Weights are those of
+        Any number at once; 16 neighbouring angles, or BATCH in any order, are fastest. Weights are those of
         ``filters.angular_weights`` and may be negative: adding a projection again with (right - used) weight corrects
         it. The projections may have more rows than the volume, which then begins at ``first_row``. With ``blocks``
         (b0, b1) only the blocks b0 … b1 - 1 get them, so that one call may be as short as the time between two frames;
@@ -204,7 +207,7 @@ class FourierVolume:
         turn = 2 * np.pi / s.length * (self.center + half_pixel * (cos + sin))
         order = np.argsort(np.mod(theta, np.pi), kind="stable")
         kernels_grid.add_projections(
-            rows.reshape(-1), rows.shape, first_row, first_row + self.rows, order, BATCH, weights, turn, self._gain,
+            rows.reshape(-1), rows.shape, first_row, first_row + self.rows, order, NEAREST, weights, turn, self._gain,
             cos * step, sin * step, self._coefficients, self._taper, self._forward.stages, self._forward.factors,
             s.size, s.pitch, first_block, last_block, self._work, self._grid,
         )  # fmt: skip

@@ -118,19 +118,25 @@ def _add_tile(
 ) -> None:  # fmt: skip
     """Add ``count`` samples from radius j0 on of one projection, which lie ``step`` apart, to the grid of one block.
 
-    Asks for the points that the next tile of this direction will need: 4 of 16, the others lie on the way of the
-    samples and projections beside.
+    Asks for the points that the next tile of this direction will be the first to need: of the 4 x 4 those of the side
+    that goes ahead, and the middle of the side towards which the line drifts.
     """
     middle = size * 0.5 + sign * NUDGE
     corner = _weigh(middle + j0 * du, middle + j0 * dv, du, dv, count, pitch, coefficients, w, place)
     line = pitch * LANES
     ahead = int(np.floor(TILE * dv + 0.5)) * line + int(np.floor(TILE * du + 0.5)) * LANES
+    right, upper = (3 * LANES if du > 0.0 else 0), (3 * line if dv > 0.0 else 0)
+    along = abs(du) > abs(dv)
+    side, next_on_side = ahead + (right if along else upper), (line if along else LANES)
+    drift, next_on_drift = ahead + (upper if along else right), (LANES if along else line)
     for s in range(count):
         to = grid_at + (corner + np.int64(place[s])) * LANES
-        lanes.prefetch(grid, to + ahead)
-        lanes.prefetch(grid, to + ahead + line + 2 * LANES)
-        lanes.prefetch(grid, to + ahead + 2 * line + LANES)
-        lanes.prefetch(grid, to + ahead + 3 * line + 3 * LANES)
+        lanes.prefetch(grid, to + side)
+        lanes.prefetch(grid, to + side + next_on_side)
+        lanes.prefetch(grid, to + side + 2 * next_on_side)
+        lanes.prefetch(grid, to + side + 3 * next_on_side)
+        lanes.prefetch(grid, to + drift + next_on_drift)
+        lanes.prefetch(grid, to + drift + 2 * next_on_drift)
         lanes.add_weighted(
             spectrum, at + s * step, real[j0 + s], sign * imaginary[j0 + s], w, s, TILE, grid, to, line
         )  # fmt: skip

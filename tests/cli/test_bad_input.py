@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from streamer.cli import main
-from streamer.config import load
+from streamer.config import Config, load
+from streamer.core.quality import Limits
+from streamer.daemon.app import limits_from
 from streamer.frames import BadInput
 
 
@@ -127,5 +129,19 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
 
 
 def test_the_shipped_configuration_states_the_defaults() -> None:
-    shipped = load(Path(__file__).parents[2] / "deploy" / "streamer.toml", {})
-    assert shipped.model_copy(update={"limits": load(None, {}).limits}) == load(None, {})
+    path = Path(__file__).parents[2] / "deploy" / "streamer.toml"
+    shipped, defaults = load(path, {}), load(None, {})
+    assert shipped.model_copy(update={"limits": defaults.limits}) == defaults
+    assert limits_from(shipped) == Limits()
+    # What has no default is there as a comment.
+    written = set(re.findall(r"^(?:# )?(\w+) = ", path.read_text(encoding="utf-8"), re.MULTILINE))
+    for name in set(Config.model_fields) - {"limits"}:
+        assert written >= set(type(getattr(shipped, name)).model_fields), name
+    assert written >= set(Limits.__dataclass_fields__)
+
+
+def test_a_port_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.toml"
+    for port in ("x", "99999"):
+        config.write_text(f'control.endpoint = "tcp://127.0.0.1:{port}"\nwriter.directory = "{tmp_path}"\n')
+        assert f"control.endpoint tcp://127.0.0.1:{port}: " in complaint(capsys, "check", str(config))

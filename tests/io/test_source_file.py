@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamer.frames import NAME, BadInput, FrameKind
 from streamer.io.nxtomo import NXtomoFile
-from streamer.io.source_file import ScanFile, as_name
+from streamer.io.source_file import ScanFile, as_name, usable
 from tests.io.helpers import DATA, SPEC, STARTED, kind_of, meta_of, pixels_of
 
 TOOTH = DATA / "tooth.h5"
@@ -65,6 +65,9 @@ class TestNXtomo:
             projections = [i for i in order if kind_of(i) is FrameKind.PROJECTION]
             np.testing.assert_array_equal(scan.angles_deg, [meta_of(i).angle_deg for i in projections])
             np.testing.assert_array_equal(scan.rows(2, 5), [pixels_of(i)[2:5] for i in projections])
+            np.testing.assert_array_equal(scan.index, projections)
+            numbered = [f.meta.index for f in usable(scan, slice(None)) if f.meta.kind is FrameKind.PROJECTION]
+            np.testing.assert_array_equal(scan.usable_index, numbered)
             assert scan.info.projections == 3
             assert scan.spec().projections == 40, "as announced"
 
