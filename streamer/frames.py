@@ -201,6 +201,7 @@ class Quality:
     resolution_px: float | None = None  # Fourier ring correlation, half-bit criterion
     flats: int = 0
     darks: int = 0
+    unlit: float = 0.0  # share of pixels in which the flats show no beam, 0…1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -76,6 +76,7 @@ class MetricsSnapshot:
     ring_high_water: int = 0
     ring_bytes: int = 0
     recon_backlog: int = 0
+    recon_memory_kept: int = 0
     recon_skipped: int = 0
     # The raw writer.
     writer_up: bool = False
@@ -119,6 +120,7 @@ _GAUGES = (
     ("ring_high_water_frames", "ring_high_water", "Most slots occupied at once since the scan was armed"),
     ("ring_memory_bytes", "ring_bytes", "Shared memory of the ring"),
     ("recon_backlog_frames", "recon_backlog", "Frames in the ring that the reconstruction has not taken"),
+    ("recon_memory_kept_bytes", "recon_memory_kept", "Memory of scans that are over, kept for the next one"),
     ("writer_up", "writer_up", "1 while the raw writer process lives"),
 )
 

@@ -20,6 +20,7 @@ from streamer.core.device import USABLE, DeviceOutOfMemory, Engine, Work, out_of
 from streamer.core.gridding import OVERSCAN, FourierVolume, Volume, late_move, reconstruct_rows_fourier
 from streamer.core.jit import as_input
 from streamer.core.lanes import LANES
+from streamer.core.memory import Memory
 from streamer.frames import BadInput
 
 MOST_ANGLES = 64
@@ -46,10 +47,11 @@ class DeviceVolume:
         center: float | None = None,
         window: str = "ramp",
         extend: bool = False,
+        memory: Memory | None = None,
     ) -> None:
         if rows < 1:
             raise BadInput(f"a tomogram needs at least 1 row, not {rows}")
-        self._backend, self._window, self._extend = backend, window, extend
+        self._backend, self._window, self._extend, self._memory = backend, window, extend, memory
         self.rows, self.columns = rows, columns
         self._plan = Gridding(columns, center, window, extend)
         self.center = self._plan.center
@@ -177,7 +179,9 @@ class DeviceVolume:
     def _on_host(self) -> FourierVolume:
         """What takes the rest. The system gives it memory where it is written to, so that it may have all rows."""
         if self._host is None:
-            self._host = FourierVolume(self._backend, self.rows, self.columns, self.center, self._window, self._extend)
+            self._host = FourierVolume(
+                self._backend, self.rows, self.columns, self.center, self._window, self._extend, self._memory
+            )
         return self._host
 
     def _add_on_device(

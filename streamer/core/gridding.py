@@ -40,6 +40,7 @@ from streamer.core.gridwindow import WIDTH, window_correction, window_polynomial
 from streamer.core.jit import as_input
 from streamer.core.lanefft import fast_length, plan
 from streamer.core.lanes import LANES
+from streamer.core.memory import Memory
 from streamer.frames import BadInput
 
 Volume = NDArray[np.float32]
@@ -58,8 +59,6 @@ MAX_SHIFT = 1.0
 
 OVERSCAN = 0.02
 """Radian beyond half a turn that only blur the seam a little more."""
-
-_LINE = 64  # bytes in a cache line
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,7 @@ class FourierVolume:
         center: float | None = None,
         window: str = "ramp",
         extend: bool = False,
+        memory: Memory | None = None,
     ) -> None:
         self.rows, self.columns = rows, columns
         self.center = (columns - 1) / 2 if center is None else float(center)
@@ -151,10 +151,12 @@ class FourierVolume:
         beta = window_shape(sizes.size / columns)
         self._coefficients = window_polynomials(beta)
         self._scale = window_correction(columns, sizes.size, beta)
-        self._work = _aligned(backend.threads * sizes.work).reshape(backend.threads, sizes.work)
-        self._temporary = _aligned(sizes.temporary)
-        # Zeros that the system gives out page by page, when they are first added to.
-        self._grid = _aligned(sizes.blocks * sizes.grid)
+        memory = memory or Memory()
+        self._work, _ = memory.floats(backend.threads, sizes.work)
+        self._temporary, _ = memory.floats(sizes.temporary)
+        # New pages are zeros that the system gives out one by one, when they are first added to.
+        self._grid, new = memory.floats(sizes.blocks * sizes.grid)
+        self._zeroed = np.full(sizes.blocks, new)
         self._first_angle, self._last_angle = np.inf, -np.inf
 
     @property
@@ -170,7 +172,7 @@ class FourierVolume:
     def clear(self) -> None:
         """Forget all projections."""
         self._first_angle, self._last_angle = np.inf, -np.inf
-        kernels_grid.clear(self._grid, self._threads)
+        self._zeroed[:] = False
 
     def add(
         self,
@@ -190,7 +192,7 @@ class FourierVolume:
         block does not exist or a number is not finite.
         """
         first_block, last_block = (0, self.blocks) if blocks is None else blocks
-        self._check_blocks(first_block, last_block)
+        self._begin(first_block, last_block)
         theta, weights = np.asarray(angle_rad, np.float64).ravel(), np.asarray(weight, np.float64).ravel()
         if attenuation.ndim != 3 or attenuation.shape[2] != self.columns:
             raise BadInput(f"projections (angle, row, column) {attenuation.shape} for {self.columns} columns")
@@ -230,7 +232,7 @@ class FourierVolume:
         Raises BadInput for blocks that do not exist, for another shape of ``out``, and for a ``center`` that is too far
         away or cannot be moved because the angles span more than half a turn.
         """
-        self._check_blocks(first_block, last_block)
+        self._begin(first_block, last_block)
         wave, seam = self._shift(center)
         first, last = first_block * LANES, min(last_block * LANES, self.rows)
         shape = (last - first, self.columns, self.columns)
@@ -248,9 +250,14 @@ class FourierVolume:
             )  # fmt: skip
         return result
 
-    def _check_blocks(self, first_block: int, last_block: int) -> None:
+    def _begin(self, first_block: int, last_block: int) -> None:
+        """See to it that these blocks exist and that nothing of before is in them."""
         if not 0 <= first_block < last_block <= self.blocks:
             raise BadInput(f"blocks {first_block} to {last_block} of {self.blocks}")
+        points = self._sizes.grid
+        for block in first_block + np.flatnonzero(~self._zeroed[first_block:last_block]):
+            kernels_grid.clear(self._grid[block * points : (block + 1) * points], self._threads)
+            self._zeroed[block] = True
 
     def _shift(self, center: float | None) -> tuple[NDArray[np.float32], float]:
         """Phases (2, distances) that move the centre, none if it stays, and the angle in the middle of the seam."""
@@ -333,10 +340,3 @@ def edge_taper(columns: int, extend: bool) -> NDArray[np.float32]:
     """Cosine that fades the edge values out over half a width."""
     side = (columns + 1) // 2 if extend else 0
     return as_input(0.5 + 0.5 * np.cos(np.pi * np.arange(1, side + 1) / (side + 1)), np.float32)
-
-
-def _aligned(count: int) -> NDArray[np.float32]:
-    """Zeros, float32, that begin with a cache line, so that a point never lies in two."""
-    raw = np.zeros(count + _LINE // 4, np.float32)
-    skip = -raw.ctypes.data % _LINE // 4
-    return raw[skip : skip + count]

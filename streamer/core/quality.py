@@ -28,6 +28,7 @@ __all__ = [
 
 SAMPLE = 32_768  # pixels of a projection that are enough to measure signal and noise
 PAIR_MISMATCH = 0.2  # an opposite pair that fits worse than this says nothing of movement
+MOST_UNLIT = 0.45  # share of pixels in which the flats do not exceed the darks: half of them with the shutter closed
 PAIR_TURN_PX = 0.25  # drop of a pair that is within its own error
 
 
@@ -157,6 +158,9 @@ def _undecidable(q: Quality, limits: Limits, final: bool) -> list[str]:
         return ["no projection has arrived: check the detector and the beam shutter"] if final else []
     if q.flats == 0:
         return ["no flats: attenuation cannot be measured; take flats with the sample out of the beam"]
+    if q.unlit > MOST_UNLIT:
+        share = f"the flats show no beam in {100 * q.unlit:.0f} % of the pixels"
+        return [f"{share}: was the shutter closed? attenuation cannot be measured; take flats again"]
     weak_peak = q.peak_attenuation is not None and q.peak_attenuation < limits.min_attenuation
     weak_snr = q.snr is not None and q.snr < limits.min_snr
     if weak_peak or weak_snr:

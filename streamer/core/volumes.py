@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streamer.core.backend import Backend
 from streamer.core.gpu_volume import DeviceVolume, reconstruct_rows_on_device
 from streamer.core.gridding import FourierVolume, Volume, reconstruct_rows_fourier
+from streamer.core.memory import Memory
 
 
 class TomogramVolume(Protocol):
@@ -61,6 +62,7 @@ def fourier_volume(
     center: float | None = None,
     window: str = "ramp",
     extend: bool = False,
+    memory: Memory | None = None,
 ) -> TomogramVolume:
     """An empty Fourier volume where ``backend`` computes. Raises BadInput as ``gridding.FourierVolume`` does.
 
@@ -68,7 +70,7 @@ def fourier_volume(
     them), so that the host's memory has to be planned with ``gridding.fourier_nbytes`` all the same.
     """
     kind = DeviceVolume if backend.on_device else FourierVolume
-    return kind(backend, rows, columns, center, window, extend)
+    return kind(backend, rows, columns, center, window, extend, memory)
 
 
 def reconstruct_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -54,8 +55,8 @@ def limits_from(config: Config) -> Limits:
     for name, value in given.items():
         if name not in known:
             raise BadInput(f"limits: unknown key {name!r}; known here: {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise BadInput(f"limits.{name}: {value!r} is not a number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise BadInput(f"limits.{name}: {value!r} is not a finite number")
     return Limits(**given)
 
 

@@ -80,6 +80,9 @@ class Compute:
                 log.exception("the reconstruction failed")
                 if session is not None:
                     self._finisher.give_up(session, f"{type(error).__name__}: {error}")
+            if session is not None and session.state.final:
+                # Here, where nothing holds its pipeline any more, or its memory would not be there for the next scan.
+                self._scans.finished(session)
 
     def _turn(self, session: Session | None) -> None:
         """Take what frames have come, or use the idle moment."""

@@ -16,6 +16,7 @@ from streamer.daemon.session import Session
 from streamer.flow.blocks import ReadRows
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.pipeline import ScanPipeline
+from streamer.flow.store import TOGETHER
 from streamer.frames import Decision, StreamerError, Verdict
 from streamer.io.publish import Publisher
 from streamer.io.source_file import ScanFile
@@ -59,7 +60,6 @@ class Finisher:
             self._catch_up(session, pipeline)
             self.reconstruct(session, pipeline, show)
         session.conclude("; ".join(filter(None, (session.result.error, raw_error))) or None)
-        self._scans.finished(session)
 
     def give_up(self, session: Session, error: str) -> None:
         """The reconstruction of a scan failed: its frames go on into the raw file, and its end is awaited there."""
@@ -73,7 +73,6 @@ class Finisher:
         session.verdict = Verdict(Decision.UNKNOWN, (f"the reconstruction failed: {session.result.error}",), final=True)
         self._events.event("verdict", session.verdict_map())
         session.conclude("; ".join(filter(None, (session.result.error, raw_error))))
-        self._scans.finished(session)
 
     def _close_raw(self, session: Session) -> str | None:
         """Close the raw file; what went wrong with it, if anything. The rest of the work does not depend on it."""
@@ -99,9 +98,8 @@ class Finisher:
         log.info("scan %s: %d frames are read from the raw file", session.spec.scan_id, lacking)
         try:
             with ScanFile.open(session.raw_file) as scan:
-                for frame in scan.frames():
-                    if not pipeline.has(frame.meta.index):
-                        pipeline.push(frame.meta, frame.pixels)
+                for metas, pixels in scan.some(lambda index: not pipeline.has(index), TOGETHER):
+                    pipeline.push_some(metas, pixels)
         except (StreamerError, OSError) as problem:
             session.result.error = f"{lacking} frames are not in the tomogram: {problem}"
 

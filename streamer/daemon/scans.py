@@ -14,6 +14,7 @@ from typing import Any
 
 from streamer.config import Config
 from streamer.core.backend import Backend
+from streamer.core.memory import Memory
 from streamer.core.planes import Plane, check_planes
 from streamer.core.quality import Limits
 from streamer.daemon.session import Session
@@ -50,6 +51,7 @@ class Scans:
         self._config, self._backend, self._limits = config, backend, limits
         self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
         self.lock = threading.RLock()
+        self.memory = Memory()  # of the scans, one after the other
         self._reports: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # asked for by a client; None: the three orthogonal ones
@@ -113,7 +115,9 @@ class Scans:
         path = directory / f"{spec.scan_id}.nx"
         if path.exists():
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
-        pipeline = ScanPipeline(spec, self._backend, settings, self._limits, self.planes, self.fixed_center)
+        pipeline = ScanPipeline(
+            spec, self._backend, settings, self._limits, self.planes, self.fixed_center, self.memory
+        )
         self._ring.format((spec.rows, spec.columns), spec.dtype, config.ring.max_slots)
         try:
             self._writer.open(spec, path.resolve(), now(), OPEN_TIMEOUT_S)
@@ -158,7 +162,7 @@ class Scans:
     def finished(self, session: Session) -> None:
         """Keep the report of a scan that reached a final state, and tell everybody."""
         session.pipeline = None
-        gc.collect()  # pipelines hold themselves in circles, and gigabytes: the next scan must not wait for them
+        gc.collect()  # pipelines hold themselves in circles, and gigabytes that the next scan is to use
         report = session.report()
         with self.lock:
             # In one step, so that a scrape never counts this scan twice or not at all.

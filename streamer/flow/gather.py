@@ -17,6 +17,7 @@ from streamer.core.backend import Backend
 from streamer.core.gpu_volume import MOST_ANGLES, DeviceVolume
 from streamer.core.gridding import BATCH, fourier_nbytes
 from streamer.core.lanes import LANES
+from streamer.core.memory import Memory
 from streamer.core.volume import plan_row_blocks
 from streamer.core.volumes import TomogramVolume, fourier_volume
 from streamer.flow.ready import Ready
@@ -65,8 +66,11 @@ def plan_tomogram(spec: ScanSpec, memory_bytes: int, threads: int) -> Plan:
 class Gathering:
     """The Fourier volume of one scan. Not thread-safe."""
 
-    def __init__(self, backend: Backend, spec: ScanSpec, ready: Ready, center: float, window: str) -> None:
+    def __init__(
+        self, backend: Backend, spec: ScanSpec, ready: Ready, center: float, window: str, memory: Memory | None = None
+    ) -> None:
         self._backend, self._spec, self._ready, self._window = backend, spec, ready, window
+        self._memory = memory or Memory()
         self._volume = self._empty(center)
         self._used = np.zeros(spec.projections)
         # A device takes all rows at once: it is not kept waiting, and nobody waits for it.
@@ -78,8 +82,9 @@ class Gathering:
     def _empty(self, center: float) -> TomogramVolume:
         layout = self._ready.layout
         return fourier_volume(
-            self._backend, self._spec.rows, layout.width, layout.center(center), self._window, layout.extend
-        )
+            self._backend, self._spec.rows, layout.width, layout.center(center), self._window, layout.extend,
+            self._memory,
+        )  # fmt: skip
 
     @staticmethod
     def nbytes(spec: ScanSpec, width: int, extend: bool, threads: int) -> int:
@@ -166,7 +171,7 @@ class Gathering:
         moved = abs(laid - self._volume.center) > CENTER_TOLERANCE_PX
         # New memory for each block would take longer to come by than to fill.
         width, rows = ready.layout.width, self._spec.rows
-        turns = np.empty((2, min(LANES, rows), width, width), np.float32)
+        turns, _ = self._memory.floats(2, min(LANES, rows), width, width)
         for block in range(blocks):
             first, last = block * LANES, min((block + 1) * LANES, rows)
             out = turns[block % 2, : last - first]

@@ -55,6 +55,7 @@ class Measurements:
     def __init__(self, spec: ScanSpec, backend: Backend) -> None:
         self._spec, self._backend = spec, backend
         self.darks = self.flats = 0
+        self.unlit = 0.0
         self._track = MomentTrack(backend)
         self._pairs = PairTrack(np.deg2rad(spec.start_deg), np.deg2rad(spec.range_deg))
         self._center = unknown("none")
@@ -167,6 +168,7 @@ class Measurements:
             resolution_px=None if halves is None or len(halves[0]) < 16 else frc_resolution(*halves),
             flats=self.flats,
             darks=self.darks,
+            unlit=self.unlit,
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamer.core.artefacts import slice_figures
 from streamer.core.backend import Backend
 from streamer.core.jit import at_most
+from streamer.core.memory import Memory
 from streamer.core.planes import Plane
 from streamer.core.quality import Limits, judge
 from streamer.flow.axis import Axis
@@ -54,16 +55,19 @@ class ScanPipeline:
         limits: Limits,
         planes: Sequence[Plane] | None = None,
         fixed_center: float | None = None,
+        memory: Memory | None = None,
     ) -> None:
+        """``memory`` that scans one after the other share."""
+        memory = memory or Memory()
         self.spec, self._backend, self._settings, self._limits = spec, backend, settings, limits
         self.plan = plan_tomogram(spec, settings.memory_bytes, backend.threads)
         small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
         self._live = replace(backend, threads=1) if small else backend
-        self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, settings.memory_bytes)
+        self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, settings.memory_bytes, memory)
         self._preparation = Preparation(spec, self._live, settings.preparation)
         self._axis = Axis(spec, settings.layout, fixed_center)
         self._pictures = Reconstruction(
-            spec, backend, self._live, settings, self._store, self._preparation, self._axis.first, planes
+            spec, backend, self._live, settings, self._store, self._preparation, self._axis.first, planes, memory
         )
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
@@ -177,6 +181,7 @@ class ScanPipeline:
     def _begin(self, first: NDArray[Any], angle_rad: float) -> None:
         """The first projection fixes the darks and flats, and tells whether the sample is wider than the detector."""
         self._preparation.begin(first)
+        self._measured.unlit = self._preparation.correction.dead_share
         attenuation = self._preparation.correction.attenuation(first)
         self._pictures.use(self._axis.begin(attenuation, angle_rad, self._measured.center, self.layout), 0.0)
 

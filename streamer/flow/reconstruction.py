@@ -13,6 +13,7 @@ from streamer.core.backend import Backend
 from streamer.core.exact_planes import ExactPlanes
 from streamer.core.gpu_frames import ResidentFrames, resident_frames
 from streamer.core.live import FastPlanes
+from streamer.core.memory import Memory
 from streamer.core.planes import Plane, orthogonal_planes
 from streamer.core.prep import Correction
 from streamer.core.stitch import extend_half_turn
@@ -45,7 +46,9 @@ class Reconstruction:
         preparation: Preparation,
         layout: Layout,
         planes: Sequence[Plane] | None = None,
+        memory: Memory | None = None,
     ) -> None:
+        self._memory = memory or Memory()
         self._spec, self._backend, self._live, self._settings = spec, backend, live, settings
         self._store, self._preparation = store, preparation
         self._asked = None if planes is None else tuple(planes)
@@ -108,8 +111,11 @@ class Reconstruction:
         if self._gathering is not None and not self._gathering.reaches(center):
             self._gathering = None
         if self._gathering is None and begin and self._may_gather():
-            self._gathering = Gathering(self._backend, self._spec, self._ready, center, self._settings.window)
+            self._gathering = self._new_gathering(center)
         return self._gathering is not None and self._gathering.work()
+
+    def _new_gathering(self, center: float) -> Gathering:
+        return Gathering(self._backend, self._spec, self._ready, center, self._settings.window, self._memory)
 
     def _may_gather(self) -> bool:
         if not (self._store.whole and self._store.count) or self._settings.preparation.stripes == "full":
@@ -169,6 +175,8 @@ class Reconstruction:
 
     def blocks(self, center: float, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """(first row, slices) of the tomogram about ``center``, with exact weights; see ``blocks.slices``."""
+        if self._gathering is None and self._may_gather():
+            self._gathering = self._new_gathering(center)
         if self._gathering is not None:
             return self._gathering.finish(center)
         settings = self._settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.memory import Memory
 from streamer.core.pages import Pages
 
 Image = NDArray[np.float32]
@@ -37,15 +38,17 @@ class AttenuationStore:
     Projections are made in the array that ``next`` gives, and count once ``add`` was called.
     """
 
-    def __init__(self, rows: int, columns: int, projections: int, memory_bytes: int) -> None:
+    def __init__(
+        self, rows: int, columns: int, projections: int, memory_bytes: int, memory: Memory | None = None
+    ) -> None:
         self.first_row, self.last_row = kept_rows(rows, projections, columns, memory_bytes)
         self.whole = self.last_row - self.first_row == rows
         self.middle = min(rows // 2, rows - 1) - self.first_row
-        # Pages of an empty array cost nothing until a projection is written into them.
-        self._data = np.empty((projections, self.last_row - self.first_row, columns), np.float32)
+        # Pages of new memory cost nothing until a projection is written into them.
+        self._data, new = (memory or Memory()).floats(projections, self.last_row - self.first_row, columns)
         self._frames = np.empty((0 if self.whole else TOGETHER, rows, columns), np.float32)
         self._angles = np.empty(projections, np.float64)
-        self._pages = Pages(self._data)
+        self._pages = Pages(self._data if new else self._data[:0])
         self.count = 0
 
     def next(self, count: int = 1) -> Image:

@@ -106,8 +106,12 @@ class LiveView:
         angles = self._ready.angles_rad
         # What a projection weighs among all that came is known by now, so that none needs to be added twice.
         weights = self._ready.layout.weights(angles)[first:last]
-        for projection, angle, weight in zip(self._ready.batch(first, last), angles[first:last], weights, strict=True):
-            self._next.add(projection, float(angle), float(weight))
+        projections = self._ready.batch(first, last)
+        if isinstance(self._next, FastPlanes):
+            self._next.add(projections, angles[first:last], weights)
+        else:
+            for projection, angle, weight in zip(projections, angles[first:last], weights, strict=True):
+                self._next.add(projection, float(angle), float(weight))
         self._replayed = last
         if last == self._ready.count:
             self._show(self._next, self._next_center)

@@ -7,7 +7,7 @@ size. Files that a crash left behind, or that are still being written, are read 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -178,6 +178,15 @@ class ScanFile:
         for numbers, block in self._read(everything, rows, max_bytes, None):
             for number, pixels in zip(numbers.tolist(), block, strict=True):
                 yield Frame(self._meta(name, number), pixels)
+
+    def some(self, wanted: Callable[[int], bool], most: int) -> Iterator[tuple[list[FrameMeta], NDArray[Any]]]:
+        """The frames whose ``index`` is wanted, at most so many at once: what ``frames`` tells of them, and the pixels
+        (n, rows, columns).
+        """
+        name = self.spec().scan_id
+        numbers = np.flatnonzero([wanted(index) for index in self._layout.index.tolist()])
+        for some, block in self._read(numbers, slice(None), MAX_READ, most):
+            yield [self._meta(name, number) for number in some.tolist()], block
 
     def _meta(self, scan_id: str, number: int) -> FrameMeta:
         layout = self._layout

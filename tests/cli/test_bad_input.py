@@ -42,6 +42,8 @@ def test_unknown_limit_and_wrong_type(tmp_path: Path, capsys: pytest.CaptureFixt
     config = tmp_path / "c.toml"
     config.write_text("limits.max_motion = 2\n")
     assert "max_motion_px" in complaint(capsys, "check", str(config))
+    config.write_text("limits.min_coverage = nan\n")
+    assert "min_coverage" in complaint(capsys, "check", str(config))
     config.write_text("metrics.port = 'x'\n")
     assert "metrics.port" in complaint(capsys, "check", str(config))
 

@@ -11,6 +11,7 @@ from phantom import Gaussian, gaussians, half_turn, image, shepp_logan, sinogram
 from streamer.core.backend import Backend
 from streamer.core.filters import WINDOWS, angular_weights
 from streamer.core.gridding import MAX_SHIFT, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
+from streamer.core.memory import Memory
 from streamer.core.planes import circle_mask
 from streamer.core.volume import reconstruct_block
 from streamer.frames import BadInput
@@ -237,13 +238,16 @@ def test_moving_the_centre_is_refused_where_it_cannot_work(numba_backend: Backen
 @pytest.mark.parametrize(("rows", "columns", "extend"), [(16, 256, False), (50, 200, True), (1, 333, False)])
 def test_memory_is_known_beforehand(numba_backend: Backend, rows: int, columns: int, extend: bool) -> None:
     told = fourier_nbytes(rows, columns, columns / 2 + 3, extend, numba_backend.threads)
+    frames, memory = np.zeros((20, rows, columns), np.float32), Memory()
     tracemalloc.start()
-    volume = FourierVolume(numba_backend, rows, columns, columns / 2 + 3, extend=extend)
-    held, _ = tracemalloc.get_traced_memory()
-    volume.add(np.zeros((20, rows, columns), np.float32), np.zeros(20), np.zeros(20))
+    volume = FourierVolume(numba_backend, rows, columns, columns / 2 + 3, extend=extend, memory=memory)
+    volume.add(frames, np.zeros(20), np.zeros(20))
+    tables, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert volume.nbytes == told
-    assert told <= held < told + 100_000  # tables on top
+    del volume
+    assert memory.kept_bytes == told
+    assert tables < 100_000  # on top
 
 
 def test_bad_input_is_named(numba_backend: Backend) -> None:

@@ -47,6 +47,8 @@ TABLE = [
     ({"projections": 0, "coverage": 0.0}, False, Decision.CONTINUE, ""),
     ({"projections": 0, "coverage": 0.0}, True, Decision.UNKNOWN, "no projection"),
     ({"flats": 0}, True, Decision.UNKNOWN, "no flats"),
+    ({"unlit": 0.5, "snr": 0.0}, True, Decision.UNKNOWN, "no beam in 50 % of the pixels: was the shutter closed?"),
+    ({"unlit": 0.3}, True, Decision.ENOUGH, "1000 of 1000"),
     ({"snr": 0.1}, True, Decision.UNKNOWN, "no sample in the beam"),
     ({"peak_attenuation": 0.001}, False, Decision.UNKNOWN, "no sample in the beam"),
     ({"snr": 0.0, "motion_px": 9.0, "coverage": 0.2}, True, Decision.UNKNOWN, "no sample in the beam"),

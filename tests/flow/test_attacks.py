@@ -12,7 +12,7 @@ from streamer.flow.layout import LayoutOptions
 from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.preparation import PreparationOptions
 from streamer.flow.settings import Settings
-from streamer.frames import DTYPES, FrameKind, FrameMeta, ScanSpec
+from streamer.frames import DTYPES, Decision, FrameKind, FrameMeta, ScanSpec
 from tests.core.phantom import Ellipse, Gaussian, sinogram
 
 N, ROWS, CENTER = 48, 18, 24.7
@@ -214,3 +214,19 @@ def test_an_axis_given_in_the_options_is_not_looked_for(backend):
     push(pipeline, frames, lambda number: pipeline.track_center())
     pipeline.refine_center()
     assert pipeline.center == 20.0
+
+
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_flats_that_were_taken_with_the_shutter_closed_are_named(backend, noise):
+    spec, frames = scan(steps(60))
+    rng = np.random.default_rng(3)
+    dark = 100.0 + noise * rng.standard_normal((6, ROWS, N))
+
+    def closed(kind, index, pixels):
+        return pixels if kind is FrameKind.PROJECTION else np.round(dark[index]).astype(pixels.dtype)
+
+    pipeline = new(backend, spec)
+    push(pipeline, [(kind, index, angle, closed(kind, index, pixels)) for kind, index, angle, pixels in frames])
+    _, verdict = pipeline.judge(0, 0, final=True)
+    assert verdict.decision is Decision.UNKNOWN
+    assert "was the shutter closed?" in verdict.reasons[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -202,3 +203,6 @@ def test_metrics_are_well_formed_and_tell_of_the_scan(shared_station: Station, c
     text = page.decode()
     assert 'streamer_frames_received_total{kind="projection"} 0' not in text
     assert 'streamer_scans_total{result="complete"}' in text
+    kept = re.search(r"^streamer_recon_memory_kept_bytes (\S+)$", text, re.MULTILINE)
+    assert kept is not None
+    assert float(kept.group(1)) > 0, "the next scan finds its memory"

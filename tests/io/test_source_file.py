@@ -71,6 +71,15 @@ class TestNXtomo:
             assert scan.info.projections == 3
             assert scan.spec().projections == 40, "as announced"
 
+    def test_some_frames_together(self, tmp_path: Path) -> None:
+        order = [12, 3, 49, 6, 11, 0]
+        with ScanFile.open(raw_file(tmp_path / "a.nx", order, "incomplete")) as scan:
+            parts = list(scan.some(lambda index: index not in (12, 6), 2))
+        assert [[meta.index for meta in metas] for metas, _ in parts] == [[3, 49], [11, 0]]
+        for metas, pixels in parts:
+            assert metas == [replace(meta_of(meta.index), seq=meta.seq) for meta in metas]
+            np.testing.assert_array_equal(pixels, [pixels_of(meta.index) for meta in metas])
+
     def test_a_file_that_is_still_written_is_read_as_far_as_it_goes(self, tmp_path: Path) -> None:
         file = NXtomoFile.create(tmp_path / "a.nx", SPEC, STARTED)
         for index in range(30):
