@@ -43,7 +43,7 @@ MEASUREMENTS = {
     "ingest": _What("frames from another process into the ring", "bench_ingest", (512, 1024)),
     "planes": _What("raw frames into three live planes", "bench_numerics", (512, 1024)),
     "volume": _What("the tomogram, at once and while frames come", "bench_numerics", (512, 1024)),
-    "end-to-end": _What("a whole scan of the virtual beamline through the daemon", "bench_scan", (256,), 2),
+    "end-to-end": _What("whole scans of the virtual beamline through the daemon", "bench_scan", (256,), 4),
 }
 
 

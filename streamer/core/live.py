@@ -27,7 +27,7 @@ from streamer.core.hilbert import HilbertLines, to_pixels
 from streamer.core.jit import as_input
 from streamer.core.kernels_live import ATTENUATION, KINDS
 from streamer.core.live_sums import NO_ROWS, NO_SUMS, Batch, Fold, HostFold, PlaneGeometry
-from streamer.core.live_window import NEGLIGIBLE, SECTORS, ExactWeights, Window
+from streamer.core.live_window import SECTORS, UNSEEN, ExactWeights, Window
 from streamer.core.planes import Plane, check_planes, finite_center
 from streamer.core.prep import Constants, Correction
 from streamer.frames import DTYPES, BadInput
@@ -153,11 +153,8 @@ class FastPlanes:
         self._enter(batch, weights)
 
     def work(self) -> bool:
-        """Add one frame again whose weight has changed by a percent or more, when the weights are to be exact.
-
-        False when there is none; the small rest waits for ``images``.
-        """
-        return self._stored is not None and self._settle(1, 0.01) > 0
+        """Add one frame again whose weight has changed visibly, when the weights are to be exact. False if none has."""
+        return self._stored is not None and self._settle(1) > 0
 
     def images(self, names: Collection[str] | None = None) -> dict[str, Image]:
         """Every plane, or those named, as the reconstruction from the frames so far."""
@@ -222,11 +219,11 @@ class FastPlanes:
             self._window.add(part.angles)
             first = last
 
-    def _settle(self, limit: int | None = None, share: float = NEGLIGIBLE) -> int:
-        """Add frames again whose weight has changed, see ExactWeights.due; returns how many."""
+    def _settle(self, limit: int | None = None) -> int:
+        """Add frames again whose weight has changed visibly, see ExactWeights.due; returns how many."""
         if self._stored is None:
             return 0
-        due = self._exact.due(limit, share)
+        due = self._exact.due(limit, UNSEEN)
         for k, weight in due:
             frame, angle = np.asarray(self._stored(k), np.float32)[None], np.array([self._exact.angles[k]])
             gain = np.array([weight])

@@ -119,6 +119,11 @@ class Window:
 NEGLIGIBLE = 1e-4
 """Difference between the weight that a frame has and should have, in mean weights, that is as good as rounding."""
 
+UNSEEN = 0.03
+"""One that nobody sees: it makes the error of Shepp and Logan's head larger by 0.1 %, and that of smooth objects of
+height 1 less than 2e-4. With all smaller ones, an encoder that is off by 2 % of a step would have each frame added
+twice."""
+
 
 class ExactWeights:
     """The weights with which frames lie in the sums, and what is missing to those that they should have.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,25 +22,35 @@ def contrast(image: NDArray[Any], low: float = 0.5, high: float = 99.5) -> tuple
     hi is above lo even for a flat image, and (0, 1) without a finite pixel.
     """
     values = np.asarray(image, np.float32)
+    step = max(1, math.isqrt(values.size // SAMPLE))
     if values.ndim == 2 and values.shape[0] == values.shape[1] and values.shape[0] >= 8:
-        values = values[circle_mask(values.shape[0])]
-    values = values.ravel()[:: max(1, values.size // SAMPLE)]
+        values = values[::step, ::step][_inside(values.shape[0], step)]
+    else:
+        values = values.ravel()[:: step**2]
     values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 1.0
-    lo, hi = (float(edge) for edge in np.percentile(values.astype(np.float64), (low, high)))
+    lo, hi = (float(edge) for edge in np.percentile(values, (low, high)))
     if hi - lo <= 1e-6 * max(abs(lo), abs(hi)):
         half = 0.5 * max(abs(lo), 1.0) * 1e-3
         return lo - half, hi + half
     return lo, hi
 
 
+@lru_cache(8)
+def _inside(n: int, step: int) -> NDArray[np.bool_]:
+    """Which of every ``step``-th row and column of an image of n × n pixels lie within its circle."""
+    return circle_mask(n)[::step, ::step]
+
+
 def quantise(image: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint16]:
     """uint16 of the image's shape: 0 at lo and below, 65535 at hi and above; NaN becomes 0. BadInput unless lo < hi."""
     if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
         raise BadInput(f"grey values from {lo} to {hi}: the lower must be below the upper")
-    scaled = (np.asarray(image, np.float64) - lo) * (LEVELS / (hi - lo))
-    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=LEVELS, neginf=0.0), 0, LEVELS)).astype(np.uint16)
+    scaled = np.atleast_1d((image - lo) * (LEVELS / (hi - lo)))
+    np.fmax(scaled, 0, out=scaled)  # of a number and none it takes the number
+    np.fmin(scaled, LEVELS, out=scaled)
+    return np.rint(scaled, out=scaled).astype(np.uint16).reshape(np.shape(image))
 
 
 def decimate(image: NDArray[Any], max_px: int) -> NDArray[np.float32]:

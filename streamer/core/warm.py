@@ -100,8 +100,8 @@ def _volume(backend: Backend) -> None:
     volume = FourierVolume(backend, rows, COLUMNS, CENTER)
     attenuation = np.repeat(_attenuation()[:, :1], rows, axis=1)
     volume.add(attenuation, _angles(), angular_weights(_angles()))
-    volume.rows_of(0, volume.blocks)
     volume.clear()
+    volume.rows_of(0, volume.blocks)
 
 
 def _backprojection(backend: Backend) -> None:

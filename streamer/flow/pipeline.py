@@ -175,8 +175,8 @@ class ScanPipeline:
         for k, (number, angle) in enumerate(zip(numbers.tolist(), angles.tolist(), strict=True)):
             if sums is None:
                 self._pictures.add(attenuation[k], number, angle)
-            self._pictures.follow()
             self._measured.projection(angle, raw[k], attenuation[k], None if sums is None else sums[k])
+        self._pictures.follow(len(metas))
 
     def _begin(self, first: NDArray[Any], angle_rad: float) -> None:
         """The first projection fixes the darks and flats, and tells whether the sample is wider than the detector."""

@@ -94,12 +94,12 @@ class Reconstruction:
         """Fold the ``number``-th projection, prepared, into the planes."""
         self._view.add(self._ready.laid(attenuation, number), angle_rad)
 
-    def follow(self) -> None:
-        """Bring planes that are being built anew a step further; call it when a projection has been stored."""
+    def follow(self, count: int) -> None:
+        """Bring planes that are being built anew a step further; call it when ``count`` projections were stored."""
         if self._resident is not None:
             # Those that were prepared on the host are not on the device.
             self._resident.skip(max(0, self._store.count - self._resident.next))
-        self._view.replay()
+        self._view.replay(count)
 
     def work(self) -> bool:
         """Use an idle moment for the planes. False when there was nothing to do."""

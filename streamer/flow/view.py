@@ -23,7 +23,10 @@ Image = NDArray[np.float32]
 NewPlanes = Callable[[Sequence[Plane], float, Ready], FastPlanes | ExactPlanes]
 
 REPLAY_BATCH = 4
-"""Stored projections that are folded in for each new frame, and in one idle moment."""
+"""Stored projections that are folded in in one idle moment, and besides as many as came, whenever some came.
+
+So planes that are being built catch up in any case, and the more frames wait the less they are held up by it.
+"""
 
 
 class LiveView:
@@ -95,14 +98,14 @@ class LiveView:
         self._ready, self.planes = ready, tuple(planes)
         self._begin(center)
 
-    def replay(self) -> bool:
+    def replay(self, new: int = 0) -> bool:
         """Fold some stored projections into the planes being built. False when there are none.
 
-        Call it after each projection was added to the store, and in idle moments.
+        Call it after ``new`` projections were added to the store, and in idle moments.
         """
         if self._next is None:
             return False
-        first, last = self._replayed, min(self._replayed + REPLAY_BATCH, self._ready.count)
+        first, last = self._replayed, min(self._replayed + new + REPLAY_BATCH, self._ready.count)
         angles = self._ready.angles_rad
         # What a projection weighs among all that came is known by now, so that none needs to be added twice.
         weights = self._ready.layout.weights(angles)[first:last]
