@@ -19,7 +19,7 @@ import zmq
 from streamer import __version__
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.processes import Child, ChildError
-from streamer.cli.recording import FRACTIONS, Recorder
+from streamer.cli.recording import Recorder
 from streamer.cli.report import SampleResult, print_table, sample_results
 from streamer.cli.runlog import RunLog
 from streamer.cli.warming import warm_with_bar
@@ -80,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
         _await_reports(outcome, listening["control"])
         results = sample_results(outcome, args.out, args.out / "truth")
         if recorder is not None and recorder.stages:
-            stages = zip(FRACTIONS, recorder.stages, strict=False)
-            strip_picture(args.out / "while-scanning.png", [(f, s.angles, s.of, s.planes) for f, s in stages])
+            stages = [(s.angles / s.of, s.angles, s.of, s.planes) for s in recorder.stages]
+            strip_picture(args.out / "while-scanning.png", stages)
         print_table(results)
         _write_json(args.json or args.out / "result.json", listening["backend"], results, outcome["run_uids"])
         print(f"pictures, raw files and tomograms: {args.out}")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import scipy.fft
 
 from streamer.core import cupy_engine, kernels_cpu, kernels_cuda
 from streamer.core.device import FallbackCounters
@@ -31,18 +28,12 @@ class Backend:
     """What a computation needs to know of the machine.
 
     ``kernels`` holds the compiled loops (the module ``kernels_cpu``, or a ``kernels_cuda.Kernels`` with the same
-    functions), ``xp`` the array library (numpy or cupy), ``fft`` its Fourier transforms.
-    ``to_host`` and ``to_device`` move arrays; on the CPU they return their argument. ``fallbacks`` counts
-    what the device had no memory for.
+    functions). ``fallbacks`` counts what the device had no memory for.
     """
 
     name: str
     threads: int
     kernels: Any
-    xp: ModuleType
-    fft: ModuleType
-    to_host: Callable[[Any], Any]
-    to_device: Callable[[Any], Any]
     fallbacks: FallbackCounters = field(default_factory=FallbackCounters, compare=False, repr=False)
 
     @property
@@ -67,7 +58,7 @@ def select_backend(request: str = "auto", threads: int | None = None) -> tuple[B
     count = usable_threads() if threads is None else threads
     if count < 1:
         raise BackendError(f"backend {request!r}: {count} threads asked for, at least 1 is needed")
-    host = Backend("numba", count, kernels_cpu, np, scipy.fft, _same, _same)
+    host = Backend("numba", count, kernels_cpu)
     if request == "numba":
         return host, f"backend numba with {count} threads, as asked for"
     if request == "auto":
@@ -89,8 +80,7 @@ def _cupy_backend(threads: int) -> tuple[Backend, str]:
         raise BackendError(f"CuPy cannot be imported ({error})") from error
     except StreamerError as error:
         raise BackendError(f"CuPy is installed, but the GPU cannot be used ({error})") from error
-    xp = engine.xp
-    return Backend("cupy", threads, kernels, xp, engine.fft, xp.asnumpy, xp.asarray), engine.device_name
+    return Backend("cupy", threads, kernels), engine.device_name
 
 
 def _check(kernels: kernels_cuda.Kernels) -> None:
@@ -100,7 +90,3 @@ def _check(kernels: kernels_cuda.Kernels) -> None:
     kernels.attenuate(raw, dark, log_flat, 0.5, 1e6, 1, out)
     if not np.allclose(out, np.log([[100, 10, 1]]), atol=1e-5):
         raise BackendError(f"its arithmetic is wrong: the logarithms of 100, 10 and 1 came out as {out[0].tolist()}")
-
-
-def _same(array: Any) -> Any:
-    return array

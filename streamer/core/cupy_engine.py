@@ -42,10 +42,6 @@ class CupyEngine:
         return self._cupy
 
     @property
-    def fft(self) -> Any:
-        return self._fft
-
-    @property
     def device_name(self) -> str:
         """What the driver calls the GPU, for the log."""
         properties = self._cupy.cuda.runtime.getDeviceProperties(self._cupy.cuda.Device().id)

@@ -19,42 +19,10 @@ from streamer.frames import BadInput, ScanSpec
 Array = NDArray[Any]
 Image = NDArray[np.float32]
 
-SAME_RAD = 1e-4
-MARGIN_PX = 3
 STEPS = 12
 PIXELS = 512  # side to which pictures are binned before their tilt is looked for
 MAX_TILT_RAD = np.deg2rad(5.0)
 SYSTEMATIC_RAD = np.deg2rad(0.005)
-
-
-@dataclass(frozen=True)
-class Arc:
-    """What the angles of a scan cover. ``span_rad`` from the first to the last, ``wedge_rad`` the widest gap of half a
-    turn that nothing was measured in (one step when complete), ``coincident`` the share of projections whose opposite
-    lies on the same rays as another one (a full turn with an even number: half of the angular resolution is lost),
-    ``kind``: "partial", "half", "full" or "over" (more than a turn).
-    """
-
-    span_rad: float
-    wedge_rad: float
-    coincident: float
-    kind: str
-
-
-def describe_arc(angle_rad: Array) -> Arc:
-    """Arc of angles (n,) in radian, in any order. Raises BadInput for fewer than two or one that is not finite."""
-    theta = np.asarray(angle_rad, np.float64).ravel()
-    if theta.size < 2 or not np.isfinite(theta).all():
-        raise BadInput("an arc needs at least two finite angles")
-    span = float(np.ptp(theta))
-    folded = np.sort(np.mod(theta, np.pi))
-    gaps = np.diff(folded, append=folded[0] + np.pi)
-    step = span / (theta.size - 1)
-    same = (gaps < SAME_RAD) & (np.pi - gaps > SAME_RAD)
-    coincident = float(np.count_nonzero(same | np.roll(same, 1)) / theta.size)
-    turns = (span + step) / np.pi
-    kind = "partial" if turns < 0.995 else "half" if turns < 1.5 else "full" if turns < 2.05 else "over"
-    return Arc(span, float(gaps.max()), coincident, kind)
 
 
 def binned(center: float, factor: int) -> float:

@@ -94,8 +94,17 @@ class Kernels:
     ) -> None:
         """out[z, y, x] = Σ_a weight[a] · p[a, column(a, x, y), z]; p (angles, cols, nz), out (nz, ny, nx)."""
         angles, cols, depth = p.shape
-        strides = cols * depth, depth, PACK
-        self._backproject(p, strides, depth % 4 == 0, angles, cols, cos, sin, weight, center, out)
+        _, ny, nx = out.shape
+        if not out.size:
+            return
+        with self._out(out) as target:
+            name = "backproject_rows_any" if depth % 4 else "backproject_rows_packed"
+            strides = np.int64(cols * depth), np.int64(depth), np.int64(PACK)
+            tables = (self._in(table) for table in (cos, sin, weight))
+            sizes = np.int32(angles), np.int32(cols), np.int32(depth)
+            grid = (_blocks(nx, 16), _blocks(ny, 16), _within(_blocks(depth, PACK), "packs"))
+            ends = np.float32(center), np.int32(ny), np.int32(nx), target
+            self._launch(name, grid, (16, 16, 1), self._in(p), *strides, *tables, *sizes, *ends)
 
     def row_moments(self, image: Array, margin: int, parts: int, out: Array) -> None:
         """Sums of every row of image (…, rows, cols) float32 for centres of mass; out (…, rows, 4) float64."""
@@ -131,46 +140,6 @@ class Kernels:
         results = plain, slope, turned
         name = f"prepare_{_suffix(raw.dtype)}"
         self._launch(name, grid, (32, 8, 1), raw, dark, log_flat, *limits, *tables, np.int32(count), *results)
-
-    def pack_rows(self, filtered: Array, out: Array) -> None:
-        """(frames, rows, cols) → out (frames, packs, cols, 8): eight rows side by side, missing ones 0. On the device.
-
-        The layout in which ``backproject_packs`` reads runs of memory.
-        """
-        frames, rows, cols = filtered.shape
-        grid = (_blocks(cols, 32), _within(out.shape[1], "packs"), _within(frames, "frames"))
-        self._launch("pack_rows_8", grid, (32, 8, 1), filtered, np.int32(rows), np.int32(cols), out)
-
-    def backproject_packs(self, p: Array, cos: Array, sin: Array, weight: Array, center: float, out: Array) -> None:
-        """``backproject_rows`` from p (angles, packs, cols, 8) of ``pack_rows``; out (nz, ny, nx), nz ≤ 8·packs."""
-        angles, packs, cols, _ = p.shape
-        self._backproject(
-            p, (packs * cols * PACK, PACK, cols * PACK), True, angles, cols, cos, sin, weight, center, out
-        )
-
-    def _backproject(
-        self,
-        p: Array,
-        strides: tuple[int, int, int],
-        aligned: bool,
-        angles: int,
-        cols: int,
-        cos: Array,
-        sin: Array,
-        weight: Array,
-        center: float,
-        out: Array,
-    ) -> None:
-        depth, ny, nx = out.shape
-        if not out.size:
-            return
-        with self._out(out) as target:
-            name = "backproject_rows_packed" if aligned else "backproject_rows_any"
-            tables = (self._in(table) for table in (cos, sin, weight))
-            sizes = np.int32(angles), np.int32(cols), np.int32(depth)
-            grid = (_blocks(nx, 16), _blocks(ny, 16), _within(_blocks(depth, PACK), "packs"))
-            ends = np.float32(center), np.int32(ny), np.int32(nx), target
-            self._launch(name, grid, (16, 16, 1), self._in(p), *map(np.int64, strides), *tables, *sizes, *ends)
 
     def pack_lines(
         self, attenuation: Array, taper: Array | None, out: Array, first: int = 0, last: int | None = None

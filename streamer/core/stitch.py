@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import shift as spline_shift
 
 from streamer.core.estimate import CenterEstimate, trust, unknown
-from streamer.core.filters import angular_weights
 from streamer.core.pairs import opposite_pairs
 from streamer.frames import BadInput
 
@@ -88,11 +87,6 @@ def column_weights(columns: int, center: float, blend: float = 1.0) -> Rows:
         t = -t
     fade = np.clip(0.5 + 0.5 * t / (half * blend), 0.0, 1.0) if half > 0 else (t > 0).astype(float)
     return (np.sin(0.5 * np.pi * fade) ** 2).astype(np.float32)
-
-
-def offset_angular_weights(angle_rad: NDArray[Any]) -> NDArray[np.float64]:
-    """Quadrature weights (radian) of a full turn of ``OffsetWeights`` rows: Voronoi cells modulo 2π, not π."""
-    return angular_weights(angle_rad, 2 * np.pi)
 
 
 def extend_half_turn(

@@ -100,11 +100,6 @@ class Layout:
         return self.columns if self._wide is None else self._wide.width
 
     @property
-    def image_shape(self) -> tuple[int, int]:
-        """(y, x) of a slice."""
-        return self.width, self.width
-
-    @property
     def period(self) -> float:
         """Radian after which a view repeats: π, or 2π where opposite views see different parts."""
         return 2 * np.pi if self.half else np.pi

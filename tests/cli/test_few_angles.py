@@ -72,6 +72,7 @@ def test_blocks_and_rows_give_nearly_the_same(scan: Path, tmp_path: Path) -> Non
     ("options", "said"),
     [
         (("--iterations", "0"), "--iterations 0"),
+        (("--iterations", "999999"), "--iterations 999999"),
         (("--strength", "-1"), "--strength -1"),
         (("--strength", "nan"), "--strength nan"),
         (("--memory", "0.1"), "MiB"),

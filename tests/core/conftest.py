@@ -4,12 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from streamer.core.backend import Backend, select_backend
+from streamer.core.backend import Backend, BackendError, select_backend
 
 
 @pytest.fixture(scope="session")
 def numba_backend() -> Backend:
     return select_backend("numba", threads=2)[0]
+
+
+@pytest.fixture
+def gpu() -> Backend:
+    """The GPU; the test is skipped where there is none, and fails where there is one that does not work."""
+    pytest.importorskip("cupy", exc_type=ImportError)
+    try:
+        return select_backend("cupy")[0]
+    except BackendError as error:
+        if "no CUDA-capable device" in str(error) or "driver version is insufficient" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -233,7 +233,4 @@ def compile_kernels(folder: Path) -> ctypes.CDLL:
 
 
 def shim_backend(engine: ShimEngine, threads: int = 2) -> Backend:
-    def same(array: Any) -> Any:
-        return array
-
-    return Backend("shim", threads, Kernels(engine), np, scipy.fft, same, same)
+    return Backend("shim", threads, Kernels(engine))

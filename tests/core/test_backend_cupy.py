@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,6 @@ from streamer.core.volume import reconstruct_block
 from tests.core.phantom import gaussians, half_turn, image, sinogram
 from tests.plane_suite import PlaneSuite
 from tests.suites import BackendSuite, VolumeSuite
-
-
-@pytest.fixture
-def gpu() -> Backend:
-    pytest.importorskip("cupy", exc_type=ImportError)
-    try:
-        return select_backend("cupy")[0]
-    except BackendError as error:
-        if "no CUDA-capable device" in str(error) or "driver version is insufficient" in str(error):
-            pytest.skip(str(error))
-        raise
 
 
 @pytest.mark.gpu
@@ -78,8 +66,6 @@ def test_too_much_memory_is_said_so(gpu: Backend) -> None:
 class PretendedEngine:
     """What ``select_backend`` needs of an engine, computing on the host, with an arithmetic that may be broken."""
 
-    xp = SimpleNamespace(asnumpy=np.asarray, asarray=np.asarray)
-    fft = SimpleNamespace()
     device_name = "Pretended GPU"
     error = 0.0
 

@@ -21,7 +21,6 @@ from streamer.core.projector import Projector, table_nbytes
 from streamer.frames import BadInput
 from tests.core.phantom import half_turn, shepp_logan, sinogram
 from tests.core.shim import ShimEngine, compile_kernels, shim_backend
-from tests.core.test_backend_cupy import gpu  # noqa: F401
 
 Array = NDArray[np.float32]
 
@@ -197,7 +196,7 @@ class IterativeSuite:
 @pytest.mark.gpu
 class TestOnCupy(IterativeSuite):
     @pytest.fixture
-    def backend(self, gpu: Backend) -> Backend:  # noqa: F811
+    def backend(self, gpu: Backend) -> Backend:
         return gpu
 
 

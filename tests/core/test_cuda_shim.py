@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamer.core import cuda, kernels_cpu
 from streamer.core.backend import Backend
-from streamer.core.cuda.volume import FourierVolume, Gridding, packs_of, resident_nbytes
+from streamer.core.cuda.volume import FourierVolume, Gridding, packs_of
 from streamer.core.device import DeviceOutOfMemory, FallbackCounters, Work, run_chunked
 from streamer.core.filters import angular_weights
 from streamer.core.kernels_cuda import Kernels
@@ -108,7 +108,7 @@ class TestSameAsNumba:
         assert np.median(abs(work() - expected)) < 1e-5
 
     @pytest.mark.parametrize("depth", [1, 3, 4, 8, 12, 20, 21])
-    def test_rows_and_packs(self, engine: ShimEngine, kernels: Kernels, depth: int) -> None:
+    def test_rows(self, engine: ShimEngine, kernels: Kernels, depth: int) -> None:
         rng = np.random.default_rng(2)
         angles, cols = 70, 30
         p = rng.normal(size=(angles, depth, cols)).astype(np.float32)
@@ -124,15 +124,7 @@ class TestSameAsNumba:
             kernels.backproject_rows(turned, *tables, 13.6, 1, out)
             return out
 
-        def packs() -> NDArray[Any]:
-            packed = engine.empty((angles, -(-depth // 8), cols, 8), np.float32)
-            out = engine.empty(expected.shape, np.float32)
-            kernels.pack_rows(device(engine, p), packed)
-            kernels.backproject_packs(packed, *(device(engine, t) for t in tables), 13.6, out)
-            return host(out)
-
         np.testing.assert_allclose(both_orders(engine, rows), expected, atol=2e-5)
-        np.testing.assert_allclose(both_orders(engine, packs), expected, atol=2e-5)
         assert ("backproject_rows_any" in engine.launched) == (depth % 4 != 0)
 
     @pytest.mark.parametrize("columns", [1, 5, 200])
@@ -381,7 +373,7 @@ class TestFourierVolume:
             volume.finish(0, 2, np.empty((1, 16, 16), np.float32))
 
     def test_memory_is_what_is_stated(self, engine: ShimEngine, kernels: Kernels) -> None:
-        engine.memory = resident_nbytes(20, 32)
+        engine.memory = 2 * packs_of(20) * Gridding(32).row_nbytes()
         FourierVolume(kernels, 20, 32, 15.5)
         engine.memory -= 1
         with pytest.raises(DeviceOutOfMemory):

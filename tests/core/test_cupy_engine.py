@@ -71,17 +71,6 @@ class TestErrors:
             select_backend("cupy")
 
 
-@pytest.fixture
-def gpu() -> Backend:
-    pytest.importorskip("cupy", exc_type=ImportError)
-    try:
-        return select_backend("cupy")[0]
-    except BackendError as error:
-        if "no CUDA-capable device" in str(error) or "driver version is insufficient" in str(error):
-            pytest.skip(str(error))
-        raise
-
-
 @pytest.mark.gpu
 class TestCopies:
     @pytest.mark.parametrize("locked", [False, True])

@@ -12,7 +12,6 @@ from streamer.core.geometry import (
     bin_frame,
     binned,
     crop,
-    describe_arc,
     find_tilt,
     fit_axis,
     tilt_from_pair,
@@ -46,27 +45,6 @@ def error(result: np.ndarray, parts: list, share: float = 0.95) -> float:
     grid = np.arange(side) - (side - 1) / 2
     disc = np.hypot(grid[:, None], grid[None, :]) < share * side / 2
     return float(np.sqrt(np.mean((result - image(parts, side))[disc] ** 2)))
-
-
-@pytest.mark.parametrize(
-    ("angles", "kind", "wedge", "coincident"),
-    [
-        (np.arange(360) * np.pi / 180, "full", 1.0, 1.0),
-        (np.arange(361) * 2 * np.pi / 361, "full", 180 / 361, 0.0),
-        (np.linspace(0, np.pi, 181), "half", 1.0, 2 / 181),
-        (np.deg2rad(np.arange(20, 150)), "partial", 51.0, 0.0),
-        (np.deg2rad(np.arange(0, 400)), "over", 1.0, 1.0),
-        (np.deg2rad(np.arange(0, 200)), "half", 1.0, 40 / 200),
-        (-np.arange(180)[::-1] * np.pi / 180, "half", 1.0, 0.0),
-    ],
-)
-def test_arcs(angles: np.ndarray, kind: str, wedge: float, coincident: float) -> None:
-    arc = describe_arc(np.random.default_rng(0).permutation(angles))
-    assert arc.kind == kind
-    assert np.rad2deg(arc.wedge_rad) == pytest.approx(wedge, abs=1e-6)
-    assert arc.coincident == pytest.approx(coincident, abs=1e-9)
-    with pytest.raises(BadInput):
-        describe_arc(np.array([1.0, np.nan]))
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(160, 200), (151, 201), (600, 641)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,10 +20,7 @@ from streamer.frames import BadInput
 
 @pytest.fixture(scope="module")
 def one_thread(numba_backend: Backend) -> Backend:
-    return Backend(
-        numba_backend.name, 1, numba_backend.kernels, numba_backend.xp, numba_backend.fft, numba_backend.to_host,
-        numba_backend.to_device,
-    )  # fmt: skip
+    return replace(numba_backend, threads=1)
 
 
 def scan(n: int, rows: int, center: float, start: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

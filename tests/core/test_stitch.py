@@ -6,7 +6,7 @@ import pytest
 
 from streamer.core.backend import Backend
 from streamer.core.filters import RampFilter, angular_weights
-from streamer.core.stitch import OffsetWeights, column_weights, extend_half_turn, find_overlap, offset_angular_weights
+from streamer.core.stitch import OffsetWeights, column_weights, extend_half_turn, find_overlap
 from streamer.core.volume import backproject_rows, reconstruct_block
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, image, random_body, shepp_logan, sinogram
@@ -58,7 +58,9 @@ def test_half_acquisition_is_as_good_as_a_wide_detector_and_better_than_algotom(
     rows = np.ascontiguousarray(wide[:, :COLUMNS])
     weights = OffsetWeights(COLUMNS, CENTER)
     ours = error(
-        reconstruct(numba_backend, weights.place(rows), angles, weights.wide_center, offset_angular_weights(angles)),
+        reconstruct(
+            numba_backend, weights.place(rows), angles, weights.wide_center, angular_weights(angles, 2 * np.pi)
+        ),
         parts,
     )
     whole = error(reconstruct(numba_backend, wide, angles, CENTER, angular_weights(angles)), parts)
@@ -83,7 +85,7 @@ def test_golden_angles_and_lost_frames(numba_backend: Backend) -> None:
     lost = np.delete(full_turn(801), rng.choice(801, 40, replace=False))
     for angles, limit in ((golden, 1.5e-3), (lost, 1.5e-3)):
         rows = weights.place(sinogram(parts, COLUMNS, angles, CENTER))
-        got = reconstruct(numba_backend, rows, angles, weights.wide_center, offset_angular_weights(angles))
+        got = reconstruct(numba_backend, rows, angles, weights.wide_center, angular_weights(angles, 2 * np.pi))
         assert error(got, parts) < limit
 
 

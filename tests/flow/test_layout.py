@@ -45,7 +45,7 @@ def test_plain_changes_nothing() -> None:
     assert layout.place(rows) is rows
     assert not layout.changes
     assert not layout.needs_all_rows
-    assert (layout.width, layout.image_shape, layout.center(), layout.center(50.0)) == (100, (100, 100), 47.3, 50.0)
+    assert (layout.width, layout.center(), layout.center(50.0)) == (100, 47.3, 50.0)
     assert layout.source_rows(2, 5) == (2, 5)
     out = np.empty_like(rows)
     assert layout.place(rows, out) is out

@@ -65,10 +65,8 @@ BODY void add_rows(const float *source, int valid, float weight, float *sum) {
 }
 
 // out[z, y, x] = Σ weight · p[angle, column, z] for 16 x 16 pixels and eight rows (blockIdx.z) per block. Column and
-// weights of a ray are worked out once for the eight rows. Strides are in floats: two layouts go through one kernel,
-//   (angles, cols, depth): angle_stride = cols·depth, column_stride = depth, pack_stride = 8,
-//   (angles, packs, cols, 8) of pack_rows_8: packs·cols·8, 8, cols·8.
-// In the second a warp reads one run of memory, in the first one sector here and there.
+// weights of a ray are worked out once for the eight rows. Strides are in floats; of p (angles, cols, depth) they are
+// angle_stride = cols·depth, column_stride = depth, pack_stride = 8.
 template <bool PACKED>
 BODY void backproject_rows_body(float (*table)[ANGLES], const float *p, long long angle_stride,
                                 long long column_stride, long long pack_stride, const float *cosine,

@@ -177,22 +177,6 @@ turn(const float *image, int rows, int cols, float *out) {
     }
 }
 
-// Layout of direct backprojection: out (packs, cols, 8) of frame blockIdx.z, eight detector rows side by side, so that
-// one 32-byte sector holds what one ray needs and neighbouring rays lie next to each other. Rows past the end are 0.
-// A block moves 32 columns of one pack (blockIdx.y).
-extern "C" __global__ void __launch_bounds__(256)
-pack_rows_8(const float *image, int rows, int cols, float *out) {
-    __shared__ float tile[8][33];
-    int c0 = blockIdx.x * 32, row = blockIdx.y * 8 + threadIdx.y, col = c0 + threadIdx.x;
-    if (col < cols)
-        tile[threadIdx.y][threadIdx.x] =
-            row < rows ? image[((long long)blockIdx.z * rows + row) * cols + col] : 0.0f;
-    __syncthreads();
-    int place = threadIdx.y * 32 + threadIdx.x, z = place % 8;
-    col = c0 + place / 8;
-    if (col < cols) out[(((long long)blockIdx.z * gridDim.y + blockIdx.y) * cols + col) * 8 + z] = tile[z][place / 8];
-}
-
 // Sums of every row of an image (rows, cols) for centres of mass, in float64: see kernels_cpu.row_moments. One block
 // per row; the tree of additions is fixed, so the result repeats bit for bit.
 extern "C" __global__ void __launch_bounds__(128)

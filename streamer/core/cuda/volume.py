@@ -101,11 +101,6 @@ def packs_of(rows: int) -> int:
     return -(-rows // PACK) * PACK // 2
 
 
-def resident_nbytes(rows: int, columns: int, center: float | None = None, extend: bool = False) -> int:
-    """Device memory that the Fourier volume of so many detector rows takes for the whole scan."""
-    return 2 * packs_of(rows) * Gridding(columns, center, extend=extend).row_nbytes()
-
-
 class FourierVolume:
     """Resident Fourier volume of ``rows`` detector rows; ``add`` while the scan runs, ``finish`` at any time."""
 
