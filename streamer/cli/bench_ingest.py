@@ -20,6 +20,7 @@ from streamer.flow import wire
 from streamer.flow.ring import Ring, bytes_needed
 from streamer.frames import StreamerError
 from streamer.io.shared import SharedBuffer
+from streamer.io.sockets import until_done
 from streamer.io.source_zmq import FrameReceiver
 
 SLOTS = 16
@@ -75,7 +76,7 @@ def ingest(_backend: Backend, task: Task, step: Step) -> list[Figure]:
 
 
 def _into_ring(size: int, seconds: float) -> tuple[float, int]:
-    with SharedBuffer.create(bytes_needed((size, size), "<u2", SLOTS)) as shared, zmq.Context() as context:
+    with SharedBuffer.create(bytes_needed((size, size), "<u2", SLOTS)) as shared, until_done() as context:
         ring = Ring(shared.memory)
         ring.format((size, size), "<u2", SLOTS)
         sink, stopped = RingSink(ring), threading.Event()
@@ -96,7 +97,7 @@ def _into_ring(size: int, seconds: float) -> tuple[float, int]:
 
 def _bare(size: int, seconds: float) -> float:
     """What the sender and ZeroMQ alone can do."""
-    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+    with until_done() as context, context.socket(zmq.PULL) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
         socket.bind(LISTEN)

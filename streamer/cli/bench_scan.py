@@ -6,18 +6,18 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import zmq
 
 from streamer.cli.bench_figures import Figure, Step, Task, limits_figures
 from streamer.cli.processes import Child
 from streamer.core.backend import Backend
 from streamer.frames import FrameKind, StreamerError
 from streamer.io.control import request
+from streamer.io.sockets import Context, until_done
 
 ANYWHERE = "tcp://127.0.0.1:*"
 START_S = 300.0  # the first start of an installation compiles the kernels
@@ -52,15 +52,14 @@ def end_to_end(_backend: Backend, task: Task, step: Step) -> list[Figure]:
 
 
 def _scan(folder: Path, size: int, task: Task, step: Step) -> list[Figure]:
-    beamline: Child | None = None
-    daemon: Child | None = None
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    try:
+    with until_done() as context, ExitStack() as stack:
         step(f"{size}²: starting")
         plain = _written_per_s(folder, size)
         beamline = _beamline(folder, size)
+        stack.callback(beamline.stop, timeout_s=30.0)
         places = beamline.wait_ready(START_S)
         daemon = _daemon(folder, places["frames"], task.threads)
+        stack.callback(daemon.stop, timeout_s=30.0)
         bench = _Bench(context, places["control"], daemon.wait_ready(START_S)["control"], (beamline, daemon))
         step(f"{size}²: first scan")
         bench.scan("first", size, RATE_HZ)
@@ -69,11 +68,6 @@ def _scan(folder: Path, size: int, task: Task, step: Step) -> list[Figure]:
         whole = measured.projections / measured.whole_s
         step(f"{size}²: {whole:.0f} frames/s")
         paced = bench.scan("paced", size, whole)
-    finally:
-        for child in (daemon, beamline):
-            if child is not None:
-                child.stop(timeout_s=30.0)
-        context.term()
     name, after = f"{size}×{size}", "last frame → tomogram on disk"
     latency = paced.report["latency_ms"]
     lost = [scan.report["frames"]["missing"] + scan.report["frames"]["corrupt"] for scan in (measured, paced)]
@@ -146,9 +140,7 @@ def _daemon(folder: Path, frames: str, threads: int) -> Child:
 class _Bench:
     """Commands the beamline as a plan would."""
 
-    def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], beamline: str, daemon: str, children: tuple[Child, ...]
-    ) -> None:
+    def __init__(self, context: Context, beamline: str, daemon: str, children: tuple[Child, ...]) -> None:
         self._context, self._beamline, self._daemon, self._children = context, beamline, daemon, children
 
     def scan(self, name: str, size: int, rate_hz: float) -> _Measured:

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import zmq
-
 from streamer import __version__
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.processes import Child, ChildError
@@ -27,6 +25,7 @@ from streamer.core.backend import select_backend
 from streamer.frames import BadInput
 from streamer.io.control import request
 from streamer.io.picture import strip_picture
+from streamer.io.sockets import until_done
 from streamer.io.writer import check_space
 
 START_S = 300.0  # where the kernels could not be cached, the daemon compiles them again
@@ -200,8 +199,7 @@ def _run_plans(
 def _await_reports(outcome: dict[str, Any], daemon: str) -> None:
     """Replace the reports by the final ones: the last tomogram may still be in the making when the plans end."""
     deadline = time.monotonic() + FINISH_S
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    try:
+    with until_done() as context:
         for sample in outcome["samples"]:
             while sample["scan_id"]:
                 report = request(context, daemon, "status", {"scan_id": sample["scan_id"]}, 10.0)["scan"]
@@ -209,8 +207,6 @@ def _await_reports(outcome: dict[str, Any], daemon: str) -> None:
                 if report["state"] in ("complete", "incomplete", "aborted", "failed") or time.monotonic() > deadline:
                     break
                 time.sleep(0.05)
-    finally:
-        context.term()
 
 
 def _write_json(path: Path, backend: str, results: list[SampleResult], run_uids: list[str]) -> None:

@@ -50,21 +50,14 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.rate is not None and not args.rate > 0:
         raise BadInput(f"--rate {args.rate}: must be above 0")
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.PUSH)
-    try:
+    with sockets.until_done() as context, context.socket(zmq.PUSH) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         with ScanFile.open(args.scan) as scan:
             _attach(socket, args.to, args.connect)
             count = _send(socket, scan, args)
         # What is still queued must reach the daemon, but not wait for ever for one that died.
         socket.setsockopt(zmq.LINGER, int(1000 * args.timeout))
-    except BaseException:
-        socket.setsockopt(zmq.LINGER, 0)
-        raise
-    finally:
-        socket.close()
-        context.term()
     print(f"{count} frames of {args.scan} sent to {args.to}")
     return 0
 

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import zmq
-
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.io.control import request
+from streamer.io.sockets import until_done
 
 DEFAULT = "tcp://127.0.0.1:5581"
 
@@ -26,11 +25,8 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_outputs({"--json": args.json})
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    try:
+    with until_done() as context:
         reply = request(context, args.endpoint, "status", {}, args.timeout)
-    finally:
-        context.term()
     for line in lines(reply):
         print(line)
     write_json(args.json, reply)

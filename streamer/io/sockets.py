@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import zmq
 
 from streamer.frames import BadInput
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
+
+_left: list[Context] = []
+
+
+@contextmanager
+def until_done() -> Iterator[Context]:
+    """A context for one command; it ends with the block, and its sockets with it.
+
+    After Ctrl-C the end of the process ends it: the interruption may have come when a socket was made and nothing yet
+    held it, and ending the context would wait for that one for ever.
+    """
+    context: Context = zmq.Context()
+    try:
+        yield context
+    except KeyboardInterrupt:
+        _left.append(context)
+        raise
+    except BaseException:
+        context.destroy()
+        raise
+    context.destroy()
 
 
 def bind(socket: Socket, endpoint: str, name: str) -> str:
