@@ -115,9 +115,13 @@ class Scans:
         path = directory / f"{spec.scan_id}.nx"
         if path.exists():
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
-        pipeline = ScanPipeline(
-            spec, self._backend, settings, self._limits, self.planes, self.fixed_center, self.memory
-        )
+        try:
+            pipeline = ScanPipeline(
+                spec, self._backend, settings, self._limits, self.planes, self.fixed_center, self.memory
+            )
+        except MemoryError as error:
+            way_out = "lower reconstruction.memory_mb, so that larger scans are read again from their raw file"
+            raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
         self._ring.format((spec.rows, spec.columns), spec.dtype, config.ring.max_slots)
         try:
             self._writer.open(spec, path.resolve(), now(), OPEN_TIMEOUT_S)
