@@ -230,3 +230,23 @@ def test_flats_that_were_taken_with_the_shutter_closed_are_named(backend, noise)
     _, verdict = pipeline.judge(0, 0, final=True)
     assert verdict.decision is Decision.UNKNOWN
     assert "was the shutter closed?" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("zingers", [0.0, 5.0])
+@pytest.mark.parametrize("before", [16, 17, 21, 26])
+def test_planes_that_are_finished_in_the_middle_of_a_batch_hold_every_frame_once(backend, zingers, before):
+    """With zingers looked for, frames are prepared one by one, but stored and folded in together."""
+    spec, frames = scan(steps(60))
+    options = PreparationOptions(zingers=zingers)
+    moved, plain = new(backend, spec, CENTER + 3, options), new(backend, spec, CENTER, options)
+    push(plain, frames)
+    push(moved, frames[:before])
+    moved.fix_center(CENTER)
+    for first in range(before, len(frames), 8):
+        some = frames[first : first + 8]
+        metas = [FrameMeta("s", index, kind, angle) for kind, index, angle, _ in some]
+        moved.push_some(metas, np.stack([pixels for *_, pixels in some]))
+    moved.settle()
+    assert moved.shown == moved.count == 60
+    for name, image in plain.images().items():
+        np.testing.assert_allclose(moved.images()[name], image, atol=2e-3 * np.abs(image).max())
