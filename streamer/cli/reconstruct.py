@@ -145,7 +145,7 @@ def _reconstruct(args: argparse.Namespace, backend: Backend) -> Outcome:
         rows = detector_rows(args.rows, scan.info.rows)
         reduced = ReducedScan(scan, told(args, scan.held()), rows, bin_, backend.threads)
         fixed = None if center is None else reduced.reduced(center)
-        pipeline = ScanPipeline(reduced.spec, backend, how, Limits(), fixed_center=fixed)
+        pipeline = ScanPipeline(reduced.spec, backend, how, Limits(), planes=(), fixed_center=fixed)
         with Progress(f"reading {scan.path.name}", reduced.spec.frames) as bar:
             for frame in reduced.frames():
                 pipeline.push(frame.meta, frame.pixels)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.geometry import Reduction
+from streamer.core.memory import Memory
 from streamer.core.quality import Limits, judge, saturated_share
 from streamer.frames import BadInput, Frame, FrameKind, Quality, ScanSpec, Verdict
 from streamer.io.source_file import ScanFile, usable
@@ -34,6 +35,7 @@ class ReducedScan:
             # A mean of saturated and other pixels shows neither: they are counted here.
             self.spec = replace(self.spec, saturation=None)
         self._saturated, self._projections = 0.0, 0
+        self._memory = Memory()
 
     @property
     def bin(self) -> int:
@@ -59,7 +61,7 @@ class ReducedScan:
         index, angles = self._scan.usable_index, np.deg2rad(self._scan.angles_deg)
         part = slice(self._rows.start + first * self.bin, self._rows.start + last * self.bin)
         if self.bin == 1:
-            return index, angles, self._scan.rows(part.start, part.stop)
+            return index, angles, self._scan.rows(part.start, part.stop, self._memory)
         out = np.empty((angles.size, last - first, self.spec.columns), np.float32)
         for places, block in self._scan.projections(rows=part):
             for place, raw in zip(places, block, strict=True):

@@ -303,6 +303,7 @@ def reconstruct_rows_fourier(
     window: str = "ramp",
     extend: bool = False,
     out: Volume | None = None,
+    memory: Memory | None = None,
 ) -> Volume:
     """Tomogram (rows, columns, columns) float32 of projections (angles, rows, columns), as ``FourierVolume`` makes it.
 
@@ -318,7 +319,7 @@ def reconstruct_rows_fourier(
     for first in range(0, rows, group):
         depth = min(group, rows - first)
         if volume is None or volume.rows != depth:
-            volume = FourierVolume(backend, depth, columns, center, window, extend)
+            volume = FourierVolume(backend, depth, columns, center, window, extend, memory)
         else:
             volume.clear()
         volume.add(source, angle_rad, weights, first)

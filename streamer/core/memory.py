@@ -11,6 +11,7 @@ import math
 import mmap
 import threading
 import weakref
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,11 @@ class Memory:
 
         Raises MemoryError.
         """
-        nbytes = max(4 * math.prod(shape), 1)
+        return self.array(shape, np.dtype(np.float32))
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[Any], bool]:
+        """``floats`` of any type."""
+        nbytes = max(dtype.itemsize * math.prod(shape), 1)
         with self._lock:
             fitting = [pages for pages in self._returned if len(pages) >= nbytes]
             if fitting:
@@ -49,8 +54,7 @@ class Memory:
                 pages = _new(nbytes)
         lent = (ctypes.c_ubyte * nbytes).from_buffer(pages)
         weakref.finalize(lent, self._returned.append, pages).atexit = False
-        count = math.prod(shape)
-        return np.frombuffer(memoryview(lent), np.float32, count).reshape(shape), not fitting
+        return np.frombuffer(memoryview(lent), dtype, math.prod(shape)).reshape(shape), not fitting
 
 
 def _new(nbytes: int) -> mmap.mmap:

@@ -82,10 +82,12 @@ def reconstruct_rows(
     window: str = "ramp",
     extend: bool = False,
     out: Volume | None = None,
+    memory: Memory | None = None,
 ) -> Volume:
     """Tomogram (rows, columns, columns) float32 of projections (angles, rows, columns), where ``backend`` computes.
 
     Arguments and BadInput as in ``gridding.reconstruct_rows_fourier``.
     """
-    reconstruct = reconstruct_rows_on_device if backend.on_device else reconstruct_rows_fourier
-    return reconstruct(backend, attenuation, angle_rad, weights, center, window, extend, out)
+    if backend.on_device:
+        return reconstruct_rows_on_device(backend, attenuation, angle_rad, weights, center, window, extend, out)
+    return reconstruct_rows_fourier(backend, attenuation, angle_rad, weights, center, window, extend, out, memory)

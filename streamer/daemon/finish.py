@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.memory import Memory
 from streamer.daemon.scans import Scans, now
 from streamer.daemon.session import Session
 from streamer.flow.blocks import ReadRows
@@ -123,7 +124,7 @@ class Finisher:
             raw_file=session.raw_file,
             parameters=pipeline.parameters(),
         ) as volume:
-            write_blocks(volume, pipeline.tomogram(raw_rows(session.raw_file)))
+            write_blocks(volume, pipeline.tomogram(raw_rows(session.raw_file, self._scans.memory)))
         session.result.tomogram_file = str(path)
         if session.last_frame_s is not None:
             seconds = self._clock() - session.last_frame_s
@@ -143,11 +144,11 @@ def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.fl
             written.result()
 
 
-def raw_rows(path: Path) -> ReadRows:
+def raw_rows(path: Path, memory: Memory) -> ReadRows:
     """A reader of some detector rows of all projections of a raw file."""
 
     def read(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
         with ScanFile.open(path) as scan:
-            return scan.index, np.deg2rad(scan.angles_deg), scan.rows(first, last)
+            return scan.index, np.deg2rad(scan.angles_deg), scan.rows(first, last, memory)
 
     return read

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.core.backend import Backend
 from streamer.core.gridding import reconstruct_rows_fourier
+from streamer.core.memory import Memory
 from streamer.core.volume import plan_row_blocks
 from streamer.core.volumes import reconstruct_rows
 from streamer.flow.ready import Ready
@@ -25,24 +26,32 @@ BLOCK_BYTES = 256 * 2**20
 
 
 def slices(
-    backend: Backend, ready: Ready, read_rows: ReadRows, center: float, window: str, memory_bytes: int
+    backend: Backend,
+    ready: Ready,
+    read_rows: ReadRows,
+    center: float,
+    window: str,
+    memory_bytes: int,
+    memory: Memory | None = None,
 ) -> Iterator[Block]:
     """(first row, slices) about ``center`` (detector column), a block of detector rows at a time; see ``sinograms``.
 
     Raises BadInput when the raw file is to be read and not even one row fits into ``memory_bytes``.
     """
-    layout = ready.layout
+    layout, memory = ready.layout, memory or Memory()
     block_bytes = BLOCK_BYTES if ready.whole else memory_bytes
     for first, last in plan_row_blocks(layout.rows, ready.count, layout.width, block_bytes):
-        rows, angles = sinograms(ready, read_rows, first, last)
+        rows, angles = sinograms(ready, read_rows, first, last, memory)
         weights = layout.weights(angles)
-        yield (
-            first,
-            reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend),
-        )
+        out, _ = memory.floats(last - first, layout.width, layout.width)
+        reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend, out, memory)
+        del rows  # its memory is that of the next block
+        yield first, out
 
 
-def sinograms(ready: Ready, read_rows: ReadRows, first: int, last: int) -> tuple[Image, NDArray[np.float64]]:
+def sinograms(
+    ready: Ready, read_rows: ReadRows, first: int, last: int, memory: Memory | None = None
+) -> tuple[Image, NDArray[np.float64]]:
     """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian.
 
     From what was stored, else from raw rows read again and prepared as they were when they came; projections that did
@@ -57,7 +66,8 @@ def sinograms(ready: Ready, read_rows: ReadRows, first: int, last: int) -> tuple
     if (numbers < 0).any():
         came = numbers >= 0
         numbers, angles, raw = numbers[came], angles[came], raw[came]
-    rows = ready.finished(part.projections(raw, numbers), numbers, angles, top)
+    attenuation, _ = (memory or Memory()).floats(len(raw), bottom - top, raw.shape[2])
+    rows = ready.finished(part.projections(raw, numbers, attenuation), numbers, angles, top)
     return rows[:, first - top : last - top], angles
 
 

@@ -180,7 +180,9 @@ class Reconstruction:
         if self._gathering is not None:
             return self._gathering.finish(center)
         settings = self._settings
-        return slices(self._backend, self._ready, read_rows, center, settings.window, settings.memory_bytes)
+        return slices(
+            self._backend, self._ready, read_rows, center, settings.window, settings.memory_bytes, self._memory
+        )
 
     def projections(
         self, first: int, last: int, center: float, read_rows: ReadRows

@@ -17,11 +17,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.memory import Memory
 from streamer.frames import NAME, BadInput, Frame, FrameKind, FrameMeta, ScanSpec
 from streamer.io.nxtomo import open_raw
 from streamer.io.scan_layouts import Layout, find_layout
 
-MAX_READ = 64 * 2**20
+MAX_READ = 8 * 2**20
 """Bytes that one read takes at most, unless a single frame is larger."""
 
 
@@ -159,9 +160,10 @@ class ScanFile:
         """
         yield from self._blocks(FrameKind.PROJECTION, rows, max_bytes, block)
 
-    def rows(self, first: int, last: int) -> NDArray[Any]:
+    def rows(self, first: int, last: int, memory: Memory | None = None) -> NDArray[Any]:
         """Detector rows ``first`` to ``last`` (exclusive) of all projections: (projections, last − first, columns)."""
-        stack = np.empty((len(self._projections), last - first, self.info.columns), self._dtype)
+        shape = len(self._projections), last - first, self.info.columns
+        stack, _ = (memory or Memory()).array(shape, self._dtype)
         for places, block in self.projections(rows=slice(first, last)):
             stack[places] = block
         return stack
