@@ -16,9 +16,13 @@ PACKAGES = ("tomo-streamer", "numpy", "scipy", "numba", "h5py", "pyzmq")
 
 
 def record(name: str, result: dict[str, Any]) -> Path:
-    """Write ``results/<name>.json``: the command, the date, versions, the processor, and the result."""
+    """Write ``results/<name>.json``: the command, the date, versions, the processor, and the result.
+
+    Of places that only this machine has, the command names the last part.
+    """
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     content = {
-        "command": f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip(),
+        "command": " ".join(["python -m", f"benchmarks.{name}", *words]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
