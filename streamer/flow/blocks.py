@@ -32,13 +32,13 @@ def slices(
     center: float,
     window: str,
     memory_bytes: int,
-    memory: Memory | None = None,
+    memory: Memory,
 ) -> Iterator[Block]:
     """(first row, slices) about ``center`` (detector column), a block of detector rows at a time; see ``sinograms``.
 
     Raises BadInput when the raw file is to be read and not even one row fits into ``memory_bytes``.
     """
-    layout, memory = ready.layout, memory or Memory()
+    layout = ready.layout
     block_bytes = BLOCK_BYTES if ready.whole else memory_bytes
     for first, last in plan_row_blocks(layout.rows, ready.count, layout.width, block_bytes):
         rows, angles = sinograms(ready, read_rows, first, last, memory)
@@ -50,7 +50,7 @@ def slices(
 
 
 def sinograms(
-    ready: Ready, read_rows: ReadRows, first: int, last: int, memory: Memory | None = None
+    ready: Ready, read_rows: ReadRows, first: int, last: int, memory: Memory
 ) -> tuple[Image, NDArray[np.float64]]:
     """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian.
 
@@ -66,7 +66,7 @@ def sinograms(
     if (numbers < 0).any():
         came = numbers >= 0
         numbers, angles, raw = numbers[came], angles[came], raw[came]
-    attenuation, _ = (memory or Memory()).floats(len(raw), bottom - top, raw.shape[2])
+    attenuation, _ = memory.floats(len(raw), bottom - top, raw.shape[2])
     rows = ready.finished(part.projections(raw, numbers, attenuation), numbers, angles, top)
     return rows[:, first - top : last - top], angles
 

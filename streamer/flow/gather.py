@@ -67,10 +67,10 @@ class Gathering:
     """The Fourier volume of one scan. Not thread-safe."""
 
     def __init__(
-        self, backend: Backend, spec: ScanSpec, ready: Ready, center: float, window: str, memory: Memory | None = None
+        self, backend: Backend, spec: ScanSpec, ready: Ready, center: float, window: str, memory: Memory
     ) -> None:
         self._backend, self._spec, self._ready, self._window = backend, spec, ready, window
-        self._memory = memory or Memory()
+        self._memory = memory
         self._volume = self._empty(center)
         self._used = np.zeros(spec.projections)
         # A device takes all rows at once: it is not kept waiting, and nobody waits for it.

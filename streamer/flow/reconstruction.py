@@ -45,10 +45,10 @@ class Reconstruction:
         store: AttenuationStore,
         preparation: Preparation,
         layout: Layout,
-        planes: Sequence[Plane] | None = None,
-        memory: Memory | None = None,
+        planes: Sequence[Plane] | None,
+        memory: Memory,
     ) -> None:
-        self._memory = memory or Memory()
+        self._memory = memory
         self._spec, self._backend, self._live, self._settings = spec, backend, live, settings
         self._store, self._preparation = store, preparation
         self._asked = None if planes is None else tuple(planes)
@@ -192,7 +192,7 @@ class Reconstruction:
         Those of half acquisition are joined with their opposites to half a turn. Raises BadInput without opposites.
         """
         ready = self._laid_out(replace(self.layout, half=False))
-        rows, angles = sinograms(ready, read_rows, first, last)
+        rows, angles = sinograms(ready, read_rows, first, last, self._memory)
         return extend_half_turn(rows, angles, center) if self.layout.half else (rows, angles, center)
 
     def _laid_out(self, layout: Layout) -> Ready:

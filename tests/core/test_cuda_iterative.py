@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from streamer.core.iterative import HALO, TvProblem, reconstruct_tv, tv_blocks, 
 from streamer.core.projector import Projector, table_nbytes
 from streamer.frames import BadInput
 from tests.core.phantom import half_turn, shepp_logan, sinogram
-from tests.core.shim import ShimEngine, compile_kernels, shim_backend
+from tests.core.shim import ShimEngine, shim_backend
 
 Array = NDArray[np.float32]
 
@@ -200,12 +199,6 @@ class TestOnCupy(IterativeSuite):
         return gpu
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    folder: Path = tmp_path_factory.mktemp("shim")
-    return compile_kernels(folder)
-
-
 class TestOnTheShim(IterativeSuite):
     @pytest.fixture
     def engine(self, library: ctypes.CDLL) -> ShimEngine:
@@ -263,10 +256,6 @@ class TestLittleMemory:
 
     ANGLES, N, ROWS = half_turn(12), 18, 12
     ROW = tv_row_nbytes(12, 18)
-
-    @pytest.fixture
-    def engine(self, library: ctypes.CDLL) -> ShimEngine:
-        return ShimEngine(library)
 
     def run(self, backend: Backend, iterations: int = 12, **options: Any) -> Array:
         frames = scan(self.N, self.ROWS, self.ANGLES, 8.5)

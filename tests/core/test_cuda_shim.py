@@ -25,18 +25,8 @@ from streamer.core.prep import Correction
 from streamer.core.volume import reconstruct_block
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
-from tests.core.shim import ShimArray, ShimEngine, build, compile_kernels, shim_backend
+from tests.core.shim import ShimArray, ShimEngine, build, shim_backend
 from tests.suites import BackendSuite
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return compile_kernels(tmp_path_factory.mktemp("shim"))
-
-
-@pytest.fixture
-def engine(library: ctypes.CDLL) -> ShimEngine:
-    return ShimEngine(library)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,17 +10,7 @@ import pytest
 from benchmarks import gpu
 from streamer.core.backend import Backend
 from streamer.core.gridding import reconstruct_rows_fourier
-from tests.core.shim import ShimEngine, compile_kernels, shim_backend
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return compile_kernels(tmp_path_factory.mktemp("shim"))
-
-
-@pytest.fixture
-def engine(library: ctypes.CDLL) -> ShimEngine:
-    return ShimEngine(library)
+from tests.core.shim import ShimEngine, shim_backend
 
 
 def test_the_tomogram_is_that_of_the_counts(engine: ShimEngine, numba_backend: Backend) -> None:

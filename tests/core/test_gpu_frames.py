@@ -12,17 +12,7 @@ from hypothesis import strategies as st
 from streamer.core.gpu_frames import ResidentFrames, resident_frames
 from streamer.core.gpu_volume import MOST_ANGLES, DeviceVolume
 from streamer.frames import BadInput
-from tests.core.shim import ShimEngine, compile_kernels, shim_backend
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return compile_kernels(tmp_path_factory.mktemp("shim"))
-
-
-@pytest.fixture
-def engine(library: ctypes.CDLL) -> ShimEngine:
-    return ShimEngine(library)
+from tests.core.shim import ShimEngine, shim_backend
 
 
 def filled(frames: ResidentFrames, first: int, count: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,10 @@ from streamer.core.live import BATCH, FastPlanes
 from streamer.core.planes import orthogonal_planes
 from streamer.core.prep import Correction
 from tests.core.phantom import half_turn
-from tests.core.shim import LateTransfer, ShimArray, ShimEngine, compile_kernels, shim_backend
+from tests.core.shim import LateTransfer, ShimArray, ShimEngine, shim_backend
 from tests.plane_suite import PlaneSuite, all_kinds, blobs, inside, projections, raw_frames
 
 ROWS, N, COUNT = 9, 33, 21
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return compile_kernels(tmp_path_factory.mktemp("shim"))
-
-
-@pytest.fixture
-def engine(library: ctypes.CDLL) -> ShimEngine:
-    return ShimEngine(library)
 
 
 @pytest.fixture

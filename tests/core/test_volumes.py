@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from collections.abc import Callable
 
@@ -17,18 +16,8 @@ from streamer.core.gridding import FourierVolume
 from streamer.core.volumes import fourier_volume, reconstruct_rows
 from streamer.frames import BadInput
 from tests.core.phantom import half_turn
-from tests.core.shim import ShimEngine, compile_kernels, shim_backend
+from tests.core.shim import ShimEngine, shim_backend
 from tests.suites import VolumeSuite, rms
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return compile_kernels(tmp_path_factory.mktemp("shim"))
-
-
-@pytest.fixture
-def engine(library: ctypes.CDLL) -> ShimEngine:
-    return ShimEngine(library)
 
 
 class TestOnTheCpu(VolumeSuite):

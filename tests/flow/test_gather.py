@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from streamer.core.backend import Backend, select_backend
 from streamer.core.gpu_frames import ResidentFrames
 from streamer.core.gpu_volume import MOST_ANGLES, DeviceVolume
 from streamer.core.gridding import BATCH
+from streamer.core.memory import Memory
 from streamer.core.quality import Limits
 from streamer.flow.gather import Gathering
 from streamer.flow.layout import Layout
@@ -24,7 +24,7 @@ from streamer.flow.ready import Ready
 from streamer.flow.settings import Settings
 from streamer.flow.store import AttenuationStore
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
-from tests.core.shim import ShimEngine, compile_kernels, shim_backend
+from tests.core.shim import ShimEngine, shim_backend
 
 ROWS, COLUMNS, COUNT, CENTER = 20, 24, 150, 11.3
 SPEC = ScanSpec("scan", "sample", ROWS, COLUMNS, COUNT)
@@ -32,16 +32,6 @@ FRAMES = np.random.default_rng(5).standard_normal((COUNT, ROWS, COLUMNS)).astype
 ANGLES = np.arange(COUNT) * np.pi / COUNT
 NOWHERE = np.full_like(FRAMES, np.nan)
 LAYOUT = Layout(ROWS, COLUMNS, CENTER)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return compile_kernels(tmp_path_factory.mktemp("shim"))
-
-
-@pytest.fixture
-def engine(library: ctypes.CDLL) -> ShimEngine:
-    return ShimEngine(library)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +60,7 @@ class Scan:
         self.store, self.resident = AttenuationStore(ROWS, COLUMNS, COUNT, 2**30), resident
         preparation = Preparation(SPEC, backend, PreparationOptions(zingers=0.0, stripes="off"))
         self.ready = Ready(self.store, preparation, layout, 1, resident)
-        self.gathering = Gathering(backend, SPEC, self.ready, layout.detector_center, "ramp")
+        self.gathering = Gathering(backend, SPEC, self.ready, layout.detector_center, "ramp", Memory())
 
     def come(
         self,

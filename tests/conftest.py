@@ -1,0 +1,19 @@
+"""What tests of several layers share: the CUDA kernels, compiled once for the host."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from tests.core.shim import ShimEngine, compile_kernels
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return compile_kernels(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture
+def engine(library: ctypes.CDLL) -> ShimEngine:
+    return ShimEngine(library)
