@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import record
-from streamer.core.backend import Backend, select_backend
-from streamer.core.center import center_from_opposites, center_from_sharpness, find_center
-from streamer.core.estimate import CenterEstimate
-from streamer.core.moments import as_track, margin_of
-from streamer.flow.measure import Measurements
+from streamer.core.alignment.center import center_from_opposites, center_from_sharpness, find_center
+from streamer.core.alignment.center_of_mass import as_track, margin_of
+from streamer.core.alignment.estimate import CenterEstimate
+from streamer.core.backend.selection import Backend, select_backend
 from streamer.frames import ScanSpec
+from streamer.pipeline.measurements import Measurements
 
 Array = NDArray[Any]
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import record
-from streamer.core.backend import Backend, select_backend
-from streamer.core.iterative import reconstruct_tv
-from streamer.core.projector import Projector
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.tv.projector import Projector
+from streamer.core.tv.reconstruction import reconstruct_tv
 from tests.core.phantom import image, shepp_logan, sinogram
 
 Array = NDArray[Any]

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from benchmarks.measured import measured_scans
 from benchmarks.pages import Panel, span, write_page
 from benchmarks.record import record
-from streamer.core.backend import Backend, select_backend
-from streamer.core.center import find_center
-from streamer.core.geometry import find_tilt
-from streamer.core.gridding import reconstruct_rows_fourier
-from streamer.flow.layout import Layout, choose_layout
+from streamer.core.alignment.center import find_center
+from streamer.core.alignment.tilt import find_tilt
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import ScanSpec
+from streamer.pipeline.layout.layout import Layout, choose_layout
 from tests.core.phantom import image, random_body, shepp_logan, sinogram
 
 Array = NDArray[Any]

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import record
-from streamer.core.backend import Backend, BackendError, select_backend
-from streamer.core.cuda.volume import SLOTS, FourierVolume, Gridding
-from streamer.core.device import USABLE, DeviceRing, Transfer, plan_chunks
-from streamer.core.gpu_sums import SLOTS as RING_BATCHES
-from streamer.core.live import BATCH, FastPlanes
-from streamer.core.planes import orthogonal_planes
-from streamer.core.prep import Correction
+from streamer.core.backend.device import USABLE, DeviceRing, Transfer, plan_chunks
+from streamer.core.backend.selection import Backend, BackendError, select_backend
+from streamer.core.fourier.gpu_grid import SLOTS, FourierVolume, Gridding
+from streamer.core.planes.gpu_accumulator import SLOTS as RING_BATCHES
+from streamer.core.planes.live_planes import BATCH, FastPlanes
+from streamer.core.planes.plane import orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
 
 FLAT, SHOTS = 50_000.0, 8  # counts; different frames, after which they are shown again
 PAIRS = 32  # of rows of which slices are made at once

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.pages import Panel, span, write_page
-from streamer.core.artefacts import ring_index, stripe_index
-from streamer.core.backend import Backend
-from streamer.core.center import find_center
-from streamer.core.gridding import reconstruct_rows_fourier
-from streamer.core.stripes import remove_stripes
-from streamer.flow.layout import Layout, choose_layout
+from streamer.core.alignment.center import find_center
+from streamer.core.backend.selection import Backend
+from streamer.core.fourier.volume import reconstruct_rows_fourier
+from streamer.core.preprocessing.stripes import remove_stripes
+from streamer.core.quality.artefacts import ring_index, stripe_index
 from streamer.frames import ScanSpec
+from streamer.pipeline.layout.layout import Layout, choose_layout
 
 Array = NDArray[Any]
 

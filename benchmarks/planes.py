@@ -22,14 +22,15 @@ from numba import prange
 from numpy.typing import NDArray
 
 from benchmarks.record import record
-from streamer.core.backend import Backend, select_backend
-from streamer.core.exact_planes import ExactPlanes
-from streamer.core.filters import RampFilter
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import RampFilter
 from streamer.core.jit import as_input, kernel
-from streamer.core.live import BATCH, FastPlanes
-from streamer.core.planes import LivePlanes, Plane, circle_mask, orthogonal_planes
-from streamer.core.prep import Correction
-from streamer.core.volume import reconstruct_block
+from streamer.core.masks import circle_mask
+from streamer.core.planes.exact_planes import ExactPlanes
+from streamer.core.planes.live_planes import BATCH, FastPlanes
+from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
 
 SIZES = ((512, 512), (768, 520), (1024, 1024), (2048, 2048))  # columns, rows

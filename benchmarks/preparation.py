@@ -20,14 +20,14 @@ import numpy as np
 import scipy.fft
 
 from benchmarks.record import record
-from streamer.core.artefacts import stripe_index
-from streamer.core.backend import Backend, select_backend
-from streamer.core.flats import FlatPair, drift_from_margins, open_margins, remove_drift
-from streamer.core.phase import Paganin, PhaseSolver
-from streamer.core.stripes import remove_stripes
-from streamer.core.zingers import PixelStatistics, defects, remove_zingers
-from streamer.flow.preparation import Preparation, PreparationOptions
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.preprocessing.bad_pixels import PixelStatistics, defects, remove_zingers
+from streamer.core.preprocessing.beam import FlatPair, drift_from_margins, open_margins, remove_drift
+from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
+from streamer.core.preprocessing.stripes import remove_stripes
+from streamer.core.quality.artefacts import stripe_index
 from streamer.frames import ScanSpec
+from streamer.pipeline.preparation.preparation import Preparation, PreparationOptions
 from tests.core.phantom import random_body, sinogram
 
 SIZES, QUICK_SIZES = (512, 1024, 2048), (512,)

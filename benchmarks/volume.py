@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from benchmarks.record import record
 from benchmarks.volume_rivals import Rival, ways
-from streamer.core.backend import Backend, select_backend
-from streamer.core.filters import angular_weights
-from streamer.core.gridding import BATCH, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
-from streamer.core.planes import circle_mask
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.volume import BATCH, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
+from streamer.core.masks import circle_mask
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
 
 SIZES, QUICK_SIZES = (512, 1024, 2048), (256, 512)

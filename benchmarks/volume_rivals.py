@@ -12,11 +12,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from streamer.core.backend import Backend
-from streamer.core.filters import angular_weights
-from streamer.core.gridding import FourierVolume
-from streamer.core.lanes import LANES
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.volume import FourierVolume
+from streamer.core.simd.row_vectors import LANES
 
 Slices = NDArray[np.float32]
 Way = Callable[[Slices, NDArray[np.float64]], Slices]  # (angles, rows, n), angles -> (rows, n, n)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.filters import RampFilter, angular_weights
-from streamer.core.live import FastPlanes
-from streamer.core.live_sums import moment_margin
-from streamer.core.planes import LivePlanes, Plane, orthogonal_planes
-from streamer.core.prep import Correction
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
+from streamer.core.planes.accumulators import moment_margin
+from streamer.core.planes.live_planes import FastPlanes
+from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import DTYPES, BadInput
 from tests.core.phantom import Ellipse, half_turn, sinogram
 

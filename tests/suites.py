@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.center import MomentTrack, center_from_sharpness
-from streamer.core.filters import RampFilter, angular_weights
-from streamer.core.gridding import MAX_SHIFT, FourierVolume
+from streamer.core.alignment.center import MomentTrack, center_from_sharpness
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import backproject_rows, reconstruct_block, to_z_contiguous
+from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
+from streamer.core.fourier.factory import fourier_volume, reconstruct_rows
+from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume
 from streamer.core.jit import as_input
-from streamer.core.planes import LivePlanes, Plane, circle_mask, orthogonal_planes
-from streamer.core.prep import Correction
-from streamer.core.volume import backproject_rows, reconstruct_block, to_z_contiguous
-from streamer.core.volumes import fourier_volume, reconstruct_rows
-from streamer.core.warm import warm
+from streamer.core.masks import circle_mask
+from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.warmup import warm
 from streamer.frames import BadInput
 from tests.core.phantom import (
     Gaussian,

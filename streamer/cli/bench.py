@@ -20,7 +20,7 @@ from streamer.cli.bench_figures import Figure, Step, Task
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.progress import Progress
 from streamer.cli.warming import warm_with_bar
-from streamer.core.backend import Backend, BackendError, select_backend
+from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.frames import BadInput
 
 MAX_SIZE = 4096

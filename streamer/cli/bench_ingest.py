@@ -15,7 +15,7 @@ import zmq
 
 from streamer.cli.bench_figures import Figure, Step, Task, limits_figures
 from streamer.cli.processes import Child
-from streamer.core.backend import Backend
+from streamer.core.backend.selection import Backend
 from streamer.flow import wire
 from streamer.flow.ring import Ring, bytes_needed
 from streamer.frames import StreamerError

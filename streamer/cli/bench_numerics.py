@@ -9,13 +9,14 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from streamer.cli.bench_figures import Figure, Step, Task, alternate, limits_figures
-from streamer.core.backend import Backend
-from streamer.core.filters import RampFilter, angular_weights
-from streamer.core.gridding import FourierVolume, reconstruct_rows_fourier
-from streamer.core.live import BATCH, FastPlanes
-from streamer.core.planes import LivePlanes, circle_mask, orthogonal_planes
-from streamer.core.prep import Correction
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
+from streamer.core.fourier.volume import FourierVolume, reconstruct_rows_fourier
+from streamer.core.masks import circle_mask
+from streamer.core.planes.live_planes import BATCH, FastPlanes
+from streamer.core.planes.plane import LivePlanes, orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
 
 Image = NDArray[np.float32]
 

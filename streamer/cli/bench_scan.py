@@ -14,7 +14,7 @@ from typing import Any
 
 from streamer.cli.bench_figures import Figure, Step, Task, limits_figures
 from streamer.cli.processes import Child
-from streamer.core.backend import Backend
+from streamer.core.backend.selection import Backend
 from streamer.frames import FrameKind, StreamerError
 from streamer.io.control import request
 from streamer.io.sockets import Context, until_done

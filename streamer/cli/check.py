@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from streamer.cli.warming import warm_with_bar
 from streamer.config import Config, load
-from streamer.core.backend import BackendError, select_backend
+from streamer.core.backend.selection import BackendError, select_backend
 from streamer.frames import BadInput
 from streamer.io.writer import check_space
 

@@ -21,7 +21,7 @@ from streamer.cli.recording import Recorder
 from streamer.cli.report import SampleResult, print_table, sample_results
 from streamer.cli.runlog import RunLog
 from streamer.cli.warming import warm_with_bar
-from streamer.core.backend import select_backend
+from streamer.core.backend.selection import select_backend
 from streamer.frames import BadInput
 from streamer.io.control import request
 from streamer.io.picture import strip_picture

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.backend import Backend
-from streamer.core.iterative import TvProblem, plan_tv_blocks, prior_weight, tv_blocks
-from streamer.flow.blocks import ReadRows
-from streamer.flow.pipeline import ScanPipeline
+from streamer.core.backend.selection import Backend
+from streamer.core.tv.reconstruction import TvProblem, plan_tv_blocks, prior_weight, tv_blocks
 from streamer.frames import BadInput
+from streamer.pipeline.reconstruction.row_blocks import ReadRows
+from streamer.pipeline.scan_pipeline import ScanPipeline
 
 Image = NDArray[np.float32]
 

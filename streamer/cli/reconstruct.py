@@ -17,15 +17,15 @@ from streamer.cli.outputs import check_outputs, write_json, writing
 from streamer.cli.progress import Progress
 from streamer.cli.reduced import ReducedScan
 from streamer.cli.scan_options import add_options, bin_factor, center_column, detector_rows, settings, told
-from streamer.core.artefacts import slice_figures
-from streamer.core.backend import Backend, BackendError, select_backend
-from streamer.core.iterative import ITERATIONS
-from streamer.core.quality import Limits
-from streamer.flow.pipeline import ScanPipeline
+from streamer.core.backend.selection import Backend, BackendError, select_backend
+from streamer.core.quality.artefacts import slice_figures
+from streamer.core.quality.verdict import Limits
+from streamer.core.tv.reconstruction import ITERATIONS
 from streamer.frames import BadInput, Quality, Verdict
 from streamer.io.picture import slices_picture
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
+from streamer.pipeline.scan_pipeline import ScanPipeline
 
 Image = NDArray[np.float32]
 

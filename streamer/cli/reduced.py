@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.geometry import Reduction
+from streamer.core.alignment.tilt import Reduction
 from streamer.core.memory import Memory
-from streamer.core.quality import Limits, judge, saturated_share
+from streamer.core.quality.verdict import Limits, judge, saturated_share
 from streamer.frames import BadInput, Frame, FrameKind, Quality, ScanSpec, Verdict
 from streamer.io.source_file import ScanFile, usable
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from streamer.core.planes import circle_mask
+from streamer.core.masks import circle_mask
 from streamer.io.picture import slices_picture
 from streamer.io.tomogram import read_tomogram
 from streamer.sim.truth import read_truth, truth_volume

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from streamer.core.filters import WINDOWS
-from streamer.core.geometry import MAX_TILT_RAD
-from streamer.flow.drift import MODES
-from streamer.flow.layout import GEOMETRIES, LayoutOptions
-from streamer.flow.preparation_options import STRIPES, PreparationOptions
-from streamer.flow.settings import Settings
+from streamer.core.alignment.tilt import MAX_TILT_RAD
+from streamer.core.fbp.ramp_filter import WINDOWS
 from streamer.frames import BadInput, ScanSpec
+from streamer.pipeline.layout.layout import GEOMETRIES, LayoutOptions
+from streamer.pipeline.preparation.beam_drift import MODES
+from streamer.pipeline.preparation.options import STRIPES, PreparationOptions
+from streamer.pipeline.settings import Settings
 
 BINS = (1, 2, 4, 8)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from streamer.cli.progress import Progress
-from streamer.core.backend import Backend, select_backend, usable_threads
-from streamer.core.warm import OFFLINE, STEPS, warm
-from streamer.flow.preparation_warm import warm_preparation
-from streamer.flow.rehearsal import rehearse
+from streamer.core.backend.selection import Backend, select_backend, usable_threads
+from streamer.core.warmup import OFFLINE, STEPS, warm
+from streamer.pipeline.preparation.warmup import warm_preparation
+from streamer.pipeline.rehearsal import rehearse
 
 MORE = {"preparation": warm_preparation, "rehearsal": rehearse}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.planes import circle_mask
+from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
 
 LEVELS = 65_535

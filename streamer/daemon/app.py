@@ -20,18 +20,16 @@ from prometheus_client import CollectorRegistry
 
 from streamer import __version__
 from streamer.config import Config
-from streamer.core.backend import BackendError, select_backend, usable_threads
-from streamer.core.device import lock_pages
-from streamer.core.quality import Limits
-from streamer.core.warm import warm
+from streamer.core.backend.device import lock_pages
+from streamer.core.backend.selection import BackendError, select_backend, usable_threads
+from streamer.core.quality.verdict import Limits
+from streamer.core.warmup import warm
 from streamer.daemon.compute import Compute
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.scans import Scans
 from streamer.daemon.snapshot import snapshot
-from streamer.flow.preparation_warm import warm_preparation
-from streamer.flow.rehearsal import rehearse
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput
 from streamer.io.control import ControlServer
@@ -40,6 +38,8 @@ from streamer.io.shared import SharedBuffer
 from streamer.io.source_zmq import FrameReceiver
 from streamer.io.writer import WriterProcess, check_space
 from streamer.metrics import StreamerCollector, serve
+from streamer.pipeline.preparation.warmup import warm_preparation
+from streamer.pipeline.rehearsal import rehearse
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from streamer.daemon.finish import Finisher
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
-from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.ring import Reader
-from streamer.flow.store import TOGETHER
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.publish import Publisher
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.store import TOGETHER
 
 log = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from streamer.core.memory import Memory
 from streamer.daemon.scans import Scans, now
 from streamer.daemon.session import Session
-from streamer.flow.blocks import ReadRows
 from streamer.flow.latency import LatencyHistogram
-from streamer.flow.pipeline import ScanPipeline
-from streamer.flow.store import TOGETHER
 from streamer.frames import Decision, StreamerError, Verdict
 from streamer.io.publish import Publisher
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
 from streamer.io.writer import WriterProcess
+from streamer.pipeline.reconstruction.row_blocks import ReadRows
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.store import TOGETHER
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamer import __version__
-from streamer.core.planes import Plane, orthogonal_planes
+from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.frames import BadInput, Decision, ScanSpec

@@ -13,20 +13,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from streamer.config import Config
-from streamer.core.backend import Backend
+from streamer.core.backend.selection import Backend
 from streamer.core.memory import Memory
-from streamer.core.planes import Plane, check_planes
-from streamer.core.quality import Limits
+from streamer.core.planes.plane import Plane, check_planes
+from streamer.core.quality.verdict import Limits
 from streamer.daemon.session import Session
-from streamer.flow.layout import LayoutOptions, widest
-from streamer.flow.pipeline import ScanPipeline
-from streamer.flow.preparation import PreparationOptions
 from streamer.flow.ring import Ring
-from streamer.flow.settings import Settings
 from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.control import Busy
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space
+from streamer.pipeline.layout.layout import LayoutOptions, widest
+from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 

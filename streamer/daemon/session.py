@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from streamer.flow.latency import LatencyHistogram
-from streamer.flow.pipeline import ScanPipeline
 from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
 from streamer.frames import Decision, FrameMeta, Quality, ScanSpec, Verdict
+from streamer.pipeline.scan_pipeline import ScanPipeline
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 
 from streamer.cli import main
 from streamer.config import Config, load
-from streamer.core.quality import Limits
+from streamer.core.quality.verdict import Limits
 from streamer.daemon.app import limits_from
 from streamer.frames import BadInput
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.core.backend import Backend, BackendError, select_backend
+from streamer.core.backend.selection import Backend, BackendError, select_backend
 
 
 @pytest.fixture(scope="session")

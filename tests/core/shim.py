@@ -17,10 +17,10 @@ import numpy as np
 import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
-from streamer.core import cuda
-from streamer.core.backend import Backend
-from streamer.core.device import DeviceError, DeviceOutOfMemory
-from streamer.core.kernels_cuda import Kernels
+from streamer.core.backend import cuda_source as cuda
+from streamer.core.backend.device import DeviceError, DeviceOutOfMemory
+from streamer.core.backend.gpu_kernels import Kernels
+from streamer.core.backend.selection import Backend
 
 GUARD = 256  # bytes of NaN before and behind every array of the engine
 
@@ -219,7 +219,15 @@ def build(folder: Path, text: str) -> ctypes.CDLL:
     here = str(Path(cuda.__file__).parent)
     (folder / "shim.cpp").write_text(text)
     command = ["g++", "-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
-    command += ["-Wno-unused-function", "-Wno-missing-braces", f"-I{here}", "shim.cpp", "-o", "shim.so"]
+    command += [
+        "-Wno-unused-function",
+        "-Wno-missing-braces",
+        f"-I{here}",
+        f"-I{Path(__file__).parent}",
+        "shim.cpp",
+        "-o",
+        "shim.so",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return ctypes.CDLL(str(folder / "shim.so"))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.artefacts import (
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.quality.artefacts import (
     contrast,
     cupping_index,
     measure,
@@ -13,8 +15,6 @@ from streamer.core.artefacts import (
     slice_figures,
     stripe_index,
 )
-from streamer.core.backend import Backend
-from streamer.core.volume import reconstruct_block
 from streamer.frames import BadInput
 from tests.core.phantom import Ellipse, half_turn, sinogram
 

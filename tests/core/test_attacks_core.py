@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.center import center_from_pair
-from streamer.core.quality import PAIR_MISMATCH, Limits
+from streamer.core.alignment.center import center_from_pair
+from streamer.core.quality.verdict import PAIR_MISMATCH, Limits
 from tests.core.phantom import Ellipse, sinogram
 
 

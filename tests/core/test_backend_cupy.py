@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.core import cupy_engine
-from streamer.core.backend import Backend, BackendError, select_backend
-from streamer.core.cuda.volume import FourierVolume
-from streamer.core.device import DeviceError, DeviceOutOfMemory, DeviceRing
-from streamer.core.filters import angular_weights
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend import cupy_engine
+from streamer.core.backend.device import DeviceError, DeviceOutOfMemory, DeviceRing
+from streamer.core.backend.selection import Backend, BackendError, select_backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.gpu_grid import FourierVolume
 from tests.core.phantom import gaussians, half_turn, image, sinogram
 from tests.plane_suite import PlaneSuite
 from tests.suites import BackendSuite, VolumeSuite

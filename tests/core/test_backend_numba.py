@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend, BackendError, select_backend, usable_threads
-from streamer.core.volume import backproject_rows
+from streamer.core.backend.selection import Backend, BackendError, select_backend, usable_threads
+from streamer.core.fbp.backprojection import backproject_rows
 from tests.suites import BackendSuite
 
 

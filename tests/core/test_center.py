@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.core.backend import Backend
-from streamer.core.center import (
+from streamer.core.alignment.center import (
     CenterEstimate,
     MomentTrack,
     center_from_opposites,
@@ -18,8 +17,9 @@ from streamer.core.center import (
     find_center,
     opposite_pairs,
 )
-from streamer.core.moments import as_track
-from streamer.core.prep import Correction
+from streamer.core.alignment.center_of_mass import as_track
+from streamer.core.backend.selection import Backend
+from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import BadInput
 from tests.core.phantom import body_projections, half_turn, random_body
 

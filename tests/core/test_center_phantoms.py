@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.center import project, random_bodies, random_scan
-from streamer.core.backend import Backend
-from streamer.core.center import MomentTrack, center_from_opposites, center_from_sharpness, find_center
-from streamer.core.estimate import stripes_of
-from streamer.core.moments import as_track
+from streamer.core.alignment.center import MomentTrack, center_from_opposites, center_from_sharpness, find_center
+from streamer.core.alignment.center_of_mass import as_track
+from streamer.core.alignment.estimate import stripes_of
+from streamer.core.backend.selection import Backend
 from tests.core.phantom import half_turn
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.core import kernels_iterative
-from streamer.core.backend import Backend
-from streamer.core.cuda.descent import DeviceDescent
-from streamer.core.cuda.iterative import IterativeKernels
-from streamer.core.descent import Descent, HostDescent, Prior
-from streamer.core.device import DeviceOutOfMemory, Engine
-from streamer.core.iterative import HALO, TvProblem, reconstruct_tv, tv_blocks, tv_row_nbytes
-from streamer.core.projector import Projector, table_nbytes
+from streamer.core.backend.device import DeviceOutOfMemory, Engine
+from streamer.core.backend.selection import Backend
+from streamer.core.tv import kernels as kernels_iterative
+from streamer.core.tv.fista import Descent, HostDescent, Prior
+from streamer.core.tv.gpu_fista import DeviceDescent
+from streamer.core.tv.gpu_projector import IterativeKernels
+from streamer.core.tv.projector import Projector, table_nbytes
+from streamer.core.tv.reconstruction import HALO, TvProblem, reconstruct_tv, tv_blocks, tv_row_nbytes
 from streamer.frames import BadInput
 from tests.core.phantom import half_turn, shepp_logan, sinogram
 from tests.core.shim import ShimEngine, shim_backend

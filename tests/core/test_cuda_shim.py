@@ -13,16 +13,18 @@ import pytest
 import scipy.fft
 from numpy.typing import NDArray
 
-from streamer.core import cuda, kernels_cpu
-from streamer.core.backend import Backend
-from streamer.core.cuda.volume import FourierVolume, Gridding, packs_of
-from streamer.core.device import DeviceOutOfMemory, FallbackCounters, Work, run_chunked
-from streamer.core.filters import angular_weights
-from streamer.core.kernels_cuda import Kernels
-from streamer.core.kernels_grid import NUDGE
-from streamer.core.planes import LivePlanes, circle_mask, orthogonal_planes
-from streamer.core.prep import Correction
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend import cpu_kernels as kernels_cpu
+from streamer.core.backend import cuda_source as cuda
+from streamer.core.backend.device import DeviceOutOfMemory, FallbackCounters, Work, run_chunked
+from streamer.core.backend.gpu_kernels import Kernels
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.gpu_grid import FourierVolume, Gridding, packs_of
+from streamer.core.fourier.kernels import NUDGE
+from streamer.core.masks import circle_mask
+from streamer.core.planes.plane import LivePlanes, orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
 from tests.core.shim import ShimArray, ShimEngine, build, shim_backend

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.core import (
-    cuda,
-    gridwindow,
-    kernels_cpu,
-    kernels_cuda,
-    kernels_grid,
-    kernels_iterative,
-    kernels_live,
-    live,
-    shear,
-)
-from streamer.core.cuda import iterative, planes, volume
+from streamer.core.backend import cpu_kernels as kernels_cpu
+from streamer.core.backend import cuda_source as cuda
+from streamer.core.backend import gpu_kernels as kernels_cuda
+from streamer.core.fourier import gpu_grid as volume
+from streamer.core.fourier import kaiser_bessel as gridwindow
+from streamer.core.fourier import kernels as kernels_grid
+from streamer.core.planes import gpu_launches as planes
+from streamer.core.planes import kernels as kernels_live
+from streamer.core.planes import live_planes as live
+from streamer.core.planes import shear
+from streamer.core.tv import gpu_projector as iterative
+from streamer.core.tv import kernels as kernels_iterative
 
 
 def test_every_kernel_is_found() -> None:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend, BackendError, select_backend
-from streamer.core.cupy_engine import CupyEngine
-from streamer.core.device import DeviceError, DeviceOutOfMemory, lock_pages
+from streamer.core.backend.cupy_engine import CupyEngine
+from streamer.core.backend.device import DeviceError, DeviceOutOfMemory, lock_pages
+from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.frames import StreamerError
 from streamer.io.shared import SharedBuffer
 

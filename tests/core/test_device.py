@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import DTypeLike, NDArray
 
-from streamer.core.device import (
+from streamer.core.backend.device import (
     DeviceError,
     DeviceOutOfMemory,
     DeviceRing,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.edges import measure_edges
+from streamer.core.alignment.truncation import measure_edges
 from streamer.frames import BadInput
 from tests.core.phantom import Ellipse, half_turn, sinogram
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.exact_planes import ExactPlanes
-from streamer.core.filters import angular_weights
-from streamer.core.live import FastPlanes
-from streamer.core.live_window import NEGLIGIBLE, ExactWeights
-from streamer.core.planes import Plane, circle_mask, orthogonal_planes
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.masks import circle_mask
+from streamer.core.planes.exact_planes import ExactPlanes
+from streamer.core.planes.live_planes import FastPlanes
+from streamer.core.planes.plane import Plane, orthogonal_planes
+from streamer.core.planes.sliding_window import NEGLIGIBLE, ExactWeights
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
 

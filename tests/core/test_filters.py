@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.core.backend import Backend
-from streamer.core.filters import WINDOWS, RampFilter, angular_weights, coverage
-from streamer.core.planes import circle_mask
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import WINDOWS, RampFilter, angular_weights, coverage
+from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
 from tests.core.phantom import Ellipse, gaussians, half_turn, image, shepp_logan, sinogram
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from streamer.core.filters import RampFilter
-from streamer.core.flats import (
+from streamer.core.fbp.ramp_filter import RampFilter
+from streamer.core.jit import as_input
+from streamer.core.preprocessing.beam import (
     EigenFlats,
     FlatPair,
     add_late,
@@ -14,7 +15,6 @@ from streamer.core.flats import (
     open_margins,
     remove_drift,
 )
-from streamer.core.jit import as_input
 from streamer.frames import BadInput
 
 ROWS, COLUMNS = 120, 200

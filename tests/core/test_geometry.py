@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.center import find_center
-from streamer.core.geometry import (
+from streamer.core.alignment.center import find_center
+from streamer.core.alignment.tilt import (
     Reduction,
     Straighten,
     Tilt,
@@ -17,7 +16,8 @@ from streamer.core.geometry import (
     tilt_from_pair,
     unbinned,
 )
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.frames import BadInput, ScanSpec
 from tests.core.phantom import body_projections, gaussians, half_turn, image, random_body, shepp_logan, sinogram
 

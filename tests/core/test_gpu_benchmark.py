@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu
-from streamer.core.backend import Backend
-from streamer.core.gridding import reconstruct_rows_fourier
+from streamer.core.backend.selection import Backend
+from streamer.core.fourier.volume import reconstruct_rows_fourier
 from tests.core.shim import ShimEngine, shim_backend
 
 

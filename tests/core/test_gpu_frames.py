@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.core.gpu_frames import ResidentFrames, resident_frames
-from streamer.core.gpu_volume import MOST_ANGLES, DeviceVolume
+from streamer.core.fourier.gpu_volume import MOST_ANGLES, DeviceVolume
+from streamer.core.fourier.resident_frames import ResidentFrames, resident_frames
 from streamer.frames import BadInput
 from tests.core.shim import ShimEngine, shim_backend
 

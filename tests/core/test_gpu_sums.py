@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.cuda import planes as launches
-from streamer.core.gpu_frames import ResidentFrames
-from streamer.core.kernels_cpu import EDGE
-from streamer.core.live import BATCH, FastPlanes
-from streamer.core.planes import orthogonal_planes
-from streamer.core.prep import Correction
+from streamer.core.backend.cpu_kernels import EDGE
+from streamer.core.backend.selection import Backend
+from streamer.core.fourier.resident_frames import ResidentFrames
+from streamer.core.planes import gpu_launches as launches
+from streamer.core.planes.live_planes import BATCH, FastPlanes
+from streamer.core.planes.plane import orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
 from tests.core.phantom import half_turn
 from tests.core.shim import LateTransfer, ShimArray, ShimEngine, shim_backend
 from tests.plane_suite import PlaneSuite, all_kinds, blobs, inside, projections, raw_frames

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from phantom import Gaussian, gaussians, half_turn, image, shepp_logan, sinogram
 
-from streamer.core.backend import Backend
-from streamer.core.filters import WINDOWS, angular_weights
-from streamer.core.gridding import MAX_SHIFT, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import WINDOWS, angular_weights
+from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
+from streamer.core.masks import circle_mask
 from streamer.core.memory import Memory
-from streamer.core.planes import circle_mask
-from streamer.core.volume import reconstruct_block
 from streamer.frames import BadInput
 
 

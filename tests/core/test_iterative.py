@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from streamer.core import kernels_iterative
-from streamer.core.backend import Backend
-from streamer.core.iterative import plan_tv_blocks, prior_weight, reconstruct_tv, tv_row_nbytes
-from streamer.core.projector import Projector
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.tv import kernels as kernels_iterative
+from streamer.core.tv.projector import Projector
+from streamer.core.tv.reconstruction import plan_tv_blocks, prior_weight, reconstruct_tv, tv_row_nbytes
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
 

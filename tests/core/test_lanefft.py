@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.lanefft import fast_length, plan, transform
-from streamer.core.lanes import LANES
+from streamer.core.simd.fft import fast_length, plan, transform
+from streamer.core.simd.row_vectors import LANES
 
 HALF = LANES // 2
 

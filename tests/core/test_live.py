@@ -8,12 +8,13 @@ import numba
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend, select_backend
-from streamer.core.filters import RampFilter
-from streamer.core.hilbert import HilbertLines, bin_edges, to_blocks
-from streamer.core.live import FastPlanes
-from streamer.core.planes import LivePlanes, Plane, circle_mask, orthogonal_planes
-from streamer.core.prep import Correction
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.fbp.ramp_filter import RampFilter
+from streamer.core.masks import circle_mask
+from streamer.core.planes.hilbert import HilbertLines, bin_edges, to_blocks
+from streamer.core.planes.live_planes import FastPlanes
+from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
 from tests.core.phantom import Ellipse, half_turn, image, shepp_logan, sinogram
 from tests.plane_suite import PlaneSuite, all_kinds, blobs, filtered_planes, inside, projections, raw_frames, rms
 

@@ -8,8 +8,8 @@ import mmap
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.gridding import FourierVolume
+from streamer.core.backend.selection import Backend
+from streamer.core.fourier.volume import FourierVolume
 from streamer.core.memory import Memory
 
 MIB = 2**20

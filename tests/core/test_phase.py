@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.phase import Paganin, PhaseSolver
+from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.frames import BadInput
 
 OPTICS = Paganin(delta_beta=500, energy_eV=25e3, distance_m=0.1, pixel_m=1.5e-6)

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.core.backend import Backend
-from streamer.core.filters import RampFilter
-from streamer.core.planes import MAX_PLANES, LivePlanes, Plane, circle_mask, orthogonal_planes
-from streamer.core.volume import reconstruct_block
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.fbp.ramp_filter import RampFilter
+from streamer.core.masks import circle_mask
+from streamer.core.planes.plane import MAX_PLANES, LivePlanes, Plane, orthogonal_planes
 from streamer.frames import BadInput
 from tests.core.phantom import Ellipse, gaussians, half_turn, image, sinogram
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from streamer.core.backend import Backend, select_backend
-from streamer.core.prep import Correction
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import BadInput
 
 

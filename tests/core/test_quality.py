@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.center import MomentTrack, PairMatch
-from streamer.core.filters import RampFilter
-from streamer.core.planes import LivePlanes, orthogonal_planes
-from streamer.core.quality import (
+from streamer.core.alignment.center import MomentTrack, PairMatch
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.ramp_filter import RampFilter
+from streamer.core.planes.plane import LivePlanes, orthogonal_planes
+from streamer.core.quality.verdict import (
     Limits,
     fourier_ring_correlation,
     frc_resolution,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.artefacts import median_rows
-from streamer.core.sectors import StripeSectors
+from streamer.core.preprocessing.live_stripes import StripeSectors
+from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
 from tests.core.phantom import random_body, shepp_logan, sinogram
 

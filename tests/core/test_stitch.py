@@ -4,10 +4,10 @@ import algotom.prep.conversion as algotom
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.filters import RampFilter, angular_weights
-from streamer.core.stitch import OffsetWeights, column_weights, extend_half_turn, find_overlap
-from streamer.core.volume import backproject_rows, reconstruct_block
+from streamer.core.alignment.half_acquisition import OffsetWeights, column_weights, extend_half_turn, find_overlap
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import backproject_rows, reconstruct_block
+from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, image, random_body, shepp_logan, sinogram
 

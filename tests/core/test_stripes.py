@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.core.artefacts import median_rows, ring_index, stripe_index
-from streamer.core.backend import Backend
-from streamer.core.center import find_center
-from streamer.core.stripes import StripeCount, StripeSettings, remove_stripes
-from streamer.core.volume import reconstruct_block
+from streamer.core.alignment.center import find_center
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.preprocessing.stripes import StripeCount, StripeSettings, remove_stripes
+from streamer.core.quality.artefacts import ring_index, stripe_index
+from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
 from tests.core.phantom import random_body, sinogram
 

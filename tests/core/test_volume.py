@@ -8,9 +8,9 @@ from algotom.rec.reconstruction import fbp_reconstruction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.core.backend import Backend
-from streamer.core.planes import circle_mask
-from streamer.core.volume import backproject_rows, plan_row_blocks, reconstruct_block, row_nbytes
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import backproject_rows, plan_row_blocks, reconstruct_block, row_nbytes
+from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, half_turn, sinogram
 

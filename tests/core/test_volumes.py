@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.core.backend import Backend
-from streamer.core.filters import angular_weights
-from streamer.core.gpu_volume import DeviceVolume
-from streamer.core.gridding import FourierVolume
-from streamer.core.volumes import fourier_volume, reconstruct_rows
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.factory import fourier_volume, reconstruct_rows
+from streamer.core.fourier.gpu_volume import DeviceVolume
+from streamer.core.fourier.volume import FourierVolume
 from streamer.frames import BadInput
 from tests.core.phantom import half_turn
 from tests.core.shim import ShimEngine, shim_backend

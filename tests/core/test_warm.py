@@ -8,12 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from streamer.core import kernels_cpu, kernels_grid, kernels_live
-from streamer.core.backend import Backend
-from streamer.core.live import FastPlanes
-from streamer.core.planes import orthogonal_planes
-from streamer.core.prep import Correction
-from streamer.core.warm import OFFLINE, STEPS, warm
+from streamer.core.backend import cpu_kernels as kernels_cpu
+from streamer.core.backend.selection import Backend
+from streamer.core.fourier import kernels as kernels_grid
+from streamer.core.planes import kernels as kernels_live
+from streamer.core.planes.live_planes import FastPlanes
+from streamer.core.planes.plane import orthogonal_planes
+from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.warmup import OFFLINE, STEPS, warm
 from streamer.frames import DTYPES
 
 pytestmark = pytest.mark.timeout(600)  # the cache of kernels may be empty
@@ -46,9 +48,9 @@ LEFT_OUT = """
 import importlib, pkgutil
 import streamer.core
 from numba.core.dispatcher import Dispatcher
-from streamer.core.backend import select_backend
-from streamer.core.warm import warm
-from streamer.flow.preparation_warm import warm_preparation
+from streamer.core.backend.selection import select_backend
+from streamer.core.warmup import warm
+from streamer.pipeline.preparation.warmup import warm_preparation
 warm(select_backend("numba", 1)[0], offline=True, more={"preparation": warm_preparation})
 for module in pkgutil.iter_modules(streamer.core.__path__, "streamer.core."):
     for name, found in vars(importlib.import_module(module.name)).items():

@@ -3,9 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend
-from streamer.core.prep import Correction
-from streamer.core.zingers import PixelStatistics, beam_noise, defects, neighbourhood, remove_zingers, without
+from streamer.core.backend.selection import Backend
+from streamer.core.preprocessing.bad_pixels import (
+    PixelStatistics,
+    beam_noise,
+    defects,
+    neighbourhood,
+    remove_zingers,
+    without,
+)
+from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import BadInput
 
 COUNTS = 4000

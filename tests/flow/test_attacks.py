@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import select_backend
-from streamer.core.planes import circle_mask
-from streamer.core.quality import Limits
-from streamer.flow.layout import LayoutOptions
-from streamer.flow.pipeline import ScanPipeline
-from streamer.flow.preparation import PreparationOptions
-from streamer.flow.settings import Settings
+from streamer.core.backend.selection import select_backend
+from streamer.core.masks import circle_mask
+from streamer.core.quality.verdict import Limits
 from streamer.frames import DTYPES, Decision, FrameKind, FrameMeta, ScanSpec
+from streamer.pipeline.layout.layout import LayoutOptions
+from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.settings import Settings
 from tests.core.phantom import Ellipse, Gaussian, sinogram
 
 N, ROWS, CENTER = 48, 18, 24.7

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend, select_backend
-from streamer.core.planes import Plane
-from streamer.core.quality import Limits
-from streamer.flow.pipeline import ScanPipeline
-from streamer.flow.preparation import PreparationOptions
-from streamer.flow.settings import Settings
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.planes.plane import Plane
+from streamer.core.quality.verdict import Limits
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
+from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.settings import Settings
 from tests.core.phantom import Ellipse, Gaussian, image, sinogram
 
 ROWS, COLUMNS, COUNT, FLATS = 20, 64, 120, 4

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.core.backend import Backend, select_backend
-from streamer.core.gpu_frames import ResidentFrames
-from streamer.core.gpu_volume import MOST_ANGLES, DeviceVolume
-from streamer.core.gridding import BATCH
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.fourier.gpu_volume import MOST_ANGLES, DeviceVolume
+from streamer.core.fourier.resident_frames import ResidentFrames
+from streamer.core.fourier.volume import BATCH
 from streamer.core.memory import Memory
-from streamer.core.quality import Limits
-from streamer.flow.gather import Gathering
-from streamer.flow.layout import Layout
-from streamer.flow.pipeline import ScanPipeline
-from streamer.flow.preparation import Preparation
-from streamer.flow.preparation_options import PreparationOptions
-from streamer.flow.ready import Ready
-from streamer.flow.settings import Settings
-from streamer.flow.store import AttenuationStore
+from streamer.core.quality.verdict import Limits
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
+from streamer.pipeline.layout.layout import Layout
+from streamer.pipeline.preparation.options import PreparationOptions
+from streamer.pipeline.preparation.preparation import Preparation
+from streamer.pipeline.reconstruction.growing_tomogram import Gathering
+from streamer.pipeline.reconstruction.stored_projections import Ready
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.settings import Settings
+from streamer.pipeline.store import AttenuationStore
 from tests.core.shim import ShimEngine, shim_backend
 
 ROWS, COLUMNS, COUNT, CENTER = 20, 24, 150, 11.3

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend import Backend, select_backend
-from streamer.core.estimate import CenterEstimate, unknown
-from streamer.core.filters import angular_weights
-from streamer.core.geometry import Tilt
-from streamer.core.gridding import reconstruct_rows_fourier
-from streamer.core.stitch import OppositeViews
-from streamer.flow.layout import Layout, LayoutOptions, choose_layout, tilt_of_views, widest
+from streamer.core.alignment.estimate import CenterEstimate, unknown
+from streamer.core.alignment.half_acquisition import OppositeViews
+from streamer.core.alignment.tilt import Tilt
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import BadInput, ScanSpec
+from streamer.pipeline.layout.layout import Layout, LayoutOptions, choose_layout, tilt_of_views, widest
 from tests.core.phantom import gaussians, half_turn, image, random_body, shepp_logan, sinogram
 
 FULL = np.arange(721) * 2 * np.pi / 721

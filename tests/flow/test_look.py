@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from streamer.core.estimate import CenterEstimate, unknown
-from streamer.flow.layout import Layout, LayoutOptions
-from streamer.flow.look import see_layout
-from streamer.flow.store import AttenuationStore
+from streamer.core.alignment.estimate import CenterEstimate, unknown
 from streamer.frames import ScanSpec
+from streamer.pipeline.layout.evidence import see_layout
+from streamer.pipeline.layout.layout import Layout, LayoutOptions
+from streamer.pipeline.store import AttenuationStore
 from tests.core.phantom import body_projections, random_body
 
 ROWS, COLUMNS = 24, 160

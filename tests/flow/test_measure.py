@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from benchmarks.center import random_scan
-from streamer.core.backend import Backend, select_backend
-from streamer.core.estimate import CenterEstimate
-from streamer.core.moments import margin_of
-from streamer.flow.measure import Measurements
+from streamer.core.alignment.center_of_mass import margin_of
+from streamer.core.alignment.estimate import CenterEstimate
+from streamer.core.backend.selection import Backend, select_backend
 from streamer.frames import ScanSpec
+from streamer.pipeline.measurements import Measurements
 from tests.core.phantom import body_projections, half_turn, random_body
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

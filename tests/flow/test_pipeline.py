@@ -7,16 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamer.core.backend import select_backend
-from streamer.core.planes import Plane, circle_mask
-from streamer.core.quality import Limits
-from streamer.core.volume import reconstruct_block
-from streamer.flow.gather import expected_weights
-from streamer.flow.layout import LayoutOptions
-from streamer.flow.pipeline import ScanPipeline
-from streamer.flow.preparation import PreparationOptions
-from streamer.flow.settings import Settings
+from streamer.core.backend.selection import select_backend
+from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.masks import circle_mask
+from streamer.core.planes.plane import Plane
+from streamer.core.quality.verdict import Limits
 from streamer.frames import BadInput, Decision, FrameKind, FrameMeta, ScanSpec
+from streamer.pipeline.layout.layout import LayoutOptions
+from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.reconstruction.growing_tomogram import expected_weights
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.settings import Settings
 from tests.core.phantom import Ellipse, Gaussian, image, sinogram
 
 N, ROWS, ANGLES = 64, 20, 90

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from streamer.core.backend import Backend, select_backend
-from streamer.core.flats import add_late, add_weighted
-from streamer.core.phase import Paganin, solve_rows
-from streamer.core.sectors import steady_offset
-from streamer.core.zingers import find_zingers
-from streamer.flow.preparation import Preparation, PreparationOptions
-from streamer.flow.preparation_warm import warm_preparation
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.preprocessing.bad_pixels import find_zingers
+from streamer.core.preprocessing.beam import add_late, add_weighted
+from streamer.core.preprocessing.live_stripes import steady_offset
+from streamer.core.preprocessing.paganin import Paganin, solve_rows
 from streamer.frames import BadInput, ScanSpec
+from streamer.pipeline.preparation.preparation import Preparation, PreparationOptions
+from streamer.pipeline.preparation.warmup import warm_preparation
 from tests.core.phantom import random_body, sinogram
 
 ROWS, COLUMNS, PROJECTIONS = 48, 64, 96
@@ -270,7 +270,7 @@ def test_refresh_says_when_a_replay_is_worth_it(backend: Backend) -> None:
 def test_full_stripe_removal_of_the_neutron_sinogram(backend: Backend) -> None:
     from PIL import Image
 
-    from streamer.core.artefacts import stripe_index
+    from streamer.core.quality.artefacts import stripe_index
 
     path = Path(__file__).resolve().parents[3] / "shared" / "data" / "neutron_sinogram_360.tif"
     transmitted = np.asarray(Image.open(path)).astype(np.float32)

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, label
 from station import Station
 
 from streamer.cli import main
-from streamer.core.planes import circle_mask
+from streamer.core.masks import circle_mask
 from streamer.io.tomogram import read_tomogram
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -1,0 +1,326 @@
+"""Centre of mass of each projection: the centre of rotation, and motion, from any part of a scan.
+
+The mass of a rigid sample is the same in every projection, and its centre of mass runs on c + a·cos θ + b·sin θ
+(Helgason-Ludwig conditions of order 0 and 1; Natterer, The Mathematics of Computerized Tomography, 1986, II.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.alignment.estimate import CenterEstimate, stripes_of, trust, unknown
+from streamer.core.alignment.row_binning import bin_rows, binned_rows
+from streamer.core.backend.selection import Backend
+from streamer.core.jit import as_input
+from streamer.core.statistics import robust_sigma
+from streamer.frames import BadInput
+
+Series = NDArray[np.floating[Any]]
+
+BANDS = 16  # bands of rows in which a sample that touches the edge is looked for
+NOISE_ROWS = 128  # rows, or a few more, that are enough to tell their noise
+TOUCHES = 0.1  # margin above the open beam, in units of the mean attenuation of the densest band
+SYSTEMATIC_PX = 0.03  # error of a centre of mass that does not average out (uneven beam)
+DISTINCT = 4.0  # a stripe stands out from what is left of noise and sample by so many standard deviations
+STRIPES_LEFT = 0.5  # share of the stripes' pull that stays after it has been taken out
+MASS_ERROR = 0.003  # error of the mass, which moves the centre in proportion to its distance from the middle
+TILT_RAD = np.deg2rad(0.1)  # axes are aligned to about this; it counts where the sample is not at middle height
+SELDOM = 0.2  # share of the projections whose sample may touch an edge where the open beam is read
+ALIKE, ALIKE_SHARE = 0.03, 0.25  # attenuation by which the edges of an open beam may differ; and as a share of its own
+PROFILE_EVERY = 2  # the column profile that shows the stripes is taken from one projection in so many
+BATCH = 64  # projections whose row sums wait to be looked at together
+MIN_FRAMES = 6
+MIN_MASS_SNR = 5.0
+SIGNIFICANT = 30.0  # gain in chi-square that a jump must bring; 2 or 3 parameters and some 30 places are tried
+EXPLAINS = 0.5  # share of the unexplained path that one jump must account for, else it is something other than motion
+BREAKS = 32
+
+
+class MomentTrack:
+    """Follows mass and centre of mass from frame to frame, in constant time per frame."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._records = np.zeros((0, 7))
+        self._angles: list[float] = []
+        self._pending: Series = np.zeros((0, 0, 4))
+        self._shape: tuple[int, int] | None = None
+        self._profile: Series = np.zeros((0, 0))
+        self._profiles = 0
+        self._margins = np.zeros((0, 2))  # bands of the two margins, summed over all projections
+
+    def add(self, angle_rad: float, attenuation: NDArray[np.float32], sums: NDArray[np.float64] | None = None) -> None:
+        """Take in one projection, attenuation (rows, columns) float32.
+
+        ``sums`` (rows, 4) are those of ``kernels.row_moments`` with a margin of ``margin_of(columns)``, where they are
+        known already. Raises BadInput when the shape changes.
+        """
+        if attenuation.ndim != 2 or (self._shape is not None and attenuation.shape != self._shape):
+            raise BadInput(f"a projection is {attenuation.shape}, those before it {self._shape}")
+        rows, cols = self._shape = attenuation.shape
+        if not self._angles:
+            self._pending = np.empty((BATCH, rows, 4), np.float64)
+            self._profile = np.zeros((binned_rows(rows), cols))
+        place = self._pending[self.count - len(self._records)]
+        if sums is None:
+            self._backend.kernels.row_moments(
+                as_input(attenuation, np.float32), margin_of(cols), self._backend.threads, place
+            )
+        else:
+            place[:] = sums
+        if self.count % PROFILE_EVERY == 0:
+            self._profile += bin_rows(attenuation)
+            self._profiles += 1
+        self._angles.append(float(angle_rad))
+        if self.count - len(self._records) == BATCH:
+            self._digest()
+
+    def _digest(self) -> None:
+        """Turn the row sums that wait into records: angle, mass, first moments, edges, whether the sample touches."""
+        waiting = self.count - len(self._records)
+        if not waiting or self._shape is None:
+            return
+        rows, cols = self._shape
+        sums = self._pending[:waiting]
+        sides = sums[:, :, 2:] / margin_of(cols)
+        left, right = sides.mean(axis=1).T
+        background = 0.5 * (left + right)
+        mass = sums[:, :, 0].sum(axis=1) - background * rows * cols
+        height = (sums[:, :, 0] - background[:, None] * cols) @ np.arange(rows)
+        margins = _bands(sides)
+        touches = _touches(sums[:, :, 0] / cols, sides, margins)
+        self._margins = margins.sum(axis=0) + (self._margins if len(self._records) else 0.0)
+        angles = np.array(self._angles[-waiting:])
+        fresh = np.stack([angles, mass, sums[:, :, 1].sum(axis=1), height, left, right, touches], axis=1)
+        self._records = np.concatenate([self._records, fresh])
+
+    @property
+    def count(self) -> int:
+        return len(self._angles)
+
+    @property
+    def mean(self) -> NDArray[np.float64] | None:
+        """Mean of the projections (one in PROFILE_EVERY), its rows binned as ``bin_rows`` does; None before any."""
+        return self._profile / self._profiles if self._profiles else None
+
+    @property
+    def truncation(self) -> float | None:
+        """Share of the projections whose sample touches the left or right edge; None before the first."""
+        self._digest()
+        return float(np.mean(self._records[:, 6])) if self.count else None
+
+    @property
+    def beam_drift(self) -> float | None:
+        """Relative change of the open beam beside the sample since the flats; None without such a place.
+
+        A beam that fades does so alike at both edges and at all heights. Edges that do not agree hold sample, even
+        where single projections do not show it: in half acquisition the one near the axis always does.
+        """
+        truncation = self.truncation
+        if truncation is None or truncation > SELDOM:
+            return None
+        left, right = self._records[self._records[:, 6] == 0, 4:6].T
+        level = float(np.median(0.5 * (left + right)))
+        apart = float(max(np.ptp(self._margins) / self.count, robust_sigma(right - left)))
+        return abs(float(np.expm1(-level))) if apart <= max(ALIKE, ALIKE_SHARE * abs(level)) else None
+
+    def estimate(self) -> CenterEstimate:
+        """Axis from the path of the centre of mass; unknown when there is no mass, or too much of it lies outside."""
+        track = self._track()
+        if track is None or self._shape is None:
+            return unknown("moments")
+        theta, x, z, mass = track
+        rows, cols = self._shape
+        model = np.stack([np.ones_like(theta), np.cos(theta), np.sin(theta)], axis=1)
+        solution, weight = _robust_fit(model, x)
+        residual = x - model @ solution
+        normal = model.T @ (weight[:, None] * model)
+        if np.linalg.cond(normal) > 1e10:
+            return unknown("moments")
+        dilution = float(np.linalg.inv(normal)[0, 0])
+        order = np.argsort(np.mod(theta, 2 * np.pi))
+        # Neighbouring residuals that agree are not noise: fewer measurements than frames.
+        r = residual[order]
+        likeness = float(np.clip(np.dot(r[1:], r[:-1]) / max(float(np.dot(r, r)), 1e-30), 0.0, 0.95))
+        noise = robust_sigma(residual) * np.sqrt((1 + likeness) / (1 - likeness))
+        offset, typical = float(solution[0]), float(np.mean(mass))
+        stripes, blur = self._stripes()
+        column = np.arange(cols) - (cols - 1) / 2
+        pull = float(stripes @ column) * rows / typical
+        # What stripes that do not stand out may do, to the first moment and to the open beam beside the sample.
+        unseen = (
+            blur * rows / typical * np.array([np.linalg.norm(column), 0.5 * cols * offset / np.sqrt(margin_of(cols))])
+        )
+        uneven = self._records[:, 5] - self._records[:, 4]
+        slope = 1.25 * robust_sigma(uneven) / np.sqrt(uneven.size) * rows * (cols**2 - 1) / 12.0 / typical
+        height = float(np.median(z)) - (rows - 1) / 2
+        known = [SYSTEMATIC_PX, STRIPES_LEFT * pull, MASS_ERROR * offset, TILT_RAD * height, slope]
+        steady = np.concatenate([known, unseen])
+        sigma = float(np.hypot(noise * np.sqrt(dilution), np.linalg.norm(steady) * np.sqrt(dilution * theta.size)))
+        center = offset + (cols - 1) / 2
+        confidence = trust(sigma) * (1.0 - (self.truncation or 0.0))
+        if confidence < 0.01 or not -0.5 <= center <= cols - 0.5:
+            return unknown("moments")
+        return CenterEstimate(center, confidence, sigma, "moments")
+
+    def motion_px(self) -> float | None:
+        """Largest displacement of the sample (pixels) that rotation does not explain; None when it cannot be told.
+
+        Looked for are jumps at any time: those of ``across_px``, and of the sample or the stage along the rows. A jump
+        counts when it explains most of what the path deviates, and far better than chance; 0.0 means that there is no
+        such jump.
+        """
+        across, track = self.across_px(), self._track()
+        if across is None or track is None:
+            return None
+        one = np.ones((track[0].size, 1))
+        return max(across, _jump(one, one, track[2]))
+
+    def across_px(self) -> float | None:
+        """The part of ``motion_px`` that moves the axis against the sample: a jump of the stage along the columns, or
+        of the sample on its holder, which then runs on another circle."""
+        track = self._track()
+        if track is None:
+            return None
+        theta, x, _, _ = track
+        circle = np.stack([np.ones_like(theta), np.cos(theta), np.sin(theta)], axis=1)
+        return max(_jump(circle, circle[:, :1], x), _jump(circle, circle[:, 1:], x))
+
+    def _track(self) -> tuple[Series, Series, Series, Series] | None:
+        """Angle, centre of mass (x from the middle column, z in rows) and mass of the usable frames, as they came."""
+        if self._shape is None or self.count < MIN_FRAMES:
+            return None
+        self._digest()
+        rows, cols = self._shape
+        theta, mass, first, height, left, right, touches = self._records.T
+        stripes, margin = self._stripes()[0], margin_of(cols)
+        column = np.arange(cols) - (cols - 1) / 2
+        left, right = left - stripes[:margin].mean(), right - stripes[-margin:].mean()
+        extra = rows * (float(stripes.sum()) - 0.5 * cols * float(stripes[:margin].mean() + stripes[-margin:].mean()))
+        mass, height = mass - extra, height - extra * (rows - 1) / 2
+        first = first - rows * float(stripes @ column)
+        whole = touches == 0
+        if np.count_nonzero(whole) < max(MIN_FRAMES, 0.5 * self.count):
+            return None
+        # An uneven beam that stays as it is tilts the background of all projections alike.
+        slope = float(np.median((right - left)[whole])) / cols
+        first = first - slope * rows * cols * (cols**2 - 1) / 12.0
+        typical = float(np.median(mass[whole]))
+        usable = whole & (mass > 0.5 * typical)
+        if typical <= MIN_MASS_SNR * robust_sigma(mass[whole]) or np.count_nonzero(usable) < MIN_FRAMES:
+            return None
+        true = _calmed(mass[usable])
+        return theta[usable], first[usable] / true, height[usable] / mass[usable], true
+
+    def _stripes(self) -> tuple[Series, float]:
+        """Mean over the rows of what the detector adds to each column, (columns,), and the noise of this mean."""
+        profile = self._profile.mean(axis=0) / self._profiles
+        found = stripes_of(profile)
+        # Most of what a median filter leaves of a slope is 0, however noisy; the second difference shows the noise.
+        bend = float(np.median(np.abs(np.diff(profile, 2)))) if profile.size > 2 else 0.0
+        noise = max(robust_sigma(found), 1.4826 * bend / np.sqrt(6.0))
+        return np.where(np.abs(found) > DISTINCT * noise, found, 0.0), noise
+
+
+def margin_of(columns: int) -> int:
+    """Columns at either edge of the detector that are taken for open beam."""
+    return max(1, columns // 50)
+
+
+def _bands(values: Series) -> Series:
+    """Means (n, bands, ...) over bands of rows of values (n, rows, ...)."""
+    rows = values.shape[1]
+    edges = np.linspace(0, rows, min(BANDS, rows) + 1).astype(int)
+    size = np.diff(edges).reshape(-1, *(1,) * (values.ndim - 2))
+    return np.asarray(np.add.reduceat(values, edges[:-1], axis=1) / size)
+
+
+def _touches(mean: Series, sides: Series, margins: Series) -> NDArray[np.bool_]:
+    """Whether the sample reaches the left or right edge of the detector, for each of n projections.
+
+    ``mean`` (n, rows) of the rows, ``sides`` (n, rows, 2) of their margins, ``margins`` (n, bands, 2) of those in
+    bands. The emptiest is taken for the open beam. If even that is dense, the sample covers the detector.
+    """
+    rows, bands = mean.shape[1], margins.shape[1]
+    densest = _bands(mean).max(axis=1)
+    beam = margins.min(axis=(1, 2))
+    noise = np.zeros(len(mean))
+    if rows > 2:
+        steps = np.diff(sides, axis=1)[:, :: max(1, rows // NOISE_ROWS)]
+        spread = 1.4826 * np.median(np.abs(steps - np.median(steps, axis=1, keepdims=True)), axis=1)
+        # The rows of a sample differ, too, most of all on few rows: the quieter margin shows the noise.
+        noise = spread.min(axis=1) / np.sqrt(2.0 * rows / bands)
+    covered = (beam > 0.3) & (beam > 0.25 * densest)
+    limit = np.maximum(TOUCHES * (densest - beam), 8.0 * noise)
+    return np.asarray(covered | (margins.max(axis=(1, 2)) - beam > limit))
+
+
+def _calmed(mass: Series) -> Series:
+    """Masses drawn to their mean by as much as their scatter is noise (Wiener); what changes slowly is not.
+
+    A centre of mass divided by a noisy mass lies too far from the middle in the mean.
+    """
+    scatter = float(np.var(mass))
+    noise = 0.5 * robust_sigma(np.diff(mass)) ** 2
+    share = min(1.0, noise / scatter) if scatter > 0 else 1.0
+    return np.asarray(mass + share * (mass.mean() - mass))
+
+
+def _robust_fit(model: Series, y: Series) -> tuple[Series, Series]:
+    """Solution and weights of a linear fit with Tukey's biweight, ten steps of reweighted least squares."""
+    weight = np.ones_like(y)
+    solution: Series = np.linalg.lstsq(model, y, rcond=None)[0]
+    for _ in range(10):
+        residual = y - model @ solution
+        scale = max(robust_sigma(residual), 1e-9)
+        weight = np.maximum(1.0 - (residual / (4.685 * scale)) ** 2, 0.0) ** 2
+        root = np.sqrt(weight)
+        solution = np.linalg.lstsq(root[:, None] * model, root * y, rcond=None)[0]
+    return solution, weight
+
+
+def _jump(base: Series, extra: Series, y: Series) -> float:
+    """Length of the best step in the coefficients of ``extra`` at any time, 0 when no step is significant.
+
+    The normal equations of all breaks come from running sums: those of the frames behind a break are the total less
+    what was before it.
+    """
+    n, known = y.size, base.shape[1]
+    # Steps make few differences large; noise makes all of them so.
+    rest = y - base @ np.linalg.lstsq(base, y, rcond=None)[0]
+    noise = max(robust_sigma(np.diff(rest)) / np.sqrt(2.0), SYSTEMATIC_PX)
+    before = float(rest @ rest)
+    starts = np.unique(np.linspace(0.1 * n, 0.9 * n, BREAKS).astype(int))
+    both = np.hstack([base, extra])
+    products = np.cumsum(both[:, :, None] * extra[:, None, :], axis=0)
+    against = np.cumsum(extra * rest[:, None], axis=0)
+    # What was summed up before each break; a break at the very first frame has nothing before it.
+    cross = products[-1] - np.where((starts > 0)[:, None, None], products[starts - 1], 0.0)
+    right = np.zeros((starts.size, both.shape[1]))
+    right[:, known:] = against[-1] - np.where((starts > 0)[:, None], against[starts - 1], 0.0)
+    normal = np.empty((starts.size, both.shape[1], both.shape[1]))
+    normal[:, :known, :known] = base.T @ base
+    normal[:, :, known:] = cross
+    normal[:, known:, :known] = cross[:, :known].transpose(0, 2, 1)
+    sound = np.linalg.cond(normal) <= 1e8
+    if not sound.any():
+        return 0.0
+    inverse = np.linalg.inv(normal[sound])
+    solution = np.einsum("bij,bj->bi", inverse, right[sound])
+    after = np.maximum(before - np.sum(solution * right[sound], axis=1), 0.0)
+    gain = (before - after) / noise**2
+    step = np.linalg.norm(solution[:, known:], axis=1)
+    spread = noise * np.sqrt(np.diagonal(inverse, axis1=1, axis2=2)[:, known:].max(axis=1))
+    found = (gain > SIGNIFICANT) & (after <= EXPLAINS * before) & (step > 4.0 * spread)
+    return float(step[np.argmax(np.where(found, gain, 0.0))]) if found.any() else 0.0
+
+
+def as_track(backend: Backend, attenuation: NDArray[np.float32], angle_rad: NDArray[Any]) -> MomentTrack:
+    """Track of all projections (angles, rows, columns) of a recorded scan."""
+    track = MomentTrack(backend)
+    for angle, frame in zip(angle_rad, attenuation, strict=True):
+        track.add(float(angle), frame)
+    return track

@@ -1,0 +1,72 @@
+"""One value: where the axis of rotation was found, by which method, and how far to trust it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+STRIPE = 11  # columns; what differs in all projections alike from this many neighbours is a stripe of the detector
+SHARP = 24  # on a small detector, a stripe is what differs from a window of the columns divided by this
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class CenterEstimate:
+    """Detector column of the axis of rotation, or None when the data do not tell.
+
+    ``confidence`` 0…1; ``sigma_px`` standard error (infinite when unknown); ``curve`` the candidates and their score
+    (the lowest is best) where the method searches, for a scientist to look at. ``center`` is that of the middle row;
+    ``tilt_rad`` by how much the axis leans, its column growing by -tan(tilt) from row to row, where it was measured.
+    """
+
+    center: float | None
+    confidence: float
+    sigma_px: float
+    method: str
+    curve: Curve | None = field(default=None, compare=False)
+    tilt_rad: float | None = field(default=None, compare=False)
+
+
+def unknown(method: str, curve: Curve | None = None) -> CenterEstimate:
+    return CenterEstimate(None, 0.0, float("inf"), method, curve)
+
+
+def trust(sigma_px: float) -> float:
+    """Confidence for a standard error: 0.96 at 0.1 px, 0.78 at a quarter, 0.37 at half a pixel, 0.02 at one.
+
+    Half a pixel is where the error of the reconstruction has tripled (Shepp-Logan phantom of 512 columns).
+    """
+    return float(np.exp(-((sigma_px / 0.5) ** 2)))
+
+
+def stripes_of(mean: NDArray[Any]) -> NDArray[np.float64]:
+    """What the detector adds to every projection, from their mean (..., columns): its sharp deviations along the row.
+
+    Stripes do not turn with the sample. They pull the centre of mass and the registration of opposite views to the
+    middle of the detector, and the sharpest reconstruction to an axis that makes a dot of a ring.
+    """
+    wide = np.asarray(mean, np.float64)
+    if wide.shape[-1] < 2 * STRIPE:
+        return np.zeros_like(wide)
+    # On a small detector the edge of a round sample is as sharp as a stripe, and stands still as one does.
+    width = min(STRIPE, max(3, wide.shape[-1] // SHARP | 1))
+    half = width // 2
+    # Beyond the edges the row goes on along a straight line, through neighbours that hold no stripe at the very edge.
+    before, behind = _carried_on(wide[..., ::-1], width)[..., ::-1], _carried_on(wide, width)
+    padded = np.concatenate([before, wide, behind], axis=-1)
+    size = (1,) * (wide.ndim - 1) + (width,)
+    return np.asarray(wide - median_filter(padded, size, mode="nearest")[..., half:-half])
+
+
+def _carried_on(wide: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """The columns (..., width//2) behind the last, by the median level and slope of those before it."""
+    inner = wide[..., -1 - width : -1]
+    level = np.median(inner, axis=-1, keepdims=True)
+    slope = np.median(np.diff(inner, axis=-1), axis=-1, keepdims=True)
+    half = width // 2
+    return np.asarray(level + slope * (half + 1 + np.arange(1, half + 1)))

@@ -1,0 +1,166 @@
+"""Opposite projections picked out while a scan runs: the centre of rotation from half a turn on, in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.alignment.estimate import CenterEstimate, stripes_of, unknown
+from streamer.core.alignment.opposite_views import (
+    ENDS,
+    EXACT_RAD,
+    FEW,
+    MIN_FRAMES,
+    WIDEST_RAD,
+    Match,
+    PairMatch,
+    across_the_seam,
+    from_matches,
+    register,
+    seam_frames,
+)
+from streamer.core.alignment.row_binning import bin_rows, row_bin
+
+Rows = NDArray[np.float32]
+Image = NDArray[np.float64]
+
+ANCHORS = 7  # projections that wait for their opposite
+APART_RAD = np.pi / (ANCHORS + 1)  # the least between their angles, modulo half a turn
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """One projection that is kept, its rows binned."""
+
+    angle_rad: float
+    rows: Rows
+
+
+@dataclass
+class _Anchor:
+    """A projection and those nearest to half a turn from it, on both sides (the same when it came exactly)."""
+
+    view: _View
+    before: _View | None = None
+    after: _View | None = None
+
+    def gap(self, angle_rad: float) -> float:
+        return _turned(angle_rad - self.view.angle_rad - np.pi)
+
+    def offer(self, angle_rad: float, attenuation: Rows) -> None:
+        gap = self.gap(angle_rad)
+        if abs(gap) > WIDEST_RAD:
+            return
+        below = -np.inf if self.before is None else self.gap(self.before.angle_rad)
+        above = np.inf if self.after is None else self.gap(self.after.angle_rad)
+        if not below < gap < above:
+            return
+        view = _View(angle_rad, _kept(attenuation))
+        if gap < EXACT_RAD:
+            self.before = view
+        if gap > -EXACT_RAD:
+            self.after = view
+
+    def pair(self) -> tuple[tuple[float, ...], Image, Image] | None:
+        """What tells this pair from others, the projection and its opposite; None while that is not known."""
+        if self.before is None or self.after is None:
+            return None
+        below, above = self.gap(self.before.angle_rad), self.gap(self.after.angle_rad)
+        if above - below > WIDEST_RAD:
+            return None
+        share = -below / (above - below) if above - below > EXACT_RAD else 0.0
+        opposite = (1 - share) * np.asarray(self.before.rows, np.float64) + share * self.after.rows
+        key = (self.view.angle_rad, self.before.angle_rad, self.after.angle_rad)
+        return key, np.asarray(self.view.rows, np.float64), opposite
+
+
+class PairTrack:
+    """Up to ANCHORS opposite pairs of projections that come in any order, matched once each.
+
+    Kept are projections with binned rows (``rowbins``): three for each pair, and those at the two ends of a scan of
+    half a turn, which are carried on to meet where there is no pair.
+    """
+
+    def __init__(self, start_rad: float, range_rad: float) -> None:
+        """``start_rad`` and ``range_rad`` as announced; they only say where the ends of half a turn are expected."""
+        self._start, self._range = start_rad, range_rad
+        self._seamed = abs(abs(range_rad) - np.pi) <= WIDEST_RAD
+        self._anchors: list[_Anchor] = []
+        self._ends: tuple[list[_View], list[_View]] = ([], [])
+        self._matches: dict[tuple[float, ...], Match] = {}
+        self._squeeze = 1
+
+    def add(self, angle_rad: float, attenuation: Rows) -> None:
+        """Look at one projection, attenuation (rows, columns) float32; a few are copied."""
+        self._squeeze = row_bin(len(attenuation))
+        for anchor in self._anchors:
+            anchor.offer(angle_rad, attenuation)
+        if len(self._anchors) < ANCHORS and all(self._is_apart(angle_rad, anchor) for anchor in self._anchors):
+            self._anchors.append(_Anchor(_View(angle_rad, _kept(attenuation))))
+        if self._seamed:
+            self._at_the_ends(angle_rad, attenuation)
+
+    def _is_apart(self, angle_rad: float, anchor: _Anchor) -> bool:
+        apart = (angle_rad - anchor.view.angle_rad) % np.pi
+        return bool(min(apart, np.pi - apart) >= APART_RAD)
+
+    def _at_the_ends(self, angle_rad: float, attenuation: Rows) -> None:
+        since = (angle_rad - self._start) * np.sign(self._range)
+        for views, depth, side in zip(self._ends, (since, abs(self._range) - since), (1, -1), strict=True):
+            if abs(depth) > 3 * WIDEST_RAD:
+                continue
+            outermost = sorted(views, key=lambda view: side * view.angle_rad * np.sign(self._range))
+            if len(views) == ENDS:
+                last = (outermost[-1].angle_rad - self._start) * np.sign(self._range)
+                if depth >= (last if side == 1 else abs(self._range) - last):
+                    continue
+                views.remove(outermost[-1])
+            views.append(_View(angle_rad, _kept(attenuation)))
+
+    def estimate(self, mean: Image | None, frames: int, final: bool = False) -> CenterEstimate:
+        """Axis from the pairs so far; unknown before there is one.
+
+        ``mean`` (binned rows, columns) of the ``frames`` so far shows the stripes. One new pair is matched in a call,
+        which takes as long as some frames; ``final`` matches all, and again with the lean of the axis held.
+        """
+        pairs = self._pairs()
+        self._matches = {key: match for key, match in self._matches.items() if key in pairs}
+        # Few pairs are not matched again below: the stripes may have become clearer since.
+        fresh = [key for key in pairs if key not in self._matches or (final and len(pairs) < FEW)]
+        clean = pairs
+        if mean is not None and frames >= MIN_FRAMES and pairs and (fresh or final):
+            stripes = stripes_of(mean)
+            clean = {key: (one - stripes, other - stripes) for key, (one, other) in pairs.items()}
+        for key in fresh if final else fresh[:1]:
+            self._matches[key] = register(*clean[key], self._squeeze)
+        if not self._matches:
+            return unknown("pairs")
+        both = [clean[key] for key in self._matches]
+        return from_matches(list(self._matches.values()), both, self._squeeze, again=final)
+
+    def worst_drop(self, mismatch: float) -> PairMatch | None:
+        """The matched pair whose halves lie furthest apart along the axis, of those that fit within ``mismatch``."""
+        fit = [match for match in self._matches.values() if match.center is not None and match.mismatch < mismatch]
+        return max(fit, key=lambda match: abs(match.dy), default=None)
+
+    def _pairs(self) -> dict[tuple[float, ...], tuple[Image, Image]]:
+        found = [pair for anchor in self._anchors if (pair := anchor.pair()) is not None]
+        if found:
+            return {key: (one, other) for key, one, other in found}
+        views = [view for end in self._ends for view in end]
+        angles = np.array([view.angle_rad for view in views])
+        order = seam_frames(angles)
+        seam = across_the_seam([views[k].rows for k in order], angles[order]) if order.size else []
+        return {tuple(np.sort(angles).tolist()): pair for pair in seam}
+
+
+def _kept(attenuation: Rows) -> Rows:
+    rows = bin_rows(attenuation)
+    return rows.copy() if rows.base is not None or rows is attenuation else rows
+
+
+def _turned(angle_rad: float) -> float:
+    """The angle within half a turn on both sides."""
+    return float((angle_rad + np.pi) % (2 * np.pi) - np.pi)

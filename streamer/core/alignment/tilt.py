@@ -1,0 +1,314 @@
+"""Geometry of the scan on the detector: the arc of angles, binning and cropping, the tilt of the axis of rotation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, gaussian_filter
+
+from streamer.core.alignment.estimate import trust
+from streamer.core.alignment.opposite_views import MAX_MISMATCH, center_from_pair, opposite_pairs
+from streamer.core.jit import as_input, kernel
+from streamer.core.statistics import robust_sigma
+from streamer.frames import BadInput, ScanSpec
+
+Array = NDArray[Any]
+Image = NDArray[np.float32]
+
+STEPS = 12
+PIXELS = 512  # side to which pictures are binned before their tilt is looked for
+MAX_TILT_RAD = np.deg2rad(5.0)
+SYSTEMATIC_RAD = np.deg2rad(0.005)
+
+
+def binned(center: float, factor: int) -> float:
+    """Column of the axis after ``factor`` columns were made one; the same for rows."""
+    return (center - (factor - 1) / 2) / factor
+
+
+def unbinned(center: float, factor: int) -> float:
+    """Column on the full detector of a column found on binned frames."""
+    return center * factor + (factor - 1) / 2
+
+
+def bin_frame(frame: Array, rows: int, columns: int, threads: int = 1, out: Image | None = None) -> Image:
+    """Mean over blocks of ``rows`` × ``columns`` pixels of a frame (rows, columns) of any real type; float32.
+
+    The remainder at the right and lower end is left out, so that column c of the result covers c·columns …
+    and ``binned`` holds. Darks, flats and projections must be binned alike, and before the logarithm.
+    """
+    if frame.ndim != 2 or rows < 1 or columns < 1 or frame.shape[0] < rows or frame.shape[1] < columns:
+        raise BadInput(f"a frame of {frame.shape} cannot be binned by {rows} × {columns}")
+    if out is None:
+        out = np.empty((frame.shape[0] // rows, frame.shape[1] // columns), np.float32)
+    bin_mean(as_input(frame), rows, columns, threads, out)
+    return out
+
+
+def crop(frame: Array, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None) -> Array:
+    """View of the rows [a, b) and columns [a, b); the centre moves to center - columns[0]. BadInput when empty."""
+    _length("rows", rows, frame.shape[-2])
+    _length("columns", columns, frame.shape[-1])
+    return frame[..., slice(*(rows or (None,))), slice(*(columns or (None,)))]
+
+
+def _length(name: str, part: tuple[int, int] | None, size: int) -> int:
+    if part is None:
+        return size
+    if not 0 <= part[0] < part[1] <= size:
+        raise BadInput(f"{name} {part[0]} … {part[1]} do not lie within 0 … {size}")
+    return part[1] - part[0]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Part of the detector, and how many of its pixels become one: ``rows`` [a, b), then ``columns`` [a, b), then
+    blocks of ``bin`` × ``bin``. Projections, flats and darks are to pass through the same one, before the logarithm.
+    """
+
+    rows: tuple[int, int] | None = None
+    columns: tuple[int, int] | None = None
+    bin: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bin < 1:
+            raise BadInput(f"pixels are binned by 1 or more, not by {self.bin}")
+
+    def apply(self, frame: Array, threads: int = 1, out: Image | None = None) -> Array:
+        """Frame (rows, columns) of any real type reduced: a view of it without binning (``out`` is not used then),
+        else means of the counts, float32. Raises BadInput when the part does not lie within the frame.
+        """
+        part = crop(frame, self.rows, self.columns)
+        return part if self.bin == 1 else bin_frame(part, self.bin, self.bin, threads, out)
+
+    def scan(self, spec: ScanSpec) -> ScanSpec:
+        """What the reduced scan would have announced. Raises BadInput when nothing is left of the detector."""
+        rows = _length("rows", self.rows, spec.rows) // self.bin
+        columns = _length("columns", self.columns, spec.columns) // self.bin
+        return replace(
+            spec,
+            rows=rows,
+            columns=columns,
+            dtype=spec.dtype if self.bin == 1 else "<f4",
+            pixel_size_m=None if spec.pixel_size_m is None else spec.pixel_size_m * self.bin,
+            center_px=None if spec.center_px is None else self.reduced(spec.center_px),
+        )
+
+    def reduced(self, center: float) -> float:
+        """Column of the axis on reduced frames, from that on the detector."""
+        return binned(center - (self.columns[0] if self.columns else 0), self.bin)
+
+    def detector(self, center: float) -> float:
+        """Column of the axis on the detector, from that on reduced frames."""
+        return unbinned(center, self.bin) + (self.columns[0] if self.columns else 0)
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """Axis of rotation in the plane of the detector: at column center + tan(tilt_rad)·(row - middle row).
+
+    ``sigma_rad`` standard error; ``confidence`` 0…1, 0 when the views did not match (then ``tilt_rad`` is 0).
+    """
+
+    center: float
+    tilt_rad: float
+    sigma_rad: float
+    confidence: float
+
+
+def tilt_from_pair(first: Array, opposite: Array) -> tuple[Tilt, float]:
+    """Tilt from attenuation (rows, columns) of a view and of that half a turn later, and the mismatch that remains.
+
+    Mirrored about a tilted axis, the opposite view is turned by twice the tilt: Gauss-Newton steps on two shifts and
+    the turn, from where ``center_from_pair`` found the shifts. Raises BadInput when the shapes differ.
+    """
+    start = center_from_pair(first, opposite)
+    rows, columns = first.shape
+    middle = (columns - 1) / 2
+    failed = Tilt(middle, 0.0, float("inf"), 0.0)
+    if start.center is None or rows < 16:
+        return failed, start.mismatch
+    factor = max(1, -(-max(rows, columns) // PIXELS))
+    here, there = (_prepared(view, factor) for view in (first, np.asarray(opposite)[:, ::-1]))
+    shape = here.shape
+    y, x = np.meshgrid(*(np.arange(side) - (side - 1) / 2 for side in shape), indexing="ij")
+    move = np.array([-start.dy / factor, (2 * start.center - (columns - 1)) / factor])
+    turn, sigma, mismatch = 0.0, float("inf"), 1.0
+    for _ in range(STEPS):
+        c, s = np.cos(turn), np.sin(turn)
+        matrix = np.array([[c, -s], [s, c]])  # (row, column): y' = y cos - x sin, x' = y sin + x cos
+        origin = (np.array(shape) - 1) / 2
+        moved = affine_transform(here, matrix, origin - matrix @ origin + move, order=3, mode="constant", cval=np.nan)
+        valid = np.isfinite(moved)
+        slope_y, slope_x = np.gradient(0.5 * (moved + there))
+        valid &= np.isfinite(slope_x) & np.isfinite(slope_y)
+        if np.count_nonzero(valid) < 0.2 * valid.size:
+            return failed, 1.0
+        model = np.stack([slope_y[valid], slope_x[valid], (slope_x * y - slope_y * x)[valid]], axis=1)
+        model -= model.mean(axis=0)
+        difference = (there - moved)[valid]
+        difference -= difference.mean()
+        normal = model.T @ model
+        step = np.linalg.lstsq(normal, model.T @ difference, rcond=None)[0]
+        size = float(np.std(moved[valid]) + np.std(there[valid]))
+        mismatch = float(np.std(difference)) / size if size > 0 else 1.0
+        sigma = float(np.std(difference) * np.sqrt(np.linalg.pinv(normal)[2, 2])) / 2
+        move += np.clip(step[:2], -2.0, 2.0)
+        turn += float(np.clip(step[2], -0.02, 0.02))
+        if float(np.abs(step[:2]).max()) < 1e-3 and abs(step[2]) < 1e-6:
+            break
+    tilt = turn / 2
+    if mismatch > MAX_MISMATCH or abs(tilt) > MAX_TILT_RAD:
+        return failed, mismatch
+    center = middle + float(move[1]) * factor / 2 / np.cos(tilt) ** 2
+    error = float(np.hypot(sigma, SYSTEMATIC_RAD))
+    return Tilt(center, tilt, error, _tilt_trust(error, rows)), mismatch
+
+
+def find_tilt(attenuation: Array, angle_rad: Array, most: int = 5) -> Tilt:
+    """Median over up to ``most`` opposite pairs of projections (angles, rows, columns); confidence 0 without any."""
+    pairs = opposite_pairs(angle_rad)
+    found = []
+    for index in np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)) if pairs else ():
+        i, j, k, share = pairs[index]
+        tilt, _ = tilt_from_pair(attenuation[i], (1 - share) * attenuation[j] + share * attenuation[k])
+        if tilt.confidence > 0:
+            found.append(tilt)
+    if not found:
+        return Tilt((attenuation.shape[2] - 1) / 2, 0.0, float("inf"), 0.0)
+    angles = np.array([tilt.tilt_rad for tilt in found])
+    own = float(np.median([tilt.sigma_rad for tilt in found]))
+    scatter = 1.25 * robust_sigma(angles) / np.sqrt(len(found)) if len(found) > 2 else own
+    sigma = max(scatter, own / np.sqrt(len(found)), SYSTEMATIC_RAD)
+    center = float(np.median([tilt.center for tilt in found]))
+    return Tilt(center, float(np.median(angles)), sigma, _tilt_trust(sigma, attenuation.shape[1]))
+
+
+def fit_axis(rows: Sequence[float], centers: Sequence[float], middle_row: float) -> Tilt:
+    """The axis through centres found at several rows: a line by the median of all slopes (Theil and Sen).
+
+    Up to three in ten of the centres may be wrong. Raises BadInput for fewer than three rows.
+    """
+    row, column = np.asarray(rows, np.float64), np.asarray(centers, np.float64)
+    i, j = np.triu_indices(row.size, 1)
+    apart = np.abs(row[j] - row[i]) > 0 if row.size >= 3 else np.zeros(0, bool)
+    if not apart.any():
+        raise BadInput(f"an axis needs centres at three or more rows, not {row.size}")
+    slope = float(np.median((column[j] - column[i])[apart] / (row[j] - row[i])[apart]))
+    rest = column - slope * (row - middle_row)
+    center = float(np.median(rest))
+    sigma = 1.2 * robust_sigma(rest) / max(float(np.std(row)) * np.sqrt(row.size), 1e-12)
+    error = float(np.hypot(sigma, SYSTEMATIC_RAD))
+    return Tilt(center, float(np.arctan(slope)), error, _tilt_trust(error, int(np.ptp(row)) + 1))
+
+
+class Straighten:
+    """Turns projections so that a tilted axis stands upright at column ``tilt.center``; cubic interpolation.
+
+    Two passes of four taps (columns, then rows; Catmull and Smith, SIGGRAPH 1980; Keys, IEEE Trans. ASSP 29, 1153,
+    1981). Beyond the frame its edge is repeated.
+    """
+
+    def __init__(self, rows: int, columns: int, tilt: Tilt, threads: int = 1) -> None:
+        if abs(tilt.tilt_rad) > MAX_TILT_RAD:
+            raise BadInput(f"a tilt of {np.rad2deg(tilt.tilt_rad):.2f}° is more than can be a detector's")
+        self._tilt, self._threads = tilt, threads
+        self._between = np.empty((rows, columns), np.float32)
+
+    def apply(self, attenuation: Image, out: Image | None = None, first_row: int = 0) -> Image:
+        """Attenuation (rows, columns) float32 turned; ``out`` may be the input itself.
+
+        A part of the rows, from detector row ``first_row`` on, comes out right but for the rows at its ends that
+        ``source_rows`` asks for beside them.
+        """
+        rows, columns = self._between.shape
+        if attenuation.shape[1] != columns or not 0 <= first_row <= rows - attenuation.shape[0]:
+            raise BadInput(
+                f"a projection is {attenuation.shape} from row {first_row}, the tilt is for {self._between.shape}"
+            )
+        if out is None:
+            out = np.empty(attenuation.shape, np.float32)
+        rotate(
+            as_input(attenuation, np.float32), self._tilt.tilt_rad, self._tilt.center, (rows - 1) / 2 - first_row,
+            self._threads, self._between[: len(attenuation)], out,
+        )  # fmt: skip
+        return out
+
+    def source_rows(self, first: int, last: int) -> tuple[int, int]:
+        """Detector rows [a, b) from which the rows [first, last) are made."""
+        rows, columns = self._between.shape
+        tilt, center = abs(self._tilt.tilt_rad), self._tilt.center
+        lean = max(center, columns - 1 - center) * np.sin(tilt) + rows / 2 * (1 - np.cos(tilt))
+        reach = int(np.ceil(lean)) + 2
+        return max(0, first - reach), min(rows, last + reach)
+
+
+def _tilt_trust(sigma_rad: float, rows: int) -> float:
+    """Confidence from what the error moves the axis by at the upper and lower edge."""
+    return trust(sigma_rad * rows / 2)
+
+
+def _prepared(view: Array, factor: int) -> NDArray[np.float64]:
+    return np.asarray(gaussian_filter(bin_frame(view, factor, factor).astype(np.float64), 1.0))
+
+
+@kernel(parallel=True)
+def bin_mean(frame: Array, down: int, across: int, parts: int, out: Array) -> None:
+    """out[r, c] = mean of frame[r·down … , c·across …], summed in float64."""
+    rows, cols = out.shape
+    for part in prange(parts):
+        total = np.empty(cols, np.float64)
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            total[:] = 0.0
+            for k in range(r * down, (r + 1) * down):
+                for c in range(cols):
+                    for i in range(across):
+                        total[c] += frame[k, c * across + i]
+            for c in range(cols):
+                out[r, c] = np.float32(total[c] / (down * across))
+
+
+@kernel(inline=True)
+def _keys(f: Any) -> Any:
+    """Weights of the pixels -1, 0, 1, 2 for a point at fraction f (float32) behind pixel 0; a = -1/2."""
+    half, one, two = np.float32(0.5), np.float32(1.0), np.float32(2.0)
+    g = one - f
+    return (
+        -half * f * g * g,
+        one + f * f * (f + half * f - two - half),
+        one + g * g * (g + half * g - two - half),
+        (-half * g * f * f),
+    )
+
+
+@kernel(parallel=True)
+def rotate(image: Array, tilt: float, center: float, middle: float, parts: int, between: Array, out: Array) -> None:
+    """out(r, c) = image at r' = mid + y cos - x sin, c' = center + y sin + x cos, with x = c - center, y = r - mid."""
+    rows, cols = image.shape
+    cos, sin, tan = np.cos(tilt), np.sin(tilt), np.tan(tilt)
+    # Columns first: between(v, x) = image(v, x / cos + v tan), then rows: out(y, x) = between(y cos - x sin, x).
+    for part in prange(parts):
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            start = center - center / cos + (r - middle) * tan
+            for c in range(cols):
+                t = min(max(start + c / cos, 0.0), cols - 1.0)
+                i = int(t)
+                w0, w1, w2, w3 = _keys(np.float32(t - i))
+                i1, i2 = min(i + 1, cols - 1), min(i + 2, cols - 1)
+                between[r, c] = w0 * image[r, max(i - 1, 0)] + w1 * image[r, i] + w2 * image[r, i1] + w3 * image[r, i2]
+    for part in prange(parts):
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            start = middle + (r - middle) * cos + center * sin
+            for c in range(cols):
+                t = min(max(start - c * sin, 0.0), rows - 1.0)
+                i = int(t)
+                w0, w1, w2, w3 = _keys(np.float32(t - i))
+                i1, i2 = min(i + 1, rows - 1), min(i + 2, rows - 1)
+                out[r, c] = (
+                    w0 * between[max(i - 1, 0), c] + w1 * between[i, c] + w2 * between[i1, c] + w3 * between[i2, c]
+                )

@@ -1,0 +1,72 @@
+"""Where the edges of the detector cut a sample off, and how much of it lies beyond them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.statistics import robust_sigma
+from streamer.frames import BadInput
+
+TOUCHES = 0.1  # share of the peak attenuation at which an edge column holds sample
+BEAM = 0.05  # attenuation by which the open beam may have drifted
+LOOKS = 256  # projections that are looked at
+NARROW, WIDE = 64, 24  # parts of the columns whose level, and whose slope, is that of the edge
+MOST = 0.25  # of the columns: what may be taken to lie beyond an edge, in units of the attenuation at the edge
+
+
+@dataclass(frozen=True)
+class Edge:
+    """``share`` of the projections in which the sample reaches this edge. ``beyond_px``: the attenuation that lies
+    beyond it, summed over columns, in units of that at the edge, where it is reached: from the slope there, as a mean.
+    """
+
+    share: float
+    beyond_px: float
+
+
+def measure_edges(sinograms: NDArray[Any]) -> tuple[Edge, Edge]:
+    """Left and right edge, from attenuation (projections, rows or bands of rows, columns), up to 256 projections of it.
+
+    An edge is reached when the median of its outermost 64th stands a tenth of the peak, and five times its noise, above
+    an open beam that may have drifted by 5 %. Beyond it the sample is taken to go on along a straight line, to half a
+    width at most. Raises BadInput unless there are three axes and two columns.
+    """
+    if sinograms.ndim != 3 or sinograms.shape[2] < 2:
+        raise BadInput(f"sinograms must be (projections, rows, columns), not {sinograms.shape}")
+    if 0 in sinograms.shape:
+        return Edge(0.0, 0.0), Edge(0.0, 0.0)
+    looked = np.unique(np.linspace(0, len(sinograms) - 1, min(LOOKS, len(sinograms))).astype(int))
+    views = np.asarray(sinograms[looked], np.float64)
+    columns = views.shape[2]
+    strip = min(columns // 2, max(4, columns // NARROW))
+    sides = views, views[..., ::-1]
+    levels = np.stack([np.median(side[..., :strip], axis=2) for side in sides])
+    noise = np.median([robust_sigma(np.diff(side[..., :strip], axis=2)) if strip > 1 else 0.0 for side in sides])
+    beam = np.clip(levels.min(axis=(0, 2)), -BEAM, BEAM)[:, None]
+    peak = float(np.percentile(views.max(axis=2), 99.0))
+    # The median of n values has sqrt(π/2n) of their noise, their differences √2 times it.
+    limit = np.maximum(TOUCHES * (peak - beam), 5.0 * noise * np.sqrt(np.pi / 4 / strip))
+    left, right = (
+        _edge(side, level - beam, (level - beam > limit) & (peak > 0))
+        for side, level in zip(sides, levels, strict=True)
+    )
+    return left, right
+
+
+def _edge(side: NDArray[np.float64], level: NDArray[np.float64], touched: NDArray[np.bool_]) -> Edge:
+    """Of views (projections, rows, columns) whose column 0 is at the edge, with the level (projections, rows) there."""
+    if not touched.any():
+        return Edge(0.0, 0.0)
+    columns = side.shape[2]
+    strip = max(1, min(columns // 2, max(4, columns // WIDE)))
+    outer, inner = (np.median(side[..., part : part + strip], axis=2) for part in (0, strip))
+    slope = (inner - outer)[touched] / strip
+    height = level[touched]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.where(slope > 0, height / slope, np.inf)
+    beyond = np.minimum(0.5 * reach, MOST * columns)
+    return Edge(float(touched.any(axis=1).mean()), float(height @ beyond / height.sum()))

@@ -1,0 +1,228 @@
+"""CUDA kernels behind the signatures of ``kernels_cpu``, and more that only pay on a device.
+
+``Kernels`` holds what Python has to do for a launch: shapes, strides, grids and argument types. It works on any
+``Engine``; ``cupy_engine`` has the real one, and the tests have one that runs the same sources on the CPU.
+
+Arrays may lie on the host or on the device. Host arrays are copied over and results back, which is right but slow; what
+runs for every frame keeps its arrays on the device. ``parts``, the number of threads, means nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.device import Engine, Shape, contiguous
+
+Array = Any  # NumPy's or the engine's
+
+PACK = 8  # detector rows that a thread of the gridding and backprojection kernels carries
+GROUPS_PER_BLOCK = 8  # groups of packs for which a tile's list of angles is made once
+_SUFFIX = {"|u1": "u8", "<u2": "u16", "<u4": "u32", "<f4": "f32"}
+_MOST = 65_535  # blocks along y or z of a grid
+
+
+class Kernels:
+    """The kernels of one engine. Shapes and meanings of the first six are those of ``kernels_cpu``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def attenuate(
+        self, raw: Array, dark: Array, log_flat: Array, low: float, high: float, parts: int, out: Array
+    ) -> None:
+        """out = log_flat - ln(clip(raw - dark, low, high)); raw and out (rows, cols) or (frames, rows, cols)."""
+        pixels = int(np.prod(dark.shape))
+        frames = int(np.prod(out.shape)) // max(pixels, 1)
+        source, target_of = self._in(raw), self._out(out)
+        with target_of as target:
+            grid = (_blocks(pixels, 1024), _within(frames, "frames"), 1)
+            arguments = (self._in(dark), self._in(log_flat), np.float32(low), np.float32(high), np.int64(pixels))
+            self._launch(f"attenuate_{_suffix(raw.dtype)}", grid, (256, 1, 1), source, *arguments, target)
+
+    def mend(self, image: Array, row: Array, col: Array, left: Array, right: Array, share: Array) -> None:
+        """Replace listed pixels of image (rows, cols) by a mixture of live neighbours in the row."""
+        if not row.size:
+            return
+        with self._out(image, keep=True) as target:
+            tables = [self._in(table) for table in (row, col, left, right, share)]
+            grid = (_blocks(row.size, 256), 1, 1)
+            self._launch("mend", grid, (256, 1, 1), target, np.int32(image.shape[1]), *tables, np.int32(row.size))
+
+    def backproject_plane(
+        self, filtered: Array, t: NDArray[Any], z: NDArray[Any], weight: float, parts: int, image: Array
+    ) -> None:
+        """Add one filtered projection (rows, cols) to a plane (height, width) of any orientation."""
+        geometry = np.concatenate((t, z))[None]
+        self.add_to_plane(filtered[None], geometry, np.array([weight], np.float32), image)
+
+    def add_to_plane(
+        self, filtered: Array, geometry: NDArray[np.float64], weight: NDArray[np.float32], image: Array
+    ) -> None:
+        """Add projections (frames, rows, cols) to a plane (height, width), all in one pass over the plane.
+
+        geometry (frames, 6) float64: column and row of pixel (0, 0), each followed by its change per j and per i.
+        For differentiated backprojection give the slopes of ``prepare``, t[0] - 1/2, and weights of ±1.
+        """
+        frames, rows, cols = filtered.shape
+        height, width = image.shape
+        if not frames or not image.size:
+            return
+        with self._out(image, keep=True) as target:
+            tables = self._in(geometry.astype(np.float64)), self._in(weight.astype(np.float32))
+            grid = (_blocks(width, 32), _blocks(height, 8), 1)
+            sizes = np.int32(frames), np.int32(rows), np.int32(cols)
+            ends = target, np.int32(height), np.int32(width)
+            self._launch("backproject_plane", grid, (32, 8, 1), self._in(filtered), *sizes, *tables, *ends)
+
+    def to_z_contiguous(self, filtered: Array, out: Array) -> None:
+        """out[col, row] = filtered[row, col]; also (frames, rows, cols) → (frames, cols, rows)."""
+        rows, cols = filtered.shape[-2:]
+        frames = filtered.shape[0] if filtered.ndim == 3 else 1
+        if not out.size:
+            return
+        with self._out(out) as target:
+            grid = (_blocks(cols, 32), _within(_blocks(rows, 32), "rows"), _within(frames, "frames"))
+            self._launch("turn", grid, (32, 8, 1), self._in(filtered), np.int32(rows), np.int32(cols), target)
+
+    def backproject_rows(
+        self, p: Array, cos: Array, sin: Array, weight: Array, center: float, parts: int, out: Array
+    ) -> None:
+        """out[z, y, x] = Σ_a weight[a] · p[a, column(a, x, y), z]; p (angles, cols, nz), out (nz, ny, nx)."""
+        angles, cols, depth = p.shape
+        _, ny, nx = out.shape
+        if not out.size:
+            return
+        with self._out(out) as target:
+            name = "backproject_rows_any" if depth % 4 else "backproject_rows_packed"
+            strides = np.int64(cols * depth), np.int64(depth), np.int64(PACK)
+            tables = (self._in(table) for table in (cos, sin, weight))
+            sizes = np.int32(angles), np.int32(cols), np.int32(depth)
+            grid = (_blocks(nx, 16), _blocks(ny, 16), _within(_blocks(depth, PACK), "packs"))
+            ends = np.float32(center), np.int32(ny), np.int32(nx), target
+            self._launch(name, grid, (16, 16, 1), self._in(p), *strides, *tables, *sizes, *ends)
+
+    def row_moments(self, image: Array, margin: int, parts: int, out: Array) -> None:
+        """Sums of every row of image (…, rows, cols) float32 for centres of mass; out (…, rows, 4) float64."""
+        rows, cols = int(np.prod(image.shape[:-1])), image.shape[-1]
+        with self._out(out) as target:
+            sizes = np.int32(cols), np.int32(margin)
+            self._launch("row_moments", (rows, 1, 1), (128, 1, 1), self._in(image), *sizes, target)
+
+    def prepare(
+        self,
+        raw: Array,
+        dark: Array,
+        log_flat: Array,
+        low: float,
+        high: float,
+        mending: tuple[Array, Array, Array, Array] | None = None,
+        plain: Array | None = None,
+        slope: Array | None = None,
+        turned: Array | None = None,
+    ) -> None:
+        """One pass from raw frames (frames, rows, cols) to whichever results are given; all arrays on the device.
+
+        ``plain`` (frames, rows, cols) attenuation; ``slope`` (frames, rows, cols) its first difference along the row,
+        entry c lying at column c + 1/2 and the last being 0; ``turned`` (frames, cols, rows) attenuation, rows
+        contiguous. ``log_flat`` is NaN at dead pixels, which ``mending`` lists: their flat index, sorted, and the
+        columns left and right to take from (-1: none), all int32, and the share of the right one, float32.
+        """
+        frames, rows, cols = raw.shape
+        tables = (None, None, None, None) if mending is None else mending
+        count = 0 if mending is None else mending[0].size
+        grid = (_blocks(cols, 32), _within(_blocks(rows, 32), "rows"), _within(frames, "frames"))
+        limits = np.float32(low), np.float32(high), np.int32(rows), np.int32(cols)
+        results = plain, slope, turned
+        name = f"prepare_{_suffix(raw.dtype)}"
+        self._launch(name, grid, (32, 8, 1), raw, dark, log_flat, *limits, *tables, np.int32(count), *results)
+
+    def pack_lines(
+        self, attenuation: Array, taper: Array | None, out: Array, first: int = 0, last: int | None = None
+    ) -> None:
+        """Attenuation (angles, rows, cols) → complex64 (angles, packs, length), two rows in one. On the device.
+
+        Of rows ``first`` … ``last`` - 1, by default all. Zero-padded; with ``taper`` (side,) the outermost values fade
+        beyond both edges, as in ``RampFilter``.
+        """
+        angles, pitch, cols = attenuation.shape
+        _, packs, length = out.shape
+        side = 0 if taper is None else taper.size
+        grid = (_blocks(length, 256), _within(packs, "packs"), _within(angles, "angles"))
+        rows = (pitch if last is None else last) - first
+        sizes = map(np.int32, (pitch, first, rows, cols))
+        ends = taper, np.int32(side), np.int32(length), out
+        self._launch("pack_lines", grid, (256, 1, 1), attenuation, *sizes, *ends)
+
+    def weigh_samples(self, spectrum: Array, ramp: Array, shift: Array, weight: Array, out: Array) -> None:
+        """Spectrum (angles, packs, length) → out (angles, length, packs) times ramp · weight · phase. On the device."""
+        angles, packs, length = spectrum.shape
+        grid = (_blocks(length, 32), _within(_blocks(packs, 32), "packs"), _within(angles, "angles"))
+        sizes = np.int32(packs), np.int32(length)
+        self._launch("weigh_samples", grid, (32, 8, 1), spectrum, *sizes, ramp, shift, weight, out)
+
+    def grid_samples(self, samples: Array, direction: Array, coefficient: Array, radii: int, grid: Array) -> None:
+        """Spread samples (angles, length, packs) over grid (packs, size, size), complex64. On the device.
+
+        direction (2, angles) float32, cosine and sine times the radial step in grid points; ``coefficient`` of the
+        interpolation kernel as a polynomial in the squared distance; samples less than ``radii`` from the middle count.
+        """
+        angles, length, packs = samples.shape
+        size = grid.shape[1]
+        groups = packs // (PACK // 2)
+        blocks = (_blocks(size, 8) ** 2, _blocks(groups, GROUPS_PER_BLOCK), 1)
+        sizes = map(np.int32, (angles, length, radii, packs, min(groups, GROUPS_PER_BLOCK)))
+        ends = coefficient, np.int32(size), grid
+        self._launch("grid_samples", blocks, (64, 1, 1), samples, direction, *sizes, *ends)
+
+    def shift_planes(self, planes: Array, distance: float, seam_rad: float, out: Array) -> None:
+        """Grid planes (packs, size, size) complex64 → out, the axis moved by ``distance`` columns. On the device.
+
+        ``seam_rad`` is the direction in which the last angles meet the first ones; see "Late centre" in ``gridding``.
+        """
+        packs, size, _ = planes.shape
+        grid = (_blocks(size, 32), _blocks(size, 8), _within(packs, "packs"))
+        turn = np.float32(2 * distance / size), np.float32(np.cos(seam_rad)), np.float32(np.sin(seam_rad))
+        self._launch("shift_planes", grid, (32, 8, 1), planes, np.int32(size), *turn, out)
+
+    def unpack_slices(self, planes: Array, correction: Array, out: Array) -> None:
+        """The middle of planes (packs, size, size) complex64 → out (rows, side, side) float32. On the device."""
+        rows, side, _ = out.shape
+        grid = (_blocks(side, 32), _blocks(side, 8), _within(_blocks(rows, 2), "rows"))
+        sizes = correction, np.int32(rows), np.int32(side)
+        self._launch("unpack_slices", grid, (32, 8, 1), planes, np.int32(planes.shape[1]), *sizes, out)
+
+    def _launch(self, kernel: str, grid: Shape, block: Shape, *arguments: Any) -> None:
+        self.engine.launch(kernel, grid, block, arguments)
+
+    def _in(self, array: Array) -> Array:
+        return array if self.engine.resident(array) else self.engine.upload(contiguous(array))
+
+    @contextmanager
+    def _out(self, array: Array, keep: bool = False) -> Iterator[Array]:
+        """Where a kernel writes: the array itself, or a stand-in that is copied back; ``keep`` its content before."""
+        if self.engine.resident(array):
+            yield array
+            return
+        target = self._in(array) if keep else self.engine.empty(array.shape, array.dtype)
+        yield target
+        self.engine.download(target, array)
+
+
+def _blocks(items: int, size: int) -> int:
+    return -(-items // size)
+
+
+def _within(count: int, what: str) -> int:
+    """A grid's second and third extent are limited; raises ValueError beyond, where the caller has to cut."""
+    if count > _MOST:
+        raise ValueError(f"{count} {what} in one launch; at most {_MOST} are possible")
+    return count
+
+
+def _suffix(dtype: Any) -> str:
+    return _SUFFIX[np.dtype(dtype).newbyteorder("=").str]

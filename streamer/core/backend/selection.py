@@ -1,0 +1,94 @@
+"""The backend is a value, chosen once by the daemon and handed down: who computes, and with how many threads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from streamer.core.backend import cpu_kernels as kernels_cpu
+from streamer.core.backend import cupy_engine
+from streamer.core.backend import gpu_kernels as kernels_cuda
+from streamer.core.backend.device import FallbackCounters
+from streamer.frames import StreamerError
+
+NAMES = ("auto", "numba", "cupy")
+
+NOT_MEASURED = "the GPU kernels have not been measured on a GPU yet; ask for 'cupy' to use them all the same"
+"""Why "auto" does not take a GPU. "cupy" makes planes and tomogram on it; preparation beyond darks, flats and dead
+pixels, and the "quality" planes, hold host arrays, which cross the bus at each call."""
+
+
+class BackendError(StreamerError):
+    """The backend that was asked for cannot run here; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a computation needs to know of the machine.
+
+    ``kernels`` holds the compiled loops (the module ``kernels_cpu``, or a ``kernels_cuda.Kernels`` with the same
+    functions). ``fallbacks`` counts what the device had no memory for.
+    """
+
+    name: str
+    threads: int
+    kernels: Any
+    fallbacks: FallbackCounters = field(default_factory=FallbackCounters, compare=False, repr=False)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether ``kernels`` run on a device, which has a memory of its own."""
+        return isinstance(self.kernels, kernels_cuda.Kernels)
+
+
+def usable_threads() -> int:
+    """Cores this process may run on, which in a container is less than what the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def select_backend(request: str = "auto", threads: int | None = None) -> tuple[Backend, str]:
+    """The backend for a request ("auto", "numba" or "cupy") and one sentence for the log that says why this one.
+
+    ``threads`` None means all cores of this process. Raises BackendError for an unknown name, for fewer threads than
+    one, and for an explicit "cupy" that cannot be had: a wish that was spelled out is never quietly replaced.
+    """
+    if request not in NAMES:
+        raise BackendError(f"backend {request!r} is not known; choose one of {', '.join(NAMES)}")
+    count = usable_threads() if threads is None else threads
+    if count < 1:
+        raise BackendError(f"backend {request!r}: {count} threads asked for, at least 1 is needed")
+    host = Backend("numba", count, kernels_cpu)
+    if request == "numba":
+        return host, f"backend numba with {count} threads, as asked for"
+    if request == "auto":
+        return host, f"backend numba with {count} threads: {NOT_MEASURED}"
+    try:
+        backend, gpu = _cupy_backend(count)
+    except BackendError as error:
+        raise BackendError(f"backend 'cupy' cannot run: {error}; use 'numba' or 'auto'") from error
+    return backend, f"backend cupy on {gpu}, as asked for"
+
+
+def _cupy_backend(threads: int) -> tuple[Backend, str]:
+    """The GPU backend and the GPU's name, once a small computation has come out right; else BackendError, why."""
+    try:
+        engine = cupy_engine.CupyEngine()
+        kernels = kernels_cuda.Kernels(engine)
+        _check(kernels)
+    except ImportError as error:
+        raise BackendError(f"CuPy cannot be imported ({error})") from error
+    except StreamerError as error:
+        raise BackendError(f"CuPy is installed, but the GPU cannot be used ({error})") from error
+    return Backend("cupy", threads, kernels), engine.device_name
+
+
+def _check(kernels: kernels_cuda.Kernels) -> None:
+    """Raises BackendError unless counts go to the device and come back as attenuation."""
+    raw, out = np.array([[1, 10, 100]], np.uint16), np.empty((1, 3), np.float32)
+    dark, log_flat = np.zeros((1, 3), np.float32), np.full((1, 3), np.log(100), np.float32)
+    kernels.attenuate(raw, dark, log_flat, 0.5, 1e6, 1, out)
+    if not np.allclose(out, np.log([[100, 10, 1]]), atol=1e-5):
+        raise BackendError(f"its arithmetic is wrong: the logarithms of 100, 10 and 1 came out as {out[0].tolist()}")

@@ -1,0 +1,93 @@
+"""The Fourier volume and the tomogram of whichever backend: the CPU's ``gridding``, or ``gpu_volume``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.selection import Backend
+from streamer.core.fourier.gpu_volume import DeviceVolume, reconstruct_rows_on_device
+from streamer.core.fourier.volume import FourierVolume, Volume, reconstruct_rows_fourier
+from streamer.core.memory import Memory
+
+
+class TomogramVolume(Protocol):
+    """A Fourier volume to which projections are added as they come; ``gridding.FourierVolume`` says what each does."""
+
+    rows: int
+    columns: int
+    center: float
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of 16 rows."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its grids."""
+
+    @property
+    def within_half_turn(self) -> bool:
+        """Whether the centre can be moved afterwards."""
+
+    def clear(self) -> None:
+        """Forget all projections."""
+
+    def add(
+        self,
+        attenuation: NDArray[np.float32],
+        angle_rad: NDArray[Any],
+        weight: NDArray[Any],
+        first_row: int = 0,
+        blocks: tuple[int, int] | None = None,
+    ) -> None:
+        """Add projections (angles, rows, columns)."""
+
+    def rows_of(
+        self, first_block: int, last_block: int, out: Volume | None = None, center: float | None = None
+    ) -> Volume:
+        """Slices of some blocks."""
+
+    def finish(self, center: float | None = None) -> Iterator[tuple[int, Volume]]:
+        """(first row, slices) of one block after the other."""
+
+
+def fourier_volume(
+    backend: Backend,
+    rows: int,
+    columns: int,
+    center: float | None = None,
+    window: str = "ramp",
+    extend: bool = False,
+    memory: Memory | None = None,
+) -> TomogramVolume:
+    """An empty Fourier volume where ``backend`` computes. Raises BadInput as ``gridding.FourierVolume`` does.
+
+    On a device that has not the memory for all rows, the others are gridded by the CPU (``backend.fallbacks`` counts
+    them), so that the host's memory has to be planned with ``gridding.fourier_nbytes`` all the same.
+    """
+    kind = DeviceVolume if backend.on_device else FourierVolume
+    return kind(backend, rows, columns, center, window, extend, memory)
+
+
+def reconstruct_rows(
+    backend: Backend,
+    attenuation: NDArray[np.float32],
+    angle_rad: NDArray[Any],
+    weights: NDArray[Any],
+    center: float,
+    window: str = "ramp",
+    extend: bool = False,
+    out: Volume | None = None,
+    memory: Memory | None = None,
+) -> Volume:
+    """Tomogram (rows, columns, columns) float32 of projections (angles, rows, columns), where ``backend`` computes.
+
+    Arguments and BadInput as in ``gridding.reconstruct_rows_fourier``.
+    """
+    if backend.on_device:
+        return reconstruct_rows_on_device(backend, attenuation, angle_rad, weights, center, window, extend, out)
+    return reconstruct_rows_fourier(backend, attenuation, angle_rad, weights, center, window, extend, out, memory)

@@ -1,0 +1,309 @@
+"""The tomogram on a device, whatever its memory: ``gridding.FourierVolume`` with the same interface and numbers.
+
+Everything here is linear: rows for which the device has no memory, and projections for which it had none at the moment,
+go into a Fourier volume of the CPU, and the slices of both are added. So nothing is lost and nothing is done twice when
+the memory runs out in the middle of a scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.device import USABLE, DeviceOutOfMemory, Engine, Work, out_of_memory, run_chunked
+from streamer.core.backend.selection import Backend
+from streamer.core.fourier.gpu_grid import FourierVolume as ResidentVolume
+from streamer.core.fourier.gpu_grid import Gridding, Move, packs_of
+from streamer.core.fourier.volume import OVERSCAN, FourierVolume, Volume, late_move, reconstruct_rows_fourier
+from streamer.core.jit import as_input
+from streamer.core.memory import Memory
+from streamer.core.simd.row_vectors import LANES
+from streamer.frames import BadInput
+
+MOST_ANGLES = 64
+"""Projections that are gridded together: the grid is read and written once for all of them."""
+
+LEAST_ANGLES = 16
+"""As many must fit beside the rows that are kept on the device."""
+
+FINISH_PAIRS = 32
+"""Pairs of rows of which slices are made at once after the scan."""
+
+
+class DeviceVolume:
+    """``gridding.FourierVolume`` on the device of ``backend``; see there for what is not said here.
+
+    Not thread-safe. Raises BadInput as that does; a device that fails otherwise than by its memory raises DeviceError.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        rows: int,
+        columns: int,
+        center: float | None = None,
+        window: str = "ramp",
+        extend: bool = False,
+        memory: Memory | None = None,
+    ) -> None:
+        if rows < 1:
+            raise BadInput(f"a tomogram needs at least 1 row, not {rows}")
+        self._backend, self._window, self._extend, self._memory = backend, window, extend, memory
+        self.rows, self.columns = rows, columns
+        self._plan = Gridding(columns, center, window, extend)
+        self.center = self._plan.center
+        self._host: FourierVolume | None = None
+        self._spilled = False
+        self._device = self._resident()
+        self._angles = self._angles_that_fit()
+        self._first_angle, self._last_angle = np.inf, -np.inf
+
+    def _resident(self) -> ResidentVolume | None:
+        """A volume on the device of as many rows as it takes, whole blocks or all."""
+        plan, counters = self._plan, self._backend.fallbacks
+        left = USABLE * self._engine.free_bytes() - LANES // 2 * plan.pair_nbytes()
+        fit = max(0, int(left / (plan.row_nbytes() + plan.add_row_nbytes(LEAST_ANGLES))) // LANES)
+        blocks = min(fit, self.blocks)
+        if blocks < self.blocks:
+            counters.fall_back("does_not_fit", "volume", self._kept(blocks), self.rows - blocks * LANES)
+        while blocks:
+            rows = min(self.rows, blocks * LANES)
+            volume, full = self._new(rows)
+            if volume is not None:
+                return volume
+            self._engine.release()
+            blocks //= 2
+            event = "smaller_chunks" if blocks else "out_of_memory"
+            counters.fall_back(event, "volume", f"{self._kept(blocks)} ({full})", rows - blocks * LANES)
+        return None
+
+    def _new(self, rows: int) -> tuple[ResidentVolume | None, str]:
+        """A volume of so many rows, or what the device said if its memory did not suffice."""
+        kernels = self._backend.kernels
+        try:
+            return ResidentVolume(kernels, rows, self.columns, self.center, self._window, self._extend), ""
+        except DeviceOutOfMemory as error:
+            return None, str(error)
+
+    def _kept(self, blocks: int) -> str:
+        return f"{blocks * LANES} of {self.rows} rows fit into the device's memory, the others go to the CPU"
+
+    def _angles_that_fit(self) -> int:
+        if self._device is None:
+            return 0
+        each = self._device.rows * self._plan.add_row_nbytes(1)
+        return int(min(MOST_ANGLES, max(1, 0.5 * self._engine.free_bytes() // each)))
+
+    @property
+    def _engine(self) -> Engine:
+        engine: Engine = self._backend.kernels.engine
+        return engine
+
+    @property
+    def _device_blocks(self) -> int:
+        return 0 if self._device is None else -(-self._device.rows // LANES)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of 16 rows; the last may be incomplete."""
+        return -(-self.rows // LANES)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the grids that exist by now, on the device and on the host."""
+        device = 0 if self._device is None else 2 * packs_of(self._device.rows) * self._plan.row_nbytes()
+        return device + (0 if self._host is None else self._host.nbytes)
+
+    @property
+    def within_half_turn(self) -> bool:
+        """Whether all angles so far lie within half a turn, so that ``rows_of`` can move the centre."""
+        return self._last_angle - self._first_angle <= np.pi + OVERSCAN
+
+    def clear(self) -> None:
+        """Forget all projections."""
+        self._first_angle, self._last_angle = np.inf, -np.inf
+        self._spilled = False
+        if self._device is not None:
+            self._device.clear()
+        if self._host is not None:
+            self._host.clear()
+
+    def add(
+        self,
+        attenuation: NDArray[np.float32],
+        angle_rad: NDArray[Any],
+        weight: NDArray[Any],
+        first_row: int = 0,
+        blocks: tuple[int, int] | None = None,
+        resident: Any | None = None,
+    ) -> None:
+        """Add projections (angles, rows, columns) float32 on the host; arguments as in ``gridding.FourierVolume``.
+
+        ``resident`` are the same numbers on the device, C-contiguous, where they are there already: then only what has
+        to be gridded on the CPU is taken from the host.
+        """
+        first_block, last_block = (0, self.blocks) if blocks is None else blocks
+        self._check_blocks(first_block, last_block)
+        theta, weights = np.asarray(angle_rad, np.float64).ravel(), np.asarray(weight, np.float64).ravel()
+        if attenuation.ndim != 3 or attenuation.shape[2] != self.columns:
+            raise BadInput(f"projections (angle, row, column) {attenuation.shape} for {self.columns} columns")
+        if not 0 <= first_row <= attenuation.shape[1] - self.rows:
+            raise BadInput(f"{attenuation.shape[1]} rows for a volume of {self.rows} from row {first_row}")
+        if theta.size != len(attenuation) or weights.size != len(attenuation):
+            raise BadInput(f"{len(attenuation)} projections with {theta.size} angles and {weights.size} weights")
+        if resident is not None and resident.shape != attenuation.shape:
+            raise BadInput(f"projections are {attenuation.shape}, on the device {resident.shape}")
+        if not (np.isfinite(theta).all() and np.isfinite(weights).all()):
+            raise BadInput("an angle or a weight is not a finite number")
+        if not theta.size:
+            return
+        on_device = min(last_block, self._device_blocks)
+        if self._device is not None and first_block < on_device:
+            part = first_block * LANES, min(on_device * LANES, self._device.rows)
+            frames = attenuation if resident is None else resident
+            done = self._add_on_device(self._device, frames, theta, weights, first_row, part)
+            if done < theta.size:
+                self._spilled = True
+                rest = slice(done, None)
+                self._on_host.add(attenuation[rest], theta[rest], weights[rest], first_row, (first_block, on_device))
+        if last_block > self._device_blocks:
+            beyond = max(first_block, self._device_blocks), last_block
+            self._on_host.add(attenuation, theta, weights, first_row, beyond)
+        self._first_angle = min(self._first_angle, float(theta.min()))
+        self._last_angle = max(self._last_angle, float(theta.max()))
+
+    @property
+    def _on_host(self) -> FourierVolume:
+        """What takes the rest. The system gives it memory where it is written to, so that it may have all rows."""
+        if self._host is None:
+            self._host = FourierVolume(
+                self._backend, self.rows, self.columns, self.center, self._window, self._extend, self._memory
+            )
+        return self._host
+
+    def _add_on_device(
+        self,
+        volume: ResidentVolume,
+        frames: Any,
+        theta: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        first_row: int,
+        part: tuple[int, int],
+    ) -> int:
+        """Add frames, on the host or the device, to rows ``part``, in halves when the device's memory runs out; how
+        many projections there were before not even one fitted any more.
+        """
+        first, most, counters = 0, self._angles, self._backend.fallbacks
+        while first < theta.size:
+            some = slice(first, min(first + most, theta.size))
+            full = out_of_memory(volume.add, frames[some], theta[some], weights[some], first_row, part)
+            if full is None:
+                first = some.stop
+                continue
+            self._engine.release()
+            count = some.stop - first
+            if count == 1:
+                rest = theta.size - first
+                counters.fall_back("out_of_memory", "projections", f"{rest} go to the CPU ({full})", rest)
+                return first
+            most = count // 2
+            counters.fall_back("smaller_chunks", "projections", f"{count} do not fit at once, now {most} ({full})")
+        return first
+
+    def rows_of(
+        self, first_block: int, last_block: int, out: Volume | None = None, center: float | None = None
+    ) -> Volume:
+        """Slices of the blocks first_block … last_block - 1 on the host, as ``gridding.FourierVolume`` gives them."""
+        self._check_blocks(first_block, last_block)
+        move = self._move(center)
+        first, last = first_block * LANES, min(last_block * LANES, self.rows)
+        shape = (last - first, self.columns, self.columns)
+        result = np.empty(shape, np.float32) if out is None else out
+        if result.shape != shape or result.dtype != np.float32 or not result.flags.c_contiguous:
+            raise BadInput(f"out is {result.dtype} {result.shape}, not contiguous float32 {shape}")
+        split = min(last_block, max(first_block, self._device_blocks))
+        on_device = min(last, split * LANES) - first
+        if self._device is not None and on_device:
+            self._finish(self._device, first, result[:on_device], move)
+            if self._spilled:
+                result[:on_device] += self._on_host.rows_of(first_block, split, center=center)
+        if split < last_block:
+            self._on_host.rows_of(split, last_block, result[on_device:], center)
+        return result
+
+    def _finish(self, volume: ResidentVolume, first: int, out: Volume, move: Move | None) -> None:
+        """Slices of the device's rows from ``first`` on, in pieces that fit, those that do not on the CPU."""
+        last = first + len(out)
+
+        def rows(pair: int) -> int:
+            return min(first + 2 * pair, last)
+
+        def on_device(begin: int, end: int) -> None:
+            volume.finish(rows(begin), rows(end), out[rows(begin) - first : rows(end) - first], move)
+
+        def on_host(begin: int, end: int) -> None:
+            part = out[rows(begin) - first : rows(end) - first]
+            volume.finish_on_host(rows(begin), rows(end), part, move, self._backend.threads)
+
+        work = Work("slices", -(-len(out) // 2), self._plan.pair_nbytes(), 0, on_device, on_host)
+        run_chunked(work, self._engine, self._backend.fallbacks)
+
+    def _check_blocks(self, first_block: int, last_block: int) -> None:
+        if not 0 <= first_block < last_block <= self.blocks:
+            raise BadInput(f"blocks {first_block} to {last_block} of {self.blocks}")
+
+    def _move(self, center: float | None) -> Move | None:
+        """Columns by which the axis is moved afterwards, and the direction of the seam; None if it stays."""
+        distance, seam = late_move(center, self.center, self._first_angle, self._last_angle)
+        return (distance, seam) if distance else None
+
+    def finish(self, center: float | None = None) -> Iterator[tuple[int, Volume]]:
+        """(first row, slices) of one block after the other, as ``rows_of`` makes them."""
+        for block in range(self.blocks):
+            yield block * LANES, self.rows_of(block, block + 1, center=center)
+
+
+def reconstruct_rows_on_device(
+    backend: Backend,
+    attenuation: NDArray[np.float32],
+    angle_rad: NDArray[Any],
+    weights: NDArray[Any],
+    center: float,
+    window: str = "ramp",
+    extend: bool = False,
+    out: Volume | None = None,
+) -> Volume:
+    """``gridding.reconstruct_rows_fourier`` on the device, in chunks of rows that fit, those that do not on the CPU."""
+    if attenuation.ndim != 3:
+        raise BadInput(f"projections must be (angles, rows, columns), not {attenuation.shape}")
+    angles, rows, columns = attenuation.shape
+    theta, weight = np.asarray(angle_rad, np.float64).ravel(), np.asarray(weights, np.float64).ravel()
+    result = np.empty((rows, columns, columns), np.float32) if out is None else out
+    if theta.size != angles or weight.size != angles:
+        raise BadInput(f"{angles} projections with {theta.size} angles and {weight.size} weights")
+    if result.shape != (rows, columns, columns) or result.dtype != np.float32 or not result.flags.c_contiguous:
+        raise BadInput(f"out is {result.dtype} {result.shape}, not contiguous float32 {(rows, columns, columns)}")
+    plan, source = Gridding(columns, center, window, extend), as_input(attenuation, np.float32)
+    together = min(MOST_ANGLES, max(angles, 1))
+
+    def on_device(first: int, last: int) -> None:
+        volume = ResidentVolume(backend.kernels, last - first, columns, center, window, extend)
+        for begin in range(0, angles, together):
+            some = slice(begin, begin + together)
+            volume.add(source[some], theta[some], weight[some], first)
+        for begin in range(0, last - first, 2 * FINISH_PAIRS):
+            end = min(begin + 2 * FINISH_PAIRS, last - first)
+            volume.finish(begin, end, result[first + begin : first + end])
+
+    def on_host(first: int, last: int) -> None:
+        part = source[:, first:last]
+        reconstruct_rows_fourier(backend, part, theta, weight, center, window, extend, result[first:last])
+
+    row = plan.row_nbytes() + plan.add_row_nbytes(together)
+    pairs = min(FINISH_PAIRS, -(-rows // 2))
+    work = Work("tomogram", rows, row, pairs * plan.pair_nbytes(), on_device, on_host, LANES)
+    run_chunked(work, backend.kernels.engine, backend.fallbacks)
+    return result

@@ -1,0 +1,219 @@
+"""What live planes add frames to: the interface of the sums, what they know of the planes, and those of the CPU.
+
+``FastPlanes`` says which frames with what weights, and makes images of the sums; how they are made is the business of a
+``Fold``. There is one here and one on a device (``gpu_sums``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.cpu_kernels import EDGE
+from streamer.core.backend.selection import Backend
+from streamer.core.jit import as_input
+from streamer.core.planes.hilbert import LineGrid, bin_edges, line_grid, to_blocks
+from streamer.core.planes.kernels import ATTENUATION, REACH, fold_frames, fold_tilted
+from streamer.core.planes.plane import Plane
+from streamer.core.planes.shear import ShearPlane, Sums
+from streamer.core.preprocessing.flat_field import Constants
+from streamer.core.simd.plane_vectors import LANES
+
+Image = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+NO_ROWS = np.empty((0, 0, 0), np.float32)
+NO_SUMS = np.empty((0, 0, 0), np.float64)
+
+
+def moment_margin(columns: int) -> int:
+    """Columns at either edge whose sums are given as moments; the rule of MomentTrack."""
+    return max(1, columns // 50)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames that are folded in together, with consecutive running numbers.
+
+    frames (frames, rows, cols) of a ``kind`` of kernels_live.KINDS, to be prepared by ``constants``, or ATTENUATION.
+    angles (radian) and gains (weights) float64 (frames,); ``first`` is the running number of the first frame among
+    those that are or were shown, ``place`` its number in a store of attenuation on the device, None without one.
+    attenuation (frames, rows, cols) and moments (frames, rows, 4) on the host are filled in unless they have no frames.
+    """
+
+    frames: NDArray[Any]
+    kind: int
+    constants: Constants
+    angles: Values
+    gains: Values
+    center: float  # column of the axis
+    first: int
+    attenuation: Image
+    moments: Values
+    place: int | None = None
+
+    def part(self, first: int, last: int, number: int) -> Batch:
+        """Frames first … last-1 of these with running numbers from ``number`` on, and with weights of their own."""
+        some, place = slice(first, last), None if self.place is None else self.place + first
+        return Batch(
+            self.frames[some], self.kind, self.constants, self.angles[some], self.gains[some].copy(), self.center,
+            number, self.attenuation[some], self.moments[some], place,
+        )  # fmt: skip
+
+
+class Fold(Protocol):
+    """How frames become sums of planes, and sums images of lines. A set of sums is what ``zeros`` makes."""
+
+    def zeros(self) -> Any:
+        """A new set of sums without frames."""
+
+    def add(self, sums: Any, batch: Batch) -> None:
+        """Fold frames into a set. An error leaves the set as it was."""
+
+    def lines(self, sets: Sequence[Any], name: str, gains: Values) -> tuple[float, Image, Image]:
+        """Σ gains[k]·sets[k] of a plane that is not horizontal, as a factor and what it is for, on the host.
+
+        That is the sums (blocks, samples, 16), see HilbertLines.apply, and the tails (lines, bins), both float32.
+        """
+
+    def level(self, sets: Sequence[Any], k: int, gains: Values) -> Image:
+        """The k-th horizontal plane (height, width), filtered: Σ gains[s, h]·(frames h of sets[s]), on the host.
+
+        Of the first plane even (h = 0) and odd frames (h = 1) are kept apart, of the others there is only h = 0.
+        """
+
+
+class PlaneGeometry:
+    """What sums need to know of the planes: their lines or their detector rows, and how projections go on outside."""
+
+    def __init__(self, planes: Sequence[Plane], rows: int, columns: int, extend: bool) -> None:
+        self.rows, self.columns = rows, columns
+        self.fade = (columns + 1) // 2 if extend else 0
+        taper = np.zeros(self.fade + 2 * REACH - 1, np.float32)
+        taper[: self.fade] = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, self.fade + 1) / (self.fade + 1))
+        self.taper = as_input(taper)
+        self.grids: dict[str, LineGrid] = {p.name: line_grid(p, rows, columns) for p in planes if not p.horizontal}
+        self.samples = next(iter(self.grids.values())).samples if self.grids else 1
+        self.edges = as_input(bin_edges(self.samples))
+        self.horizontal = [p for p in planes if p.horizontal and -EDGE <= p.origin[2] <= rows - 1 + EDGE]
+        self.mixed = [_rows_of(plane, rows) for plane in self.horizontal]
+
+    @property
+    def bins(self) -> int:
+        return len(self.edges) - 1
+
+    def among_derivatives(self, center: float) -> float:
+        """The column ``center`` as a place in the rows of derivatives, see kernels_live.course."""
+        return center + len(self.taper) - (REACH - 0.5)
+
+
+def _rows_of(plane: Plane, rows: int) -> tuple[int, int, float]:
+    """The detector rows above and below a horizontal plane, and the share of the lower one."""
+    z = min(max(plane.origin[2], 0.0), rows - 1.0)
+    upper = int(z)
+    return upper, min(upper + 1, rows - 1), z - upper
+
+
+@dataclass
+class HostSums:
+    """One set of sums in the memory of the host; shapes as in the kernels."""
+
+    vertical: Image  # (planes, blocks, samples, 16)
+    tails: Image  # (planes, blocks, 16, bins)
+    tilted: list[tuple[Image, Image]]  # (lines, samples) and (lines, bins)
+    horizontal: list[Sums]  # of the first plane, those of even and odd frames apart
+
+
+class HostFold:
+    """``Fold`` by the kernels of numba."""
+
+    def __init__(self, backend: Backend, geometry: PlaneGeometry) -> None:
+        self._backend, self._geometry = backend, geometry
+        grids = geometry.grids
+        self._vertical = [name for name, grid in grids.items() if grid.vertical]
+        self._tilted = [name for name, grid in grids.items() if not grid.vertical]
+        self._courses = as_input(np.array([grids[n].course for n in self._vertical], np.float64).reshape(-1, 4))
+        taper = geometry.taper[: geometry.fade]
+        self._shear = [ShearPlane(backend, plane, geometry.columns, taper) for plane in geometry.horizontal]
+        seen = sorted({row for upper, lower, _ in geometry.mixed for row in (upper, lower)})
+        slot = np.full(geometry.rows, -1, np.int64)
+        slot[seen] = np.arange(len(seen))
+        self._slot = as_input(slot)
+        self._mixed = [(int(slot[upper]), int(slot[lower]), mix) for upper, lower, mix in geometry.mixed]
+        self._picked = np.empty((0, len(seen), geometry.columns), np.float32)
+
+    def zeros(self) -> HostSums:
+        g, planes, blocks = self._geometry, len(self._vertical), -(-self._geometry.rows // LANES)
+        heights = [g.grids[name].lines for name in self._tilted]
+        return HostSums(
+            np.zeros((planes, blocks, g.samples, LANES), np.float32),
+            np.zeros((planes, blocks, LANES, g.bins), np.float32),
+            [(np.zeros((n, g.samples), np.float32), np.zeros((n, g.bins), np.float32)) for n in heights],
+            [shear.zeros(1 if k else 2) for k, shear in enumerate(self._shear)],
+        )
+
+    def add(self, sums: HostSums, batch: Batch) -> None:
+        g, p, parts, count = self._geometry, batch.constants, self._backend.threads, len(batch.frames)
+        whole = batch.attenuation
+        if self._tilted and batch.kind != ATTENUATION and not len(whole):
+            whole = np.empty(batch.frames.shape, np.float32)
+        source, angles, gains = as_input(batch.frames), as_input(batch.angles), as_input(batch.gains)
+        if self._shear and len(self._picked) < count:
+            self._picked = np.empty((count, *self._picked.shape[1:]), np.float32)
+        picked, center = self._picked[:count], g.among_derivatives(batch.center)
+        fold_frames(
+            source.view(np.uint8), batch.kind, p.dark, p.log_flat, np.float32(p.low), np.float32(p.high),
+            p.dead_from, p.dead, p.share, g.taper, self._courses, angles, gains, center, g.edges, self._slot,
+            moment_margin(g.columns), parts, sums.vertical, sums.tails, picked, whole, batch.moments,
+        )  # fmt: skip
+        ready = source if batch.kind == ATTENUATION else as_input(whole)
+        for name, (lines, tails) in zip(self._tilted, sums.tilted, strict=True):
+            grid = g.grids[name]
+            line, height = as_input(np.array(grid.course)), as_input(np.array(grid.height))
+            fold_tilted(ready, g.taper, line, angles, gains, center, height, g.edges, parts, lines, tails)
+        for shear, mixed, halves in zip(self._shear, self._mixed, sums.horizontal, strict=True):
+            half = as_input((batch.first + np.arange(count)) % len(halves[0]))
+            shear.add(picked, mixed, angles, gains, batch.center, half, halves)
+
+    def lines(self, sets: Sequence[HostSums], name: str, gains: Values) -> tuple[float, Image, Image]:
+        if self._geometry.grids[name].vertical:
+            k = self._vertical.index(name)
+            scale, (sums, tails) = _total([(s.vertical[k], s.tails[k]) for s in sets], gains)
+            return scale, sums, tails.reshape(-1, tails.shape[-1])[: self._geometry.rows]
+        k = self._tilted.index(name)
+        scale, (sums, tails) = _total([s.tilted[k] for s in sets], gains)
+        return scale, to_blocks(sums), tails
+
+    def level(self, sets: Sequence[HostSums], k: int, gains: Values) -> Image:
+        return self._shear[k].image([s.horizontal[k] for s in sets], gains)
+
+    def filled(self, lines: dict[str, tuple[Image, Image]], levels: Sequence[Image]) -> HostSums:
+        """A set from sums that were made elsewhere.
+
+        Of each plane that is not horizontal the sums (lines, samples) and the tails (lines, bins); of each horizontal
+        one the images (1 or 2, height, width), with even and odd frames apart as in ``zeros``.
+        """
+        sums = self.zeros()
+        for k, name in enumerate(self._vertical):
+            samples, tails = lines[name]
+            sums.vertical[k] = to_blocks(samples)
+            sums.tails[k].reshape(-1, self._geometry.bins)[: len(tails)] = tails
+        sums.tilted = [lines[name] for name in self._tilted]
+        for (straight, _), images in zip(sums.horizontal, levels, strict=True):
+            straight[...] = images
+        return sums
+
+
+def _total(parts: Sequence[tuple[Image, ...]], gains: Values) -> tuple[float, tuple[Image, ...]]:
+    """Σ gains[k]·parts[k], member by member, as a factor and what it is for: a single part is not copied."""
+    if len(parts) == 1:
+        return float(gains[0]), parts[0]
+    totals = tuple(member * np.float32(gains[0]) for member in parts[0])
+    for part, gain in zip(parts[1:], gains[1:], strict=True):
+        for total, member in zip(totals, part, strict=True):
+            total += member * np.float32(gain)
+    return 1.0, totals

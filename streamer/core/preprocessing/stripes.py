@@ -1,0 +1,286 @@
+"""Stripes of a sinogram, which become rings: detector columns that answer differently from their neighbours.
+
+While the scan runs, the mean of each pixel over the projections shows the stripes, and whether it does so from every
+side tells them from a sample (``core.sectors``). At the end of the scan ``remove_stripes`` treats whole sinograms after
+Vo, Atwood and Drakopoulos, Opt. Express 26, 28396 (2018): dead columns, wide stripes and, by sorting, stripes whose
+strength varies with the attenuation. None of it depends on the order of the angles, except that dead columns are told
+by neighbours in angle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from streamer.core.jit import as_input, kernel
+from streamer.core.running_median import median_line, median_rows
+from streamer.frames import BadInput
+
+Array = NDArray[Any]
+Rows = NDArray[np.float32]
+
+GROUP = 16  # columns that are sorted together: one cache line of the sinogram
+RADIX_BITS = 11
+RADIX = 1 << RADIX_BITS
+NEIGHBOURS = 5  # projections on either side against which the flicker of a column is measured
+MARGIN = 3  # columns beside a wide stripe whose mean stands for its edge
+MOST_DEAD = 0.05
+WIDTHS = 5  # of a wide stripe fit into the window; further apart, the curve of a sample passes for one
+SLOPE = 21  # columns over which the slope of the sample is taken off before jumps are looked for
+
+
+@dataclass(frozen=True)
+class StripeSettings:
+    """``small``: columns over which ranks are smoothed, odd, 0 for off. ``large``: columns over which wide stripes
+    stand out, five times their width, 0 for off. ``threshold``: how far, in robust standard deviations, a column
+    must stand out to count as a wide stripe; ``flicker``: by which factor a dead or fluctuating column varies less or
+    more over the angles than those around it, 0 for off.
+    """
+
+    small: int = 11
+    large: int = 81
+    threshold: float = 10.0
+    flicker: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("small", "large"):
+            width = getattr(self, name)
+            if width < 0 or (width and width % 2 == 0):
+                raise BadInput(f"stripe window {name} is {width}; it must be odd, or 0 for off")
+        if self.threshold <= 0 or (self.flicker and self.flicker <= 1):
+            raise BadInput(f"stripe threshold {self.threshold} must be above 0, flicker {self.flicker} above 1 or 0")
+
+
+@dataclass(frozen=True)
+class StripeCount:
+    """Columns, summed over the detector rows, that were replaced: ``dead`` from their neighbours, ``large`` by rank."""
+
+    dead: int
+    large: int
+
+
+def remove_stripes(
+    block: Rows, settings: StripeSettings | None = None, order: NDArray[Any] | None = None, threads: int = 1
+) -> StripeCount:
+    """Remove stripes from attenuation (angles, rows, columns) float32, in place, and say how many columns were bad.
+
+    ``order`` sorts the projections by angle (``np.argsort(angle_rad)``) where they did not come in that order. The
+    values must be finite. Needs 8 bytes per sample of one detector row and thread. Raises BadInput on another shape.
+    """
+    settings = StripeSettings() if settings is None else settings
+    if block.ndim != 3 or block.dtype != np.float32 or not block.flags.c_contiguous or 0 in block.shape:
+        raise BadInput(f"sinograms must be contiguous float32 (angles, rows, columns), not {block.dtype} {block.shape}")
+    angles, rows, columns = block.shape
+    ranks = np.arange(angles) if order is None else np.asarray(order)
+    if ranks.shape != (angles,):
+        raise BadInput(f"{angles} projections with an order of {ranks.shape}")
+    dead = np.zeros((rows, columns), np.bool_)
+    if settings.flicker and angles > 4 * NEIGHBOURS:
+        flicker = np.empty((rows, columns), np.float32)
+        column_flicker(block, as_input(ranks, np.int64), NEIGHBOURS, threads, flicker)
+        dead = _is_dead(flicker, settings, threads)
+        fill_columns(block, as_input(dead), threads)
+    wide = np.zeros((rows, columns), np.bool_)
+    if settings.large:
+        mean = block.mean(axis=0, dtype=np.float64).astype(np.float32)
+        wide = _is_wide(mean, settings, threads)
+    if settings.small or wide.any():
+        sort_stripes(block, as_input(wide), min(settings.small // 2, columns - 1), threads)
+    return StripeCount(int(dead.sum()), int(wide.sum()))
+
+
+def _is_dead(flicker: Rows, settings: StripeSettings, threads: int) -> NDArray[np.bool_]:
+    usual = median_rows(flicker, (settings.large or 4 * settings.small + 1) | 1, threads)
+    floor = 1e-6 * float(usual.max()) + 1e-12
+    dead: NDArray[np.bool_] = (flicker > settings.flicker * (usual + floor)) | (
+        settings.flicker * flicker < usual - floor
+    )
+    # Many such columns in a row are a smooth sample in a scan without noise, not a bad detector.
+    dead[dead.mean(axis=1) > MOST_DEAD] = False
+    return dead
+
+
+def _is_wide(mean: Rows, settings: StripeSettings, threads: int) -> NDArray[np.bool_]:
+    """Columns of wide stripes: between a jump of the mean row and a like one back, within a fifth of the window.
+
+    A sample, averaged over the angles, hardly jumps; if it does, as a cylinder on the axis, it does not jump back.
+    """
+    jump = np.diff(mean, axis=1, append=mean[:, -1:])
+    jump = jump - median_rows(jump, min(SLOPE, settings.large), threads)
+    size = np.abs(jump)
+    # Where the sample has structure, a jump must stand out of that structure, not of the noise in the open beam.
+    usual = np.maximum(median_rows(size, settings.large, threads), np.median(size, axis=1, keepdims=True))
+    clear = size > settings.threshold * (1.4826 * usual + 1e-7)
+    wide = np.zeros(mean.shape, np.bool_)
+    for r in np.nonzero(clear.any(axis=1))[0]:
+        columns = np.nonzero(clear[r])[0]
+        # A blurred edge jumps in several columns; they count as one.
+        breaks = (np.diff(columns) > 1) | (np.diff(np.sign(jump[r, columns])) != 0)
+        parts = np.split(columns, np.nonzero(breaks)[0] + 1)
+        height = [float(jump[r, part].sum()) for part in parts]
+        pairs = [
+            (int(parts[k][-1]) - int(parts[i][0]), i, k)
+            for i in range(len(parts))
+            for k in range(i + 1, len(parts))
+            if height[i] * height[k] < 0 and 0.6 < -height[k] / height[i] < 1.6
+        ]
+        taken: set[int] = set()
+        for width, i, k in sorted(pairs):
+            first, last = int(parts[i][0]), min(int(parts[k][-1]) + 1, mean.shape[1] - 1)
+            if width > settings.large // WIDTHS or taken & {i, k}:
+                continue
+            # Between the jumps the row must be raised by as much as they are high, over the line between its sides.
+            line = np.linspace(mean[r, first], mean[r, last], last - first + 1)
+            raised = (mean[r, first : last + 1] - line)[1:-1] / height[i]
+            if raised.size and np.percentile(raised, 20) > 0.6 and np.percentile(raised, 80) < 1.6:
+                taken |= {i, k}
+                # What is narrower than half of the small window, sorting smooths away at less cost to the sample.
+                wide[r, first : last + 1] = last - first - 1 >= settings.small // 2
+    return wide
+
+
+@kernel(parallel=True)
+def column_flicker(block: Array, order: Array, reach: int, parts: int, out: Array) -> None:
+    """Mean |p - mean of p over ``reach`` neighbours in angle on either side|; block (angles, rows, cols)."""
+    angles, rows, cols = block.shape
+    size = np.float32(1.0 / (2 * reach + 1))
+    for part in prange(parts):
+        total = np.empty(cols, np.float32)
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            for c in range(cols):
+                out[r, c] = np.float32(0.0)
+                total[c] = np.float32(0.0)
+            for a in range(angles):
+                new, old = order[a], order[max(a - 2 * reach - 1, 0)]
+                middle = order[max(a - reach, 0)]
+                drop = np.float32(1.0) if a > 2 * reach else np.float32(0.0)
+                take = np.float32(1.0) if a >= 2 * reach else np.float32(0.0)
+                for c in range(cols):
+                    total[c] += block[new, r, c] - drop * block[old, r, c]
+                    out[r, c] += take * abs(block[middle, r, c] - total[c] * size)
+            for c in range(cols):
+                out[r, c] /= np.float32(max(1, angles - 2 * reach))
+
+
+@kernel()
+def _argsort(values: Array, keys: Array, spare_keys: Array, index: Array, spare: Array, counts: Array) -> None:
+    """index[k] = place of the k-th smallest of values (n,) float32, equal ones in their order; radix sort.
+
+    keys, spare_keys uint32 (n,), index, spare int32 (n,), counts int32 (3, RADIX) are scratch.
+    """
+    n = values.size
+    bits = values.view(np.uint32)
+    counts[:] = 0
+    for i in range(n):
+        b = bits[i]
+        # Floats sort as integers once the sign bit is flipped, and all bits of negative ones.
+        key = np.uint32(~b) if b >> np.uint32(31) else np.uint32(b | np.uint32(0x80000000))
+        keys[i] = key
+        index[i] = i
+        counts[0, key & np.uint32(RADIX - 1)] += 1
+        counts[1, (key >> np.uint32(RADIX_BITS)) & np.uint32(RADIX - 1)] += 1
+        counts[2, key >> np.uint32(2 * RADIX_BITS)] += 1
+    source_key, source, target_key, target = keys, index, spare_keys, spare
+    for level in range(3):
+        place = 0
+        for digit in range(RADIX):
+            number = counts[level, digit]
+            counts[level, digit] = place
+            place += number
+        down = np.uint32(level * RADIX_BITS)
+        for i in range(n):
+            key = source_key[i]
+            digit = (key >> down) & np.uint32(RADIX - 1)
+            at = counts[level, digit]
+            counts[level, digit] = at + 1
+            target_key[at] = key
+            target[at] = source[i]
+        source_key, source, target_key, target = target_key, target, source_key, source
+    index[:] = source
+
+
+@kernel()
+def _fill_columns(lines: Array, bad: Array, margin: int) -> None:
+    """Columns marked in bad (cols,) of lines (n, cols) get, line by line, a slope between what lies on either side.
+
+    Each side is the mean of up to ``margin`` good columns; with one side only, its value is carried on.
+    """
+    count, cols = lines.shape
+    c = 0
+    while c < cols:
+        if not bad[c]:
+            c += 1
+            continue
+        end = c
+        while end < cols and bad[end]:
+            end += 1
+        for k in range(count):
+            first, last, n_first, n_last = np.float32(0), np.float32(0), 0, 0
+            for i in range(margin):
+                if c - 1 - i >= 0 and not bad[c - 1 - i]:
+                    first += lines[k, c - 1 - i]
+                    n_first += 1
+                if end + i < cols and not bad[end + i]:
+                    last += lines[k, end + i]
+                    n_last += 1
+            if n_first + n_last == 0:
+                break
+            a = first / np.float32(n_first) if n_first else last / np.float32(n_last)
+            b = last / np.float32(n_last) if n_last else a
+            for i in range(c, end):
+                lines[k, i] = a + np.float32((i - c + 1) / (end - c + 1)) * (b - a)
+        c = end
+
+
+@kernel(parallel=True)
+def fill_columns(block: Array, bad: Array, parts: int) -> None:
+    """Replace columns marked in bad (rows, cols) of block (angles, rows, cols) from beside them, in each projection."""
+    rows = block.shape[1]
+    for part in prange(parts):
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            _fill_columns(block[:, r], bad[r], 1)
+
+
+@kernel(parallel=True)
+def sort_stripes(block: Array, wide: Array, half: int, parts: int) -> None:
+    """Equalise the columns of block (angles, rows, cols) rank by rank, in place.
+
+    Each column is sorted over the angles; ranks of columns in wide (rows, cols) are replaced from beside them, then
+    every rank is smoothed by a running median over 2·half+1 columns, and each value goes back to where it came from.
+    """
+    angles, rows, cols = block.shape
+    for part in prange(parts):
+        ranked = np.empty((angles, cols), np.float32)
+        places = np.empty((cols, angles), np.int32)
+        columns = np.empty((GROUP, angles), np.float32)
+        keys, spare_keys = np.empty(angles, np.uint32), np.empty(angles, np.uint32)
+        spare, counts = np.empty(angles, np.int32), np.empty((3, RADIX), np.int32)
+        window, line = np.empty(2 * half + 1, np.float32), np.empty(cols, np.float32)
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            for c0 in range(0, cols, GROUP):
+                width = min(GROUP, cols - c0)
+                for a in range(angles):
+                    for i in range(width):
+                        columns[i, a] = block[a, r, c0 + i]
+                for i in range(width):
+                    _argsort(columns[i], keys, spare_keys, places[c0 + i], spare, counts)
+                for k in range(angles):
+                    for i in range(width):
+                        ranked[k, c0 + i] = columns[i, places[c0 + i, k]]
+            _fill_columns(ranked, wide[r], MARGIN)
+            if half > 0:
+                for k in range(angles):
+                    line[:] = ranked[k]
+                    median_line(line, half, window, ranked[k])
+            for c0 in range(0, cols, GROUP):
+                width = min(GROUP, cols - c0)
+                for k in range(angles):
+                    for i in range(width):
+                        columns[i, places[c0 + i, k]] = ranked[k, c0 + i]
+                for a in range(angles):
+                    for i in range(width):
+                        block[a, r, c0 + i] = columns[i, a]

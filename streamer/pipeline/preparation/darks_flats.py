@@ -1,0 +1,89 @@
+"""What darks and flats tell of the detector, worked out before the first projection waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.selection import Backend
+from streamer.core.preprocessing.bad_pixels import defects, without
+from streamer.core.preprocessing.flat_field import Correction
+from streamer.frames import ScanSpec
+from streamer.pipeline.preparation.beam_drift import Drift, Series
+
+Array = NDArray[Any]
+Image = NDArray[np.float32]
+
+PATIENCE = 20
+"""Idle moments without another dark or flat, after which those announced but lacking are taken to come later."""
+
+
+class Fields:
+    """Darks, and the flats before the projections, of one scan. Not thread-safe.
+
+    What they tell takes as long as some tens of frames. In a usual scan the shutter and the sample move between the
+    last flat and the first projection: ``ahead`` uses that time, and what it has done need not be done by ``fix``.
+    """
+
+    def __init__(self, spec: ScanSpec, backend: Backend, drift: Drift, mend: bool) -> None:
+        """``mend``: look for pixels that are not to be used."""
+        self._spec, self._backend, self._drift, self._mend = spec, backend, drift, mend
+        self.darks, self.flats = Series(backend.threads), Series(backend.threads)
+        self.dark: Image | None = None
+        self.flat: Image | None = None
+        """Mean frames, the flat NaN where a pixel is not to be used; None where there are none."""
+        self.correction: Correction | None = None
+        """Darks and flats as they stay for the scan; None before ``fix``."""
+        self.defects = 0
+        """Pixels of the latest mean flat that are not used."""
+        self._counted = (0, 0)
+        self._idle = 0
+        self._steps: Iterator[None] | None = None
+        self._next: Correction | None = None
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        return self.darks.count, self.flats.count
+
+    def ahead(self) -> bool:
+        """Use an idle moment for a part of it. False when nothing is to do, or more frames may be on their way."""
+        if self.correction is not None or not self.flats.count:
+            return False
+        if self._counts != self._counted:
+            self._counted, self._idle, self._steps = self._counts, 0, None
+        self._idle += 1
+        complete = self.darks.count >= self._spec.darks and self.flats.count >= self._spec.flats
+        if self._steps is None and (complete or self._idle >= PATIENCE):
+            self._steps = self._work()
+        return self._steps is not None and next(self._steps, self) is None
+
+    def fix(self) -> Correction:
+        """What the darks and flats that came so far tell; those that come later are another affair."""
+        if self._steps is None or self._counts != self._counted:
+            self._steps = self._work()
+        for _ in self._steps:
+            pass
+        assert self._next is not None
+        self.correction = self._next
+        return self.correction
+
+    def _work(self) -> Iterator[None]:
+        self.dark = self.darks.pixels.mean if self.darks.count else None
+        self.flat = self.mean_flat(self.flats) if self.flats.count else None
+        yield
+        self._next = Correction(self._backend, self.dark, self.flat)
+        yield
+        self._drift.begin(self.dark, self.flats.monitor)
+        yield
+
+    def mean_flat(self, flats: Series) -> Image:
+        """Mean frame of these flats, NaN where a pixel is not to be used."""
+        if not self._mend:
+            return flats.pixels.mean
+        darks = self.darks.pixels if self.darks.count else None
+        bad = defects(flats.pixels, darks, threads=self._backend.threads)
+        self.defects = int(np.count_nonzero(bad))
+        return without(flats.pixels.mean, bad)

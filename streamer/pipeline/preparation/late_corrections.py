@@ -1,0 +1,147 @@
+"""What becomes known after a projection was stored, and is added when it is read again.
+
+The attenuation was worked out with the darks and flats before the scan. Flats that come later, the interpolation
+between two sets of them, and the offsets of detector columns all add to it: images that are the same for every
+projection, and patterns times a number that depends on when in the scan the projection was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.cpu_kernels import mend
+from streamer.core.jit import as_input
+from streamer.core.preprocessing.beam import (
+    BeamDrift,
+    EigenFlats,
+    FlatPair,
+    add_late,
+    add_weighted,
+    drift_from_margins,
+    remove_drift,
+)
+from streamer.core.preprocessing.flat_field import Correction
+
+Image = NDArray[np.float32]
+Smooth = Callable[[Image], Image]
+
+NOTHING = as_input(np.zeros((1, 1), np.float32))
+FRACTIONS = 64  # of the scan, over which the mean of what changes is taken
+
+
+@dataclass(frozen=True)
+class LateTerms:
+    """What is to be added to stored attenuation (rows, cols).
+
+    ``static`` (rows, cols) float32 to every projection; ``pair`` what two sets of flats tell, less what the correction
+    of the drift took off already: ``drift`` (terms, 2) offset and slope per column of each of ``pair.terms()``, and
+    ``weights`` (terms, n) of the eigen-flats ``components`` (n, rows, cols). ``dead`` holds (row, column, left, right,
+    share) of pixels that only the late flats showed to be dead, as ``kernels.mend`` takes them.
+    """
+
+    static: Image | None = None
+    pair: FlatPair | None = None
+    drift: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
+    components: Image | None = None
+    dead: tuple[NDArray[Any], ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.static is not None or self.pair is not None or bool(self.dead)
+
+    def apply(self, source: Image, fraction: float, rows: slice, out: Image, threads: int) -> None:
+        """out = source + terms at ``fraction`` of the scan; both are the detector rows ``rows`` of one projection."""
+        base = slope = share = 0.0
+        if self.pair is not None:
+            base, share = self.pair.shares(fraction)
+            if self.drift is not None:
+                taken = self._coefficients(fraction) @ self.drift
+                base, slope = base - taken[0], slope - taken[1]
+        static = NOTHING if self.static is None else as_input(self.static[rows])
+        pattern = NOTHING if self.pair is None else as_input(self.pair.pattern[rows])
+        add_late(as_input(source), static, self.static is not None, pattern, share, base, slope, threads, out)
+        if self.weights is not None and self.components is not None:
+            amount = as_input(self._coefficients(fraction) @ self.weights, np.float32)
+            add_weighted(out, as_input(self.components[:, rows]), amount, threads)
+        if self.dead:
+            first, last, _ = rows.indices(int(self.dead[0][-1]) + 1)
+            row, *rest = self.dead
+            chosen = slice(*np.searchsorted(row, (first, last)))
+            if chosen.start < chosen.stop:
+                mend(out, as_input(row[chosen] - first), *(as_input(array[chosen]) for array in rest))
+
+    def mean(self, last: float, shape: tuple[int, int]) -> Image:
+        """Mean (rows, cols) = ``shape`` over the scan from its begin to the fraction ``last``."""
+        image = np.zeros(shape, np.float32) if self.static is None else self.static.copy()
+        if self.pair is None:
+            return image
+        many = np.mean([self._coefficients(f) for f in np.linspace(0.0, last, FRACTIONS)], axis=0)
+        power = np.ones(shape, np.float32)
+        for coefficient in many:
+            image += np.float32(coefficient) * power
+            power *= self.pair.pattern
+        if self.drift is not None:
+            offset, slope = many @ self.drift
+            remove_drift(image, BeamDrift(offset, slope, 0.0))
+        if self.weights is not None and self.components is not None:
+            image += np.tensordot((many @ self.weights).astype(np.float32), self.components, 1)
+        return image
+
+    def smoothed(self, smooth: Smooth) -> LateTerms:
+        """The same for attenuation after phase retrieval ``smooth``: right to first order in the terms."""
+        terms = self if self.static is None else replace(self, static=smooth(self.static.copy()))
+        if self.pair is not None:
+            terms = replace(terms, pair=self.pair.with_pattern(smooth(self.pair.pattern.copy())))
+        if self.components is not None:
+            terms = replace(terms, components=np.stack([smooth(image.copy()) for image in self.components]))
+        return terms
+
+    def without_offset(self, offset: Image) -> LateTerms:
+        """The same, with an offset (rows, cols) of the columns subtracted."""
+        return replace(self, static=-offset if self.static is None else self.static - offset)
+
+    def raised(self, change: float) -> LateTerms:
+        """The same, with ``change`` (attenuation) added to the static term."""
+        return self if self.static is None or change == 0 else replace(self, static=self.static + np.float32(change))
+
+    def _coefficients(self, fraction: float) -> NDArray[np.float64]:
+        assert self.pair is not None
+        return np.array(self.pair.coefficients(fraction))
+
+
+def two_sets(before: Image, after: Image, margins: tuple[int, int], eigen: EigenFlats | None) -> LateTerms:
+    """Terms from net mean flats (rows, cols) before and after the scan.
+
+    ``margins``: columns left and right from which the drift of each projection was taken off, (0, 0) for none;
+    ``eigen``: the eigen-flats that were fitted to each projection. Raises BadInput when one set saw no beam.
+    """
+    pair = FlatPair(before, after)
+    terms = LateTerms(pair=pair)
+    if any(margins):
+        found = [drift_from_margins(image, *margins) for image in pair.terms()]
+        terms = replace(terms, drift=np.array([(drift.offset, drift.slope) for drift in found]))
+    if eigen is not None and len(eigen.components):
+        fitted = np.stack([eigen.weights(image) for image in pair.terms()])
+        terms = replace(terms, weights=fitted, components=eigen.components)
+    return terms
+
+
+def only_after(live: Correction, known: Correction, shape: tuple[int, int], margins: tuple[int, int]) -> LateTerms:
+    """Terms when all flats came after the scan: ``live`` has seen projections (rows, cols) without them, ``known`` has
+    them; ``margins`` as in ``two_sets``.
+    """
+    frame = np.zeros(shape, np.float32)
+    seen, true = live.constants(frame), known.constants(frame)
+    row = np.repeat(np.arange(shape[0]), np.diff(true.dead_from))
+    dead = (row, *true.dead, true.share) if row.size else ()
+    static = true.log_flat - seen.log_flat
+    if dead:
+        mend(static, *(as_input(array) for array in dead))
+    if any(margins):
+        remove_drift(static, drift_from_margins(static, *margins))
+    return LateTerms(static=static, dead=dead)

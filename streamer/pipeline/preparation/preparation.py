@@ -1,0 +1,329 @@
+"""Raw frames to prepared attenuation while they come, and what is known late to what was stored.
+
+Of one projection, in this order: darks, flats, logarithm and mended pixels (``core.prep``), zingers, drift of the beam,
+phase retrieval. Late, when a stored projection is read again: flats that came after the projections, interpolated with
+those before, and the offsets of detector columns that the mean of all projections shows. Stripes are measured before
+phase retrieval, which smears them, and their offsets pass through its linear part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.selection import Backend
+from streamer.core.preprocessing.bad_pixels import beam_noise, remove_zingers
+from streamer.core.preprocessing.beam import MOST_FLATS
+from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.live_stripes import StripeSectors
+from streamer.core.preprocessing.paganin import PhaseSolver
+from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
+from streamer.frames import BadInput, ScanSpec
+from streamer.pipeline.preparation.beam_drift import SINGLES_BYTES, Drift, Series
+from streamer.pipeline.preparation.darks_flats import Fields
+from streamer.pipeline.preparation.late_corrections import LateTerms, only_after, two_sets
+from streamer.pipeline.preparation.options import PreparationOptions, scan_optics
+from streamer.pipeline.preparation.row_blocks import RowPreparation
+
+Array = NDArray[Any]
+Image = NDArray[np.float32]
+
+__all__ = ["Preparation", "PreparationOptions"]
+
+FEWEST = 32
+"""Projections from whose mean stripes are told; before, the mean still looks like the sample."""
+
+GROWTH = 1.25
+"""By which factor the number of projections must grow before the stripes are looked at again."""
+
+WORTH = 1.0
+"""Rms change of the offsets, in units of the noise of the mean projection, that is worth a replay. The offsets of a
+perfect detector change by as much when the projections have doubled; so a scan has few replays."""
+
+CLEAR = 5.0
+"""Offsets above so many standard deviations of the noise of the mean count as a stripe in ``stripe_columns``."""
+
+DECAY = 12.0
+"""Decay lengths of the phase filter that a block of rows is extended by: exp(-12) is the rounding of float32."""
+
+
+class Preparation:
+    """One scan. Not thread-safe. ``number`` counts the projections in the order in which they come, from 0; ``index``
+    is that of the frame, which tells when it was taken (by default the number): some may come late.
+
+    Counters: ``zingers`` pixels replaced, ``spoiled`` projections with too many to be zingers, ``defects`` pixels
+    mended, ``stripe_columns`` pixels of the detector with a clear offset, ``late_darks`` and ``late_flats`` those that
+    were taken before the projections but came too late to be used; ``drift.last`` and ``drift.unknown``.
+    ``flats_refused`` says why the flats after the scan were of no use.
+    """
+
+    def __init__(self, spec: ScanSpec, backend: Backend, options: PreparationOptions | None = None) -> None:
+        """Raises BadInput when the scan does not tell what the options need."""
+        self.spec, self._backend = spec, backend
+        self.options = PreparationOptions() if options is None else options
+        self.shape = (spec.rows, spec.columns)
+        self.optics = scan_optics(spec, self.options.delta_beta)
+        if self.options.flat_drift == "eigen" and spec.flats < 3:
+            raise BadInput(
+                f"scan {spec.scan_id}: flat_drift 'eigen' needs three flats or more, {spec.flats} are announced"
+            )
+        self.drift = Drift(self.options.flat_drift, spec.projections, backend.threads)
+        self._fields = Fields(spec, backend, self.drift, self.options.defects)
+        self._after = Series(backend.threads)
+        self._phase = None if self.optics is None else PhaseSolver(*self.shape, self.optics, backend.threads)
+        self.noise = 0.0
+        self.left_alone = np.zeros(spec.projections, np.bool_)
+        self._stripes: StripeSectors | None = None
+        if self.options.stripes != "off":
+            turn = (float(np.deg2rad(spec.start_deg)), float(np.deg2rad(spec.range_deg)))
+            self._stripes = StripeSectors(*self.shape, *turn, backend.threads)
+        self._index = np.full(spec.projections, -1, np.int64)
+        self._first, self._last = spec.frames, 0  # indices of projections that came
+        self._looked = self._flats_used = 0
+        self._offset: Image | None = None
+        self._from_flats = self._terms = self._terms_without = LateTerms()
+        self.flats_refused = ""
+        self.zingers = self.stripe_columns = self.late_darks = self.late_flats = 0
+
+    def dark(self, pixels: Array) -> None:
+        """Take a dark (rows, cols); one that comes after the first projection is counted only."""
+        if self._fields.correction is None:
+            self._fields.darks.add(pixels, 0.0, 0)
+        else:
+            self.late_darks += 1
+
+    def flat(self, pixels: Array, monitor: float = 1.0, index: int | None = None) -> None:
+        """Take a flat (rows, cols); those that come after the first projection are the second set.
+
+        Of the first set, one that comes late is counted only, unless it is all there is.
+        """
+        if self._fields.correction is None:
+            self._fields.flats.add(pixels, monitor, 0)
+            self.drift.flat(pixels)
+        elif index is not None and index < self._first and self._fields.flats.count:
+            self.late_flats += 1
+        else:
+            self._after.add(pixels, monitor, self._last)
+
+    def prepare_ahead(self) -> bool:
+        """Use an idle moment between the flats and the first projection. False when there is nothing to do."""
+        return self._fields.ahead()
+
+    def begin(self, first: Array) -> None:
+        """Before the first projection ``first`` (rows, cols): fixes darks, flats, defects and the noise."""
+        correction = self._fields.fix()
+        if self.options.zingers or self._stripes is not None:
+            self.noise = beam_noise(correction.attenuation(first))
+
+    @property
+    def defects(self) -> int:
+        return self._fields.defects
+
+    @property
+    def threads(self) -> int:
+        return self._backend.threads
+
+    @property
+    def correction(self) -> Correction:
+        """Darks and flats before the scan. Raises BadInput before ``begin``."""
+        if self._fields.correction is None:
+            raise BadInput(f"scan {self.spec.scan_id}: no projection has come yet, so darks and flats may still grow")
+        return self._fields.correction
+
+    @property
+    def plain(self) -> bool:
+        """True when ``correction`` alone makes the attenuation: then ``observe`` what a fused kernel made."""
+        return not self.options.zingers and self.options.flat_drift == "off" and self._phase is None
+
+    def projection(
+        self,
+        raw: Array,
+        number: int,
+        angle_rad: float,
+        out: Image | None = None,
+        monitor: float = 1.0,
+        index: int | None = None,
+    ) -> Image:
+        """Attenuation (rows, cols) float32 of a raw projection, prepared and counted for the stripes.
+
+        Raises BadInput for another shape or dtype, or a number that the scan does not have.
+        """
+        self._check(number)
+        if self._fields.correction is None:
+            self.begin(raw)
+        out = self.correction.attenuation(raw, out)
+        if self.options.zingers:
+            found = remove_zingers(out, self.options.zingers, self.noise, self.threads)
+            self.left_alone[number] = found < 0
+            self.zingers += max(0, found)
+        self.drift.correct(out, number, monitor)
+        self.observe(out, number, angle_rad, index)
+        return out if self._phase is None else self._phase.attenuation(out, out)
+
+    def observe(self, attenuation: Image, number: int, angle_rad: float, index: int | None = None) -> None:
+        """Count attenuation (rows, cols) for the stripes; ``projection`` does so itself."""
+        self._check(number)
+        index = number if index is None else index
+        self._index[number] = index
+        self._first, self._last = min(self._first, index), max(self._last, index)
+        if self._stripes is not None:
+            self._stripes.add(attenuation, angle_rad)
+
+    def numbers(self, index: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Numbers of the projections with these frame indices, which differ; -1 for those that did not come."""
+        came = np.flatnonzero(self._index >= 0)
+        order = came[np.argsort(self._index[came])]
+        place = np.minimum(np.searchsorted(self._index[order], index), max(0, order.size - 1))
+        found = order[place] if order.size else np.zeros(len(index), np.intp)
+        return np.where(self._index[found] == index, found, -1)
+
+    def _check(self, number: int) -> None:
+        if not 0 <= number < self.spec.projections:
+            raise BadInput(f"scan {self.spec.scan_id}: projection {number} of {self.spec.projections}")
+
+    @property
+    def spoiled(self) -> int:
+        return int(np.count_nonzero(self.left_alone))
+
+    def refresh(self, final: bool = False) -> bool:
+        """Look at flats and stripes again, about twice a second; True when ``apply_late`` now does something else.
+
+        Then what was read through it is to be read again. Costs a running median of a frame at most each time that the
+        projections grew by a quarter; ``final`` looks in any case.
+        """
+        changed = self._after.count > self._flats_used
+        if changed:
+            self._flats_used = self._after.count
+            try:
+                self._from_flats = self._second_set()
+                self.flats_refused = ""
+            except BadInput as error:
+                # A shutter that stayed closed is no reason to lose the scan.
+                self._from_flats, self.flats_refused = LateTerms(), str(error)
+        changed |= self._look_at_stripes(changed or final)
+        if changed:
+            self._adopt()
+        return changed
+
+    def _second_set(self) -> LateTerms:
+        fields = self._fields
+        after, margins = fields.mean_flat(self._after), self.drift.margins
+        if fields.flat is None:
+            known = Correction(self._backend, fields.dark, after)
+            terms = only_after(self.correction, known, self.shape, margins)
+            return terms.raised(self._monitor_change(self.drift.reference))
+        dark = np.float32(0.0) if fields.dark is None else np.nan_to_num(fields.dark)
+        scale = np.float32(np.exp(self._monitor_change(fields.flats.monitor)))
+        return two_sets(fields.flat - dark, (after - dark) * scale, margins, self.drift.eigen)
+
+    def _monitor_change(self, reference: float) -> float:
+        """ln of what the late flats are to be multiplied by, so that the monitor would have read ``reference``."""
+        usable = self.options.flat_drift == "monitor" and reference > 0 and self._after.monitor > 0
+        return float(np.log(reference / self._after.monitor)) if usable else 0.0
+
+    def _look_at_stripes(self, at_once: bool) -> bool:
+        count = 0 if self._stripes is None else self._stripes.count
+        fewest = min(FEWEST, self.spec.projections)
+        if self._stripes is None or count < fewest or (count < GROWTH * self._looked and not at_once):
+            return False
+        self._looked = count
+        late = self._from_flats.mean(self._fraction_at(self._last), self.shape)
+        offset = self._stripes.offset(late)
+        noise = self.noise / np.sqrt(count)
+        change = offset if self._offset is None else offset - self._offset
+        if float(np.sqrt(np.mean(np.square(change)))) <= WORTH * noise:
+            return False
+        self._offset = offset
+        self.stripe_columns = int(np.count_nonzero(np.abs(offset) > CLEAR * noise))
+        return True
+
+    def _adopt(self) -> None:
+        self._terms = self._terms_without = self._from_flats
+        if self._offset is not None:
+            self._terms = self._from_flats.without_offset(self._offset)
+        if self._phase is not None:
+            self._terms = self._terms.smoothed(self._phase.apply)
+            self._terms_without = self._terms_without.smoothed(self._phase.apply)
+
+    def _fraction(self, number: int) -> float:
+        """Where between the two sets of flats a projection was taken."""
+        return self._fraction_at(int(self._index[number]))
+
+    def _fraction_at(self, index: int) -> float:
+        end = self._after.number if self._after.count else self._first + self.spec.projections - 1
+        return float(np.clip((index - self._first) / (end - self._first), 0.0, 1.0)) if end > self._first else 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory, at most about, once flats have come before and after and all sectors have data."""
+        singles = min(MOST_FLATS, self.spec.flats) * self.spec.frame_nbytes if self.drift.mode == "eigen" else 0
+        per_pixel = 3 * 28 + 24 + (32 if self._stripes is not None else 0) + (8 if self._phase is not None else 0)
+        return per_pixel * self.shape[0] * self.shape[1] + min(SINGLES_BYTES, singles)
+
+    @property
+    def late(self) -> bool:
+        """Whether ``apply_late`` does anything."""
+        return bool(self._terms)
+
+    def apply_late(
+        self,
+        attenuation: Image,
+        number: int | NDArray[np.intp],
+        rows: slice = slice(None),
+        out: Image | None = None,
+        stripes: bool = True,
+    ) -> Image:
+        """Add what is known by now to stored attenuation, in place unless ``out`` is given; returns where it is.
+
+        ``attenuation`` (rows, cols) of one projection ``number``, or (projections, rows, cols) of the projections whose
+        numbers are given; of the detector rows ``rows``. ``stripes`` False leaves the offsets of columns as they are.
+        """
+        out = attenuation if out is None else out
+        terms = self._terms if stripes else self._terms_without
+        if not terms:
+            if out is not attenuation:
+                out[...] = attenuation
+            return out
+        if attenuation.ndim == 2:
+            terms.apply(attenuation, self._fraction(int(number)), rows, out, self.threads)
+            return out
+        for one, which, to in zip(attenuation, np.asarray(number), out, strict=True):
+            terms.apply(one, self._fraction(int(which)), rows, to, self.threads)
+        return out
+
+    def finish_block(self, block: Image, angle_rad: NDArray[np.float64]) -> StripeCount:
+        """With ``stripes`` "full": clean (angles, rows, cols) float32 in place, after ``apply_late``."""
+        if self.options.stripes != "full":
+            return StripeCount(0, 0)
+        return remove_stripes(block, order=np.argsort(np.mod(angle_rad, 2 * np.pi)), threads=self.threads)
+
+    @property
+    def halo_rows(self) -> int:
+        """Rows beside a block, on either side as far as there are, that ``rows`` needs to make it."""
+        halo = 0 if self.optics is None else int(np.ceil(DECAY * np.sqrt(self.optics.alpha_px2)))
+        return halo + (1 if self.options.zingers else 0)
+
+    def rows(self, first: int, last: int) -> RowPreparation:
+        """Prepares raw rows first … last-1 read again, with the decisions made while the frames came."""
+        return RowPreparation(self, first, last)
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader of the tomogram needs to know."""
+        return {
+            **self.options.to_dict(),
+            "darks": self._fields.darks.count,
+            "flats_before": self._fields.flats.count,
+            "flats_after": self._after.count,
+            "flats_after_refused": self.flats_refused,
+            "late_darks": self.late_darks,
+            "late_flats": self.late_flats,
+            "zingers_removed": self.zingers,
+            "projections_left_with_zingers": self.spoiled,
+            "defect_pixels": self.defects,
+            "drift_last": self.drift.last,
+            "drift_unknown": self.drift.unknown,
+            "stripe_columns": self.stripe_columns,
+            "phase_length_px": None if self.optics is None else float(np.sqrt(self.optics.alpha_px2)),
+        }

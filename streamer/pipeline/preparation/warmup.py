@@ -1,0 +1,31 @@
+"""A rehearsal of the preparation, so that no first scan waits for the compiler."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamer.core.backend.selection import Backend
+from streamer.frames import ScanSpec
+from streamer.pipeline.preparation.options import PreparationOptions
+from streamer.pipeline.preparation.preparation import Preparation
+
+
+def warm_preparation(backend: Backend) -> None:
+    """Compile, or load from the cache on disk, every kernel of the preparation, on frames of a few pixels."""
+    rows, columns, projections = 4, 40, 40
+    spec = ScanSpec(
+        "warm", "warm", rows, columns, projections, 8, 1, energy_kev=20.0, distance_m=0.1, pixel_size_m=1e-6
+    )
+    beam = 1000.0 * (1.0 + 0.1 * np.sin(np.arange(columns)))
+    for mode in ("margins", "eigen"):
+        preparation = Preparation(spec, backend, PreparationOptions(8.0, True, mode, "full", 10.0))
+        preparation.dark(np.ones((rows, columns), "<u2"))
+        for k in range(9):
+            moved = np.tile(beam * (1.0 + 0.1 * np.sin(k) * np.cos(np.arange(columns))), (rows, 1)).astype("<u2")
+            preparation.flat(moved)
+        stored = [preparation.projection(moved, k, k * np.pi / projections) for k in range(projections)]
+        preparation.flat(moved)
+        preparation.refresh(final=True)
+        block = preparation.apply_late(np.stack(stored), np.arange(projections))
+        preparation.finish_block(block, np.arange(projections) * np.pi / projections)
+        preparation.rows(0, 2).projections(moved[None], np.zeros(1, np.intp))

@@ -1,0 +1,87 @@
+"""The tomogram after the scan, a block of detector rows at a time: from what was stored, or from the raw file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import plan_row_blocks
+from streamer.core.fourier.factory import reconstruct_rows
+from streamer.core.fourier.volume import reconstruct_rows_fourier
+from streamer.core.memory import Memory
+from streamer.pipeline.reconstruction.stored_projections import Ready
+
+Image = NDArray[np.float32]
+ReadRows = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]]
+"""Frame indices (n,), angles (n,) in radian and raw detector rows first … last-1 (n, last - first, columns) of the
+projections of a scan, in any order."""
+
+Block = tuple[int, Image]
+
+BLOCK_BYTES = 256 * 2**20
+
+
+def slices(
+    backend: Backend,
+    ready: Ready,
+    read_rows: ReadRows,
+    center: float,
+    window: str,
+    memory_bytes: int,
+    memory: Memory,
+) -> Iterator[Block]:
+    """(first row, slices) about ``center`` (detector column), a block of detector rows at a time; see ``sinograms``.
+
+    Raises BadInput when the raw file is to be read and not even one row fits into ``memory_bytes``.
+    """
+    layout = ready.layout
+    block_bytes = BLOCK_BYTES if ready.whole else memory_bytes
+    for first, last in plan_row_blocks(layout.rows, ready.count, layout.width, block_bytes):
+        rows, angles = sinograms(ready, read_rows, first, last, memory)
+        weights = layout.weights(angles)
+        out, _ = memory.floats(last - first, layout.width, layout.width)
+        reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend, out, memory)
+        del rows  # its memory is that of the next block
+        yield first, out
+
+
+def sinograms(
+    ready: Ready, read_rows: ReadRows, first: int, last: int, memory: Memory
+) -> tuple[Image, NDArray[np.float64]]:
+    """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian.
+
+    From what was stored, else from raw rows read again and prepared as they were when they came; projections that did
+    not come are left out.
+    """
+    if ready.whole:
+        return ready.block(first, last), ready.angles_rad
+    top, bottom = ready.layout.source_rows(first, last)
+    part = ready.preparation.rows(top, bottom)
+    index, angles, raw = read_rows(part.read.start, part.read.stop)
+    numbers = ready.preparation.numbers(index)
+    if (numbers < 0).any():
+        came = numbers >= 0
+        numbers, angles, raw = numbers[came], angles[came], raw[came]
+    attenuation, _ = memory.floats(len(raw), bottom - top, raw.shape[2])
+    rows = ready.finished(part.projections(raw, numbers, attenuation), numbers, angles, top)
+    return rows[:, first - top : last - top], angles
+
+
+def half_slices(ready: Ready, center: float, window: str, backend: Backend) -> tuple[Image, Image] | None:
+    """The middle slice from the even and from the odd projections; None when there are too few."""
+    if ready.count < 4:
+        return None
+    layout, angles = ready.layout, ready.angles_rad
+    row = ready.block(ready.middle, ready.middle + 1)
+    even, odd = (
+        reconstruct_rows_fourier(
+            backend, row[half::2], angles[half::2], layout.weights(angles[half::2]), layout.center(center), window,
+            layout.extend,
+        )[0]
+        for half in (0, 1)
+    )  # fmt: skip
+    return even, odd

@@ -1,0 +1,281 @@
+"""From frames to planes, quality and tomogram: the same steps for a running scan and for a file.
+
+No sockets, files, threads or clocks: frames are pushed in, results are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.selection import Backend
+from streamer.core.jit import at_most
+from streamer.core.memory import Memory
+from streamer.core.planes.plane import Plane
+from streamer.core.quality.artefacts import slice_figures
+from streamer.core.quality.verdict import Limits, judge
+from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
+from streamer.pipeline.layout.layout import Layout, is_full_turn
+from streamer.pipeline.layout.rotation_axis import Axis
+from streamer.pipeline.measurements import Measurements
+from streamer.pipeline.preparation.preparation import Preparation
+from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, plan_tomogram
+from streamer.pipeline.reconstruction.reconstruction import Reconstruction
+from streamer.pipeline.reconstruction.row_blocks import ReadRows
+from streamer.pipeline.settings import Settings
+from streamer.pipeline.store import TOGETHER, AttenuationStore
+
+Image = NDArray[np.float32]
+
+RECENTER_PX = 0.1
+"""A new centre that differs by less does not change the picture by more than its noise."""
+
+ONE_THREAD_PIXELS = 2**20
+"""Frames up to this size are folded in by one thread: a millisecond or two, and the other cores stay free."""
+
+LOOKS_PER_SCAN = 20
+"""How often in a scan the geometry and, where it may end the scan, the resolution are looked at."""
+
+AHEAD = 32
+"""Projections for which memory is found before anything else is done in idle moments."""
+
+
+class ScanPipeline:
+    """One scan. Not thread-safe: it belongs to whoever pushes."""
+
+    def __init__(
+        self,
+        spec: ScanSpec,
+        backend: Backend,
+        settings: Settings,
+        limits: Limits,
+        planes: Sequence[Plane] | None = None,
+        fixed_center: float | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        """``memory`` that scans one after the other share."""
+        memory = memory or Memory()
+        self.spec, self._backend, self._settings, self._limits = spec, backend, settings, limits
+        self.plan = plan_tomogram(spec, settings.memory_bytes, backend.threads)
+        small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
+        self._live = replace(backend, threads=1) if small else backend
+        self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, settings.memory_bytes, memory)
+        self._preparation = Preparation(spec, self._live, settings.preparation)
+        self._axis = Axis(spec, settings.layout, fixed_center)
+        self._pictures = Reconstruction(
+            spec, backend, self._live, settings, self._store, self._preparation, self._axis.first, planes, memory
+        )
+        self._middle: Image | None = None
+        self._measured = Measurements(spec, self._live)
+        self._looked = self._compared = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
+        self._has = np.zeros(spec.frames, bool)
+        self.seen = 0
+
+    @property
+    def count(self) -> int:
+        """Projections folded in."""
+        return self._store.count
+
+    @property
+    def shown(self) -> int:
+        """Projections in the planes as they are shown now."""
+        return self._pictures.shown
+
+    @property
+    def center(self) -> float:
+        """Of rotation, a detector column."""
+        return self.layout.detector_center if self._axis.final else self._pictures.shown_center
+
+    @property
+    def layout(self) -> Layout:
+        return self._pictures.layout
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(row, y, x) of the tomogram; known for good after ``refine_center``."""
+        return self.spec.rows, self.layout.width, self.layout.width
+
+    @property
+    def unit(self) -> str:
+        return "1/pixel" if self.spec.pixel_size_m is None else "1/cm"
+
+    @property
+    def _per_unit(self) -> np.float32:
+        return np.float32(1.0 if self.spec.pixel_size_m is None else 1.0 / (100.0 * self.spec.pixel_size_m))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the tomogram can be made without the raw file."""
+        return self._store.whole
+
+    def has(self, index: int) -> bool:
+        return bool(self._has[index])
+
+    def push(self, meta: FrameMeta, pixels: NDArray[Any]) -> None:
+        """Take one accepted frame (rows, columns); the pixels are not kept. Raises BadInput on another shape."""
+        self.push_some((meta,), pixels[None])
+
+    def push_some(self, metas: Sequence[FrameMeta], pixels: NDArray[Any]) -> None:
+        """``push`` frames (frames, rows, columns) that came one after the other.
+
+        Projections among them are folded in together, which takes less time and gives the same numbers.
+        """
+        if pixels.shape[1:] != (self.spec.rows, self.spec.columns):
+            announced = (self.spec.rows, self.spec.columns)
+            frame = f"frame {metas[0].index} is {pixels.shape[1:]}"
+            raise BadInput(f"{frame}, scan {self.spec.scan_id} announced {announced}")
+        first = 0  # of the projections that wait to be folded in
+        for k, meta in enumerate(metas):
+            new = not self._has[meta.index]
+            self._has[meta.index] = True
+            self.seen += new
+            # There may be more projections than announced, in place of flats or darks.
+            projection = meta.kind is FrameKind.PROJECTION and self.count + k - first < self.spec.projections
+            if new and projection and k - first < TOGETHER:
+                continue
+            self._project(metas[first:k], pixels[first:k])
+            first = k if new and projection else k + 1
+            if new and not projection:
+                self._calibrate(meta, pixels[k])
+        self._project(metas[first:], pixels[first:])
+
+    def _calibrate(self, meta: FrameMeta, pixels: NDArray[Any]) -> None:
+        if meta.kind is FrameKind.DARK:
+            self._measured.darks += 1
+            self._preparation.dark(pixels)
+        elif meta.kind is FrameKind.FLAT:
+            self._measured.flats += 1
+            self._preparation.flat(pixels, meta.monitor, meta.index)
+
+    def _project(self, metas: Sequence[FrameMeta], raw: NDArray[Any]) -> None:
+        """Fold projections (frames, rows, columns) in, not more than the store takes together."""
+        if metas:
+            with at_most(self._live.threads):
+                self._fold(metas, raw)
+
+    def _fold(self, metas: Sequence[FrameMeta], raw: NDArray[Any]) -> None:
+        angles = np.deg2rad([meta.angle_deg for meta in metas])
+        if self.count == 0:
+            self._begin(raw[0], float(angles[0]))
+        numbers, attenuation = self.count + np.arange(len(metas)), self._store.next(len(metas))
+        sums = np.empty((len(metas), self.spec.rows, 4)) if self._pictures.fused else None
+        if sums is not None:
+            self._pictures.add_raw(raw, self._preparation.correction, angles, attenuation, sums)
+        for k, (number, angle) in enumerate(zip(numbers.tolist(), angles.tolist(), strict=True)):
+            if sums is None:
+                monitor, index = metas[k].monitor, metas[k].index
+                self._preparation.projection(raw[k], number, angle, attenuation[k], monitor, index)
+            else:
+                self._preparation.observe(attenuation[k], number, angle, metas[k].index)
+        self._store.add(angles)
+        for k, (number, angle) in enumerate(zip(numbers.tolist(), angles.tolist(), strict=True)):
+            if sums is None:
+                self._pictures.add(attenuation[k], number, angle)
+            self._measured.projection(angle, raw[k], attenuation[k], None if sums is None else sums[k])
+        self._pictures.follow(len(metas))
+
+    def _begin(self, first: NDArray[Any], angle_rad: float) -> None:
+        """The first projection fixes the darks and flats, and tells whether the sample is wider than the detector."""
+        self._preparation.begin(first)
+        self._measured.unlit = self._preparation.correction.dead_share
+        attenuation = self._preparation.correction.attenuation(first)
+        self._pictures.use(self._axis.begin(attenuation, angle_rad, self._measured.center, self.layout), 0.0)
+
+    def work(self) -> bool:
+        """Use an idle moment. False when there was nothing to do."""
+        if self._store.find_memory(AHEAD):
+            return True
+        with at_most(self._live.threads):
+            if self._preparation.prepare_ahead() or self._pictures.work():
+                return True
+        return self._pictures.gather(self._axis.known) or self._store.find_memory(self.spec.projections)
+
+    def images(self) -> dict[str, Image]:
+        """The watched planes from what has come so far, in ``unit``."""
+        with at_most(self._live.threads):
+            return {name: image * self._per_unit for name, image in self._pictures.images().items()}
+
+    def watch(self, planes: Sequence[Plane] | None) -> None:
+        """Show other planes (None: the three orthogonal ones); they fill with what has come so far."""
+        self._pictures.watch(planes)
+
+    def fix_center(self, center: float | None) -> None:
+        """Hold the centre at a column (None: find it). Raises BadInput for one that no slice could be made about."""
+        self._pictures.use(self._axis.fix(center, self.layout), 0.0)
+
+    def track_center(self) -> None:
+        """Look at the centre and the geometry that the projections so far tell, and move the planes there."""
+        found = self._measured.estimate_center()
+        if self._preparation.refresh():
+            self._pictures.read_again()
+        looked = int(LOOKS_PER_SCAN * self.count / self.spec.projections)
+        due, self._looked = looked > self._looked, looked
+        sure = self._limits.min_center_confidence
+        self._pictures.use(self._axis.track(self._store, found, sure, self.layout, due), RECENTER_PX)
+
+    def refine_center(self) -> None:
+        """The final centre and geometry, from all projections."""
+        if not self.count:
+            return
+        found = self._measured.refine_center(self._store.all if self._store.whole else None)
+        if self._preparation.refresh(final=True):
+            self._pictures.read_again()
+        self._pictures.use(self._axis.refine(self._store, found, self.layout), CENTER_TOLERANCE_PX)
+
+    def settle(self) -> None:
+        """Bring the shown planes to the final centre."""
+        self._pictures.settle()
+
+    def judge(self, missing: int, corrupt: int, final: bool = False) -> tuple[Quality, Verdict]:
+        """The measured quality and what it means. ``missing`` and ``corrupt`` are the ledger's."""
+        halves = self._pictures.half_slices(self.center) if final else None
+        if not final and self._limits.max_resolution_px is not None and self._compared < self._looked:
+            self._compared = self._looked
+            halves = self._pictures.half_images()
+        quality = self._measured.quality(missing, corrupt, halves, self.layout.period)
+        if self.layout.half or (not final and self._settings.layout.geometry != "plain" and is_full_turn(self.spec)):
+            # An axis near the edge is meant to be there, and the sample to reach over it.
+            cut = quality.truncation if self.layout.extend else None
+            quality = replace(quality, center_offset_px=None, truncation=cut)
+        return quality, judge(quality, self._limits, final, self.spec.columns)
+
+    def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
+        """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.
+
+        ``read_rows`` gives raw rows of the projections; it is asked only when they did not fit into memory. A block may
+        be overwritten once the next but one is asked for.
+        """
+        middle = self.spec.rows // 2
+        for first, block in self._pictures.blocks(self.center, read_rows):
+            block *= self._per_unit
+            if first <= middle < first + len(block):
+                self._middle = block[middle - first].copy()
+            yield first, block
+
+    def artefacts(self) -> dict[str, float]:
+        """Noise, rings, truncation and cupping of the middle slice of the tomogram; empty before it was made."""
+        return {} if self._middle is None else slice_figures(self._middle)
+
+    def projections(self, first: int, last: int, read_rows: ReadRows) -> tuple[Image, NDArray[np.float64], float]:
+        """What an iterative method wants: line integrals (n, last - first, width), angles (n,) in radian, the centre.
+
+        Prepared projections of these rows, per pixel, after ``refine_center``. Those of half acquisition are joined
+        with their opposites to half a turn. ``read_rows`` as for ``tomogram``. Raises BadInput without opposites.
+        """
+        return self._pictures.projections(first, last, self.center, read_rows)
+
+    def parameters(self) -> dict[str, Any]:
+        """What a reader of the tomogram needs to repeat it."""
+        return {
+            "center_px": self.center,
+            "window": self._settings.window,
+            "projections": self.count,
+            "backend": self._backend.name,
+            "method": "filtered backprojection by Fourier gridding, spatial ramp, Voronoi weights",
+            **self.layout.to_dict(),
+            **self._preparation.describe(),
+        }
