@@ -17,6 +17,7 @@ from streamer.config import Config, load
 from streamer.core.quality.verdict import Limits
 from streamer.daemon.app import limits_from
 from streamer.frames import BadInput
+from tests.paths import ROOT
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -131,7 +132,7 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
 
 
 def test_the_shipped_configuration_states_the_defaults() -> None:
-    path = Path(__file__).parents[2] / "deploy" / "streamer.toml"
+    path = ROOT / "deploy" / "streamer.toml"
     shipped, defaults = load(path, {}), load(None, {})
     assert shipped.model_copy(update={"limits": defaults.limits}) == defaults
     assert limits_from(shipped) == Limits()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamer.core.backend.selection import Backend, BackendError, select_backend
+from tests.paths import DATA
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +28,4 @@ def gpu() -> Backend:
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Folder of the measured scans, beside the project."""
-    return Path(__file__).resolve().parents[3] / "shared" / "data"
+    return DATA

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,8 +16,9 @@ from streamer.flow.scan import (
     render_mermaid,
 )
 from streamer.frames import BadInput, FrameKind, ScanSpec
+from tests.paths import ROOT
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 def assert_sums_close(ledger: Ledger) -> None:

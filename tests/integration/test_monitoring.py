@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 from station import Station, eventually
 
 from streamer.metrics import MetricsSnapshot, StreamerCollector
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "dashboards" / "overview.json").read_text(encoding="utf-8"))
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]

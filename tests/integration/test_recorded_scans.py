@@ -19,8 +19,7 @@ from station import Station
 from streamer.cli import main
 from streamer.core.masks import circle_mask
 from streamer.io.tomogram import read_tomogram
-
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+from tests.paths import DATA
 
 
 @pytest.fixture(scope="module")

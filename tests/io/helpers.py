@@ -20,7 +20,6 @@ from streamer.frames import FrameKind, FrameMeta, ScanSpec
 
 STARTED = "2026-11-21T00:00:00+00:00"
 ENDED = "2026-11-21T00:05:00+00:00"
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 SPEC = ScanSpec(
     "scan-1",

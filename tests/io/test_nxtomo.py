@@ -16,6 +16,7 @@ import pytest
 from streamer.frames import BadInput, FrameKind, ScanSpec
 from streamer.io.nxtomo import BLOCK, NXtomoFile, clear_swmr_flags, lookup3, open_raw
 from tests.io.helpers import ENDED, SPEC, STARTED, meta_of, pixels_of
+from tests.paths import ROOT
 
 DATA = "entry/instrument/detector/data"
 
@@ -174,7 +175,7 @@ os.kill(os.getpid(), 9)
 def crashed(tmp_path: Path) -> Callable[[int, int], Path]:
     def crash(flushed: int, appended: int) -> Path:
         path = tmp_path / "crashed.nx"
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(ROOT)
         command = [sys.executable, "-c", CRASHING, str(path), str(flushed), str(appended)]
         assert subprocess.run(command, cwd=root, check=False).returncode == -9
         return path

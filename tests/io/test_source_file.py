@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from streamer.frames import NAME, BadInput, FrameKind
 from streamer.io.nxtomo import NXtomoFile
 from streamer.io.source_file import ScanFile, as_name, usable
-from tests.io.helpers import DATA, SPEC, STARTED, kind_of, meta_of, pixels_of
+from tests.io.helpers import SPEC, STARTED, kind_of, meta_of, pixels_of
+from tests.paths import DATA
 
 TOOTH = DATA / "tooth.h5"
 DIAD = DATA / "diad" / "k11-18014.nxs"

@@ -13,10 +13,10 @@ import pytest
 from streamer.frames import BadInput
 from streamer.io.tomogram import DATA, TomogramFile, read_tomogram
 from tests.io.helpers import small_disk
+from tests.paths import ROOT
 
 SHAPE = (6, 5, 4)
 VOLUME = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def create(path: Path, **changes: Any) -> TomogramFile:

@@ -25,9 +25,9 @@ from streamer.io.shared import SharedBuffer
 from streamer.io.writer import WriterError, WriterEvent, WriterProcess, check_space
 from streamer.io.writer_process import RING_READER, Writer
 from tests.io.helpers import ENDED, SPEC, STARTED, commit, pixels_of, small_disk, wait_until
+from tests.paths import ROOT
 
 SLOTS = 16
-ROOT = Path(__file__).resolve().parents[2]
 DATA = "entry/instrument/detector/data"
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.preparation.preparation import Preparation, PreparationOptions
 from streamer.pipeline.preparation.warmup import warm_preparation
 from tests.core.phantom import random_body, sinogram
+from tests.paths import DATA
 
 ROWS, COLUMNS, PROJECTIONS = 48, 64, 96
 DARK = 100.0
@@ -272,7 +272,7 @@ def test_full_stripe_removal_of_the_neutron_sinogram(backend: Backend) -> None:
 
     from streamer.core.quality.artefacts import stripe_index
 
-    path = Path(__file__).resolve().parents[3] / "shared" / "data" / "neutron_sinogram_360.tif"
+    path = DATA / "neutron_sinogram_360.tif"
     transmitted = np.asarray(Image.open(path)).astype(np.float32)
     angles, columns = transmitted.shape
     spec = ScanSpec("neutrons", "rods", 1, columns, angles, dtype="<f4", range_deg=360.0)

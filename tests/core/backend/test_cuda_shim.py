@@ -28,7 +28,7 @@ from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import BadInput
 from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
 from tests.core.shim import ShimArray, ShimEngine, build, shim_backend
-from tests.suites import BackendSuite
+from tests.core.suites import BackendSuite
 
 
 @pytest.fixture

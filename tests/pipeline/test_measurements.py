@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
@@ -16,8 +14,7 @@ from streamer.core.backend.selection import Backend, select_backend
 from streamer.frames import ScanSpec
 from streamer.pipeline.measurements import Measurements
 from tests.core.phantom import body_projections, half_turn, random_body
-
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+from tests.paths import DATA
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from streamer.core.fourier.volume import FourierVolume
 from streamer.frames import BadInput
 from tests.core.phantom import half_turn
 from tests.core.shim import ShimEngine, shim_backend
-from tests.suites import VolumeSuite, rms
+from tests.core.suites import VolumeSuite, rms
 
 
 class TestOnTheCpu(VolumeSuite):

@@ -5,7 +5,7 @@ import pytest
 
 from streamer.core.backend.selection import Backend, BackendError, select_backend, usable_threads
 from streamer.core.fbp.backprojection import backproject_rows
-from tests.suites import BackendSuite
+from tests.core.suites import BackendSuite
 
 
 class TestNumba(BackendSuite):

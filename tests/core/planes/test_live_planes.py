@@ -16,7 +16,7 @@ from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
 from tests.core.phantom import Ellipse, half_turn, image, shepp_logan, sinogram
-from tests.plane_suite import PlaneSuite, all_kinds, blobs, filtered_planes, inside, projections, raw_frames, rms
+from tests.core.plane_suite import PlaneSuite, all_kinds, blobs, filtered_planes, inside, projections, raw_frames, rms
 
 
 class TestNumba(PlaneSuite):

@@ -12,8 +12,8 @@ from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.gpu_grid import FourierVolume
 from tests.core.phantom import gaussians, half_turn, image, sinogram
-from tests.plane_suite import PlaneSuite
-from tests.suites import BackendSuite, VolumeSuite
+from tests.core.plane_suite import PlaneSuite
+from tests.core.suites import BackendSuite, VolumeSuite
 
 
 @pytest.mark.gpu
