@@ -11,8 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from streamer import __version__
+
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("tomo-streamer", "numpy", "scipy", "numba", "h5py", "pyzmq")
+PACKAGES = ("numpy", "scipy", "numba", "h5py", "pyzmq")
 
 
 def record(name: str, result: dict[str, Any]) -> Path:
@@ -25,7 +27,7 @@ def record(name: str, result: dict[str, Any]) -> Path:
         "command": " ".join(["python -m", f"benchmarks.{name}", *words]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {"tomo-streamer": __version__, **{package: version(package) for package in PACKAGES}},
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
