@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import __version__
-from streamer.cli.few_angles import FewAngles, check_tv
 from streamer.cli.outputs import check_outputs, write_json, writing
 from streamer.cli.progress import Progress
-from streamer.cli.reduced import ReducedScan
 from streamer.cli.scan_options import add_options, bin_factor, center_column, detector_rows, settings, told
 from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures
@@ -23,8 +21,10 @@ from streamer.core.quality.verdict import Limits
 from streamer.core.tv.reconstruction import ITERATIONS
 from streamer.frames import BadInput, Quality, Verdict
 from streamer.io.picture import slices_picture
-from streamer.io.source_file import ScanFile
+from streamer.io.source_file import ScanFile, usable
 from streamer.io.tomogram import TomogramFile
+from streamer.pipeline.offline.binned_scan import BinnedScan
+from streamer.pipeline.offline.tv_tomogram import TvTomogram, check_tv
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 Image = NDArray[np.float32]
@@ -143,17 +143,17 @@ def _reconstruct(args: argparse.Namespace, backend: Backend) -> Outcome:
         for note in (*scan.info.notes, *(f"{name} is not here" for name in scan.info.missing_files)):
             print(f"note: {note}")
         rows = detector_rows(args.rows, scan.info.rows)
-        reduced = ReducedScan(scan, told(args, scan.held()), rows, bin_, backend.threads)
-        fixed = None if center is None else reduced.reduced(center)
-        pipeline = ScanPipeline(reduced.spec, backend, how, Limits(), planes=(), fixed_center=fixed)
-        with Progress(f"reading {scan.path.name}", reduced.spec.frames) as bar:
-            for frame in reduced.frames():
+        binned = BinnedScan(scan, told(args, scan.held()), rows, bin_, backend.threads)
+        fixed = None if center is None else binned.binned_column(center)
+        pipeline = ScanPipeline(binned.spec, backend, how, Limits(), planes=(), fixed_center=fixed)
+        with Progress(f"reading {scan.path.name}", binned.spec.frames) as bar:
+            for frame in binned.frames(usable(scan, rows)):
                 pipeline.push(frame.meta, frame.pixels)
                 bar.at(frame.meta.index + 1)
         pipeline.refine_center()
         found = pipeline.judge(missing=0, corrupt=0, final=True)
-        quality, verdict = reduced.judged(*found, Limits(), pipeline.layout.half)
-        column = reduced.column(pipeline.center)
+        quality, verdict = binned.verdict_at_full_resolution(*found, Limits(), pipeline.layout.half)
+        column = binned.detector_column(pipeline.center)
         parameters = {
             **pipeline.parameters(),
             "center_px": column,
@@ -162,23 +162,23 @@ def _reconstruct(args: argparse.Namespace, backend: Backend) -> Outcome:
             "bin": bin_,
             "first_row": rows.start,
         }
-        tomogram: FewAngles | None = None
+        tv: TvTomogram | None = None
         if args.method == "tv":
-            tomogram = FewAngles(backend, pipeline, reduced.read, args.iterations, args.strength, how.memory_bytes)
-            parameters |= tomogram.parameters()
-        return Outcome(pipeline, quality, verdict, parameters, _write(args, pipeline, reduced, parameters, tomogram))
+            tv = TvTomogram(backend, pipeline, binned.read, args.iterations, args.strength, how.memory_bytes)
+            parameters |= tv.parameters()
+        return Outcome(pipeline, quality, verdict, parameters, _write(args, pipeline, binned, parameters, tv))
 
 
 def _write(
     args: argparse.Namespace,
     pipeline: ScanPipeline,
-    reduced: ReducedScan,
+    binned: BinnedScan,
     parameters: dict[str, Any],
-    few: FewAngles | None,
+    tv: TvTomogram | None,
 ) -> dict[str, Image]:
     """Write the tomogram block by block; the three middle slices."""
     spec, shape = pipeline.spec, pipeline.shape
-    steps, what = (spec.rows, "reconstructing rows") if few is None else (few.steps, "iterating")
+    steps, what = (spec.rows, "reconstructing rows") if tv is None else (tv.steps, "iterating")
     middle = shape[2] // 2
     slices = {"xy": np.empty(shape[1:], np.float32)}
     if spec.rows >= WORTH_A_LOOK:
@@ -195,7 +195,7 @@ def _write(
         ) as volume,
         Progress(what, steps) as bar,
     ):
-        for first, block in pipeline.tomogram(reduced.read) if few is None else few.blocks(bar.at):
+        for first, block in pipeline.tomogram(binned.read) if tv is None else tv.blocks(bar.at):
             volume.write_rows(first, block)
             last = first + len(block)
             if "xz" in slices:

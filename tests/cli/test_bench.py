@@ -16,8 +16,8 @@ import pytest
 
 from streamer.cli import main
 from streamer.cli.bench import number
-from streamer.cli.bench_figures import Figure, alternate
-from streamer.cli.bench_numerics import blobs
+from streamer.cli.bench.figures import Figure, alternate
+from streamer.cli.bench.numerics import blobs
 
 pytestmark = pytest.mark.timeout(600)  # the cache of kernels may be empty
 

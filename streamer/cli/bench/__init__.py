@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamer import __version__
-from streamer.cli.bench_figures import Figure, Step, Task
+from streamer.cli.bench.figures import Figure, Step, Task
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.progress import Progress
 from streamer.cli.warming import warm_with_bar
@@ -40,10 +40,10 @@ class _What:
 
 
 MEASUREMENTS = {
-    "ingest": _What("frames from another process into the ring", "bench_ingest", (512, 1024)),
-    "planes": _What("raw frames into three live planes", "bench_numerics", (512, 1024)),
-    "volume": _What("the tomogram, at once and while frames come", "bench_numerics", (512, 1024)),
-    "end-to-end": _What("whole scans of the virtual beamline through the daemon", "bench_scan", (256,), 4),
+    "ingest": _What("frames from another process into the ring", "ingest", (512, 1024)),
+    "planes": _What("raw frames into three live planes", "numerics", (512, 1024)),
+    "volume": _What("the tomogram, at once and while frames come", "numerics", (512, 1024)),
+    "end-to-end": _What("whole scans of the virtual beamline through the daemon", "scan", (256,), 4),
 }
 
 
@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
         backend, _ = select_backend("numba", args.threads)
     except BackendError as error:
         raise BadInput(f"--threads {args.threads}: {error}") from error
-    if what.module == "bench_numerics":
+    if what.module == "numerics":
         warm_with_bar(backend)
-    measure: Measurement = getattr(import_module(f"streamer.cli.{what.module}"), args.what.replace("-", "_"))
+    measure: Measurement = getattr(import_module(f"streamer.cli.bench.{what.module}"), args.what.replace("-", "_"))
     done, total = -1, 1 + what.steps * len(sizes)
     with Progress(f"measuring {args.what}", total) as bar:
 

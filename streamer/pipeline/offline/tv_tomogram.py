@@ -1,4 +1,4 @@
-"""``streamer reconstruct --method tv``: the iterative reconstruction of a file, block by block of detector rows."""
+"""The tomogram by least squares with total variation: for few, limited or noisy projections."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from streamer.pipeline.scan_pipeline import ScanPipeline
 Image = NDArray[np.float32]
 
 MOST_ITERATIONS = 100_000
-"""More would not end within days, and is a slip of the finger."""
+"""More take days, and are probably a typing error."""
 
 NOISE_ROWS = 16
-"""Detector rows in the middle that the noise is taken from."""
+"""Detector rows in the middle from which the noise is measured."""
 
 
 def check_tv(iterations: int, strength: float) -> None:
@@ -32,11 +32,11 @@ def check_tv(iterations: int, strength: float) -> None:
         raise BadInput(f"--strength {strength:g}: give 0 or more")
 
 
-class FewAngles:
-    """Least squares with total variation of the projections that the pipeline prepared, about the axis it found.
+class TvTomogram:
+    """Reconstructs what the pipeline prepared, about the axis it found, block by block of detector rows.
 
-    Needs no more than ``memory_bytes`` for the reconstruction. Raises BadInput when not even one row fits, and when
-    the projections of half acquisition have no opposites.
+    The reconstruction takes at most ``memory_bytes``. Raises BadInput when not even one row fits, and when the
+    projections of half acquisition have no opposites.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FewAngles:
         self._strength = strength
 
     def parameters(self) -> dict[str, Any]:
-        """What a reader of the tomogram needs to repeat it."""
+        """What is needed to repeat the reconstruction."""
         return {
             "method": "least squares with total variation, values >= 0, begun with filtered backprojection (hann)",
             "window": "hann",
@@ -72,7 +72,9 @@ class FewAngles:
         }
 
     def blocks(self, at: Callable[[int, str], None]) -> Iterator[tuple[int, Image]]:
-        """(first row, slices) in the pipeline's unit; ``at(steps, note)`` after each iteration."""
+        """Yield (first row, slices (rows, y, x) float32) in the pipeline's unit; call ``at(steps, note)`` after each
+        iteration.
+        """
 
         def read(first: int, last: int) -> tuple[Image, Image | None]:
             return self._pipeline.projections(first, last, self._read_rows)[0], None

@@ -1,4 +1,4 @@
-"""``python -m streamer.cli.bench_sender ENDPOINT SIZE``: a detector that sends as fast as it is let, until ended."""
+"""``python -m streamer.cli.bench.sender ENDPOINT SIZE``: a detector that sends as fast as it is let, until ended."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from streamer.cli.bench_figures import Figure, Step, Task, limits_figures
+from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
 from streamer.cli.processes import Child
 from streamer.core.backend.selection import Backend
 from streamer.flow import wire
@@ -123,7 +123,7 @@ def _bare(size: int, seconds: float) -> float:
 @contextmanager
 def _sender(endpoint: str, size: int) -> Any:
     with TemporaryDirectory(prefix="streamer-bench-") as folder:
-        child = Child("sender", ["streamer.cli.bench_sender", endpoint, str(size)], Path(folder) / "sender.log")
+        child = Child("sender", ["streamer.cli.bench.sender", endpoint, str(size)], Path(folder) / "sender.log")
         try:
             yield child
         finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from streamer.cli.bench_figures import Figure, Step, Task, limits_figures
+from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
 from streamer.cli.processes import Child
 from streamer.core.backend.selection import Backend
 from streamer.frames import FrameKind, StreamerError

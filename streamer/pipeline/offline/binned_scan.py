@@ -1,10 +1,10 @@
-"""Part of a recorded scan, binned: what ``streamer reconstruct`` feeds the pipeline with."""
+"""Some detector rows of a recorded scan, binned: what an offline reconstruction feeds the pipeline with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +13,41 @@ from streamer.core.alignment.tilt import Reduction
 from streamer.core.memory import Memory
 from streamer.core.quality.verdict import Limits, judge, saturated_share
 from streamer.frames import BadInput, Frame, FrameKind, Quality, ScanSpec, Verdict
-from streamer.io.source_file import ScanFile, usable
 
 
-class ReducedScan:
-    """The detector rows ``rows`` of a scan, ``bin`` × ``bin`` pixels of every frame made one by their mean.
+class RecordedScan(Protocol):
+    """What is read of a recording; ``io.source_file.ScanFile`` is one."""
 
-    ``spec`` is what the reduced scan would announce; ``whole`` the same for the whole detector. Raises BadInput when
-    nothing is left.
+    angles_deg: NDArray[np.float64]
+    """Of the projections, in recorded order."""
+    usable_index: NDArray[np.int64]
+    """Of the projections, numbered with the darks and flats but without invalid frames."""
+
+    def rows(self, first: int, last: int, memory: Memory | None = None) -> NDArray[Any]:
+        """Detector rows [first, last) of all projections: (projections, last - first, columns)."""
+
+    def projections(
+        self, block: int | None = None, rows: slice = slice(None)
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Blocks of projections: their places in ``angles_deg``, and their pixels (n, rows, columns)."""
+
+
+class BinnedScan:
+    """The detector rows ``rows`` of a scan, with each block of ``bin`` × ``bin`` pixels replaced by its mean.
+
+    ``spec`` describes the binned scan, ``whole`` the recorded one. Raises BadInput when no pixel is left.
     """
 
-    def __init__(self, scan: ScanFile, whole: ScanSpec, rows: slice, bin_: int, threads: int) -> None:
+    def __init__(self, scan: RecordedScan, whole: ScanSpec, rows: slice, bin_: int, threads: int) -> None:
         self._scan, self._rows, self._threads = scan, rows, threads
         self._whole, self._reduction = whole, Reduction(bin=bin_)
         height = rows.stop - rows.start
-        for name, length in (("rows", height), ("columns", whole.columns)):
-            if length // bin_ < (1 if name == "rows" else 2):
+        for name, length, least in (("rows", height, 1), ("columns", whole.columns, 2)):
+            if length // bin_ < least:
                 raise BadInput(f"--bin {bin_}: too much for {length} {name}")
         self.spec = self._reduction.scan(replace(whole, rows=height))
         if bin_ > 1:
-            # A mean of saturated and other pixels shows neither: they are counted here.
+            # A mean of saturated and other pixels hides both: ``frames`` counts them before it bins.
             self.spec = replace(self.spec, saturation=None)
         self._saturated, self._projections = 0.0, 0
         self._memory = Memory()
@@ -41,9 +56,9 @@ class ReducedScan:
     def bin(self) -> int:
         return self._reduction.bin
 
-    def frames(self) -> Iterator[Frame]:
-        """All but the invalid ones, numbered without gaps; those of integer pixels are counted for saturation."""
-        for frame in usable(self._scan, self._rows):
+    def frames(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Bin ``frames``, which show the chosen rows only, and count the saturated pixels of their projections."""
+        for frame in frames:
             if self.bin == 1:
                 yield frame
                 continue
@@ -57,7 +72,7 @@ class ReducedScan:
             self._projections += 1
 
     def read(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
-        """These rows of the reduced scan, as ``flow.blocks.ReadRows``."""
+        """Rows [first, last) of the binned scan, as ``reconstruction.row_blocks.ReadRows``."""
         index, angles = self._scan.usable_index, np.deg2rad(self._scan.angles_deg)
         part = slice(self._rows.start + first * self.bin, self._rows.start + last * self.bin)
         if self.bin == 1:
@@ -68,18 +83,20 @@ class ReducedScan:
                 self._reduction.apply(raw, self._threads, out[place])
         return index, angles, out
 
-    def reduced(self, center: float) -> float:
-        """Column of the reduced frames where a detector column comes to lie."""
-        return self._reduction.reduced(center)
+    def binned_column(self, column: float) -> float:
+        """Column of the binned frames at a detector column."""
+        return self._reduction.reduced(column)
 
-    def column(self, center: float) -> float:
-        """Detector column of a column of the reduced frames."""
-        return self._reduction.detector(center)
+    def detector_column(self, column: float) -> float:
+        """Detector column at a column of the binned frames."""
+        return self._reduction.detector(column)
 
-    def judged(self, quality: Quality, verdict: Verdict, limits: Limits, half: bool) -> tuple[Quality, Verdict]:
-        """What was measured on reduced frames, and what it means, in pixels of the detector.
+    def verdict_at_full_resolution(
+        self, quality: Quality, verdict: Verdict, limits: Limits, half: bool
+    ) -> tuple[Quality, Verdict]:
+        """Convert a quality measured on binned frames to detector pixels, and judge it again by limits in those.
 
-        In ``half`` acquisition the axis is near an edge, and the sample reaches over it, on purpose.
+        In ``half`` acquisition the axis lies near an edge and the sample reaches over it on purpose; neither counts.
         """
         if self.bin == 1:
             return quality, verdict
@@ -87,7 +104,7 @@ class ReducedScan:
         def full(length: float | None) -> float | None:
             return None if length is None else length * self.bin
 
-        center = None if quality.center_px is None else self.column(quality.center_px)
+        center = None if quality.center_px is None else self.detector_column(quality.center_px)
         quality = replace(
             quality,
             center_px=center,

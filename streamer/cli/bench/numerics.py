@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from streamer.cli.bench_figures import Figure, Step, Task, alternate, limits_figures
+from streamer.cli.bench.figures import Figure, Step, Task, alternate, limits_figures
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
