@@ -19,7 +19,7 @@ from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.tv.projector import Projector
 from streamer.core.tv.reconstruction import reconstruct_tv
-from tests.core.phantom import image, shepp_logan, sinogram
+from streamer.phantoms import image, shepp_logan, sinogram
 
 Array = NDArray[Any]
 

@@ -30,8 +30,8 @@ from streamer.core.alignment.tilt import find_tilt
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import ScanSpec
+from streamer.phantoms import half_turn, image, random_body, shepp_logan, sinogram
 from streamer.pipeline.layout.layout import Layout, choose_layout
-from tests.core.phantom import image, random_body, shepp_logan, sinogram
 
 Array = NDArray[Any]
 
@@ -61,10 +61,6 @@ class Case:
     @property
     def row_center(self) -> float:
         return self.center + float(np.tan(self.tilt)) * (self.row - (self.frames.shape[1] - 1) / 2)
-
-
-def half_turn(count: int) -> Array:
-    return np.arange(count) * np.pi / count
 
 
 def cases(size: int) -> dict[str, Case]:

@@ -31,7 +31,7 @@ from streamer.core.planes.exact_planes import ExactPlanes
 from streamer.core.planes.live_planes import BATCH, FastPlanes
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
-from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
+from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 
 SIZES = ((512, 512), (768, 520), (1024, 1024), (2048, 2048))  # columns, rows
 QUICK_SIZES = ((512, 512), (768, 520))

@@ -26,7 +26,7 @@ from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import BATCH, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
 from streamer.core.masks import circle_mask
-from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
+from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 
 SIZES, QUICK_SIZES = (512, 1024, 2048), (256, 512)
 PATIENCE = 20.0

@@ -1,4 +1,4 @@
-"""What tests of several layers share: the CUDA kernels, compiled once for the host."""
+"""What tests of several layers share: the numba backend, and the CUDA kernels, compiled once for the host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import ctypes
 
 import pytest
 
+from streamer.core.backend.selection import Backend, select_backend
 from tests.core.shim import ShimEngine, compile_kernels
+
+
+@pytest.fixture(scope="session")
+def numba_backend() -> Backend:
+    return select_backend("numba", threads=2)[0]
 
 
 @pytest.fixture(scope="session")

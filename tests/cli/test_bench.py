@@ -17,7 +17,6 @@ import pytest
 from streamer.cli import main
 from streamer.cli.bench import number
 from streamer.cli.bench.figures import Figure, alternate
-from streamer.cli.bench.numerics import blobs
 
 pytestmark = pytest.mark.timeout(600)  # the cache of kernels may be empty
 
@@ -123,11 +122,6 @@ def test_ways_are_called_in_turn_three_times_at_least() -> None:
     took = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 0.0)
     assert calls == ["a", "b"] * 4
     assert [len(times) for times in took.values()] == [3, 3]
-
-
-def test_blobs_have_the_mass_that_their_projections_have() -> None:
-    sinogram, truth = blobs(128, np.linspace(0, np.pi, 7))
-    np.testing.assert_allclose(sinogram.sum(axis=1), truth.sum(), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (0.01234, "0.0123"), (99.9, "99.9"), (12345.6, "12346")])

@@ -15,7 +15,7 @@ from streamer.cli import main
 from streamer.core.alignment.tilt import binned
 from streamer.core.masks import circle_mask
 from streamer.io.tomogram import Tomogram, read_tomogram
-from tests.core.phantom import body_projections, gaussians, image, random_body, sinogram
+from streamer.phantoms import body_projections, gaussians, image, random_body, sinogram
 
 pytestmark = pytest.mark.timeout(600)  # the cache of kernels may be empty
 

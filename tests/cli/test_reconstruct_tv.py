@@ -11,7 +11,7 @@ import pytest
 
 from streamer.cli import main
 from streamer.io.tomogram import read_tomogram
-from tests.core.phantom import image, shepp_logan, sinogram
+from streamer.phantoms import image, shepp_logan, sinogram
 
 pytestmark = pytest.mark.timeout(600)  # the cache of kernels may be empty
 

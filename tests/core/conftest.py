@@ -8,11 +8,6 @@ from streamer.core.backend.selection import Backend, BackendError, select_backen
 from tests.paths import DATA
 
 
-@pytest.fixture(scope="session")
-def numba_backend() -> Backend:
-    return select_backend("numba", threads=2)[0]
-
-
 @pytest.fixture
 def gpu() -> Backend:
     """The GPU; the test is skipped where there is none, and fails where there is one that does not work."""

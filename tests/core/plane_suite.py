@@ -12,7 +12,7 @@ from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import DTYPES, BadInput
-from tests.core.phantom import Ellipse, half_turn, sinogram
+from streamer.phantoms import Ellipse, half_turn, sinogram
 
 SLOPE = float(np.sqrt(0.5))
 N, ROWS = 96, 40

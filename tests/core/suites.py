@@ -17,7 +17,7 @@ from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
 from streamer.core.warmup import warm
 from streamer.frames import BadInput
-from tests.core.phantom import (
+from streamer.phantoms import (
     Gaussian,
     body_projections,
     gaussians,

@@ -9,11 +9,11 @@ from streamer.core.backend.selection import select_backend
 from streamer.core.masks import circle_mask
 from streamer.core.quality.verdict import Limits
 from streamer.frames import DTYPES, Decision, FrameKind, FrameMeta, ScanSpec
+from streamer.phantoms import Ellipse, Gaussian, sinogram
 from streamer.pipeline.layout.layout import LayoutOptions
 from streamer.pipeline.preparation.preparation import PreparationOptions
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
-from tests.core.phantom import Ellipse, Gaussian, sinogram
 
 N, ROWS, CENTER = 48, 18, 24.7
 OBJECT = [Ellipse(0.02, 17.0, 13.0, 1.0, -2.0, 0.4), Gaussian(0.03, 3.0, 6.0, 5.0)]

@@ -12,10 +12,10 @@ from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.planes.plane import Plane
 from streamer.core.quality.verdict import Limits
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
+from streamer.phantoms import Ellipse, Gaussian, image, sinogram
 from streamer.pipeline.preparation.preparation import PreparationOptions
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
-from tests.core.phantom import Ellipse, Gaussian, image, sinogram
 
 ROWS, COLUMNS, COUNT, FLATS = 20, 64, 120, 4
 CENTER, DARK = 32.4, 100.0

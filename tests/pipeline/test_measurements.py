@@ -12,8 +12,8 @@ from streamer.core.alignment.center_of_mass import margin_of
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.frames import ScanSpec
+from streamer.phantoms import body_projections, half_turn, random_body
 from streamer.pipeline.measurements import Measurements
-from tests.core.phantom import body_projections, half_turn, random_body
 from tests.paths import DATA
 
 

@@ -13,12 +13,12 @@ from streamer.core.masks import circle_mask
 from streamer.core.planes.plane import Plane
 from streamer.core.quality.verdict import Limits
 from streamer.frames import BadInput, Decision, FrameKind, FrameMeta, ScanSpec
+from streamer.phantoms import Ellipse, Gaussian, image, sinogram
 from streamer.pipeline.layout.layout import LayoutOptions
 from streamer.pipeline.preparation.preparation import PreparationOptions
 from streamer.pipeline.reconstruction.growing_tomogram import expected_weights
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
-from tests.core.phantom import Ellipse, Gaussian, image, sinogram
 
 N, ROWS, ANGLES = 64, 20, 90
 CENTER = 33.2

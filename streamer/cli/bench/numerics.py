@@ -17,15 +17,13 @@ from streamer.core.masks import circle_mask
 from streamer.core.planes.live_planes import BATCH, FastPlanes
 from streamer.core.planes.plane import LivePlanes, orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
+from streamer.phantoms import gaussians, half_turn, image, sinogram
 
 Image = NDArray[np.float32]
 
 ROWS_PER_THREAD = 16
 FEWER_ANGLES = 8
 """The direct backprojection gets one angle of so many, and its time is multiplied: it is linear in the angles."""
-
-BLOBS = ((1.0, 0.04, 0.0, 0.0), (0.7, 0.03, 0.25, 0.1), (0.5, 0.05, -0.15, 0.2), (0.9, 0.025, -0.05, -0.3))
-"""Gaussians (peak, sigma, x, y) in shares of the width, whose line integrals are known."""
 
 
 def planes(backend: Backend, task: Task, step: Step) -> list[Figure]:
@@ -94,10 +92,11 @@ def volume(backend: Backend, task: Task, step: Step) -> list[Figure]:
 
 def _volume_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
     rows, center = ROWS_PER_THREAD * backend.threads, (size - 1) / 2
-    angles = np.arange(size) * np.pi / size
+    angles = half_turn(size)
     weights = angular_weights(angles)
-    sinogram, truth = blobs(size, angles)
-    attenuation = np.ascontiguousarray(np.repeat(sinogram[:, None], rows, axis=1))
+    blobs = gaussians(size)
+    lines, truth = sinogram(blobs, size, angles, oversample=1), image(blobs, size, oversample=1)
+    attenuation = np.ascontiguousarray(np.repeat(lines[:, None], rows, axis=1))
     out = np.empty((rows, size, size), np.float32)
     stream = FourierVolume(backend, rows, size, center)
     few = np.ascontiguousarray(attenuation[::FEWER_ANGLES, :ROWS_PER_THREAD])
@@ -149,19 +148,6 @@ def _volume_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
 def stream_size(columns: int) -> int:
     """Points on a side of a grid oversampled by 1.25, of a length that transforms fast."""
     return int(scipy.fft.next_fast_len(columns + columns // 4))
-
-
-def blobs(size: int, angles: NDArray[np.float64]) -> tuple[Image, Image]:
-    """Sinogram (angles, size) and truth (size, size) of ``BLOBS``, float32, the axis in the middle."""
-    place = np.arange(size) - (size - 1) / 2
-    sinogram, truth = np.zeros((angles.size, size)), np.zeros((size, size))
-    for peak, sigma, x, y in BLOBS:
-        width = sigma * size
-        distance = place[None, :] - size * (x * np.cos(angles) + y * np.sin(angles))[:, None]
-        sinogram += peak * width * np.sqrt(2 * np.pi) * np.exp(-0.5 * (distance / width) ** 2)
-        square = (place[None, :] - x * size) ** 2 + (place[:, None] - y * size) ** 2
-        truth += peak * np.exp(-0.5 * square / width**2)
-    return sinogram.astype(np.float32), truth.astype(np.float32)
 
 
 def _rmse(found: Image, truth: Image, inside: NDArray[np.bool_]) -> float:

@@ -21,7 +21,7 @@ from streamer.core.alignment.center_of_mass import as_track
 from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import BadInput
-from tests.core.phantom import body_projections, half_turn, random_body
+from streamer.phantoms import body_projections, half_turn, random_body
 
 RANGES = {
     "half turn": half_turn(121),

@@ -15,7 +15,7 @@ from streamer.core.alignment.center import MomentTrack, center_from_opposites, c
 from streamer.core.alignment.center_of_mass import as_track
 from streamer.core.alignment.estimate import stripes_of
 from streamer.core.backend.selection import Backend
-from tests.core.phantom import half_turn
+from streamer.phantoms import half_turn
 
 
 @pytest.mark.parametrize("seed", [1, 14, 25, 32, 43, 48, 57, 59, 95])

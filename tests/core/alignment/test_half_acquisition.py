@@ -9,7 +9,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows, reconstruct_block
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.frames import BadInput
-from tests.core.phantom import gaussians, image, random_body, shepp_logan, sinogram
+from streamer.phantoms import gaussians, image, random_body, shepp_logan, sinogram
 
 COLUMNS, CENTER = 240, 200.37
 

@@ -7,7 +7,7 @@ import pytest
 
 from streamer.core.alignment.center import center_from_pair
 from streamer.core.quality.verdict import PAIR_MISMATCH, Limits
-from tests.core.phantom import Ellipse, sinogram
+from streamer.phantoms import Ellipse, sinogram
 
 
 def views(rows, columns, noise, drop=0.0, structure=0.0, seed=1):

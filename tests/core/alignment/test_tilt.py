@@ -19,7 +19,7 @@ from streamer.core.alignment.tilt import (
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.frames import BadInput, ScanSpec
-from tests.core.phantom import body_projections, gaussians, half_turn, image, random_body, shepp_logan, sinogram
+from streamer.phantoms import body_projections, gaussians, half_turn, image, random_body, shepp_logan, sinogram
 
 
 def balls(rng: np.random.Generator, rows: int, columns: int) -> list[tuple[float, ...]]:

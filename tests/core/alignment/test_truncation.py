@@ -5,7 +5,7 @@ import pytest
 
 from streamer.core.alignment.truncation import measure_edges
 from streamer.frames import BadInput
-from tests.core.phantom import Ellipse, half_turn, sinogram
+from streamer.phantoms import Ellipse, half_turn, sinogram
 
 
 def shares(sinograms: np.ndarray) -> tuple[float, float]:

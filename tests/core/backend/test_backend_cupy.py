@@ -11,7 +11,7 @@ from streamer.core.backend.selection import Backend, BackendError, select_backen
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.gpu_grid import FourierVolume
-from tests.core.phantom import gaussians, half_turn, image, sinogram
+from streamer.phantoms import gaussians, half_turn, image, sinogram
 from tests.core.plane_suite import PlaneSuite
 from tests.core.suites import BackendSuite, VolumeSuite
 

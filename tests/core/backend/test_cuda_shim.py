@@ -26,7 +26,7 @@ from streamer.core.masks import circle_mask
 from streamer.core.planes.plane import LivePlanes, orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import BadInput
-from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
+from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 from tests.core.shim import ShimArray, ShimEngine, build, shim_backend
 from tests.core.suites import BackendSuite
 

@@ -12,7 +12,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows, plan_row_blocks, reconstruct_block, row_nbytes
 from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
-from tests.core.phantom import gaussians, half_turn, sinogram
+from streamer.phantoms import gaussians, half_turn, sinogram
 
 
 @given(st.integers(1, 3000), st.integers(1, 2000), st.integers(2, 600), st.floats(1, 500))

@@ -10,7 +10,7 @@ from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import WINDOWS, RampFilter, angular_weights, coverage
 from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
-from tests.core.phantom import Ellipse, gaussians, half_turn, image, shepp_logan, sinogram
+from streamer.phantoms import Ellipse, gaussians, half_turn, image, shepp_logan, sinogram
 
 GOLDEN = np.pi * (np.sqrt(5) - 1) / 2
 

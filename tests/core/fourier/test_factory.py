@@ -15,7 +15,7 @@ from streamer.core.fourier.factory import fourier_volume, reconstruct_rows
 from streamer.core.fourier.gpu_volume import DeviceVolume
 from streamer.core.fourier.volume import FourierVolume
 from streamer.frames import BadInput
-from tests.core.phantom import half_turn
+from streamer.phantoms import half_turn
 from tests.core.shim import ShimEngine, shim_backend
 from tests.core.suites import VolumeSuite, rms
 

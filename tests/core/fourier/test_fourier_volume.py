@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from phantom import Gaussian, gaussians, half_turn, image, shepp_logan, sinogram
 
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
@@ -16,6 +15,7 @@ from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume, fourier_nbyte
 from streamer.core.masks import circle_mask
 from streamer.core.memory import Memory
 from streamer.frames import BadInput
+from streamer.phantoms import Gaussian, gaussians, half_turn, image, shepp_logan, sinogram
 
 
 @pytest.fixture(scope="module")

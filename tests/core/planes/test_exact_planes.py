@@ -16,7 +16,7 @@ from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.planes.sliding_window import NEGLIGIBLE, ExactWeights
 from streamer.frames import BadInput
-from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
+from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 
 N, ROWS, COUNT = 64, 5, 144
 CENTER = (N - 1) / 2

@@ -14,7 +14,7 @@ from streamer.core.planes import gpu_launches as launches
 from streamer.core.planes.live_planes import BATCH, FastPlanes
 from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
-from tests.core.phantom import half_turn
+from streamer.phantoms import half_turn
 from tests.core.plane_suite import PlaneSuite, all_kinds, blobs, inside, projections, raw_frames
 from tests.core.shim import LateTransfer, ShimArray, ShimEngine, shim_backend
 

@@ -15,7 +15,7 @@ from streamer.core.planes.hilbert import HilbertLines, bin_edges, to_blocks
 from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
-from tests.core.phantom import Ellipse, half_turn, image, shepp_logan, sinogram
+from streamer.phantoms import Ellipse, half_turn, image, shepp_logan, sinogram
 from tests.core.plane_suite import PlaneSuite, all_kinds, blobs, filtered_planes, inside, projections, raw_frames, rms
 
 

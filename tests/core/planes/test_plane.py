@@ -11,7 +11,7 @@ from streamer.core.fbp.ramp_filter import RampFilter
 from streamer.core.masks import circle_mask
 from streamer.core.planes.plane import MAX_PLANES, LivePlanes, Plane, orthogonal_planes
 from streamer.frames import BadInput
-from tests.core.phantom import Ellipse, gaussians, half_turn, image, sinogram
+from streamer.phantoms import Ellipse, gaussians, half_turn, image, sinogram
 
 FINE = {"name": "p", "origin": [0, 0, 0], "u": [1, 0, 0], "v": [0, 1, 0], "shape": [4, 5]}
 

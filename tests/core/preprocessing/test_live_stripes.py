@@ -6,7 +6,7 @@ import pytest
 from streamer.core.preprocessing.live_stripes import StripeSectors
 from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
-from tests.core.phantom import random_body, shepp_logan, sinogram
+from streamer.phantoms import random_body, shepp_logan, sinogram
 
 COLUMNS = 320
 ANGLES = np.arange(240) * np.pi / 240

@@ -14,7 +14,7 @@ from streamer.core.preprocessing.stripes import StripeCount, StripeSettings, rem
 from streamer.core.quality.artefacts import ring_index, stripe_index
 from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
-from tests.core.phantom import random_body, sinogram
+from streamer.phantoms import random_body, sinogram
 
 AIR = 46_900.0
 

@@ -16,7 +16,7 @@ from streamer.core.quality.artefacts import (
     stripe_index,
 )
 from streamer.frames import BadInput
-from tests.core.phantom import Ellipse, half_turn, sinogram
+from streamer.phantoms import Ellipse, half_turn, sinogram
 
 N = 192
 ANGLES = half_turn(240)

@@ -19,7 +19,7 @@ from streamer.core.quality.verdict import (
     saturated_share,
 )
 from streamer.frames import BadInput, Decision, Quality
-from tests.core.phantom import half_turn, random_body, sinogram
+from streamer.phantoms import half_turn, random_body, sinogram
 
 GOOD = Quality(
     projections=1000,

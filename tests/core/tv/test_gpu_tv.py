@@ -18,7 +18,7 @@ from streamer.core.tv.gpu_projector import IterativeKernels
 from streamer.core.tv.projector import Projector, table_nbytes
 from streamer.core.tv.reconstruction import HALO, TvProblem, reconstruct_tv, tv_blocks, tv_row_nbytes
 from streamer.frames import BadInput
-from tests.core.phantom import half_turn, shepp_logan, sinogram
+from streamer.phantoms import half_turn, shepp_logan, sinogram
 from tests.core.shim import ShimEngine, shim_backend
 
 Array = NDArray[np.float32]

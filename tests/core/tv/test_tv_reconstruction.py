@@ -11,7 +11,7 @@ from streamer.core.tv import kernels as kernels_iterative
 from streamer.core.tv.projector import Projector
 from streamer.core.tv.reconstruction import plan_tv_blocks, prior_weight, reconstruct_tv, tv_row_nbytes
 from streamer.frames import BadInput
-from tests.core.phantom import gaussians, half_turn, image, shepp_logan, sinogram
+from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 
 N = 96
 MIDDLE = (N - 1) / 2

@@ -9,10 +9,10 @@ import pytest
 
 from streamer.core.alignment.estimate import CenterEstimate, unknown
 from streamer.frames import ScanSpec
+from streamer.phantoms import body_projections, random_body
 from streamer.pipeline.layout.evidence import see_layout
 from streamer.pipeline.layout.layout import Layout, LayoutOptions
 from streamer.pipeline.store import AttenuationStore
-from tests.core.phantom import body_projections, random_body
 
 ROWS, COLUMNS = 24, 160
 BODY = random_body(np.random.default_rng(6), 300)

@@ -10,8 +10,8 @@ from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import BadInput, ScanSpec
+from streamer.phantoms import gaussians, half_turn, image, random_body, shepp_logan, sinogram
 from streamer.pipeline.layout.layout import Layout, LayoutOptions, choose_layout, tilt_of_views, widest
-from tests.core.phantom import gaussians, half_turn, image, random_body, shepp_logan, sinogram
 
 FULL = np.arange(721) * 2 * np.pi / 721
 

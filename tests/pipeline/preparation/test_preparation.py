@@ -12,9 +12,9 @@ from streamer.core.preprocessing.beam import add_late, add_weighted
 from streamer.core.preprocessing.live_stripes import steady_offset
 from streamer.core.preprocessing.paganin import Paganin, solve_rows
 from streamer.frames import BadInput, ScanSpec
+from streamer.phantoms import random_body, sinogram
 from streamer.pipeline.preparation.preparation import Preparation, PreparationOptions
 from streamer.pipeline.preparation.warmup import warm_preparation
-from tests.core.phantom import random_body, sinogram
 from tests.paths import DATA
 
 ROWS, COLUMNS, PROJECTIONS = 48, 64, 96
