@@ -16,17 +16,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.record import record
 from streamer.core.alignment.center import center_from_opposites, center_from_sharpness, find_center
 from streamer.core.alignment.center_of_mass import as_track, margin_of
 from streamer.core.alignment.estimate import CenterEstimate
+from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.frames import ScanSpec
 from streamer.pipeline.measurements import Measurements
-
-Array = NDArray[Any]
 
 CASES = ("whole", "tilted", "offset", "half acquisition", "truncated")
 TURNS = ("half", "inclusive", "full", "golden", "interlaced")

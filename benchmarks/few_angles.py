@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import record
+from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.tv.projector import Projector
 from streamer.core.tv.reconstruction import reconstruct_tv
 from streamer.phantoms import image, shepp_logan, sinogram
-
-Array = NDArray[Any]
 
 SIRT_ITERATIONS = 150
 

@@ -20,20 +20,18 @@ from typing import Any
 import numpy as np
 from algotom.prep.conversion import convert_sinogram_360_to_180, extend_sinogram
 from algotom.rec.reconstruction import fbp_reconstruction
-from numpy.typing import NDArray
 
 from benchmarks.measured import measured_scans
 from benchmarks.pages import Panel, span, write_page
 from benchmarks.record import record
 from streamer.core.alignment.center import find_center
 from streamer.core.alignment.tilt import find_tilt
+from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import ScanSpec
 from streamer.phantoms import half_turn, image, random_body, shepp_logan, sinogram
 from streamer.pipeline.layout.layout import Layout, choose_layout
-
-Array = NDArray[Any]
 
 BALLS = 60
 BANDS = 8

@@ -25,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import record
-from streamer.core.backend.device import USABLE, DeviceRing, Transfer, plan_chunks
+from streamer.core.backend.chunks import USABLE, plan_chunks
+from streamer.core.backend.engine import Transfer
 from streamer.core.backend.selection import Backend, BackendError, select_backend
+from streamer.core.backend.staging import DeviceRing
 from streamer.core.fourier.gpu_grid import SLOTS, FourierVolume, Gridding
 from streamer.core.planes.gpu_accumulator import SLOTS as RING_BATCHES
 from streamer.core.planes.live_planes import BATCH, FastPlanes

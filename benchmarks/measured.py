@@ -8,19 +8,17 @@ from typing import Any
 import h5py
 import numpy as np
 from algotom.prep.removal import remove_all_stripe
-from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.pages import Panel, span, write_page
 from streamer.core.alignment.center import find_center
+from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.preprocessing.stripes import remove_stripes
 from streamer.core.quality.artefacts import ring_index, stripe_index
 from streamer.frames import ScanSpec
 from streamer.pipeline.layout.layout import Layout, choose_layout
-
-Array = NDArray[Any]
 
 AIR = 46_900.0  # counts of the neutron sinogram outside of the sample
 

@@ -21,10 +21,12 @@ import scipy.fft
 
 from benchmarks.record import record
 from streamer.core.backend.selection import Backend, select_backend
-from streamer.core.preprocessing.bad_pixels import PixelStatistics, defects, remove_zingers
-from streamer.core.preprocessing.beam import FlatPair, drift_from_margins, open_margins, remove_drift
+from streamer.core.preprocessing.beam_drift import drift_from_margins, open_margins, remove_drift
+from streamer.core.preprocessing.defects import PixelStatistics, defects
+from streamer.core.preprocessing.flat_pair import FlatPair
 from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import remove_stripes
+from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.core.quality.artefacts import stripe_index
 from streamer.frames import ScanSpec
 from streamer.phantoms import random_body, sinogram

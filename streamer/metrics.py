@@ -21,7 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from streamer.core.backend.device import FALLBACKS
+from streamer.core.backend.chunks import FALLBACKS
 from streamer.flow.latency import HistogramSnapshot, LatencyHistogram
 from streamer.flow.scan import ScanState
 from streamer.frames import BadInput, Decision, FrameKind

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamer.core.backend.device import FALLBACKS, FallbackCounters
+from streamer.core.backend.chunks import FALLBACKS, FallbackCounters
 from streamer.flow.latency import LatencyHistogram
 from streamer.frames import BadInput
 from streamer.metrics import DECISIONS, KINDS, REASONS, RESULTS, MetricsSnapshot, StreamerCollector, serve

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer import __version__
 from streamer.cli.outputs import check_outputs, write_json, writing
 from streamer.cli.progress import Progress
 from streamer.cli.scan_options import add_options, bin_factor, center_column, detector_rows, settings, told
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures
 from streamer.core.quality.verdict import Limits
@@ -26,8 +26,6 @@ from streamer.io.tomogram import TomogramFile
 from streamer.pipeline.offline.binned_scan import BinnedScan
 from streamer.pipeline.offline.tv_tomogram import TvTomogram, check_tv
 from streamer.pipeline.scan_pipeline import ScanPipeline
-
-Image = NDArray[np.float32]
 
 WORTH_A_LOOK = 16
 """Detector rows from which on a picture of an upright slice shows anything."""

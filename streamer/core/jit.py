@@ -9,7 +9,9 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
+
+from streamer.core.arrays import Array
 
 # GNU OpenMP's threads spin for milliseconds at the end of a parallel loop by default. On a machine whose cores have
 # other work as well (camera, writer, viewer) the one that is awaited then gets no core: loops of 0.5 ms took 20. So
@@ -45,7 +47,7 @@ def at_most(threads: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-def as_input(array: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
+def as_input(array: Array, dtype: DTypeLike | None = None) -> Array:
     """C-contiguous, native, read-only view (a copy only where needed) of an array that a kernel reads.
 
     Numba compiles once per array type, and "read-only" belongs to the type: frames that lie in the ring are read-only,

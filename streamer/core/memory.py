@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array
+
 
 class Memory:
     """Lends large arrays, and lends their memory again once no array or view refers to it. Thread-safe.
@@ -41,7 +43,7 @@ class Memory:
         """
         return self.array(shape, np.dtype(np.float32))
 
-    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[Any], bool]:
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, bool]:
         """``floats`` of any type."""
         nbytes = max(dtype.itemsize * math.prod(shape), 1)
         with self._lock:

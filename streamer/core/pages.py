@@ -7,10 +7,10 @@ An array's pages exist from the first write to each on. Finding and clearing one
 from __future__ import annotations
 
 import mmap
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from streamer.core.arrays import Array
 
 PIECE_BYTES = 4 * 2**20
 """As much as is found in an idle moment: a millisecond or a few."""
@@ -19,7 +19,7 @@ PIECE_BYTES = 4 * 2**20
 class Pages:
     """Goes once through the pages of a C-contiguous array, which may be in use; its content stays as it is."""
 
-    def __init__(self, memory: NDArray[Any]) -> None:
+    def __init__(self, memory: Array) -> None:
         self._bytes = memory.reshape(-1).view(np.uint8)
         self._found = 0
 

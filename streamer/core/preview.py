@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Mask
 from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
 
@@ -16,7 +16,7 @@ LEVELS = 65_535
 SAMPLE = 65_536  # pixels that are enough for a percentile
 
 
-def contrast(image: NDArray[Any], low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+def contrast(image: Array, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
     """Grey values (lo, hi) for black and white: percentiles of the finite pixels, in a square image of its circle only.
 
     hi is above lo even for a flat image, and (0, 1) without a finite pixel.
@@ -38,12 +38,12 @@ def contrast(image: NDArray[Any], low: float = 0.5, high: float = 99.5) -> tuple
 
 
 @lru_cache(8)
-def _inside(n: int, step: int) -> NDArray[np.bool_]:
+def _inside(n: int, step: int) -> Mask:
     """Which of every ``step``-th row and column of an image of n × n pixels lie within its circle."""
     return circle_mask(n)[::step, ::step]
 
 
-def quantise(image: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint16]:
+def quantise(image: Array, lo: float, hi: float) -> NDArray[np.uint16]:
     """uint16 of the image's shape: 0 at lo and below, 65535 at hi and above; NaN becomes 0. BadInput unless lo < hi."""
     if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
         raise BadInput(f"grey values from {lo} to {hi}: the lower must be below the upper")
@@ -53,7 +53,7 @@ def quantise(image: NDArray[Any], lo: float, hi: float) -> NDArray[np.uint16]:
     return np.rint(scaled, out=scaled).astype(np.uint16).reshape(np.shape(image))
 
 
-def decimate(image: NDArray[Any], max_px: int) -> NDArray[np.float32]:
+def decimate(image: Array, max_px: int) -> NDArray[np.float32]:
     """Image (rows, cols) binned by whole pixels until neither side exceeds ``max_px``; float32 means of the bins.
 
     A last incomplete bin is the mean of what there is. Raises BadInput unless max_px is positive.

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
-
-Array = NDArray[Any]
 
 
 def median_rows(image: Array, window: int, threads: int = 1) -> NDArray[np.float32]:

@@ -11,26 +11,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.alignment.center import find_center
 from streamer.core.alignment.center_of_mass import MomentTrack
-from streamer.core.alignment.tilt import Straighten, Tilt, bin_frame
+from streamer.core.alignment.tilt import Straighten, Tilt
+from streamer.core.arrays import Array, Values
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.core.fourier.volume import FourierVolume
 from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
-from streamer.core.preprocessing.bad_pixels import remove_zingers
-from streamer.core.preprocessing.beam import FlatPair
+from streamer.core.preprocessing.binning import bin_frame
 from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_pair import FlatPair
 from streamer.core.preprocessing.live_stripes import StripeSectors
 from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import remove_stripes
+from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.core.quality.artefacts import measure
 from streamer.core.tv.kernels import SMALL
 from streamer.core.tv.reconstruction import reconstruct_tv
@@ -48,14 +49,14 @@ ROWS, COLUMNS, ANGLES = 4, 32, 24
 CENTER = (COLUMNS - 1) / 2
 
 
-def _scan(dtype: str = "<f4") -> NDArray[Any]:
+def _scan(dtype: str = "<f4") -> Array:
     """Counts (ANGLES, ROWS, COLUMNS) of a disc off the axis, with a beam of 200."""
     angle = _angles()[:, None, None]
     inside = np.abs(np.arange(COLUMNS)[None, None, :] - CENTER - 3 * np.cos(angle)) < 8
     return np.where(np.broadcast_to(inside, (ANGLES, ROWS, COLUMNS)), 60, 200).astype(dtype)
 
 
-def _angles() -> NDArray[np.float64]:
+def _angles() -> Values:
     return np.arange(ANGLES) * np.pi / ANGLES
 
 

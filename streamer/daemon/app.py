@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from streamer import __version__
 from streamer.config import Config
-from streamer.core.backend.device import lock_pages
 from streamer.core.backend.selection import BackendError, select_backend, usable_threads
+from streamer.core.backend.staging import lock_pages
 from streamer.core.quality.verdict import Limits
 from streamer.core.warmup import warm
 from streamer.daemon.compute import Compute

@@ -19,13 +19,11 @@ from streamer.core.alignment.center import (
 )
 from streamer.core.alignment.estimate import unknown
 from streamer.core.alignment.half_acquisition import find_overlap
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.quality.verdict import PAIR_MISMATCH, frc_resolution, motion_px, sample_signal, saturated_share
 from streamer.frames import Quality, ScanSpec
-
-Image = NDArray[np.float32]
-Stack = NDArray[np.float32]
 
 SINOGRAM_ROWS = 8
 """Sinograms that are kept for the search of the centre at the end; each is the mean of a band of detector rows."""
@@ -106,7 +104,7 @@ class Measurements:
         self._center = with_motion(found, self._track.across_px())
         return self._center
 
-    def refine_center(self, stored: Stack | None = None) -> CenterEstimate:
+    def refine_center(self, stored: Image | None = None) -> CenterEstimate:
         """From everything: centres of mass, opposite pairs, and trial reconstructions where those do not suffice.
 
         ``stored`` is the attenuation of all projections (n, rows, columns) in the order in which they came, where it
@@ -115,7 +113,7 @@ class Measurements:
         self._center = with_motion(self._refined(stored), self._track.across_px())
         return self._center
 
-    def _refined(self, stored: Stack | None) -> CenterEstimate:
+    def _refined(self, stored: Image | None) -> CenterEstimate:
         if not self.count or not self._has_sample():
             return unknown("none")
         pairs = self._pairs.estimate(self._track.mean, self.count, final=True)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.jit import at_most
 from streamer.core.memory import Memory
@@ -28,8 +29,6 @@ from streamer.pipeline.reconstruction.reconstruction import Reconstruction
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.settings import Settings
 from streamer.pipeline.store import TOGETHER, AttenuationStore
-
-Image = NDArray[np.float32]
 
 RECENTER_PX = 0.1
 """A new centre that differs by less does not change the picture by more than its noise."""

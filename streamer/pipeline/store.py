@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Image, Values
 from streamer.core.memory import Memory
 from streamer.core.pages import Pages
-
-Image = NDArray[np.float32]
 
 QUALITY_ROWS = 8
 """Detector rows that are kept whatever the memory: they feed the resolution estimate."""
@@ -58,7 +56,7 @@ class AttenuationStore:
         """
         return self._data[self.count : self.count + count] if self.whole else self._frames[:count]
 
-    def add(self, angle_rad: NDArray[np.float64]) -> None:
+    def add(self, angle_rad: Values) -> None:
         """Keep what was written into ``next()``: as many projections as there are angles."""
         new = slice(self.count, self.count + len(angle_rad))
         if not self.whole:
@@ -72,7 +70,7 @@ class AttenuationStore:
         return self._pages.find(self.count * frame, (self.count + ahead) * frame)
 
     @property
-    def angles_rad(self) -> NDArray[np.float64]:
+    def angles_rad(self) -> Values:
         return self._angles[: self.count]
 
     @property

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from streamer.cli import main
-from streamer.core.alignment.tilt import binned
 from streamer.core.masks import circle_mask
+from streamer.core.preprocessing.binning import binned
 from streamer.io.tomogram import Tomogram, read_tomogram
 from streamer.phantoms import body_projections, gaussians, image, random_body, sinogram
 

@@ -18,7 +18,7 @@ import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
 from streamer.core.backend import cuda_source as cuda
-from streamer.core.backend.device import DeviceError, DeviceOutOfMemory
+from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory
 from streamer.core.backend.gpu_kernels import Kernels
 from streamer.core.backend.selection import Backend
 

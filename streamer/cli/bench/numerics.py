@@ -9,6 +9,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from streamer.cli.bench.figures import Figure, Step, Task, alternate, limits_figures
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
@@ -18,8 +19,6 @@ from streamer.core.planes.live_planes import BATCH, FastPlanes
 from streamer.core.planes.plane import LivePlanes, orthogonal_planes
 from streamer.core.preprocessing.flat_field import Correction
 from streamer.phantoms import gaussians, half_turn, image, sinogram
-
-Image = NDArray[np.float32]
 
 ROWS_PER_THREAD = 16
 FEWER_ANGLES = 8

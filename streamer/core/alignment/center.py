@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from streamer.core.alignment.estimate import CenterEstimate, trust, unknown
 from streamer.core.alignment.live_opposite_views import PairTrack
 from streamer.core.alignment.opposite_views import PairMatch, center_from_opposites, center_from_pair, opposite_pairs
 from streamer.core.alignment.trial_slices import center_from_sharpness
+from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend
 
 __all__ = [
@@ -69,7 +69,7 @@ def with_motion(estimate: CenterEstimate, motion_px: float | None) -> CenterEsti
     return replace(estimate, sigma_px=sigma, confidence=min(estimate.confidence, trust(sigma)))
 
 
-def find_center(backend: Backend, attenuation: NDArray[np.float32], angle_rad: NDArray[Any]) -> CenterEstimate:
+def find_center(backend: Backend, attenuation: NDArray[np.float32], angle_rad: Array) -> CenterEstimate:
     """Centre of rotation of a recorded scan, attenuation (angles, rows, columns) float32, by all methods.
 
     The reconstructions of the sharpness method are tried last, near what moments and pairs agree on, and over its

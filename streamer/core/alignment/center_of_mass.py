@@ -6,19 +6,16 @@ The mass of a rigid sample is the same in every projection, and its centre of ma
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.alignment.estimate import CenterEstimate, stripes_of, trust, unknown
 from streamer.core.alignment.row_binning import bin_rows, binned_rows
+from streamer.core.arrays import Array, Mask, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.jit import as_input
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
-
-Series = NDArray[np.floating[Any]]
 
 BANDS = 16  # bands of rows in which a sample that touches the edge is looked for
 NOISE_ROWS = 128  # rows, or a few more, that are enough to tell their noise
@@ -46,13 +43,13 @@ class MomentTrack:
         self._backend = backend
         self._records = np.zeros((0, 7))
         self._angles: list[float] = []
-        self._pending: Series = np.zeros((0, 0, 4))
+        self._pending: Values = np.zeros((0, 0, 4))
         self._shape: tuple[int, int] | None = None
-        self._profile: Series = np.zeros((0, 0))
+        self._profile: Values = np.zeros((0, 0))
         self._profiles = 0
         self._margins = np.zeros((0, 2))  # bands of the two margins, summed over all projections
 
-    def add(self, angle_rad: float, attenuation: NDArray[np.float32], sums: NDArray[np.float64] | None = None) -> None:
+    def add(self, angle_rad: float, attenuation: NDArray[np.float32], sums: Values | None = None) -> None:
         """Take in one projection, attenuation (rows, columns) float32.
 
         ``sums`` (rows, 4) are those of ``kernels.row_moments`` with a margin of ``margin_of(columns)``, where they are
@@ -102,7 +99,7 @@ class MomentTrack:
         return len(self._angles)
 
     @property
-    def mean(self) -> NDArray[np.float64] | None:
+    def mean(self) -> Values | None:
         """Mean of the projections (one in PROFILE_EVERY), its rows binned as ``bin_rows`` does; None before any."""
         return self._profile / self._profiles if self._profiles else None
 
@@ -189,7 +186,7 @@ class MomentTrack:
         circle = np.stack([np.ones_like(theta), np.cos(theta), np.sin(theta)], axis=1)
         return max(_jump(circle, circle[:, :1], x), _jump(circle, circle[:, 1:], x))
 
-    def _track(self) -> tuple[Series, Series, Series, Series] | None:
+    def _track(self) -> tuple[Values, Values, Values, Values] | None:
         """Angle, centre of mass (x from the middle column, z in rows) and mass of the usable frames, as they came."""
         if self._shape is None or self.count < MIN_FRAMES:
             return None
@@ -215,7 +212,7 @@ class MomentTrack:
         true = _calmed(mass[usable])
         return theta[usable], first[usable] / true, height[usable] / mass[usable], true
 
-    def _stripes(self) -> tuple[Series, float]:
+    def _stripes(self) -> tuple[Values, float]:
         """Mean over the rows of what the detector adds to each column, (columns,), and the noise of this mean."""
         profile = self._profile.mean(axis=0) / self._profiles
         found = stripes_of(profile)
@@ -230,7 +227,7 @@ def margin_of(columns: int) -> int:
     return max(1, columns // 50)
 
 
-def _bands(values: Series) -> Series:
+def _bands(values: Values) -> Values:
     """Means (n, bands, ...) over bands of rows of values (n, rows, ...)."""
     rows = values.shape[1]
     edges = np.linspace(0, rows, min(BANDS, rows) + 1).astype(int)
@@ -238,7 +235,7 @@ def _bands(values: Series) -> Series:
     return np.asarray(np.add.reduceat(values, edges[:-1], axis=1) / size)
 
 
-def _touches(mean: Series, sides: Series, margins: Series) -> NDArray[np.bool_]:
+def _touches(mean: Values, sides: Values, margins: Values) -> Mask:
     """Whether the sample reaches the left or right edge of the detector, for each of n projections.
 
     ``mean`` (n, rows) of the rows, ``sides`` (n, rows, 2) of their margins, ``margins`` (n, bands, 2) of those in
@@ -258,7 +255,7 @@ def _touches(mean: Series, sides: Series, margins: Series) -> NDArray[np.bool_]:
     return np.asarray(covered | (margins.max(axis=(1, 2)) - beam > limit))
 
 
-def _calmed(mass: Series) -> Series:
+def _calmed(mass: Values) -> Values:
     """Masses drawn to their mean by as much as their scatter is noise (Wiener); what changes slowly is not.
 
     A centre of mass divided by a noisy mass lies too far from the middle in the mean.
@@ -269,10 +266,10 @@ def _calmed(mass: Series) -> Series:
     return np.asarray(mass + share * (mass.mean() - mass))
 
 
-def _robust_fit(model: Series, y: Series) -> tuple[Series, Series]:
+def _robust_fit(model: Values, y: Values) -> tuple[Values, Values]:
     """Solution and weights of a linear fit with Tukey's biweight, ten steps of reweighted least squares."""
     weight = np.ones_like(y)
-    solution: Series = np.linalg.lstsq(model, y, rcond=None)[0]
+    solution: Array = np.linalg.lstsq(model, y, rcond=None)[0]
     for _ in range(10):
         residual = y - model @ solution
         scale = max(robust_sigma(residual), 1e-9)
@@ -282,7 +279,7 @@ def _robust_fit(model: Series, y: Series) -> tuple[Series, Series]:
     return solution, weight
 
 
-def _jump(base: Series, extra: Series, y: Series) -> float:
+def _jump(base: Values, extra: Values, y: Values) -> float:
     """Length of the best step in the coefficients of ``extra`` at any time, 0 when no step is significant.
 
     The normal equations of all breaks come from running sums: those of the frames behind a break are the total less
@@ -318,7 +315,7 @@ def _jump(base: Series, extra: Series, y: Series) -> float:
     return float(step[np.argmax(np.where(found, gain, 0.0))]) if found.any() else 0.0
 
 
-def as_track(backend: Backend, attenuation: NDArray[np.float32], angle_rad: NDArray[Any]) -> MomentTrack:
+def as_track(backend: Backend, attenuation: NDArray[np.float32], angle_rad: Array) -> MomentTrack:
     """Track of all projections (angles, rows, columns) of a recorded scan."""
     track = MomentTrack(backend)
     for angle, frame in zip(angle_rad, attenuation, strict=True):

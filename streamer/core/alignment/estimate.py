@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import median_filter
+
+from streamer.core.arrays import Array, Values
 
 STRIPE = 11  # columns; what differs in all projections alike from this many neighbours is a stripe of the detector
 SHARP = 24  # on a small detector, a stripe is what differs from a window of the columns divided by this
 
-Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+Curve = tuple[Values, Values]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def trust(sigma_px: float) -> float:
     return float(np.exp(-((sigma_px / 0.5) ** 2)))
 
 
-def stripes_of(mean: NDArray[Any]) -> NDArray[np.float64]:
+def stripes_of(mean: Array) -> Values:
     """What the detector adds to every projection, from their mean (..., columns): its sharp deviations along the row.
 
     Stripes do not turn with the sample. They pull the centre of mass and the registration of opposite views to the
@@ -63,7 +63,7 @@ def stripes_of(mean: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(wide - median_filter(padded, size, mode="nearest")[..., half:-half])
 
 
-def _carried_on(wide: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+def _carried_on(wide: Values, width: int) -> Values:
     """The columns (..., width//2) behind the last, by the median level and slope of those before it."""
     inner = wide[..., -1 - width : -1]
     level = np.median(inner, axis=-1, keepdims=True)

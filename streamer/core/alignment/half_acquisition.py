@@ -10,7 +10,6 @@ half a turn, for the methods and programs that want one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -19,10 +18,8 @@ from scipy.ndimage import shift as spline_shift
 
 from streamer.core.alignment.estimate import CenterEstimate, trust, unknown
 from streamer.core.alignment.opposite_views import opposite_pairs
+from streamer.core.arrays import Array, Image, Values
 from streamer.frames import BadInput
-
-Rows = NDArray[np.float32]
-Image = NDArray[np.float64]
 
 EDGE = 2  # columns at the end of the detector that are not trusted in the overlap
 MIN_OVERLAP_PX = 16
@@ -61,9 +58,9 @@ class OffsetWeights:
         self.width = round(2 * max(center, columns - 1 - center)) + 1
         self.first = 0 if 2 * center >= columns - 1 else self.width - columns
         self.wide_center = self.first + center
-        self.weight: Rows = column_weights(columns, center, blend)
+        self.weight: Image = column_weights(columns, center, blend)
 
-    def place(self, attenuation: Rows, out: Rows | None = None) -> Rows:
+    def place(self, attenuation: Image, out: Image | None = None) -> Image:
         """Rows (..., columns) weighted and laid into zeros (..., width) float32; fills ``out`` when given."""
         if attenuation.shape[-1] != self.columns:
             raise BadInput(f"rows of {attenuation.shape[-1]} columns given to weights for {self.columns}")
@@ -78,7 +75,7 @@ class OffsetWeights:
         return out
 
 
-def column_weights(columns: int, center: float, blend: float = 1.0) -> Rows:
+def column_weights(columns: int, center: float, blend: float = 1.0) -> Image:
     """Weights (columns,) float32 by which the two opposite views of a ray share it; a sin² within the overlap."""
     middle = (columns - 1) / 2
     half = min(center, columns - 1 - center) - EDGE
@@ -90,8 +87,8 @@ def column_weights(columns: int, center: float, blend: float = 1.0) -> Rows:
 
 
 def extend_half_turn(
-    attenuation: Rows, angle_rad: NDArray[Any], center: float, blend: float = 1.0
-) -> tuple[Rows, NDArray[np.float64], float]:
+    attenuation: Image, angle_rad: Array, center: float, blend: float = 1.0
+) -> tuple[Image, Values, float]:
     """Half a turn, twice as wide: (projections (n, rows, width) float32, angle_rad (n,), centre).
 
     Of projections (angles, rows, columns) over a full turn, those whose opposite was measured, or can be interpolated
@@ -128,7 +125,7 @@ class Overlap:
     side: str
 
 
-def find_overlap(attenuation: Rows, angle_rad: NDArray[Any], min_share: float = 0.05) -> Overlap:
+def find_overlap(attenuation: Image, angle_rad: Array, min_share: float = 0.05) -> Overlap:
     """Axis of a full-turn scan anywhere on the detector, from opposite views of projections (angles, rows, columns).
 
     Up to 180 pairs and 8 rows are laid over their mirror images at once: see ``OppositeViews``. At least ``min_share``
@@ -140,7 +137,7 @@ def find_overlap(attenuation: Rows, angle_rad: NDArray[Any], min_share: float = 
     return Overlap(unknown("overlap"), 0.0, 0.0, "middle") if views is None else views.overlap(min_share=min_share)
 
 
-def facing_views(angle_rad: NDArray[Any], most: int = MOST_PAIRS) -> list[tuple[int, int, int, float]]:
+def facing_views(angle_rad: Array, most: int = MOST_PAIRS) -> list[tuple[int, int, int, float]]:
     """``opposite_pairs`` whose first view lies in the first half of the turn: up to ``most``, evenly spread."""
     theta = np.mod(np.asarray(angle_rad, np.float64), 2 * np.pi)
     pairs = [pair for pair in opposite_pairs(theta) if theta[pair[0]] < np.pi - 1e-9]
@@ -156,7 +153,7 @@ class OppositeViews:
     stripes of the detector do not turn with the sample.
     """
 
-    def __init__(self, here: Rows, there: Rows) -> None:
+    def __init__(self, here: Image, there: Image) -> None:
         """First views and mirrored opposites (rows, pairs, columns) float32; use ``of``."""
         self._here = np.pad(here, ((0, 0), (0, 0), (REACH, REACH)), mode="edge")
         smooth = (_moved(self._here, 0.0), _moved(np.pad(there, ((0, 0), (0, 0), (REACH, REACH)), mode="edge"), 0.0))
@@ -168,7 +165,7 @@ class OppositeViews:
         self._cross = np.sum(spectra[0] * np.conj(spectra[1]), axis=1)
 
     @classmethod
-    def of(cls, attenuation: Rows, angle_rad: NDArray[Any], most: int = MOST_PAIRS) -> OppositeViews | None:
+    def of(cls, attenuation: Image, angle_rad: Array, most: int = MOST_PAIRS) -> OppositeViews | None:
         """Of projections (angles, rows, columns), up to ``most`` pairs; None where there are too few, or no contrast.
 
         Raises BadInput unless there is one angle for each.
@@ -215,7 +212,7 @@ class OppositeViews:
             return Overlap(unknown("overlap", curve), overlap, match, side)
         return Overlap(CenterEstimate(center, confidence, sigma, "overlap", curve), overlap, match, side)
 
-    def _searched(self, lines: Rows) -> tuple[NDArray[np.complex64], Image]:
+    def _searched(self, lines: Image) -> tuple[NDArray[np.complex64], Values]:
         """Spectra of the lines, binned for the search, and their running power (rows, columns + 1)."""
         count = self._columns // self._factor
         binned = lines[..., : count * self._factor].reshape(*lines.shape[:2], count, self._factor).mean(axis=3)
@@ -224,7 +221,7 @@ class OppositeViews:
         length = int(scipy.fft.next_fast_len(2 * count, real=True))
         return scipy.fft.rfft(binned, length, axis=2), power
 
-    def _scores(self, rows: slice, least: int) -> tuple[NDArray[np.int64], Image]:
+    def _scores(self, rows: slice, least: int) -> tuple[NDArray[np.int64], Values]:
         """Shifts dx (columns of the detector) and the correlation of there(t) with here(t + dx), normalised over what
         overlaps, of ``least`` columns or more."""
         here, there = (power[rows].sum(axis=0) for power in self._power)
@@ -268,7 +265,7 @@ def _vertex(left: float, top: float, right: float) -> float:
     return float(np.clip(0.5 * (right - left) / bend, -0.5, 0.5)) if bend > 0 else 0.0
 
 
-def _moved(padded: Rows, dx: float, first: int = 0, last: int | None = None) -> Rows:
+def _moved(padded: Image, dx: float, first: int = 0, last: int | None = None) -> Image:
     """Columns first … last-1 of lines (rows, pairs, columns), REACH columns of padding on both sides, smoothed: at
     column t their smoothed value at t + dx."""
     last = padded.shape[2] - 2 * REACH if last is None else last

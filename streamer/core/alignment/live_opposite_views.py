@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.core.alignment.estimate import CenterEstimate, stripes_of, unknown
 from streamer.core.alignment.opposite_views import (
@@ -22,9 +21,7 @@ from streamer.core.alignment.opposite_views import (
     seam_frames,
 )
 from streamer.core.alignment.row_binning import bin_rows, row_bin
-
-Rows = NDArray[np.float32]
-Image = NDArray[np.float64]
+from streamer.core.arrays import Image, Values
 
 ANCHORS = 7  # projections that wait for their opposite
 APART_RAD = np.pi / (ANCHORS + 1)  # the least between their angles, modulo half a turn
@@ -35,7 +32,7 @@ class _View:
     """One projection that is kept, its rows binned."""
 
     angle_rad: float
-    rows: Rows
+    rows: Image
 
 
 @dataclass
@@ -49,7 +46,7 @@ class _Anchor:
     def gap(self, angle_rad: float) -> float:
         return _turned(angle_rad - self.view.angle_rad - np.pi)
 
-    def offer(self, angle_rad: float, attenuation: Rows) -> None:
+    def offer(self, angle_rad: float, attenuation: Image) -> None:
         gap = self.gap(angle_rad)
         if abs(gap) > WIDEST_RAD:
             return
@@ -63,7 +60,7 @@ class _Anchor:
         if gap > -EXACT_RAD:
             self.after = view
 
-    def pair(self) -> tuple[tuple[float, ...], Image, Image] | None:
+    def pair(self) -> tuple[tuple[float, ...], Values, Values] | None:
         """What tells this pair from others, the projection and its opposite; None while that is not known."""
         if self.before is None or self.after is None:
             return None
@@ -92,7 +89,7 @@ class PairTrack:
         self._matches: dict[tuple[float, ...], Match] = {}
         self._squeeze = 1
 
-    def add(self, angle_rad: float, attenuation: Rows) -> None:
+    def add(self, angle_rad: float, attenuation: Image) -> None:
         """Look at one projection, attenuation (rows, columns) float32; a few are copied."""
         self._squeeze = row_bin(len(attenuation))
         for anchor in self._anchors:
@@ -106,7 +103,7 @@ class PairTrack:
         apart = (angle_rad - anchor.view.angle_rad) % np.pi
         return bool(min(apart, np.pi - apart) >= APART_RAD)
 
-    def _at_the_ends(self, angle_rad: float, attenuation: Rows) -> None:
+    def _at_the_ends(self, angle_rad: float, attenuation: Image) -> None:
         since = (angle_rad - self._start) * np.sign(self._range)
         for views, depth, side in zip(self._ends, (since, abs(self._range) - since), (1, -1), strict=True):
             if abs(depth) > 3 * WIDEST_RAD:
@@ -119,7 +116,7 @@ class PairTrack:
                 views.remove(outermost[-1])
             views.append(_View(angle_rad, _kept(attenuation)))
 
-    def estimate(self, mean: Image | None, frames: int, final: bool = False) -> CenterEstimate:
+    def estimate(self, mean: Values | None, frames: int, final: bool = False) -> CenterEstimate:
         """Axis from the pairs so far; unknown before there is one.
 
         ``mean`` (binned rows, columns) of the ``frames`` so far shows the stripes. One new pair is matched in a call,
@@ -145,7 +142,7 @@ class PairTrack:
         fit = [match for match in self._matches.values() if match.center is not None and match.mismatch < mismatch]
         return max(fit, key=lambda match: abs(match.dy), default=None)
 
-    def _pairs(self) -> dict[tuple[float, ...], tuple[Image, Image]]:
+    def _pairs(self) -> dict[tuple[float, ...], tuple[Values, Values]]:
         found = [pair for anchor in self._anchors if (pair := anchor.pair()) is not None]
         if found:
             return {key: (one, other) for key, one, other in found}
@@ -156,7 +153,7 @@ class PairTrack:
         return {tuple(np.sort(angles).tolist()): pair for pair in seam}
 
 
-def _kept(attenuation: Rows) -> Rows:
+def _kept(attenuation: Image) -> Image:
     rows = bin_rows(attenuation)
     return rows.copy() if rows.base is not None or rows is attenuation else rows
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -13,10 +12,9 @@ from scipy.ndimage import affine_transform, gaussian_filter, spline_filter
 
 from streamer.core.alignment.estimate import CenterEstimate, Curve, stripes_of, trust, unknown
 from streamer.core.alignment.row_binning import bin_rows, row_bin
+from streamer.core.arrays import Array, Mask, Values
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
-
-Image = NDArray[np.float64]
 
 COARSE = 256  # columns of the pictures for the first search
 COARSE_ROWS = 48
@@ -59,7 +57,7 @@ class Match(PairMatch):
     curve: Curve
 
 
-def center_from_pair(p0: NDArray[Any], p180: NDArray[Any]) -> PairMatch:
+def center_from_pair(p0: Array, p180: Array) -> PairMatch:
     """Match attenuation p0 (rows, columns) with p180, half a turn later.
 
     A search over all shifts by normalised cross-correlation of what overlaps (Padfield, IEEE Trans. Image Process. 21,
@@ -72,7 +70,7 @@ def center_from_pair(p0: NDArray[Any], p180: NDArray[Any]) -> PairMatch:
     return PairMatch(match.center, match.dy, match.mismatch)
 
 
-def opposite_pairs(angle_rad: NDArray[Any]) -> list[tuple[int, int, int, float]]:
+def opposite_pairs(angle_rad: Array) -> list[tuple[int, int, int, float]]:
     """Projections with an opposite: (i, j, k, share) means that i + half a turn lies between j and k.
 
     The opposite is (1-share)·j + share·k; j == k when it was measured itself. Whole turns do not matter. Between
@@ -98,7 +96,7 @@ def opposite_pairs(angle_rad: NDArray[Any]) -> list[tuple[int, int, int, float]]
     return list(zip(*(column[kept].tolist() for column in (np.arange(theta.size), first, second, share)), strict=True))
 
 
-def center_from_opposites(attenuation: NDArray[Any], angle_rad: NDArray[Any], most: int = 15) -> CenterEstimate:
+def center_from_opposites(attenuation: Array, angle_rad: Array, most: int = 15) -> CenterEstimate:
     """Median over up to ``most`` opposite pairs of projections (angles, rows, columns); unknown without any.
 
     A scan that stops short of half a turn by less than WIDEST_RAD has its two ends carried on to meet. The lean of the
@@ -124,7 +122,7 @@ def center_from_opposites(attenuation: NDArray[Any], angle_rad: NDArray[Any], mo
 
 
 def from_matches(
-    matches: list[Match], both: list[tuple[Image, Image]], squeeze: int, again: bool = True
+    matches: list[Match], both: list[tuple[Values, Values]], squeeze: int, again: bool = True
 ) -> CenterEstimate:
     """Median of the matches of ``both`` (binned rows, without stripes); ``again`` with their common lean held."""
     fit = [k for k, match in enumerate(matches) if match.center is not None]
@@ -148,14 +146,14 @@ def from_matches(
     return CenterEstimate(float(np.median(centers)), confidence, sigma, "pairs", curve, 0.5 * lean)
 
 
-def _both(attenuation: NDArray[Any], i: int, j: int, k: int, share: float) -> tuple[Image, Image]:
+def _both(attenuation: Array, i: int, j: int, k: int, share: float) -> tuple[Values, Values]:
     one, other = bin_rows(attenuation[i]), bin_rows(attenuation[j])
     if j != k:
         other = (1 - share) * other + share * bin_rows(attenuation[k])
     return np.asarray(one, np.float64), np.asarray(other, np.float64)
 
 
-def seam_frames(angle_rad: NDArray[Any]) -> NDArray[np.intp]:
+def seam_frames(angle_rad: Array) -> NDArray[np.intp]:
     """Indices of the ENDS projections at either end of a scan, in the order of their angles; none of a short scan."""
     theta = np.mod(np.asarray(angle_rad, np.float64), 2 * np.pi)
     if theta.size < 2 * ENDS:
@@ -166,7 +164,7 @@ def seam_frames(angle_rad: NDArray[Any]) -> NDArray[np.intp]:
     return np.concatenate([order[:ENDS], order[-ENDS:]])
 
 
-def across_the_seam(frames: Sequence[NDArray[Any]], angle_rad: NDArray[Any]) -> list[tuple[Image, Image]]:
+def across_the_seam(frames: Sequence[Array], angle_rad: Array) -> list[tuple[Values, Values]]:
     """One opposite pair for a scan that is a little shorter than half a turn, or none, from its ``seam_frames``.
 
     Straight lines through the projections at either end are carried on by half of what is missing. What they get wrong
@@ -195,9 +193,7 @@ def _mean_curve(curves: list[Curve]) -> Curve | None:
     return (curves[0][0], np.mean(same, axis=0)) if same else None
 
 
-def register(
-    p0: NDArray[Any], p180: NDArray[Any], squeeze: int = 1, start: Match | None = None, lean: float | None = None
-) -> Match:
+def register(p0: Array, p180: Array, squeeze: int = 1, start: Match | None = None, lean: float | None = None) -> Match:
     """Match of two pictures whose rows are ``squeeze`` detector rows high, from the beginning or from ``start``.
 
     ``lean`` None means: find it.
@@ -226,17 +222,17 @@ def register(
     return Match(center, -dz * squeeze, mismatch, found, curve)
 
 
-def _best_shift(first: Image, mirror: Image) -> tuple[int, int, Image]:
+def _best_shift(first: Values, mirror: Values) -> tuple[int, int, Values]:
     """Whole-pixel (dx, dz) with mirror(z, t) ≈ first(z + dz, t + dx), by correlation normalised over the overlap.
 
     And the best correlation for each dx, whose middle element is dx = 0.
     """
     shape = [scipy.fft.next_fast_len(2 * side, real=True) for side in first.shape]
 
-    def spectrum(a: Image) -> Image:
+    def spectrum(a: Values) -> Values:
         return np.asarray(scipy.fft.rfft2(a, shape))
 
-    def correlate(a: Image, b: Image) -> Image:
+    def correlate(a: Values, b: Values) -> Values:
         return np.asarray(scipy.fft.irfft2(a * np.conj(b), shape))
 
     one = spectrum(np.ones_like(first))
@@ -261,7 +257,7 @@ def _best_shift(first: Image, mirror: Image) -> tuple[int, int, Image]:
 
 
 def _refine(
-    first: Image, mirror: Image, dx: float, dz: float, squeeze: int, lean: float | None
+    first: Values, mirror: Values, dx: float, dz: float, squeeze: int, lean: float | None
 ) -> tuple[float, float, float, float]:
     """Sub-pixel (dx, dz), the turn between the two (radian) and the mismatch. The brightness may differ by an offset.
 
@@ -305,7 +301,7 @@ def _refine(
     return dx, dz, turn, mismatch
 
 
-def _has_dropped(first: Image, mirror: Image, dx: float, dz: float, turn: float, squeeze: int) -> bool:
+def _has_dropped(first: Values, mirror: Values, dx: float, dz: float, turn: float, squeeze: int) -> bool:
     """Whether the two fit clearly better with the drop than without; a rod looks alike at all heights.
 
     Both drops have the same fraction of a row, as interpolation takes off noise.
@@ -333,13 +329,13 @@ def _has_dropped(first: Image, mirror: Image, dx: float, dz: float, turn: float,
     return bool(count * (without - with_it) > (50 + 4 * np.sqrt(count)) * with_it)
 
 
-def _inside(shape: tuple[int, int], cut: int, c0: int, c1: int) -> NDArray[np.bool_]:
+def _inside(shape: tuple[int, int], cut: int, c0: int, c1: int) -> Mask:
     inside = np.zeros(shape, np.bool_)
     inside[cut : shape[0] - cut, c0:c1] = True
     return inside
 
 
-def _bin(image: Image, down: int, across: int) -> Image:
+def _bin(image: Values, down: int, across: int) -> Values:
     rows, cols = image.shape[0] // down * down, image.shape[1] // across * across
     if down == 1 and across == 1:
         return image

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+
+from streamer.core.arrays import Array
 
 ROWS = 96
 """A projection of so many rows or more is binned to between this and twice as many."""
@@ -21,7 +20,7 @@ def binned_rows(rows: int) -> int:
     return rows // row_bin(rows)
 
 
-def bin_rows(image: NDArray[Any]) -> NDArray[Any]:
+def bin_rows(image: Array) -> Array:
     """Means (binned_rows(rows), columns) of adjacent rows of an image (rows, columns) of floats, of the same dtype.
 
     Rows that are left over are left out at the top and the bottom alike, so that the middle stays the middle.

@@ -8,21 +8,18 @@ turn, without a pair of opposite views.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from streamer.core.alignment.estimate import CenterEstimate, stripes_of, trust, unknown
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.core.masks import circle_mask
 from streamer.core.statistics import robust_sigma
-
-Rows = NDArray[np.float32]
-Curve = NDArray[np.float64]
 
 COARSE = 192  # columns of the sinograms in the wide search
 FINE = 512  # columns of the sinograms in the narrow search, which tries fractions of a pixel
@@ -43,15 +40,15 @@ FEW_VOTES_PX = 0.6  # standard error of a single vote, however well it agrees wi
 class _Stack:
     """Sinograms (angles, sinograms, columns) that share their angles, and where they lie (detector row)."""
 
-    lines: Rows
-    angle_rad: Curve
-    height: Curve
+    lines: Image
+    angle_rad: Values
+    height: Values
 
 
 def center_from_sharpness(
     backend: Backend,
-    sinograms: Rows,
-    angle_rad: NDArray[Any],
+    sinograms: Image,
+    angle_rad: Array,
     prior: float | None = None,
     reach_px: float | None = None,
 ) -> CenterEstimate:
@@ -97,7 +94,7 @@ def _thinned(stack: _Stack) -> _Stack:
     return _Stack(stack.lines[::step], stack.angle_rad[::step], stack.height)
 
 
-def _verdict(votes: Curve, height: Curve, share: float, width: int, curve: tuple[Curve, Curve]) -> CenterEstimate:
+def _verdict(votes: Values, height: Values, share: float, width: int, curve: tuple[Values, Values]) -> CenterEstimate:
     """Median of the votes, carried to the middle row along the line on which the axis leans."""
     center, slope = float(np.median(votes)), 0.0
     noise = max(robust_sigma(votes), 0.02)
@@ -121,7 +118,7 @@ def _verdict(votes: Curve, height: Curve, share: float, width: int, curve: tuple
     return CenterEstimate(center, confidence, sigma, "sharpness", curve)
 
 
-def _curves(backend: Backend, stack: _Stack, grid: Curve, squeeze: int, window: str = "hann") -> Curve:
+def _curves(backend: Backend, stack: _Stack, grid: Values, squeeze: int, window: str = "hann") -> Values:
     """Mean |f| (sinograms, candidates) float64 within the circle of the reconstruction, for each candidate axis.
 
     ``grid`` are columns of the detector, the sinograms are binned by ``squeeze``. All candidates are reconstructed in
@@ -151,7 +148,7 @@ def _curves(backend: Backend, stack: _Stack, grid: Curve, squeeze: int, window: 
     return np.reshape(cost, (count, grid.size))
 
 
-def _telling_sinograms(sinograms: Rows) -> tuple[Rows, Curve]:
+def _telling_sinograms(sinograms: Image) -> tuple[Image, Values]:
     """Sinograms (angles, n, columns) for the search, and their heights: means of adjacent rows, without stripes.
 
     One is taken from each of SINOGRAMS sections of the detector, where it varies most, so that their votes are
@@ -171,7 +168,7 @@ def _telling_sinograms(sinograms: Rows) -> tuple[Rows, Curve]:
     return np.stack(chosen, axis=1).astype(np.float32)[:, telling], np.array(height)[telling]
 
 
-def _subsets(theta: Curve) -> list[NDArray[np.intp]]:
+def _subsets(theta: Values) -> list[NDArray[np.intp]]:
     """Indices of the angles for each vote: each half of a full turn, or the even and the odd ones of a half turn.
 
     A full turn is not tried in one go: with a wrong axis it gives a doubled image, which is no less positive.
@@ -192,12 +189,12 @@ def _subsets(theta: Curve) -> list[NDArray[np.intp]]:
     return [half[:: -(-half.size // MOST_ANGLES)] for half in halves]
 
 
-def _grid(middle: float, radius: float, step: float) -> Curve:
+def _grid(middle: float, radius: float, step: float) -> Values:
     count = max(1, int(np.ceil(radius / step)))
     return np.asarray(middle + step * np.arange(-count, count + 1))
 
 
-def _lowest(grid: Curve, curves: Curve) -> Curve:
+def _lowest(grid: Values, curves: Values) -> Values:
     """Lowest points of curves (n, candidates), each that of a parabola through all of it, within the grid's ends."""
     at = grid - grid.mean()
     bend, lean, _ = np.polyfit(at, curves.T, 2)

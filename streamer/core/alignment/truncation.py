@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Mask, Values
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
@@ -28,7 +27,7 @@ class Edge:
     beyond_px: float
 
 
-def measure_edges(sinograms: NDArray[Any]) -> tuple[Edge, Edge]:
+def measure_edges(sinograms: Array) -> tuple[Edge, Edge]:
     """Left and right edge, from attenuation (projections, rows or bands of rows, columns), up to 256 projections of it.
 
     An edge is reached when the median of its outermost 64th stands a tenth of the peak, and five times its noise, above
@@ -57,7 +56,7 @@ def measure_edges(sinograms: NDArray[Any]) -> tuple[Edge, Edge]:
     return left, right
 
 
-def _edge(side: NDArray[np.float64], level: NDArray[np.float64], touched: NDArray[np.bool_]) -> Edge:
+def _edge(side: Values, level: Values, touched: Mask) -> Edge:
     """Of views (projections, rows, columns) whose column 0 is at the edge, with the level (projections, rows) there."""
     if not touched.any():
         return Edge(0.0, 0.0)

@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array
 from streamer.core.jit import kernel
-
-Array = NDArray[Any]
 
 EDGE = 1e-3
 """A ray that misses the outermost pixel centre by less than this many pixels, through rounding, still counts as hit."""

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from streamer.core.arrays import Array
 from streamer.core.backend import cuda_source as cuda
-from streamer.core.backend.device import DeviceError, DeviceOutOfMemory, Shape
+from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory, Shape
 
 OUT_OF_MEMORY = ("ALLOC_FAILED", "MemoryAllocation", "OUT_OF_MEMORY")
 """In what cuFFT, CUDA's runtime and its driver say when the device's memory does not suffice."""
@@ -58,7 +59,7 @@ class CupyEngine:
         with self.errors():
             return self._cupy.zeros(shape, dtype)
 
-    def upload(self, array: NDArray[Any]) -> Any:
+    def upload(self, array: Array) -> Any:
         # CuPy copies pageable memory into a buffer of its own at once, but reads page-locked memory when it gets to it.
         blocking = self.pinned(array)
         with self.errors():
@@ -68,7 +69,7 @@ class CupyEngine:
         with self.errors():
             array.fill(0)
 
-    def download(self, array: Any, out: NDArray[Any]) -> None:
+    def download(self, array: Any, out: Array) -> None:
         with self.errors():
             if out.flags.c_contiguous:
                 array.get(out=out)
@@ -91,15 +92,15 @@ class CupyEngine:
     def transfer(self) -> CupyTransfer:
         return CupyTransfer(self)
 
-    def pin(self, array: NDArray[Any]) -> None:
+    def pin(self, array: Array) -> None:
         with self.errors():
             self._cupy.cuda.runtime.hostRegister(array.ctypes.data, array.nbytes, 0)
 
-    def unpin(self, array: NDArray[Any]) -> None:
+    def unpin(self, array: Array) -> None:
         with self.errors():
             self._cupy.cuda.runtime.hostUnregister(array.ctypes.data)
 
-    def pinned(self, array: NDArray[Any]) -> bool:
+    def pinned(self, array: Array) -> bool:
         runtime = self._cupy.cuda.runtime
         with self.errors():
             return bool(runtime.pointerGetAttributes(array.ctypes.data).type == runtime.memoryTypeHost)
@@ -145,7 +146,7 @@ class CupyTransfer:
         self._engine, self._cupy = engine, engine.xp
         self._copies = self._cupy.cuda.Stream(non_blocking=True)
 
-    def pinned(self, shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
+    def pinned(self, shape: Shape, dtype: DTypeLike) -> Array:
         with self._engine.errors():
             memory = self._cupy.cuda.alloc_pinned_memory(int(np.prod(shape)) * np.dtype(dtype).itemsize)
         return np.frombuffer(memory, dtype, int(np.prod(shape))).reshape(shape)
@@ -153,7 +154,7 @@ class CupyTransfer:
     def empty(self, shape: Shape, dtype: DTypeLike) -> Any:
         return self._engine.empty(shape, dtype)
 
-    def copy(self, source: NDArray[Any], target: Any) -> Any:
+    def copy(self, source: Array, target: Any) -> Any:
         with self._engine.errors():
             target.data.copy_from_host_async(source.ctypes.data, source.nbytes, self._copies)
         return self._mark(self._copies)

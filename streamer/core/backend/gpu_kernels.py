@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.backend.device import Engine, Shape, contiguous
+from streamer.core.backend.engine import Engine, Shape, contiguous
 
 Array = Any  # NumPy's or the engine's
 

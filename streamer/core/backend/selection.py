@@ -11,7 +11,7 @@ import numpy as np
 from streamer.core.backend import cpu_kernels as kernels_cpu
 from streamer.core.backend import cupy_engine
 from streamer.core.backend import gpu_kernels as kernels_cuda
-from streamer.core.backend.device import FallbackCounters
+from streamer.core.backend.chunks import FallbackCounters
 from streamer.frames import StreamerError
 
 NAMES = ("auto", "numba", "cupy")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.core.jit import as_input
 from streamer.frames import BadInput
-
-Volume = NDArray[np.float32]
 
 ROW_MULTIPLE = 16  # detector rows: one cache line of float32, so that blocks begin where lines do
 
@@ -33,11 +30,11 @@ def to_z_contiguous(backend: Backend, filtered: NDArray[np.float32], out: NDArra
 def backproject_rows(
     backend: Backend,
     p_zlast: NDArray[np.float32],
-    angle_rad: NDArray[Any],
-    weights: NDArray[Any],
+    angle_rad: Array,
+    weights: Array,
     center: float,
-    out: Volume,
-) -> Volume:
+    out: Image,
+) -> Image:
     """Linear-interpolated backprojection of all rows of a block at once; returns ``out``, which it overwrites.
 
     ``p_zlast`` (angles, cols, nz) filtered projections, float32, z last; ``angle_rad``, ``weights`` (angles,);
@@ -91,11 +88,11 @@ def plan_row_blocks(rows: int, angles: int, columns: int, memory_bytes: int) -> 
 def reconstruct_block(
     backend: Backend,
     attenuation: NDArray[np.float32],
-    angle_rad: NDArray[Any],
+    angle_rad: Array,
     center: float,
     window: str = "ramp",
     extend: bool = False,
-) -> Volume:
+) -> Image:
     """Tomogram (rows, columns, columns) float32, attenuation per pixel, of projections (angles, rows, columns).
 
     The angles may come in any order and spacing; see ``filters`` for ``window`` and ``extend`` and for BadInput.

@@ -8,12 +8,13 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Values
 from streamer.frames import BadInput
 
 WINDOWS = ("ramp", "linear", "shepp-logan", "cosine", "hamming", "hann")
 
 
-def window_gain(window: str, frequency: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def window_gain(window: str, frequency: NDArray[np.floating[Any]]) -> Values:
     """Gain of an apodisation window at ``frequency`` (cycles per pixel, 0 … 0.5). BadInput for an unknown name.
 
     "ramp" is none at all. "linear" is what the linear interpolation of other programs' backprojection does to their
@@ -63,9 +64,7 @@ class RampFilter:
         fade = np.arange(1, self._side + 1) / (self._side + 1)
         self._taper: NDArray[np.float32] = (0.5 + 0.5 * np.cos(np.pi * fade)).astype(np.float32)
 
-    def apply(
-        self, rows: NDArray[Any], workers: int = 1, out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
+    def apply(self, rows: Array, workers: int = 1, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Filter rows (..., columns) float32 along the last axis; returns ``out`` or a new float32 array.
 
         ``workers`` is the number of threads of the Fourier transform. Raises BadInput on another number of columns.
@@ -77,7 +76,7 @@ class RampFilter:
         out[...] = full[..., : self.columns]
         return out
 
-    def spectrum(self, rows: NDArray[Any], workers: int = 1) -> NDArray[np.complex64]:
+    def spectrum(self, rows: Array, workers: int = 1) -> NDArray[np.complex64]:
         """The filtered rows before the inverse transform: complex64 (..., length // 2 + 1)."""
         if rows.shape[-1] != self.columns:
             raise BadInput(f"rows of {rows.shape[-1]} columns given to a filter for {self.columns}")
@@ -97,9 +96,7 @@ class RampFilter:
         return full
 
 
-def angular_weights(
-    angle_rad: NDArray[Any], period: float = np.pi, max_gap: float | None = None
-) -> NDArray[np.float64]:
+def angular_weights(angle_rad: Array, period: float = np.pi, max_gap: float | None = None) -> Values:
     """Quadrature weights (radian, float64) of the measured angles, in any order; their sum is what they cover.
 
     Each angle owns half of the gap to its neighbour on either side, modulo ``period`` (π: opposite views are the same
@@ -143,12 +140,12 @@ def angular_weights(
     return weights
 
 
-def _spread(gap: NDArray[np.float64], period: float) -> float:
+def _spread(gap: Values, period: float) -> float:
     """Share of the period that the angles span, so that a short prefix of a fine scan is not taken for one angle."""
     return max(1e-6, 1.0 - float(gap.max()) / period)
 
 
-def coverage(angle_rad: NDArray[Any], range_rad: float) -> float:
+def coverage(angle_rad: Array, range_rad: float) -> float:
     """Share (0…1) of the wanted angular range that the measured angles cover.
 
     Up to half a turn opposite views count as the same; a wider range was asked for on purpose and is counted in full.

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_volume import DeviceVolume, reconstruct_rows_on_device
-from streamer.core.fourier.volume import FourierVolume, Volume, reconstruct_rows_fourier
+from streamer.core.fourier.volume import FourierVolume, reconstruct_rows_fourier
 from streamer.core.memory import Memory
 
 
@@ -47,11 +48,11 @@ class TomogramVolume(Protocol):
         """Add projections (angles, rows, columns)."""
 
     def rows_of(
-        self, first_block: int, last_block: int, out: Volume | None = None, center: float | None = None
-    ) -> Volume:
+        self, first_block: int, last_block: int, out: Image | None = None, center: float | None = None
+    ) -> Image:
         """Slices of some blocks."""
 
-    def finish(self, center: float | None = None) -> Iterator[tuple[int, Volume]]:
+    def finish(self, center: float | None = None) -> Iterator[tuple[int, Image]]:
         """(first row, slices) of one block after the other."""
 
 
@@ -81,9 +82,9 @@ def reconstruct_rows(
     center: float,
     window: str = "ramp",
     extend: bool = False,
-    out: Volume | None = None,
+    out: Image | None = None,
     memory: Memory | None = None,
-) -> Volume:
+) -> Image:
     """Tomogram (rows, columns, columns) float32 of projections (angles, rows, columns), where ``backend`` computes.
 
     Arguments and BadInput as in ``gridding.reconstruct_rows_fourier``.

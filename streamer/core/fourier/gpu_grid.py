@@ -17,15 +17,15 @@ import scipy.special
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
-from streamer.core.backend.device import DeviceRing
+from streamer.core.arrays import Values
 from streamer.core.backend.gpu_kernels import PACK, Kernels
+from streamer.core.backend.staging import DeviceRing
 from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_shape
 from streamer.core.fourier.kernels import SEAM
 from streamer.core.fourier.volume import edge_taper, grid_sizes, ramp_gain
 from streamer.core.jit import as_input
 from streamer.frames import BadInput
 
-Series = NDArray[np.float64]
 Move = tuple[float, float]
 
 TERMS = 9
@@ -54,7 +54,7 @@ class Gridding:
     def coefficients(self) -> NDArray[np.float32]:
         """The gridding window as a polynomial in the squared distance (grid points), peak 1."""
 
-        def kernel(square: Series) -> Series:
+        def kernel(square: Values) -> Values:
             return np.asarray(scipy.special.i0(self.beta * np.sqrt(1 - square)) / scipy.special.i0(self.beta))
 
         fit = Chebyshev.interpolate(kernel, TERMS - 1, domain=[0, 1])
@@ -65,11 +65,11 @@ class Gridding:
         """One over the window's transform at the image's pixels (columns,), with the sign of the origin's shift."""
         return window_correction(self.columns, self.size, self.beta)
 
-    def direction(self, angle_rad: Series) -> NDArray[np.float32]:
+    def direction(self, angle_rad: Values) -> NDArray[np.float32]:
         """(2, angles): cosine and sine times the radial step."""
         return np.asarray(np.stack([np.cos(angle_rad), np.sin(angle_rad)]) * self.step, np.float32)
 
-    def shift(self, angle_rad: Series) -> Series:
+    def shift(self, angle_rad: Values) -> Values:
         """Columns by which each projection is moved: axis to the origin, and the image's half pixel for even widths."""
         half = self.columns // 2 - (self.columns - 1) / 2
         return np.asarray(self.center + half * (np.cos(angle_rad) + np.sin(angle_rad)))

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.backend.device import USABLE, DeviceOutOfMemory, Engine, Work, out_of_memory, run_chunked
+from streamer.core.arrays import Image
+from streamer.core.backend.chunks import USABLE, Work, out_of_memory, run_chunked
+from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_grid import FourierVolume as ResidentVolume
 from streamer.core.fourier.gpu_grid import Gridding, Move, packs_of
-from streamer.core.fourier.volume import OVERSCAN, FourierVolume, Volume, late_move, reconstruct_rows_fourier
+from streamer.core.fourier.volume import OVERSCAN, FourierVolume, late_move, reconstruct_rows_fourier
 from streamer.core.jit import as_input
 from streamer.core.memory import Memory
 from streamer.core.simd.row_vectors import LANES
@@ -214,8 +216,8 @@ class DeviceVolume:
         return first
 
     def rows_of(
-        self, first_block: int, last_block: int, out: Volume | None = None, center: float | None = None
-    ) -> Volume:
+        self, first_block: int, last_block: int, out: Image | None = None, center: float | None = None
+    ) -> Image:
         """Slices of the blocks first_block … last_block - 1 on the host, as ``gridding.FourierVolume`` gives them."""
         self._check_blocks(first_block, last_block)
         move = self._move(center)
@@ -234,7 +236,7 @@ class DeviceVolume:
             self._on_host.rows_of(split, last_block, result[on_device:], center)
         return result
 
-    def _finish(self, volume: ResidentVolume, first: int, out: Volume, move: Move | None) -> None:
+    def _finish(self, volume: ResidentVolume, first: int, out: Image, move: Move | None) -> None:
         """Slices of the device's rows from ``first`` on, in pieces that fit, those that do not on the CPU."""
         last = first + len(out)
 
@@ -260,7 +262,7 @@ class DeviceVolume:
         distance, seam = late_move(center, self.center, self._first_angle, self._last_angle)
         return (distance, seam) if distance else None
 
-    def finish(self, center: float | None = None) -> Iterator[tuple[int, Volume]]:
+    def finish(self, center: float | None = None) -> Iterator[tuple[int, Image]]:
         """(first row, slices) of one block after the other, as ``rows_of`` makes them."""
         for block in range(self.blocks):
             yield block * LANES, self.rows_of(block, block + 1, center=center)
@@ -274,8 +276,8 @@ def reconstruct_rows_on_device(
     center: float,
     window: str = "ramp",
     extend: bool = False,
-    out: Volume | None = None,
-) -> Volume:
+    out: Image | None = None,
+) -> Image:
     """``gridding.reconstruct_rows_fourier`` on the device, in chunks of rows that fit, those that do not on the CPU."""
     if attenuation.ndim != 3:
         raise BadInput(f"projections must be (angles, rows, columns), not {attenuation.shape}")

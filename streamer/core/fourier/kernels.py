@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array
 from streamer.core.jit import kernel
 from streamer.core.simd import row_vectors as lanes
 from streamer.core.simd.fft import transform
 from streamer.core.simd.row_vectors import LANES
-
-Array = NDArray[Any]
 
 TILE = 16
 """Radii that are gridded together: what neighbouring angles touch in this range stays in the cache."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from streamer.core.backend.device import USABLE, DeviceOutOfMemory, Engine
+from streamer.core.backend.chunks import USABLE
+from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.fourier.gpu_grid import Gridding
 from streamer.core.fourier.gpu_volume import MOST_ANGLES
 from streamer.core.simd.row_vectors import LANES

@@ -33,6 +33,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import window_gain
 from streamer.core.fourier import kernels as kernels_grid
@@ -42,8 +43,6 @@ from streamer.core.memory import Memory
 from streamer.core.simd.fft import fast_length, plan
 from streamer.core.simd.row_vectors import LANES
 from streamer.frames import BadInput
-
-Volume = NDArray[np.float32]
 
 OVERSAMPLING = 1.25
 """Grid points per pixel of the image, along each axis."""
@@ -223,8 +222,8 @@ class FourierVolume:
         return self._last_angle - self._first_angle <= np.pi + OVERSCAN
 
     def rows_of(
-        self, first_block: int, last_block: int, out: Volume | None = None, center: float | None = None
-    ) -> Volume:
+        self, first_block: int, last_block: int, out: Image | None = None, center: float | None = None
+    ) -> Image:
         """Slices of the blocks first_block … last_block - 1, from what was added so far; more can be added after.
 
         (rows, columns, columns) float32, of which rows beyond the detector's last are left out; written to ``out`` if
@@ -268,7 +267,7 @@ class FourierVolume:
         phase = 2 * np.pi / s.size * distance * np.arange(s.size * kernels_grid.WAVES) / kernels_grid.WAVES
         return as_input(np.stack([np.cos(phase), np.sin(phase)]), np.float32), seam
 
-    def finish(self, center: float | None = None) -> Iterator[tuple[int, Volume]]:
+    def finish(self, center: float | None = None) -> Iterator[tuple[int, Image]]:
         """(first row, slices) of one block after the other, as ``rows_of`` makes them.
 
         The grid stays; ``clear`` makes it ready for a new scan.
@@ -302,9 +301,9 @@ def reconstruct_rows_fourier(
     center: float,
     window: str = "ramp",
     extend: bool = False,
-    out: Volume | None = None,
+    out: Image | None = None,
     memory: Memory | None = None,
-) -> Volume:
+) -> Image:
     """Tomogram (rows, columns, columns) float32 of projections (angles, rows, columns), as ``FourierVolume`` makes it.
 
     Works on as many blocks of 16 rows at once as there are threads, so that it needs little memory.

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image, Values
 from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
 from streamer.core.jit import as_input
@@ -22,9 +23,6 @@ from streamer.core.planes.plane import Plane
 from streamer.core.planes.shear import ShearPlane, Sums
 from streamer.core.preprocessing.flat_field import Constants
 from streamer.core.simd.plane_vectors import LANES
-
-Image = NDArray[np.float32]
-Values = NDArray[np.float64]
 
 NO_ROWS = np.empty((0, 0, 0), np.float32)
 NO_SUMS = np.empty((0, 0, 0), np.float64)

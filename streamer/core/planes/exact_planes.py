@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.core.planes.plane import Plane, PlaneSums, check_projection, finite_center
 from streamer.core.planes.sliding_window import NEGLIGIBLE, ExactWeights
-
-Image = NDArray[np.float32]
 
 PER_FRAME = 2
 """Projections that are added again with each new one, at most."""

@@ -18,10 +18,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.backend.device import USABLE, DeviceOutOfMemory, DeviceRing, Engine, contiguous
+from streamer.core.arrays import Image, Values
+from streamer.core.backend.chunks import USABLE
+from streamer.core.backend.engine import DeviceOutOfMemory, Engine, contiguous
 from streamer.core.backend.selection import Backend
+from streamer.core.backend.staging import DeviceRing
 from streamer.core.jit import as_input
-from streamer.core.planes.accumulators import Batch, HostFold, HostSums, Image, PlaneGeometry, Values, moment_margin
+from streamer.core.planes.accumulators import Batch, HostFold, HostSums, PlaneGeometry, moment_margin
 from streamer.core.planes.gpu_launches import TOGETHER, Lines, add_scaled, filter_rows, fold_level, fold_lines
 from streamer.core.planes.hilbert import to_blocks
 from streamer.core.planes.kernels import ATTENUATION, course

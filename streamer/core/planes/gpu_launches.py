@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streamer.core.backend.device import Engine
+from streamer.core.backend.engine import Engine
 
 Array = Any  # the engine's
 

@@ -21,14 +21,12 @@ import scipy.ndimage
 from numba import prange
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image
 from streamer.core.jit import as_input, kernel
 from streamer.core.planes.kernels import GRAZING
 from streamer.core.planes.plane import Plane
 from streamer.core.simd.fft import fast_length, plan, transform
 from streamer.core.simd.plane_vectors import LANES, add_4, points_to_rows, quarter_turn, scale_point
-
-Array = NDArray[Any]
-Image = NDArray[np.float32]
 
 MARGIN = 4
 """Samples that a line goes on beyond the tomogram on both sides."""

@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array
 from streamer.core.jit import kernel
 from streamer.core.simd.plane_vectors import LANES, LATE, add_1, add_4, derive_columns
-
-Array = NDArray[Any]
 
 GROUP = 4
 """Frames that share one read and write of the sums; their derivatives, 0.5 MB at 2048 columns, stay in the cache."""

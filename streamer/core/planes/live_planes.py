@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.backend.device import DeviceOutOfMemory
+from streamer.core.arrays import Image
+from streamer.core.backend.engine import DeviceOutOfMemory
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.jit import as_input
@@ -32,7 +33,6 @@ from streamer.core.planes.sliding_window import SECTORS, UNSEEN, ExactWeights, W
 from streamer.core.preprocessing.flat_field import Constants, Correction
 from streamer.frames import DTYPES, BadInput
 
-Image = NDArray[np.float32]
 Angles = Sequence[float] | NDArray[Any]
 Result = TypeVar("Result")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.jit import as_input
@@ -17,7 +18,6 @@ from streamer.frames import NAME, BadInput
 MAX_SIDE = 4096
 MAX_PLANES = 16
 
-Image = NDArray[np.float32]
 Vector = tuple[float, float, float]
 
 

@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image
 from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
 from streamer.core.jit import as_input, kernel
 from streamer.core.planes.plane import Plane
 from streamer.core.simd.plane_vectors import LANES, rows_to_points
 
-Array = NDArray[Any]
-Image = NDArray[np.float32]
 Sums = tuple[Image, Image]
 
 PHASES = 8

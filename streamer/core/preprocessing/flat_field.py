@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image, Mask, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.jit import as_input
 from streamer.frames import DTYPES, BadInput
-
-Image = NDArray[np.float32]
 
 DEEPEST = 12.0
 """Attenuation that no float detector resolves: a transmission below exp(-12) is taken for exp(-12)."""
@@ -52,7 +51,7 @@ class Correction:
     (F ≤ D, or not a number) are filled from their neighbours in the row; ``dead_share`` says how many there are.
     """
 
-    def __init__(self, backend: Backend, dark: NDArray[Any] | None, flat: NDArray[Any] | None) -> None:
+    def __init__(self, backend: Backend, dark: Array | None, flat: Array | None) -> None:
         """``dark`` and ``flat`` are mean frames (rows, cols), or None. Raises BadInput when their shapes differ."""
         if dark is not None and flat is not None and dark.shape != flat.shape:
             raise BadInput(f"the darks are {dark.shape}, the flats {flat.shape}: they must be the same detector region")
@@ -62,11 +61,11 @@ class Correction:
         self._bright = 1.0
         self.flat_known = flat is not None
         self.dead_share = 0.0
-        self._mend: tuple[NDArray[Any], ...] = ()
+        self._mend: tuple[Array, ...] = ()
         if flat is not None:
             self._use_flat(np.asarray(flat, np.float64) - (0.0 if dark is None else np.nan_to_num(dark)))
 
-    def attenuation(self, raw: NDArray[Any], out: Image | None = None) -> Image:
+    def attenuation(self, raw: Array, out: Image | None = None) -> Image:
         """Attenuation of one raw projection (rows, cols), dtype u1, u2, u4 or f4; float32, positive for matter, finite.
 
         Writes into ``out`` when given. Raises BadInput on another dtype or a shape that the flats do not have.
@@ -80,7 +79,7 @@ class Correction:
             kernels.mend(out, *self._mend)
         return out
 
-    def constants(self, raw: NDArray[Any]) -> Constants:
+    def constants(self, raw: Array) -> Constants:
         """The numbers behind ``attenuation`` for projections (rows, cols) like this one. Raises BadInput as it does.
 
         Without flats the first projection given to either of the two sets the level of the beam.
@@ -114,7 +113,7 @@ class Correction:
                 result.dead_share = float(chosen.sum()) / result._log_flat.size
         return result
 
-    def _fitted(self, raw: NDArray[Any]) -> tuple[Image, Image]:
+    def _fitted(self, raw: Array) -> tuple[Image, Image]:
         """Dark and logarithm of the flat for a projection like this one, which must fit; see ``constants``."""
         if raw.dtype.newbyteorder("=").str not in DTYPES:
             raise BadInput(f"projections of dtype {raw.dtype} cannot be read; use one of {', '.join(DTYPES)}")
@@ -135,7 +134,7 @@ class Correction:
         low = HALF_COUNT if dtype.kind == "u" else self._bright * float(np.exp(-DEEPEST))
         return low, self._bright * BRIGHTEST
 
-    def _use_flat(self, net: NDArray[np.float64]) -> None:
+    def _use_flat(self, net: Values) -> None:
         alive = np.isfinite(net) & (net > 0)
         self._bright = float(np.median(net[alive])) if alive.any() else 1.0
         self._log_flat = as_input(np.log(np.where(alive, net, 1.0)), np.float32)
@@ -144,7 +143,7 @@ class Correction:
             self._mend = _mending(alive)
 
 
-def _mending(alive: NDArray[np.bool_]) -> tuple[NDArray[Any], ...]:
+def _mending(alive: Mask) -> tuple[Array, ...]:
     """Arguments of ``kernels.mend`` for the pixels that are not alive: the nearest live ones on both sides in the row.
 
     With a live pixel on one side only, that one is copied; a row without any becomes 0.

@@ -7,17 +7,12 @@ sectors as much as it stands out belongs to the sample.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
-
-Array = NDArray[Any]
-Rows = NDArray[np.float32]
 
 SECTORS = 8
 FEWEST = 3  # sectors from which their spread means something
@@ -48,7 +43,7 @@ class StripeSectors:
         """Projections so far."""
         return int(self._counts.sum())
 
-    def add(self, attenuation: Rows, angle_rad: float) -> None:
+    def add(self, attenuation: Image, angle_rad: float) -> None:
         """Add one projection (rows, columns) float32. Raises BadInput on another shape."""
         if attenuation.shape != self._sums.shape[1:]:
             raise BadInput(f"a projection is {attenuation.shape}, the stripes are counted for {self._sums.shape[1:]}")
@@ -58,12 +53,12 @@ class StripeSectors:
         self._sums[sector] += attenuation
         self._counts[sector] += 1
 
-    def mean(self) -> Rows:
+    def mean(self) -> Image:
         """Mean attenuation (rows, columns) float32; zeros before the first projection."""
         total = self._sums[self._counts > 0].sum(axis=0, dtype=np.float64)
         return np.asarray(total / max(1, self.count), np.float32)
 
-    def offset(self, late: Rows | None = None) -> Rows:
+    def offset(self, late: Image | None = None) -> Image:
         """What to subtract from every projection, float32 (rows, columns); zeros while too few sectors have data.
 
         Stripes of up to three columns are found, in noise as well, and on slopes. ``late`` (rows, columns) is what will

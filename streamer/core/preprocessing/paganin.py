@@ -10,18 +10,14 @@ a cosine transform does, as it mirrors the frame at its edges by itself: no padd
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.fft
 from numba import prange
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
-
-Array = NDArray[Any]
-Image = NDArray[np.float32]
 
 HC_M_EV = 1.239841984e-6  # Planck's constant times the speed of light, eV·m
 FAINTEST = float(np.exp(-12.0))  # transmission that stands for none
@@ -53,7 +49,7 @@ class Paganin:
         return self.distance_m * wavelength * self.delta_beta / (4 * np.pi) / self.pixel_m**2
 
 
-def transfer(frequency: Array, alpha_px2: float) -> NDArray[np.float64]:
+def transfer(frequency: Array, alpha_px2: float) -> Values:
     """α k² of one direction at ``frequency`` (cycles per pixel): the filter is 1/(1 + sum of both directions)."""
     return np.asarray(alpha_px2 * (2.0 - 2.0 * np.cos(2 * np.pi * np.asarray(frequency, np.float64))))
 
@@ -95,7 +91,7 @@ class PhaseSolver:
         return out
 
 
-def _elimination(diagonal: NDArray[np.float64], alpha: float, rows: int) -> NDArray[np.float64]:
+def _elimination(diagonal: Values, alpha: float, rows: int) -> Values:
     """Ratios of the Thomas algorithm (n, frequencies) as ``solve_rows`` takes them; ``diagonal`` (frequencies,)."""
     ratios = [alpha / (diagonal + (alpha if rows > 1 else 0.0))]
     while len(ratios) < min(rows - 1, 3 + int(2 * REACH * np.sqrt(alpha))):

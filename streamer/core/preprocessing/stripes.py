@@ -10,18 +10,14 @@ by neighbours in angle.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image, Mask
 from streamer.core.jit import as_input, kernel
 from streamer.core.running_median import median_line, median_rows
 from streamer.frames import BadInput
-
-Array = NDArray[Any]
-Rows = NDArray[np.float32]
 
 GROUP = 16  # columns that are sorted together: one cache line of the sinogram
 RADIX_BITS = 11
@@ -64,7 +60,7 @@ class StripeCount:
 
 
 def remove_stripes(
-    block: Rows, settings: StripeSettings | None = None, order: NDArray[Any] | None = None, threads: int = 1
+    block: Image, settings: StripeSettings | None = None, order: Array | None = None, threads: int = 1
 ) -> StripeCount:
     """Remove stripes from attenuation (angles, rows, columns) float32, in place, and say how many columns were bad.
 
@@ -93,18 +89,16 @@ def remove_stripes(
     return StripeCount(int(dead.sum()), int(wide.sum()))
 
 
-def _is_dead(flicker: Rows, settings: StripeSettings, threads: int) -> NDArray[np.bool_]:
+def _is_dead(flicker: Image, settings: StripeSettings, threads: int) -> Mask:
     usual = median_rows(flicker, (settings.large or 4 * settings.small + 1) | 1, threads)
     floor = 1e-6 * float(usual.max()) + 1e-12
-    dead: NDArray[np.bool_] = (flicker > settings.flicker * (usual + floor)) | (
-        settings.flicker * flicker < usual - floor
-    )
+    dead: Mask = (flicker > settings.flicker * (usual + floor)) | (settings.flicker * flicker < usual - floor)
     # Many such columns in a row are a smooth sample in a scan without noise, not a bad detector.
     dead[dead.mean(axis=1) > MOST_DEAD] = False
     return dead
 
 
-def _is_wide(mean: Rows, settings: StripeSettings, threads: int) -> NDArray[np.bool_]:
+def _is_wide(mean: Image, settings: StripeSettings, threads: int) -> Mask:
     """Columns of wide stripes: between a jump of the mean row and a like one back, within a fifth of the window.
 
     A sample, averaged over the angles, hardly jumps; if it does, as a cylinder on the axis, it does not jump back.

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
+from streamer.core.arrays import Array
 from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
-
-Array = NDArray[Any]
 
 RING_WINDOW = 11  # pixels of radius, or columns, over which a ring or stripe stands out
 RIM = 0.05  # share of the radius that counts as the rim of the field of view

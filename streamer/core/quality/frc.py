@@ -9,9 +9,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Values
 from streamer.frames import BadInput
-
-Series = NDArray[np.float64]
 
 TAPER = 0.5  # outer share of the radius over which the window falls to zero; steeper ones smear strong rings outwards
 
@@ -25,10 +24,10 @@ class RingCorrelation:
     ``samples`` is the number of independent coefficients in each ring.
     """
 
-    frequency: Series
-    correlation: Series
-    threshold: Series
-    samples: Series
+    frequency: Values
+    correlation: Values
+    threshold: Values
+    samples: Values
 
 
 def fourier_ring_correlation(a: NDArray[Any], b: NDArray[Any]) -> RingCorrelation:
@@ -54,7 +53,7 @@ def fourier_ring_correlation(a: NDArray[Any], b: NDArray[Any]) -> RingCorrelatio
     ring = np.rint(np.hypot(k[:, None], k[None, :])).astype(int).ravel()
     count = n // 2
 
-    def per_ring(values: Series) -> Series:
+    def per_ring(values: Values) -> Values:
         return np.asarray(np.bincount(ring, values.ravel())[1:count], np.float64)
 
     cross = per_ring((spectra[0] * np.conj(spectra[1])).real)
@@ -92,7 +91,7 @@ def _half_bit(samples: Any) -> Any:
     return (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
 
 
-def _round_window(n: int) -> Series:
+def _round_window(n: int) -> Values:
     offset = np.arange(n) - (n - 1) / 2
     radius = np.hypot(offset[:, None], offset[None, :]) / (n / 2)
     fall = np.clip((radius - (1 - TAPER)) / TAPER, 0.0, 1.0)

@@ -8,16 +8,14 @@ row at a time. No library that may be linked freely offers this layout.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array
 from streamer.core.jit import as_input, kernel
 from streamer.core.simd import fft_butterflies as butterflies
 from streamer.core.simd.row_vectors import LANES
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

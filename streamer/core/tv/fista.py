@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.tv import kernels
 from streamer.core.tv.projector import Projector
-
-Array = NDArray[np.float32]
 
 INNER = 6
 """Steps of the prior per move; they go on from where the last ones stopped."""
@@ -63,7 +61,7 @@ class Moved:
 class Descent(Protocol):
     """The volume now, the one before, and the one that momentum looks ahead to; made from a volume to start from."""
 
-    def measured(self, lines: Array) -> Any:
+    def measured(self, lines: Image) -> Any:
         """Projections in the layout of ``Projector.padded``, kept where this computes; slicing [a:b] takes angles."""
 
     def descend(self, projector: Projector, measured: Any, scale: float) -> None:
@@ -75,24 +73,24 @@ class Descent(Protocol):
     def look_ahead(self, factor: float) -> None:
         """ahead = now + factor · (now - before)."""
 
-    def result(self) -> Array:
+    def result(self) -> Image:
         """The volume now, (rows, ny, nx) on the host. Nothing else may be called afterwards."""
 
 
 class HostDescent:
     """``Descent`` on the CPU, from ``start`` (rows, ny, nx), with so many threads."""
 
-    def __init__(self, start: Array, prior: Prior, threads: int) -> None:
+    def __init__(self, start: Image, prior: Prior, threads: int) -> None:
         self._prior, self._threads = prior, threads
         self._now = np.maximum(start, np.float32(prior.low)).transpose(1, 2, 0).copy()
         self._ahead, self._before, self._noisy = self._now.copy(), np.empty_like(self._now), np.empty_like(self._now)
         self._dual = np.zeros((3, *self._now.shape), np.float32)
         self._dual_ahead = np.zeros_like(self._dual)
 
-    def measured(self, lines: Array) -> Array:
+    def measured(self, lines: Image) -> Image:
         return lines
 
-    def descend(self, projector: Projector, measured: Array, scale: float) -> None:
+    def descend(self, projector: Projector, measured: Image, scale: float) -> None:
         residual = projector.forward(self._ahead, measured=measured)
         projector.backward(residual, scale, self._noisy, base=self._ahead)
 
@@ -104,7 +102,7 @@ class HostDescent:
     def look_ahead(self, factor: float) -> None:
         kernels.look_ahead(self._now, self._before, factor, self._threads, self._ahead)
 
-    def result(self) -> Array:
+    def result(self) -> Image:
         return np.ascontiguousarray(self._now.transpose(2, 0, 1))
 
     def _denoise(self) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer.core.backend.device import Engine
+from streamer.core.arrays import Image
+from streamer.core.backend.engine import Engine
 from streamer.core.tv.fista import MOMENTA, Moved, Prior
 from streamer.core.tv.gpu_projector import IterativeKernels
 from streamer.core.tv.projector import Projector
-
-Array = NDArray[np.float32]
 
 
 class DeviceDescent:
@@ -21,7 +19,7 @@ class DeviceDescent:
     Beyond the volumes of the CPU there is a third dual field, so that one kernel can do a whole step of the prior.
     """
 
-    def __init__(self, engine: Engine, start: Array, prior: Prior) -> None:
+    def __init__(self, engine: Engine, start: Image, prior: Prior) -> None:
         self._kernels, self._engine, self._prior = IterativeKernels(engine), engine, prior
         rows, ny, nx = start.shape
         shape = (ny, nx, rows)
@@ -34,7 +32,7 @@ class DeviceDescent:
             self._fields = before, now, following
         self._residual: Any = None
 
-    def measured(self, lines: Array) -> Any:
+    def measured(self, lines: Image) -> Any:
         self._residual = self._engine.empty(lines.shape, np.float32)
         return self._engine.upload(lines)
 
@@ -59,7 +57,7 @@ class DeviceDescent:
     def look_ahead(self, factor: float) -> None:
         self._kernels.look_ahead(self._now, self._before, factor, self._ahead)
 
-    def result(self) -> Array:
+    def result(self) -> Image:
         ny, nx, rows = self._now.shape
         self._fields = self._residual = None
         turned = self._engine.empty((ny, rows, nx), np.float32)

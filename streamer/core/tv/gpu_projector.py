@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Values
 from streamer.core.backend.gpu_kernels import Kernels
 
 ONE = 2.0**32
@@ -79,7 +80,7 @@ class IterativeKernels(Kernels):
 
     def tv_image(
         self, noisy: Any, weight: float, low: float, field: Any | None, ahead: Any, before: Any, now: Any
-    ) -> NDArray[np.float64]:
+    ) -> Values:
         """now = ``tv_primal`` of noisy and the field; None for max(low, noisy). Returns the sums of ``Moved``."""
         ny, nx, rows = noisy.shape
         along = -(-nx * rows // THREADS)
@@ -113,8 +114,8 @@ class DeviceStrips:
     def of(
         cls,
         kernels: IterativeKernels,
-        cos: NDArray[np.float64],
-        sin: NDArray[np.float64],
+        cos: Values,
+        sin: Values,
         table: NDArray[np.float32],
         center: float,
         columns: int,
@@ -134,9 +135,7 @@ class DeviceStrips:
         return DeviceStrips(self.kernels, self.angles[angles], self.table[angles], self.columns)
 
 
-def places(
-    cos: NDArray[np.float64], sin: NDArray[np.float64], center: float, shape: tuple[int, int]
-) -> NDArray[np.int64]:
+def places(cos: Values, sin: Values, center: float, shape: tuple[int, int]) -> NDArray[np.int64]:
     """(angles, PER_ANGLE) what ``iterative.cu`` says is known of an angle, for slices of ``shape`` (ny, nx).
 
     A pixel's share ends where the detector column, half a column wide, and its shadow of |cos| + |sin| columns part;

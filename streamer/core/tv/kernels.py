@@ -6,15 +6,11 @@ The rules of ``kernels_cpu`` hold: ``parts`` threads share out the outputs, ever
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array
 from streamer.core.jit import kernel
-
-Array = NDArray[Any]
 
 PHASES = 256
 """Positions of a pixel within a detector column for which its footprint is tabulated."""

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.tv import kernels
 from streamer.core.tv.gpu_projector import DeviceStrips, IterativeKernels
 from streamer.frames import BadInput
-
-Array = NDArray[np.float32]
 
 POWER_STEPS = 12
 MARGIN = 1.03  # the power iteration approaches the norm from below
@@ -44,19 +42,19 @@ class Strips(Protocol):
 class HostStrips:
     """``Strips`` on the CPU: cosines and sines (angles,) float64 and the table of ``_footprints``."""
 
-    cos: NDArray[np.float64]
-    sin: NDArray[np.float64]
-    table: Array
+    cos: Values
+    sin: Values
+    table: Image
     center: float
     threads: int
 
-    def project(self, volume: Array, measured: Array | None, out: Array) -> None:
+    def project(self, volume: Image, measured: Image | None, out: Image) -> None:
         source = np.ascontiguousarray(volume, np.float32)
         kernels.project(source, self.cos, self.sin, self.table, self.center, self.threads, out)
         if measured is not None:
             out -= measured
 
-    def backproject(self, projections: Array, scale: float, base: Array, out: Array) -> None:
+    def backproject(self, projections: Image, scale: float, base: Image, out: Image) -> None:
         if base is not out:
             out[...] = base
         source = np.ascontiguousarray(projections, np.float32)
@@ -75,9 +73,7 @@ class Projector:
     Raises BadInput for angles or a centre that are no numbers, DeviceOutOfMemory from a device.
     """
 
-    def __init__(
-        self, backend: Backend, angle_rad: NDArray[Any], columns: int, center: float, shape: tuple[int, int]
-    ) -> None:
+    def __init__(self, backend: Backend, angle_rad: Array, columns: int, center: float, shape: tuple[int, int]) -> None:
         """``shape`` (ny, nx) of a slice in pixels, ``columns`` of the detector, ``center`` a detector column."""
         theta = np.asarray(angle_rad, np.float64).ravel()
         if theta.size == 0 or not (np.isfinite(theta).all() and np.isfinite(center)):
@@ -98,7 +94,7 @@ class Projector:
         part.angles = len(range(*angles.indices(self.angles)))
         return part
 
-    def padded(self, projections: NDArray[Any]) -> Array:
+    def padded(self, projections: Array) -> Image:
         """Projections (angles, rows, columns) in the layout of this class: (angles, columns + 2·PAD, rows) float32."""
         inside = np.asarray(projections, np.float32).transpose(0, 2, 1)
         return np.pad(inside, ((0, 0), (kernels.PAD, kernels.PAD), (0, 0)))
@@ -143,7 +139,7 @@ def table_nbytes(angles: int) -> int:
     return angles * 4 * (3 * (kernels.PHASES + 1) + 16)
 
 
-def _footprints(theta: NDArray[np.float64]) -> Array:
+def _footprints(theta: Values) -> Image:
     """Shares (angles, PHASES + 1, 3) float32 of a unit pixel in the nearest column and its two neighbours.
 
     The pixel's middle lies (phase/PHASES - 1/2) columns to the right of that of the nearest column.
@@ -154,7 +150,7 @@ def _footprints(theta: NDArray[np.float64]) -> Array:
     # Second integral of a box of width w: the shadow is the convolution of two of them, its area up to u a sum of four.
     half_sum, half_difference = (long + short) / 2, (long - short) / 2
 
-    def area(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def area(u: Values) -> Values:
         ramps = [np.maximum(u + s, 0.0) ** 2 for s in (half_sum, half_difference, -half_difference, -half_sum)]
         return np.asarray((ramps[0] - ramps[1] - ramps[2] + ramps[3]) / (2 * long * short))
 

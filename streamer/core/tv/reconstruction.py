@@ -16,12 +16,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer.core.backend.device import Work, run_chunked
+from streamer.core.arrays import Array, Image, Values
+from streamer.core.backend.chunks import Work, run_chunked
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.statistics import robust_sigma
@@ -31,10 +30,9 @@ from streamer.core.tv.gpu_fista import DeviceDescent
 from streamer.core.tv.projector import Projector, table_nbytes
 from streamer.frames import BadInput
 
-Array = NDArray[np.float32]
 Progress = Callable[[int, int, float], None]
 Report = Callable[[int, float], None]  # iterations done, relative change
-ReadBlock = Callable[[int, int], tuple[Array, Array | None]]
+ReadBlock = Callable[[int, int], tuple[Image, Image | None]]
 
 ITERATIONS = 80
 TOLERANCE = 1e-4  # relative change of the volume in one iteration over all angles, below which it is at rest
@@ -50,18 +48,18 @@ HALO = 3  # rows beyond both ends of a block, so that the prior sees its neighbo
 
 def reconstruct_tv(
     backend: Backend,
-    attenuation: NDArray[Any],
-    angle_rad: NDArray[Any],
+    attenuation: Array,
+    angle_rad: Array,
     center: float,
     *,
-    start: NDArray[Any] | None = None,
+    start: Array | None = None,
     strength: float = 1.0,
     iterations: int = ITERATIONS,
     subsets: int | None = None,
     nonnegative: bool = True,
     progress: Progress | None = None,
     memory_bytes: int | None = None,
-) -> Array:
+) -> Image:
     """Tomogram (rows, columns, columns) float32, attenuation per pixel, of projections (angles, rows, columns).
 
     ``start`` a tomogram to go on from, such as the live one; None starts from filtered backprojection. ``strength``
@@ -83,7 +81,7 @@ def reconstruct_tv(
         raise BadInput(f"the start is {np.shape(start)}, the tomogram will be {shape}")
     out = np.empty(shape, np.float32)
 
-    def read(first: int, last: int) -> tuple[Array, Array | None]:
+    def read(first: int, last: int) -> tuple[Image, Image | None]:
         return data[:, first:last], None if start is None else np.asarray(start[first:last], np.float32)
 
     problem = TvProblem(strength * prior_weight(data), iterations, subsets, nonnegative)
@@ -106,13 +104,13 @@ def tv_blocks(
     backend: Backend,
     read: ReadBlock,
     rows: int,
-    angle_rad: NDArray[Any],
+    angle_rad: Array,
     columns: int,
     center: float,
     problem: TvProblem,
     progress: Progress | None = None,
     memory_bytes: int | None = None,
-) -> Iterator[tuple[int, Array]]:
+) -> Iterator[tuple[int, Image]]:
     """(first row, slices (n, columns, columns) float32) of one block of detector rows after the other.
 
     ``read(first, last)`` gives the attenuation (angles, last - first, columns) of these rows, and a tomogram of them to
@@ -133,7 +131,7 @@ def tv_blocks(
         yield r0, solvers.solve(part, begin, (r0 - first, r1 - first), report)
 
 
-def prior_weight(attenuation: Array) -> float:
+def prior_weight(attenuation: Image) -> float:
     """λ for strength 1, from the noise of projections (angles, rows, columns).
 
     The noise is what the second differences along the columns scatter by; edges are few and do not count in a median.
@@ -169,14 +167,12 @@ def plan_tv_blocks(rows: int, angles: int, columns: int, memory_bytes: int | Non
 class _Solvers:
     """The problem for one geometry on a backend, and on the CPU for what its device has no memory for."""
 
-    def __init__(
-        self, backend: Backend, angle_rad: NDArray[np.float64], columns: int, center: float, problem: TvProblem
-    ) -> None:
+    def __init__(self, backend: Backend, angle_rad: Values, columns: int, center: float, problem: TvProblem) -> None:
         self._backend, self._problem = backend, problem
         self._geometry = angle_rad, columns, center
         self._made: dict[bool, _Solver] = {}
 
-    def solve(self, part: Array, begin: Array | None, kept: tuple[int, int], report: Report) -> Array:
+    def solve(self, part: Image, begin: Image | None, kept: tuple[int, int], report: Report) -> Image:
         """Slices of the rows ``kept`` of ``part`` (angles, rows, columns), beginning with ``begin`` (rows, ny, nx)."""
         (k0, k1), (angles, rows, columns) = kept, part.shape
         out, iterations = np.empty((k1 - k0, columns, columns), np.float32), self._problem.iterations
@@ -211,9 +207,7 @@ class _Solvers:
 class _Solver:
     """The problem for one geometry on one backend; ``run`` solves it for a block of rows."""
 
-    def __init__(
-        self, backend: Backend, angle_rad: NDArray[np.float64], columns: int, center: float, problem: TvProblem
-    ) -> None:
+    def __init__(self, backend: Backend, angle_rad: Values, columns: int, center: float, problem: TvProblem) -> None:
         angles = angle_rad.size
         count = problem.subsets or min(MOST_SUBSETS, max(1, angles // SUBSET_ANGLES))
         subsets = [np.arange(k, angles, count) for k in _spread_out(count)]
@@ -226,7 +220,7 @@ class _Solver:
         self._backend, self._angle_rad, self._center = backend, angle_rad, center
         self._iterations = problem.iterations
 
-    def run(self, part: Array, start: Array | None, report: Report) -> Array:
+    def run(self, part: Image, start: Image | None, report: Report) -> Image:
         """Volume (rows, ny, nx) of ``part`` (angles, rows, columns), from ``start`` or filtered backprojection."""
         begin = start
         if begin is None:

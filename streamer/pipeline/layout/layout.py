@@ -16,10 +16,9 @@ from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.half_acquisition import OffsetWeights, OppositeViews
 from streamer.core.alignment.tilt import MAX_TILT_RAD, Straighten, Tilt, fit_axis
 from streamer.core.alignment.truncation import Edge, measure_edges
+from streamer.core.arrays import Image
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.frames import BadInput, ScanSpec
-
-Image = NDArray[np.float32]
 
 GEOMETRIES = ("auto", "plain", "half")
 

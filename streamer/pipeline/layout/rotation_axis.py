@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.core.alignment.estimate import CenterEstimate
+from streamer.core.arrays import Image
 from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.layout.evidence import see_layout
 from streamer.pipeline.layout.layout import Layout, LayoutOptions, choose_layout, is_full_turn
 from streamer.pipeline.store import AttenuationStore
-
-Image = NDArray[np.float32]
 
 
 class Axis:

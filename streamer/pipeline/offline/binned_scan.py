@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.tilt import Reduction
 from streamer.core.memory import Memory
+from streamer.core.preprocessing.binning import Reduction
 from streamer.core.quality.verdict import Limits, judge, saturated_share
 from streamer.frames import BadInput, Frame, FrameKind, Quality, ScanSpec, Verdict
 

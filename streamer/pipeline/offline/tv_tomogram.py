@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.tv.reconstruction import TvProblem, plan_tv_blocks, prior_weight, tv_blocks
 from streamer.frames import BadInput
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.scan_pipeline import ScanPipeline
-
-Image = NDArray[np.float32]
 
 MOST_ITERATIONS = 100_000
 """More take days, and are probably a typing error."""

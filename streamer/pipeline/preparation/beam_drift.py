@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image
 from streamer.core.jit import as_input
-from streamer.core.preprocessing.bad_pixels import PixelStatistics
-from streamer.core.preprocessing.beam import (
-    MOST_FLATS,
+from streamer.core.preprocessing.beam_drift import (
     BeamDrift,
-    EigenFlats,
-    add_weighted,
     drift_from_margins,
     drift_from_monitor,
     open_margins,
     remove_drift,
 )
-
-Array = NDArray[Any]
-Image = NDArray[np.float32]
+from streamer.core.preprocessing.defects import PixelStatistics
+from streamer.core.preprocessing.eigen_flats import MOST_FLATS, EigenFlats, add_weighted
 
 MODES = ("off", "margins", "monitor", "eigen")
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
-from streamer.core.preprocessing.bad_pixels import defects, without
+from streamer.core.preprocessing.defects import defects, without
 from streamer.core.preprocessing.flat_field import Correction
 from streamer.frames import ScanSpec
 from streamer.pipeline.preparation.beam_drift import Drift, Series
-
-Array = NDArray[Any]
-Image = NDArray[np.float32]
 
 PATIENCE = 20
 """Idle moments without another dark or flat, after which those announced but lacking are taken to come later."""

@@ -9,25 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.cpu_kernels import mend
 from streamer.core.jit import as_input
-from streamer.core.preprocessing.beam import (
-    BeamDrift,
-    EigenFlats,
-    FlatPair,
-    add_late,
-    add_weighted,
-    drift_from_margins,
-    remove_drift,
-)
+from streamer.core.preprocessing.beam_drift import BeamDrift, drift_from_margins, remove_drift
+from streamer.core.preprocessing.eigen_flats import EigenFlats, add_weighted
 from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_pair import FlatPair, add_late
 
-Image = NDArray[np.float32]
 Smooth = Callable[[Image], Image]
 
 NOTHING = as_input(np.zeros((1, 1), np.float32))
@@ -46,10 +38,10 @@ class LateTerms:
 
     static: Image | None = None
     pair: FlatPair | None = None
-    drift: NDArray[np.float64] | None = None
-    weights: NDArray[np.float64] | None = None
+    drift: Values | None = None
+    weights: Values | None = None
     components: Image | None = None
-    dead: tuple[NDArray[Any], ...] = ()
+    dead: tuple[Array, ...] = ()
 
     def __bool__(self) -> bool:
         return self.static is not None or self.pair is not None or bool(self.dead)
@@ -109,7 +101,7 @@ class LateTerms:
         """The same, with ``change`` (attenuation) added to the static term."""
         return self if self.static is None or change == 0 else replace(self, static=self.static + np.float32(change))
 
-    def _coefficients(self, fraction: float) -> NDArray[np.float64]:
+    def _coefficients(self, fraction: float) -> Values:
         assert self.pair is not None
         return np.array(self.pair.coefficients(fraction))
 

@@ -13,22 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import Backend
-from streamer.core.preprocessing.bad_pixels import beam_noise, remove_zingers
-from streamer.core.preprocessing.beam import MOST_FLATS
+from streamer.core.preprocessing.eigen_flats import MOST_FLATS
 from streamer.core.preprocessing.flat_field import Correction
 from streamer.core.preprocessing.live_stripes import StripeSectors
 from streamer.core.preprocessing.paganin import PhaseSolver
 from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
+from streamer.core.preprocessing.zingers import beam_noise, remove_zingers
 from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.preparation.beam_drift import SINGLES_BYTES, Drift, Series
 from streamer.pipeline.preparation.darks_flats import Fields
 from streamer.pipeline.preparation.late_corrections import LateTerms, only_after, two_sets
 from streamer.pipeline.preparation.options import PreparationOptions, scan_optics
 from streamer.pipeline.preparation.row_blocks import RowPreparation
-
-Array = NDArray[Any]
-Image = NDArray[np.float32]
 
 __all__ = ["Preparation", "PreparationOptions"]
 
@@ -293,7 +291,7 @@ class Preparation:
             terms.apply(one, self._fraction(int(which)), rows, to, self.threads)
         return out
 
-    def finish_block(self, block: Image, angle_rad: NDArray[np.float64]) -> StripeCount:
+    def finish_block(self, block: Image, angle_rad: Values) -> StripeCount:
         """With ``stripes`` "full": clean (angles, rows, cols) float32 in place, after ``apply_late``."""
         if self.options.stripes != "full":
             return StripeCount(0, 0)

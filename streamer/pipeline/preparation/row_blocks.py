@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.preprocessing.bad_pixels import remove_zingers
+from streamer.core.arrays import Array, Image
 from streamer.core.preprocessing.paganin import PhaseSolver
+from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.frames import BadInput
 
 if TYPE_CHECKING:
     from streamer.pipeline.preparation.preparation import Preparation
-
-Array = NDArray[Any]
-Image = NDArray[np.float32]
 
 
 class RowPreparation:

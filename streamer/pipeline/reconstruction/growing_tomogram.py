@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import plan_row_blocks
 from streamer.core.fourier.factory import TomogramVolume, fourier_volume
@@ -23,8 +24,6 @@ from streamer.core.simd.row_vectors import LANES
 from streamer.frames import ScanSpec
 from streamer.pipeline.reconstruction.stored_projections import Ready
 from streamer.pipeline.store import store_nbytes
-
-Image = NDArray[np.float32]
 
 WEIGHT_TOLERANCE = 0.01
 """Share of the mean weight by which a projection's own may be wrong: it is one of hundreds, and they average out."""

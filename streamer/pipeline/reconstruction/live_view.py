@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.planes.exact_planes import ExactPlanes
 from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import Plane
 from streamer.core.preprocessing.flat_field import Correction
 from streamer.pipeline.reconstruction.stored_projections import Ready
 
-Image = NDArray[np.float32]
 NewPlanes = Callable[[Sequence[Plane], float, Ready], FastPlanes | ExactPlanes]
 
 REPLAY_BATCH = 4

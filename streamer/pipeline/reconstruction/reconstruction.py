@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.alignment.half_acquisition import extend_half_turn
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.resident_frames import ResidentFrames, resident_frames
 from streamer.core.memory import Memory
@@ -26,8 +27,6 @@ from streamer.pipeline.reconstruction.row_blocks import ReadRows, half_slices, s
 from streamer.pipeline.reconstruction.stored_projections import Ready
 from streamer.pipeline.settings import Settings
 from streamer.pipeline.store import AttenuationStore
-
-Image = NDArray[np.float32]
 
 
 class Reconstruction:

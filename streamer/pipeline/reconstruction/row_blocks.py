@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import plan_row_blocks
 from streamer.core.fourier.factory import reconstruct_rows
@@ -15,7 +16,6 @@ from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.memory import Memory
 from streamer.pipeline.reconstruction.stored_projections import Ready
 
-Image = NDArray[np.float32]
 ReadRows = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]]
 """Frame indices (n,), angles (n,) in radian and raw detector rows first … last-1 (n, last - first, columns) of the
 projections of a scan, in any order."""

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Image
 from streamer.core.fourier.resident_frames import ResidentFrames
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.preparation.preparation import Preparation
 from streamer.pipeline.store import AttenuationStore
-
-Image = NDArray[np.float32]
 
 
 class Ready:

@@ -4,20 +4,10 @@ import numpy as np
 import pytest
 
 from streamer.core.alignment.center import find_center
-from streamer.core.alignment.tilt import (
-    Reduction,
-    Straighten,
-    Tilt,
-    bin_frame,
-    binned,
-    crop,
-    find_tilt,
-    fit_axis,
-    tilt_from_pair,
-    unbinned,
-)
+from streamer.core.alignment.tilt import Straighten, Tilt, find_tilt, fit_axis, tilt_from_pair
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
+from streamer.core.preprocessing.binning import Reduction, bin_frame, binned, crop, unbinned
 from streamer.frames import BadInput, ScanSpec
 from streamer.phantoms import body_projections, gaussians, half_turn, image, random_body, shepp_logan, sinogram
 

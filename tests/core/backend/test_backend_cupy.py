@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from streamer.core.backend import cupy_engine
-from streamer.core.backend.device import DeviceError, DeviceOutOfMemory, DeviceRing
+from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory
 from streamer.core.backend.selection import Backend, BackendError, select_backend
+from streamer.core.backend.staging import DeviceRing
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.gpu_grid import FourierVolume

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from streamer.core.backend import cpu_kernels as kernels_cpu
 from streamer.core.backend import cuda_source as cuda
-from streamer.core.backend.device import DeviceOutOfMemory, FallbackCounters, Work, run_chunked
+from streamer.core.backend.chunks import FallbackCounters, Work, run_chunked
+from streamer.core.backend.engine import DeviceOutOfMemory
 from streamer.core.backend.gpu_kernels import Kernels
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from streamer.core.backend.cupy_engine import CupyEngine
-from streamer.core.backend.device import DeviceError, DeviceOutOfMemory, lock_pages
+from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory
 from streamer.core.backend.selection import Backend, BackendError, select_backend
+from streamer.core.backend.staging import lock_pages
 from streamer.frames import StreamerError
 from streamer.io.shared import SharedBuffer
 

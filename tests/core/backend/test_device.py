@@ -13,17 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import DTypeLike, NDArray
 
-from streamer.core.backend.device import (
-    DeviceError,
-    DeviceOutOfMemory,
-    DeviceRing,
-    Engine,
-    FallbackCounters,
-    Work,
-    lock_pages,
-    plan_chunks,
-    run_chunked,
-)
+from streamer.core.backend.chunks import FallbackCounters, Work, plan_chunks, run_chunked
+from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory, Engine
+from streamer.core.backend.staging import DeviceRing, lock_pages
 from streamer.frames import BadInput
 
 

@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 
 from streamer.core.backend.selection import Backend
-from streamer.core.preprocessing.bad_pixels import (
-    PixelStatistics,
-    beam_noise,
-    defects,
-    neighbourhood,
-    remove_zingers,
-    without,
-)
+from streamer.core.preprocessing.defects import PixelStatistics, defects, neighbourhood, without
 from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.zingers import beam_noise, remove_zingers
 from streamer.frames import BadInput
 
 COUNTS = 4000

@@ -6,15 +6,9 @@ from scipy.ndimage import gaussian_filter
 
 from streamer.core.fbp.ramp_filter import RampFilter
 from streamer.core.jit import as_input
-from streamer.core.preprocessing.beam import (
-    EigenFlats,
-    FlatPair,
-    add_late,
-    drift_from_margins,
-    drift_from_monitor,
-    open_margins,
-    remove_drift,
-)
+from streamer.core.preprocessing.beam_drift import drift_from_margins, drift_from_monitor, open_margins, remove_drift
+from streamer.core.preprocessing.eigen_flats import EigenFlats
+from streamer.core.preprocessing.flat_pair import FlatPair, add_late
 from streamer.frames import BadInput
 
 ROWS, COLUMNS = 120, 200

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.core.backend.device import DeviceOutOfMemory, Engine
+from streamer.core.arrays import Image
+from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.backend.selection import Backend
 from streamer.core.tv import kernels as kernels_iterative
 from streamer.core.tv.fista import Descent, HostDescent, Prior
@@ -21,8 +22,6 @@ from streamer.frames import BadInput
 from streamer.phantoms import half_turn, shepp_logan, sinogram
 from tests.core.shim import ShimEngine, shim_backend
 
-Array = NDArray[np.float32]
-
 SINGLE = 3e-6
 """Of the largest number, what sums in another order may differ by where they are short."""
 
@@ -30,7 +29,7 @@ RUN = 3e-5
 """Of the largest number, what a whole run may differ by: its iterations are the same, their rounding is not."""
 
 
-def scan(n: int, rows: int, angles: NDArray[np.float64], center: float) -> Array:
+def scan(n: int, rows: int, angles: NDArray[np.float64], center: float) -> Image:
     """Noisy projections (angles, rows, n), each row with other noise."""
     lines = sinogram(shepp_logan(n), n, angles, center)[:, None].repeat(rows, axis=1)
     noise = np.random.default_rng(5).normal(0, 0.02 * lines.max(), lines.shape)
@@ -167,7 +166,7 @@ class IterativeSuite:
         start = np.random.default_rng(6).normal(0.1, 0.2, (2, 20, 20)).astype(np.float32)
         seen: dict[str, list[tuple[int, int, float]]] = {}
 
-        def run(one: Backend) -> Array:
+        def run(one: Backend) -> Image:
             told = seen.setdefault(one.name, [])
             return reconstruct_tv(
                 one, frames, angles, 9.5, start=start, iterations=200, progress=lambda *now: told.append(now)
@@ -257,7 +256,7 @@ class TestLittleMemory:
     ANGLES, N, ROWS = half_turn(12), 18, 12
     ROW = tv_row_nbytes(12, 18)
 
-    def run(self, backend: Backend, iterations: int = 12, **options: Any) -> Array:
+    def run(self, backend: Backend, iterations: int = 12, **options: Any) -> Image:
         frames = scan(self.N, self.ROWS, self.ANGLES, 8.5)
         return reconstruct_tv(backend, frames, self.ANGLES, 8.5, iterations=iterations, **options)
 
@@ -295,11 +294,11 @@ class TestLittleMemory:
         assert "few angles" in backend.fallbacks.reason
         assert not engine.launched
 
-    def part(self, backend: Backend, first: int, last: int) -> Array:
+    def part(self, backend: Backend, first: int, last: int) -> Image:
         """These rows as a scan of their own, with the same prior."""
         frames = scan(self.N, self.ROWS, self.ANGLES, 8.5)[:, first:last]
 
-        def read(r0: int, r1: int) -> tuple[Array, None]:
+        def read(r0: int, r1: int) -> tuple[Image, None]:
             return frames[:, r0:r1], None
 
         ((_, found),) = tv_blocks(backend, read, last - first, self.ANGLES, self.N, 8.5, TvProblem(0.1, 12))
@@ -342,7 +341,7 @@ class TestLittleMemory:
         backend = shim_backend(engine)
         asked: list[tuple[int, int]] = []
 
-        def read(first: int, last: int) -> tuple[Array, None]:
+        def read(first: int, last: int) -> tuple[Image, None]:
             asked.append((first, last))
             return frames[:, first:last], None
 

@@ -7,10 +7,11 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from streamer.core.backend.selection import Backend, select_backend
-from streamer.core.preprocessing.bad_pixels import find_zingers
-from streamer.core.preprocessing.beam import add_late, add_weighted
+from streamer.core.preprocessing.eigen_flats import add_weighted
+from streamer.core.preprocessing.flat_pair import add_late
 from streamer.core.preprocessing.live_stripes import steady_offset
 from streamer.core.preprocessing.paganin import Paganin, solve_rows
+from streamer.core.preprocessing.zingers import find_zingers
 from streamer.frames import BadInput, ScanSpec
 from streamer.phantoms import random_body, sinogram
 from streamer.pipeline.preparation.preparation import Preparation, PreparationOptions

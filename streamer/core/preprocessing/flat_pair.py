@@ -1,0 +1,129 @@
+"""Two sets of flats, before and after the scan, and what lies between them.
+
+The correction is a sum of a few images times one number per projection, added to the attenuation. The ramp filter is
+linear, so they may as well be filtered once and added to projections that were filtered before the correction was
+known: flats that come after the scan need no second look at the raw data.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+
+import numpy as np
+from numba import prange
+
+from streamer.core.arrays import Array, Image
+from streamer.core.jit import as_input, kernel
+from streamer.frames import BadInput
+
+TERMS = 3  # of the series of the logarithm; the next is below 1e-4 for a pattern that moved by 14 %
+
+
+class FlatPair:
+    """Flats before and after the scan, F(s) = (1-s)·before + s·after for the fraction 0 ≤ s ≤ 1 of the scan.
+
+    ln F(s) - ln before = ln(1 + s(g-1)) + u·q - u²·q²/2 + u³·q³/3, with the change g of the whole beam, the pattern
+    q = after/(g·before) - 1 and u = s·g/(1 + s(g-1)).
+    """
+
+    def __init__(self, before: Array, after: Array) -> None:
+        """Net mean flats (dark subtracted), any real type (rows, columns). Pixels dead in either are left alone.
+
+        Raises BadInput when the shapes differ or the beam was off in one.
+        """
+        if before.shape != after.shape:
+            raise BadInput(f"the flats before are {before.shape}, those after {after.shape}")
+        first, last = np.asarray(before, np.float64), np.asarray(after, np.float64)
+        alive = np.isfinite(first) & np.isfinite(last) & (first > 0) & (last > 0)
+        if not alive.any():
+            raise BadInput("no pixel saw the beam both before and after the scan")
+        ratio = np.ones(first.shape)
+        np.divide(last, first, out=ratio, where=alive)
+        self.gain = float(np.median(ratio[alive]))
+        pattern = np.where(alive, ratio / self.gain - 1.0, 0.0)
+        # The series is for a pattern that changed a little; what changed by half is no beam but a speck of dust.
+        self.pattern: Image = as_input(np.clip(pattern, -0.5, 0.5), np.float32)
+
+    def with_pattern(self, pattern: Image) -> FlatPair:
+        """The same change of the whole beam, with another pattern (rows, columns), as phase retrieval leaves it."""
+        other = copy(self)
+        other.pattern = as_input(pattern, np.float32)
+        return other
+
+    def shares(self, fraction: float) -> tuple[float, float]:
+        """(ln of the beam's change, u) at ``fraction`` of the scan."""
+        now = 1.0 + fraction * (self.gain - 1.0)
+        return float(np.log(now)), fraction * self.gain / now
+
+    def apply(self, attenuation: Image, fraction: float, threads: int = 1) -> None:
+        """Make attenuation (rows, columns) float32, worked out with the flats before, right for F(s); in place."""
+        if attenuation.shape != self.pattern.shape:
+            raise BadInput(f"a projection is {attenuation.shape}, the flats are {self.pattern.shape}")
+        change, share = self.shares(fraction)
+        add_log_pattern(attenuation, self.pattern, change, share, threads)
+
+    def terms(self) -> list[Image]:
+        """Images (one, q, q², q³): filtered, and times ``coefficients``, they are added to filtered projections."""
+        return [np.ones_like(self.pattern), *(self.pattern**power for power in range(1, TERMS + 1))]
+
+    def coefficients(self, fraction: float) -> list[float]:
+        """One number for each of ``terms``; what the series leaves out is below q⁴/4."""
+        change, share = self.shares(fraction)
+        return [change, *(-((-share) ** power) / power for power in range(1, TERMS + 1))]
+
+
+@kernel(parallel=True)
+def add_log_pattern(image: Array, pattern: Array, change: float, share: float, parts: int) -> None:
+    """image += change + ln(1 + share·pattern), all (rows, cols) float32; |share·pattern| ≤ 1/2 or so.
+
+    ln(1 + y) = 2 atanh(y / (2 + y)), summed to the seventh order: its error is below 1e-6, and it turns into vectors.
+    """
+    rows, cols = image.shape
+    base, u = np.float32(change), np.float32(share)
+    for part in prange(parts):
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            for c in range(cols):
+                y = u * pattern[r, c]
+                s = y / (np.float32(2.0) + y)
+                q = s * s
+                series = np.float32(1.0) + q * (np.float32(1 / 3) + q * (np.float32(1 / 5) + q * np.float32(1 / 7)))
+                image[r, c] += base + (s + s) * series
+
+
+@kernel(parallel=True)
+def add_late(
+    source: Array,
+    static: Array,
+    use_static: bool,
+    pattern: Array,
+    share: float,
+    base: float,
+    slope: float,
+    parts: int,
+    out: Array,
+) -> None:
+    """out = source + static + base + slope·(column - middle) + ln(1 + share·pattern); all (rows, cols) float32.
+
+    Without ``use_static``, or with a share of 0, static or pattern are not looked at and may have another shape.
+    ``out`` may be ``source``. The logarithm is that of ``add_log_pattern``.
+    """
+    rows, cols = source.shape
+    u = np.float32(share)
+    for part in prange(parts):
+        line = np.empty(cols, np.float32)
+        for c in range(cols):
+            line[c] = np.float32(base + slope * (c - 0.5 * (cols - 1)))
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            if use_static:
+                for c in range(cols):
+                    out[r, c] = source[r, c] + (line[c] + static[r, c])
+            else:
+                for c in range(cols):
+                    out[r, c] = source[r, c] + line[c]
+            if share != 0.0:
+                for c in range(cols):
+                    y = u * pattern[r, c]
+                    s = y / (np.float32(2.0) + y)
+                    q = s * s
+                    series = np.float32(1.0) + q * (np.float32(1 / 3) + q * (np.float32(1 / 5) + q * np.float32(1 / 7)))
+                    out[r, c] += (s + s) * series

@@ -1,0 +1,130 @@
+"""Zingers: pixels hit by a particle in a single frame."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import prange
+
+from streamer.core.arrays import Array, Image
+from streamer.core.jit import as_input, kernel
+from streamer.frames import BadInput
+
+SAMPLE = 65_536  # pixels that are enough to measure the noise
+MOST = 0.02  # share of the pixels of a frame that may be zingers; beyond, it is no zingers
+FAINTEST = 0.05  # relative excess below which nothing is called a zinger, however little noise there is
+BLOCK = 64  # columns that are passed over together when none of them is suspect
+
+
+def beam_noise(attenuation: Image) -> float:
+    """Noise of the attenuation in the open beam (rows, columns), for photon statistics: there exp(a/2) times as much.
+
+    From second differences along the rows, which a smooth sample does not have; the median is blind to zingers.
+    """
+    rows, columns = attenuation.shape
+    if columns < 3:
+        return 0.0
+    values = attenuation[:: max(1, rows * columns // SAMPLE)]
+    bend = np.abs(values[:, :-2] - 2 * values[:, 1:-1] + values[:, 2:])
+    return 1.4826 * float(np.median(bend * np.exp(-0.5 * values[:, 1:-1]))) / math.sqrt(6.0)
+
+
+def remove_zingers(
+    attenuation: Image, sigmas: float = 8.0, noise: float | None = None, threads: int = 1, most: float = MOST
+) -> int:
+    """Replace zingers in attenuation (rows, columns) float32, in place, and say how many there were.
+
+    A zinger counts too much: its transmission exceeds that of the median of its 3 × 3 neighbourhood by more than
+    ``sigmas`` standard deviations of photon noise; it becomes that median. So up to four pixels that touch are found.
+    Dark spots are left alone: they are ``defects`` of the detector. ``noise`` is that of the open beam (``beam_noise``
+    of this or of an earlier frame). When more than a share ``most`` of the pixels qualify, the frame is left as it is:
+    the answer is -1, and the frame is to be judged otherwise. Works on attenuation, as raw frames hold the pattern of
+    the flats.
+    """
+    if attenuation.ndim != 2 or attenuation.dtype != np.float32 or sigmas <= 0:
+        raise BadInput(f"zingers: float32 (rows, columns) wanted, not {attenuation.dtype} {attenuation.shape}")
+    rows, columns = attenuation.shape
+    if rows < 2 or columns < 3:
+        return 0
+    noise = beam_noise(attenuation) if noise is None else noise
+    room = max(16, int(most * rows * columns))
+    place, value = np.empty((threads, room), np.int64), np.empty((threads, room), np.float32)
+    count = np.zeros(threads, np.int64)
+    find_zingers(as_input(attenuation), max(sigmas * noise, FAINTEST), threads, place, value, count)
+    if count.sum() > room:
+        return -1
+    flat = attenuation.reshape(-1) if attenuation.flags.c_contiguous else None
+    for part in range(threads):
+        where, what = place[part, : count[part]], value[part, : count[part]]
+        if flat is None:
+            attenuation[where // columns, where % columns] = what
+        else:
+            flat[where] = what
+    return int(count.sum())
+
+
+@kernel()
+def _median_of_nine(image: Array, r: int, c: int, nine: Array) -> float:
+    """Median of the 3 × 3 pixels around image[r, c], mirrored at the edges; ``nine`` (9,) float32 is scratch."""
+    rows, cols = image.shape
+    up, down = (r - 1 if r > 0 else 1), (r + 1 if r < rows - 1 else rows - 2)
+    left, right = (c - 1 if c > 0 else 1), (c + 1 if c < cols - 1 else cols - 2)
+    size = 0
+    for i in (up, r, down):
+        for j in (left, c, right):
+            v = image[i, j]
+            k = size
+            while k > 0 and nine[k - 1] > v:
+                nine[k] = nine[k - 1]
+                k -= 1
+            nine[k] = v
+            size += 1
+    middle: float = nine[4]
+    return middle
+
+
+@kernel(parallel=True)
+def find_zingers(image: Array, limit: float, parts: int, place: Array, value: Array, count: Array) -> None:
+    """List pixels of image (rows, cols) with exp(median - pixel) - 1 > limit · exp(median / 2), and their medians.
+
+    place (parts, n) int64 row·cols + column, value (parts, n) float32, count (parts,) how many were found by each part;
+    more than n are counted, not listed. The median is that of the 3 × 3 pixels, mirrored at the edges.
+    """
+    rows, cols = image.shape
+    least, one, zero = np.float32(np.log1p(limit)), np.float32(1.0), np.float32(0.0)
+    steep = np.float32(0.5 * limit / (1.0 + limit))
+    for part in prange(parts):
+        nine = np.empty(9, np.float32)
+        flag = np.empty(cols, np.uint8)
+        found = 0
+        for r in range(rows * part // parts, rows * (part + 1) // parts):
+            up, down = (r - 1 if r > 0 else 1), (r + 1 if r < rows - 1 else rows - 2)
+            # Five of nine must lie above by the limit, so one of any four neighbours does. With pixel ≤ median,
+            # ln(1 + limit·exp(median/2)) ≥ ln(1 + limit) + y/(1 + y), as ln(1 + y) ≥ y/(1 + y).
+            for c in range(1, cols - 1):
+                p = image[r, c]
+                high = max(max(image[r, c - 1], image[r, c + 1]), max(image[up, c], image[down, c]))
+                q = p if p > zero else zero
+                y = steep * (q + np.float32(0.25) * q * q)
+                flag[c] = np.uint8(high > p + (least + y / (one + y)))
+            # At the two ends not all neighbours exist, so they are always looked at.
+            flag[0] = flag[cols - 1] = np.uint8(1)
+            for c0 in range(0, cols, BLOCK):
+                c1 = min(c0 + BLOCK, cols)
+                any_flag = np.uint8(0)
+                for c in range(c0, c1):
+                    any_flag |= flag[c]
+                if not any_flag:
+                    continue
+                for c in range(c0, c1):
+                    if not flag[c]:
+                        continue
+                    middle = _median_of_nine(image, r, c, nine)
+                    rise, behind = middle - image[r, c], middle if middle > 0.0 else 0.0
+                    if rise > 0 and np.exp(rise) - 1 > limit * np.exp(0.5 * behind):
+                        if found < place.shape[1]:
+                            place[part, found] = r * cols + c
+                            value[part, found] = middle
+                        found += 1
+        count[part] = found
