@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import record
-from streamer.core.alignment.center import center_from_opposites, center_from_sharpness, find_center
+from streamer.core.alignment.center import find_center
 from streamer.core.alignment.center_of_mass import as_track, margin_of
 from streamer.core.alignment.estimate import CenterEstimate
+from streamer.core.alignment.opposite_views import center_from_opposites
+from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.frames import ScanSpec

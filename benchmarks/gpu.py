@@ -28,12 +28,12 @@ from benchmarks.record import record
 from streamer.core.backend.chunks import USABLE, plan_chunks
 from streamer.core.backend.engine import Transfer
 from streamer.core.backend.selection import Backend, BackendError, select_backend
-from streamer.core.backend.staging import DeviceRing
+from streamer.core.backend.staging import UploadQueue
 from streamer.core.fourier.gpu_grid import SLOTS, FourierVolume, Gridding
 from streamer.core.planes.gpu_accumulator import SLOTS as RING_BATCHES
 from streamer.core.planes.live_planes import BATCH, FastPlanes
 from streamer.core.planes.plane import orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 
 FLAT, SHOTS = 50_000.0, 8  # counts; different frames, after which they are shown again
 PAIRS = 32  # of rows of which slices are made at once
@@ -57,7 +57,7 @@ class Scan:
         """
         depth, engine = last - first, self.engine
         dark, log_flat = (engine.upload(np.full((depth, self.columns), v, np.float32)) for v in (0.0, np.log(FLAT)))
-        ring = DeviceRing(self.transfer, SLOTS, (depth, self.columns), np.uint16)
+        ring = UploadQueue(self.transfer, SLOTS, (depth, self.columns), np.uint16)
         still = None if copy else engine.upload(np.ascontiguousarray(self.frames[0, first:last]))
         plain = engine.empty((batch, depth, self.columns), np.float32)
         put = 0
@@ -166,8 +166,8 @@ def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, f
     frames = np.random.default_rng(0).integers(20_000, 50_000, (BATCH, size, size), np.uint16)
     angles = np.arange(BATCH) * np.pi / BATCH
     live = FastPlanes(backend, orthogonal_planes(size, size), size, size, (size - 1) / 2)
-    correction = Correction(backend, None, np.full((size, size), FLAT))
-    ring = DeviceRing(backend.kernels.engine.transfer(), RING_BATCHES, frames.shape, frames.dtype)
+    correction = FlatFieldCorrection(backend, None, np.full((size, size), FLAT))
+    ring = UploadQueue(backend.kernels.engine.transfer(), RING_BATCHES, frames.shape, frames.dtype)
     batches = -(-count // BATCH)
 
     def fold() -> None:

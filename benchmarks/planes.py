@@ -30,7 +30,7 @@ from streamer.core.masks import circle_mask
 from streamer.core.planes.exact_planes import ExactPlanes
 from streamer.core.planes.live_planes import BATCH, FastPlanes
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 
 SIZES = ((512, 512), (768, 520), (1024, 1024), (2048, 2048))  # columns, rows
@@ -85,7 +85,7 @@ def speed(backend: Backend, cols: int, rows: int, rounds: int) -> dict[str, Any]
     rng = np.random.default_rng(0)
     raw = rng.integers(500, 40_000, (BATCH, rows, cols)).astype(np.uint16)
     dark, flat = rng.uniform(90, 110, (rows, cols)), rng.uniform(40_000, 50_000, (rows, cols))
-    correction, angles = Correction(backend, dark, flat), rng.uniform(0, np.pi, BATCH)
+    correction, angles = FlatFieldCorrection(backend, dark, flat), rng.uniform(0, np.pi, BATCH)
     planes, center = orthogonal_planes(rows, cols), (cols - 1) / 2
     fast, single, shown = (FastPlanes(backend, planes, rows, cols, center) for _ in range(3))
     live, ramp, plain = (

@@ -30,7 +30,8 @@ from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.core.quality.artefacts import stripe_index
 from streamer.frames import ScanSpec
 from streamer.phantoms import random_body, sinogram
-from streamer.pipeline.preparation.preparation import Preparation, PreparationOptions
+from streamer.pipeline.preparation.options import PreparationOptions
+from streamer.pipeline.preparation.preparation import Preparation
 
 SIZES, QUICK_SIZES = (512, 1024, 2048), (512,)
 OPTICS = Paganin(delta_beta=500, energy_eV=25e3, distance_m=0.1, pixel_m=1.5e-6)

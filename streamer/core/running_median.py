@@ -59,10 +59,10 @@ def median_line(line: Array, half: int, window: Array, out: Array) -> None:
 
 
 @kernel(parallel=True)
-def running_median(image: Array, half: int, parts: int, out: Array) -> None:
+def running_median(image: Array, half: int, threads: int, out: Array) -> None:
     """out[r, c] = median of image[r, c-half … c+half]; both (rows, cols) float32, half < cols."""
     rows = image.shape[0]
-    for part in prange(parts):
+    for thread in prange(threads):
         window = np.empty(2 * half + 1, np.float32)
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             median_line(image[r], half, window, out[r])

@@ -26,9 +26,9 @@ from streamer.core.fourier.volume import FourierVolume
 from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
 from streamer.core.preprocessing.binning import bin_frame
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.preprocessing.flat_pair import FlatPair
-from streamer.core.preprocessing.live_stripes import StripeSectors
+from streamer.core.preprocessing.live_stripes import LiveStripeDetector
 from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import remove_stripes
 from streamer.core.preprocessing.zingers import remove_zingers
@@ -64,10 +64,10 @@ def _attenuation() -> NDArray[np.float32]:
     return np.asarray(np.log(200 / _scan()), np.float32)
 
 
-def _correction(backend: Backend) -> Correction:
+def _correction(backend: Backend) -> FlatFieldCorrection:
     flat = np.full((ROWS, COLUMNS), 200.0)
     flat[0, 3] = 0.0  # a dead pixel, so that mending is used
-    return Correction(backend, np.zeros((ROWS, COLUMNS)), flat)
+    return FlatFieldCorrection(backend, np.zeros((ROWS, COLUMNS)), flat)
 
 
 def _attenuate(backend: Backend, dtype: str) -> None:
@@ -120,7 +120,7 @@ def _moments(backend: Backend) -> None:
 
 
 def _stripes(backend: Backend) -> None:
-    sectors = StripeSectors(ROWS, COLUMNS, threads=backend.threads)
+    sectors = LiveStripeDetector(ROWS, COLUMNS, threads=backend.threads)
     for attenuation, angle in zip(_attenuation(), _angles(), strict=True):
         sectors.add(attenuation, float(angle))
     sectors.offset()

@@ -24,7 +24,7 @@ from streamer.io.control import Busy
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space
 from streamer.pipeline.layout.layout import LayoutOptions, widest
-from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
 

@@ -7,22 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.center import (
-    CUT_OFF,
-    CenterEstimate,
-    MomentTrack,
-    PairTrack,
-    center_from_opposites,
-    center_from_sharpness,
-    combine,
-    with_motion,
-)
-from streamer.core.alignment.estimate import unknown
+from streamer.core.alignment.center import CUT_OFF, combine, with_motion
+from streamer.core.alignment.center_of_mass import MomentTrack
+from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.half_acquisition import find_overlap
+from streamer.core.alignment.live_opposite_views import PairTrack
+from streamer.core.alignment.opposite_views import center_from_opposites
+from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
-from streamer.core.quality.verdict import PAIR_MISMATCH, frc_resolution, motion_px, sample_signal, saturated_share
+from streamer.core.quality.frc import frc_resolution
+from streamer.core.quality.verdict import PAIR_MISMATCH, motion_px, sample_signal, saturated_share
 from streamer.frames import Quality, ScanSpec
 
 SINOGRAM_ROWS = 8
@@ -56,7 +52,7 @@ class Measurements:
         self.unlit = 0.0
         self._track = MomentTrack(backend)
         self._pairs = PairTrack(np.deg2rad(spec.start_deg), np.deg2rad(spec.range_deg))
-        self._center = unknown("none")
+        self._center = CenterEstimate.unknown("none")
         self._angles: list[float] = []
         self._bands = _bands(spec.rows)
         self._sinograms = np.empty((spec.projections, len(self._bands), spec.columns), np.float32)
@@ -115,7 +111,7 @@ class Measurements:
 
     def _refined(self, stored: Image | None) -> CenterEstimate:
         if not self.count or not self._has_sample():
-            return unknown("none")
+            return CenterEstimate.unknown("none")
         pairs = self._pairs.estimate(self._track.mean, self.count, final=True)
         if pairs.center is None and stored is not None:
             pairs = center_from_opposites(stored, np.array(self._angles), MOST_PAIRS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamer.pipeline.layout.layout import LayoutOptions
-from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.preparation.options import PreparationOptions
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.core.planes.accumulators import moment_margin
 from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import DTYPES, BadInput
 from streamer.phantoms import Ellipse, half_turn, sinogram
 
@@ -142,14 +142,14 @@ class PlaneSuite:
         raw, angles = raw_frames(rng, count, rows, n, "<u2"), 0.3 + np.arange(count) * (2.5 if way == "exact" else 0.1)
         flat = np.where(rng.uniform(size=(rows, n)) < 0.03, 0.0, 45_000.0)
         planes = [plane for plane in all_kinds(rows, n) if not plane.horizontal]
-        stored = np.stack([Correction(numba_backend, None, flat).attenuation(frame) for frame in raw])
+        stored = np.stack([FlatFieldCorrection(numba_backend, None, flat).attenuation(frame) for frame in raw])
         made = []
         for chosen in (backend, numba_backend):
             live = FastPlanes(
                 chosen, planes, rows, n, 23.7, window_rad=np.pi if way == "window" else None,
                 stored=stored.__getitem__ if way == "exact" else None, extend=way == "wide sample",
             )  # fmt: skip
-            correction = Correction(chosen, None, flat)
+            correction = FlatFieldCorrection(chosen, None, flat)
             for first in range(0, count, 7):
                 some = slice(first, first + 7)
                 live.add_raw(raw[some], correction, angles[some])
@@ -203,8 +203,10 @@ class PlaneSuite:
         for frame, angle, level in zip(raw, half_turn(4), (50_000.0, 60_000.0, 60_000.0, 50_000.0), strict=True):
             flat, seen = np.full((5, 24), level), np.empty(frame.shape, np.float32)
             flat[2, 8] = 0.0 if level > 55_000 else level
-            live.add_raw(frame, Correction(backend, None, flat), angle, seen)
-            np.testing.assert_allclose(seen, Correction(numba_backend, None, flat).attenuation(frame), atol=4e-6)
+            live.add_raw(frame, FlatFieldCorrection(backend, None, flat), angle, seen)
+            np.testing.assert_allclose(
+                seen, FlatFieldCorrection(numba_backend, None, flat).attenuation(frame), atol=4e-6
+            )
 
     def test_a_window_is_what_its_frames_alone_give(self, backend: Backend) -> None:
         n, rows, count = 32, 3, 300
@@ -253,7 +255,7 @@ class PlaneSuite:
         top = float(raw[3:].max())
         dark, flat = rng.uniform(0, 0.02, (rows, n)) * top, rng.uniform(0.9, 1.1, (rows, n)) * top
         flat[2, 0], flat[7, 10:13], flat[9], flat[20, n - 1] = 0.0, np.nan, 0.0, 0.0
-        correction = Correction(numba_backend, dark, flat)
+        correction = FlatFieldCorrection(numba_backend, dark, flat)
         expected = np.stack([correction.attenuation(frame) for frame in raw])
         planes = [plane for plane in all_kinds(rows, n) if plane.name in ("xy", "between", "xz", "tilted")]
         angles = np.arange(6) * 0.5
@@ -273,8 +275,10 @@ class PlaneSuite:
         raw = raw_frames(np.random.default_rng(0), 1, 8, 20, "<u2")
         seen = np.empty(raw.shape, np.float32)
         live = FastPlanes(backend, orthogonal_planes(8, 20), 8, 20, 9.5)
-        live.add_raw(raw, Correction(backend, None, None), 0.0, seen)
-        np.testing.assert_allclose(seen[0], Correction(numba_backend, None, None).attenuation(raw[0]), atol=2e-6)
+        live.add_raw(raw, FlatFieldCorrection(backend, None, None), 0.0, seen)
+        np.testing.assert_allclose(
+            seen[0], FlatFieldCorrection(numba_backend, None, None).attenuation(raw[0]), atol=2e-6
+        )
 
     def test_stored_rows_bring_the_planes_to_another_axis(self, backend: Backend) -> None:
         angles = half_turn(90)
@@ -342,7 +346,7 @@ class PlaneSuite:
     def test_bad_input_is_refused(self, backend: Backend) -> None:
         planes = orthogonal_planes(4, 8)
         live = FastPlanes(backend, planes, 4, 8, 3.5)
-        frame, correction = np.zeros((4, 8), np.uint16), Correction(backend, None, None)
+        frame, correction = np.zeros((4, 8), np.uint16), FlatFieldCorrection(backend, None, None)
         with pytest.raises(BadInput, match="planes expect"):
             live.add_raw(frame.T, correction, 0.0)
         with pytest.raises(BadInput, match="finite angle"):
@@ -352,7 +356,7 @@ class PlaneSuite:
         with pytest.raises(BadInput, match="dtype"):
             live.add_raw(frame.astype(np.int64), correction, 0.0)
         with pytest.raises(BadInput):
-            live.add_raw(frame, Correction(backend, None, np.ones((3, 8))), 0.0)
+            live.add_raw(frame, FlatFieldCorrection(backend, None, np.ones((3, 8))), 0.0)
         with pytest.raises(BadInput, match="finite column"):
             live.reset(float("inf"))
         with pytest.raises(BadInput, match="window"):

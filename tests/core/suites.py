@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.alignment.center import MomentTrack, center_from_sharpness
+from streamer.core.alignment.center_of_mass import MomentTrack
+from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows, reconstruct_block, to_z_contiguous
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
@@ -14,7 +15,7 @@ from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume
 from streamer.core.jit import as_input
 from streamer.core.masks import circle_mask
 from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.warmup import warm
 from streamer.frames import BadInput
 from streamer.phantoms import (
@@ -43,14 +44,14 @@ class BackendSuite:
         dark = rng.uniform(0, 0.01 * top, raw.shape).astype(np.float32)
         flat = rng.uniform(0.8 * top, top, raw.shape).astype(np.float32)
         truth = -np.log((raw.astype(np.float64) - dark) / (flat.astype(np.float64) - dark))
-        np.testing.assert_allclose(Correction(backend, dark, flat).attenuation(raw), truth, atol=4e-6)
+        np.testing.assert_allclose(FlatFieldCorrection(backend, dark, flat).attenuation(raw), truth, atol=4e-6)
 
     def test_a_32_bit_counter_keeps_its_last_count(self, backend: Backend) -> None:
         raw = np.array([[2**31, 2**31 + 1]] * 2, np.uint32)
         dark = np.full((2, 2), 2.0**31 - 128, np.float32)
         flat = np.full((2, 2), 2.0**31 + 1024, np.float32)
         truth = -np.log(np.array([128, 129]) / 1152)
-        np.testing.assert_allclose(Correction(backend, dark, flat).attenuation(raw)[0], truth, atol=1e-6)
+        np.testing.assert_allclose(FlatFieldCorrection(backend, dark, flat).attenuation(raw)[0], truth, atol=1e-6)
 
     @pytest.mark.parametrize("n", [256, 257])
     @pytest.mark.parametrize("offset", [0.0, 0.5, -7.3])

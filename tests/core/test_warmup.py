@@ -14,7 +14,7 @@ from streamer.core.fourier import kernels as kernels_grid
 from streamer.core.planes import kernels as kernels_live
 from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.warmup import OFFLINE, STEPS, warm
 from streamer.frames import DTYPES
 
@@ -30,13 +30,18 @@ def test_every_step_is_told(numba_backend: Backend) -> None:
 
 def test_nothing_is_left_to_compile_for_any_kind_of_detector(numba_backend: Backend) -> None:
     warm(numba_backend)
-    kernels = (kernels_live.fold_frames, kernels_cpu.attenuate, kernels_cpu.mend, kernels_grid.add_projections)
+    kernels = (
+        kernels_live.fold_frames,
+        kernels_cpu.attenuate,
+        kernels_cpu.fill_dead_pixels,
+        kernels_grid.add_projections,
+    )
     before = [len(kernel.signatures) for kernel in kernels]
     rng = np.random.default_rng(0)
     for dtype in DTYPES:
         raw = rng.integers(10, 200, (5, 6, 40)).astype(dtype)
         raw.flags.writeable = False  # as frames in the ring are
-        correction = Correction(numba_backend, np.zeros((6, 40)), np.full((6, 40), 250.0))
+        correction = FlatFieldCorrection(numba_backend, np.zeros((6, 40)), np.full((6, 40), 250.0))
         planes = FastPlanes(numba_backend, orthogonal_planes(6, 40), 6, 40, 19.0)
         planes.add_raw(raw, correction, np.arange(5) * 0.1)
         planes.images()

@@ -11,7 +11,7 @@ from streamer.core.quality.verdict import Limits
 from streamer.frames import DTYPES, Decision, FrameKind, FrameMeta, ScanSpec
 from streamer.phantoms import Ellipse, Gaussian, sinogram
 from streamer.pipeline.layout.layout import LayoutOptions
-from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
 

@@ -13,7 +13,7 @@ from streamer.core.planes.plane import Plane
 from streamer.core.quality.verdict import Limits
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.phantoms import Ellipse, Gaussian, image, sinogram
-from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
 

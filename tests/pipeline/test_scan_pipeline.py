@@ -15,7 +15,7 @@ from streamer.core.quality.verdict import Limits
 from streamer.frames import BadInput, Decision, FrameKind, FrameMeta, ScanSpec
 from streamer.phantoms import Ellipse, Gaussian, image, sinogram
 from streamer.pipeline.layout.layout import LayoutOptions
-from streamer.pipeline.preparation.preparation import PreparationOptions
+from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.reconstruction.growing_tomogram import expected_weights
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings

@@ -17,7 +17,7 @@ from streamer.core.fourier.volume import FourierVolume, reconstruct_rows_fourier
 from streamer.core.masks import circle_mask
 from streamer.core.planes.live_planes import BATCH, FastPlanes
 from streamer.core.planes.plane import LivePlanes, orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.phantoms import gaussians, half_turn, image, sinogram
 
 ROWS_PER_THREAD = 16
@@ -39,7 +39,7 @@ def _planes_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
     rng = np.random.default_rng(0)
     raw = rng.integers(500, 40_000, (BATCH, size, size)).astype(np.uint16)
     angles = rng.uniform(0, np.pi, BATCH)
-    correction = Correction(backend, np.full((size, size), 100.0), rng.uniform(40_000, 50_000, (size, size)))
+    correction = FlatFieldCorrection(backend, np.full((size, size), 100.0), rng.uniform(40_000, 50_000, (size, size)))
     watched, center = orthogonal_planes(size, size), (size - 1) / 2
     batch, single = (FastPlanes(backend, watched, size, size, center) for _ in range(2))
     plain, ramp = LivePlanes(backend, watched, size, size, center), RampFilter(size)

@@ -8,27 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.center_of_mass import MomentTrack, as_track
-from streamer.core.alignment.estimate import CenterEstimate, trust, unknown
-from streamer.core.alignment.live_opposite_views import PairTrack
-from streamer.core.alignment.opposite_views import PairMatch, center_from_opposites, center_from_pair, opposite_pairs
+from streamer.core.alignment.center_of_mass import as_track
+from streamer.core.alignment.estimate import CenterEstimate, confidence_of
+from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend
-
-__all__ = [
-    "CenterEstimate",
-    "MomentTrack",
-    "PairMatch",
-    "PairTrack",
-    "center_from_opposites",
-    "center_from_pair",
-    "center_from_sharpness",
-    "combine",
-    "find_center",
-    "opposite_pairs",
-    "with_motion",
-]
 
 AGREE_PX = 0.5  # two methods agree within this and three of their joint standard errors
 ALONE = 0.9  # confidence of a method that no other confirms is cut to this share
@@ -44,7 +29,7 @@ def combine(estimates: Sequence[CenterEstimate]) -> CenterEstimate:
     """
     known = [e for e in estimates if e.center is not None and e.confidence > 0]
     if not known:
-        return unknown("none")
+        return CenterEstimate.unknown("none")
     camps = [[other for other in known if _agree(leader, other)] for leader in known]
     camp = max(camps, key=lambda group: (_joint(group), len(group)))
     against = _joint([e for e in known if e not in camp])
@@ -58,7 +43,9 @@ def combine(estimates: Sequence[CenterEstimate]) -> CenterEstimate:
     exact = sorted(camp, key=lambda e: e.sigma_px)
     curve = next((e.curve for e in [*exact, *estimates] if e.curve is not None), None)
     tilt = next((e.tilt_rad for e in exact if e.tilt_rad is not None), None)
-    return CenterEstimate(center, min(confidence, trust(sigma)), sigma, "+".join(e.method for e in camp), curve, tilt)
+    return CenterEstimate(
+        center, min(confidence, confidence_of(sigma)), sigma, "+".join(e.method for e in camp), curve, tilt
+    )
 
 
 def with_motion(estimate: CenterEstimate, motion_px: float | None) -> CenterEstimate:
@@ -66,7 +53,7 @@ def with_motion(estimate: CenterEstimate, motion_px: float | None) -> CenterEsti
     if estimate.center is None or not motion_px:
         return estimate
     sigma = float(np.hypot(estimate.sigma_px, 0.5 * motion_px))
-    return replace(estimate, sigma_px=sigma, confidence=min(estimate.confidence, trust(sigma)))
+    return replace(estimate, sigma_px=sigma, confidence=min(estimate.confidence, confidence_of(sigma)))
 
 
 def find_center(backend: Backend, attenuation: NDArray[np.float32], angle_rad: Array) -> CenterEstimate:

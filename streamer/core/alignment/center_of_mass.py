@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.estimate import CenterEstimate, stripes_of, trust, unknown
+from streamer.core.alignment.estimate import CenterEstimate, confidence_of, stripes_of
 from streamer.core.alignment.row_binning import bin_rows, binned_rows
 from streamer.core.arrays import Array, Mask, Values
 from streamer.core.backend.selection import Backend
@@ -128,7 +128,7 @@ class MomentTrack:
         """Axis from the path of the centre of mass; unknown when there is no mass, or too much of it lies outside."""
         track = self._track()
         if track is None or self._shape is None:
-            return unknown("moments")
+            return CenterEstimate.unknown("moments")
         theta, x, z, mass = track
         rows, cols = self._shape
         model = np.stack([np.ones_like(theta), np.cos(theta), np.sin(theta)], axis=1)
@@ -136,7 +136,7 @@ class MomentTrack:
         residual = x - model @ solution
         normal = model.T @ (weight[:, None] * model)
         if np.linalg.cond(normal) > 1e10:
-            return unknown("moments")
+            return CenterEstimate.unknown("moments")
         dilution = float(np.linalg.inv(normal)[0, 0])
         order = np.argsort(np.mod(theta, 2 * np.pi))
         # Neighbouring residuals that agree are not noise: fewer measurements than frames.
@@ -158,9 +158,9 @@ class MomentTrack:
         steady = np.concatenate([known, unseen])
         sigma = float(np.hypot(noise * np.sqrt(dilution), np.linalg.norm(steady) * np.sqrt(dilution * theta.size)))
         center = offset + (cols - 1) / 2
-        confidence = trust(sigma) * (1.0 - (self.truncation or 0.0))
+        confidence = confidence_of(sigma) * (1.0 - (self.truncation or 0.0))
         if confidence < 0.01 or not -0.5 <= center <= cols - 0.5:
-            return unknown("moments")
+            return CenterEstimate.unknown("moments")
         return CenterEstimate(center, confidence, sigma, "moments")
 
     def motion_px(self) -> float | None:

@@ -31,12 +31,13 @@ class CenterEstimate:
     curve: Curve | None = field(default=None, compare=False)
     tilt_rad: float | None = field(default=None, compare=False)
 
+    @classmethod
+    def unknown(cls, method: str, curve: Curve | None = None) -> CenterEstimate:
+        """The answer of a ``method`` that cannot determine the axis; ``curve`` shows what it saw."""
+        return cls(None, 0.0, float("inf"), method, curve)
 
-def unknown(method: str, curve: Curve | None = None) -> CenterEstimate:
-    return CenterEstimate(None, 0.0, float("inf"), method, curve)
 
-
-def trust(sigma_px: float) -> float:
+def confidence_of(sigma_px: float) -> float:
     """Confidence for a standard error: 0.96 at 0.1 px, 0.78 at a quarter, 0.37 at half a pixel, 0.02 at one.
 
     Half a pixel is where the error of the reconstruction has tripled (Shepp-Logan phantom of 512 columns).

@@ -16,7 +16,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import shift as spline_shift
 
-from streamer.core.alignment.estimate import CenterEstimate, trust, unknown
+from streamer.core.alignment.estimate import CenterEstimate, confidence_of
 from streamer.core.alignment.opposite_views import opposite_pairs
 from streamer.core.arrays import Array, Image, Values
 from streamer.frames import BadInput
@@ -134,7 +134,11 @@ def find_overlap(attenuation: Image, angle_rad: Array, min_share: float = 0.05) 
     """
     rows = np.unique(np.linspace(0, attenuation.shape[1] - 1, min(MOST_ROWS, attenuation.shape[1])).astype(int))
     views = OppositeViews.of(attenuation[:, rows], angle_rad)
-    return Overlap(unknown("overlap"), 0.0, 0.0, "middle") if views is None else views.overlap(min_share=min_share)
+    return (
+        Overlap(CenterEstimate.unknown("overlap"), 0.0, 0.0, "middle")
+        if views is None
+        else views.overlap(min_share=min_share)
+    )
 
 
 def facing_views(angle_rad: Array, most: int = MOST_PAIRS) -> list[tuple[int, int, int, float]]:
@@ -199,7 +203,12 @@ class OppositeViews:
         rivals = (score >= edged[:-2]) & (score >= edged[2:]) & (np.abs(shifts - shifts[best]) > ELSEWHERE_PX)
         rival = float(score[rivals].max()) if rivals.any() else -1.0
         if score[best] < 0.5 * MIN_MATCH:
-            return Overlap(unknown("overlap", curve), columns - abs(float(shifts[best])), float(score[best]), "middle")
+            return Overlap(
+                CenterEstimate.unknown("overlap", curve),
+                columns - abs(float(shifts[best])),
+                float(score[best]),
+                "middle",
+            )
         start = float(shifts[best]) + self._factor * _vertex(*edged[best : best + 3])
         dx, match, sigma = self._refine(rows, start)
         center = (columns - 1 + dx) / 2
@@ -207,9 +216,9 @@ class OppositeViews:
         side = "middle" if abs(dx) < 0.1 * columns else "right" if dx > 0 else "left"
         # Binned columns have less noise: their best place is to be compared with their next.
         clear = min(1.0, max(0.0, (max(match, float(score[best])) - rival) / CLEAR))
-        confidence = trust(sigma) * clear if match > MIN_MATCH and abs(dx - start) < ELSEWHERE_PX else 0.0
+        confidence = confidence_of(sigma) * clear if match > MIN_MATCH and abs(dx - start) < ELSEWHERE_PX else 0.0
         if confidence < 0.01:
-            return Overlap(unknown("overlap", curve), overlap, match, side)
+            return Overlap(CenterEstimate.unknown("overlap", curve), overlap, match, side)
         return Overlap(CenterEstimate(center, confidence, sigma, "overlap", curve), overlap, match, side)
 
     def _searched(self, lines: Image) -> tuple[NDArray[np.complex64], Values]:

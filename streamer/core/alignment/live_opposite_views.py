@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamer.core.alignment.estimate import CenterEstimate, stripes_of, unknown
+from streamer.core.alignment.estimate import CenterEstimate, stripes_of
 from streamer.core.alignment.opposite_views import (
     ENDS,
     EXACT_RAD,
@@ -133,7 +133,7 @@ class PairTrack:
         for key in fresh if final else fresh[:1]:
             self._matches[key] = register(*clean[key], self._squeeze)
         if not self._matches:
-            return unknown("pairs")
+            return CenterEstimate.unknown("pairs")
         both = [clean[key] for key in self._matches]
         return from_matches(list(self._matches.values()), both, self._squeeze, again=final)
 

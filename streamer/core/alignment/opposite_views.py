@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter, spline_filter
 
-from streamer.core.alignment.estimate import CenterEstimate, Curve, stripes_of, trust, unknown
+from streamer.core.alignment.estimate import CenterEstimate, Curve, confidence_of, stripes_of
 from streamer.core.alignment.row_binning import bin_rows, row_bin
 from streamer.core.arrays import Array, Mask, Values
 from streamer.core.statistics import robust_sigma
@@ -111,7 +111,7 @@ def center_from_opposites(attenuation: Array, angle_rad: Array, most: int = 15) 
         seam = seam_frames(angle_rad)
         both = across_the_seam([bin_rows(attenuation[k]) for k in seam], np.asarray(angle_rad)[seam])
     if not both:
-        return unknown("pairs")
+        return CenterEstimate.unknown("pairs")
     squeeze = row_bin(attenuation.shape[1])
     if len(attenuation) >= MIN_FRAMES:
         used = np.unique(np.linspace(0, len(attenuation) - 1, min(MEAN_FRAMES, len(attenuation))).astype(int))
@@ -128,7 +128,7 @@ def from_matches(
     fit = [k for k, match in enumerate(matches) if match.center is not None]
     curve = _mean_curve([match.curve for match in matches])
     if not fit or len(fit) < 0.5 * len(matches):
-        return unknown("pairs", curve)
+        return CenterEstimate.unknown("pairs", curve)
     lean = float(np.median([matches[k].lean for k in fit]))
     tried, matches = len(matches), [matches[k] for k in fit]
     if again and len(fit) >= FEW:
@@ -140,9 +140,9 @@ def from_matches(
     few = centers.size < FEW
     scatter = 0.05 + mismatch if few else 1.25 * robust_sigma(centers) / np.sqrt(centers.size)
     sigma = float(np.hypot(SYSTEMATIC_PX, scatter))
-    confidence = trust(sigma) * min(1.0, centers.size / tried) * (LONELY if few else 1.0)
+    confidence = confidence_of(sigma) * min(1.0, centers.size / tried) * (LONELY if few else 1.0)
     if confidence < 0.01:
-        return unknown("pairs", curve)
+        return CenterEstimate.unknown("pairs", curve)
     return CenterEstimate(float(np.median(centers)), confidence, sigma, "pairs", curve, 0.5 * lean)
 
 

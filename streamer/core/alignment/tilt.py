@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from streamer.core.alignment.estimate import trust
+from streamer.core.alignment.estimate import confidence_of
 from streamer.core.alignment.opposite_views import MAX_MISMATCH, center_from_pair, opposite_pairs
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.jit import as_input, kernel
@@ -83,7 +83,7 @@ def tilt_from_pair(first: Array, opposite: Array) -> tuple[Tilt, float]:
         return failed, mismatch
     center = middle + float(move[1]) * factor / 2 / np.cos(tilt) ** 2
     error = float(np.hypot(sigma, SYSTEMATIC_RAD))
-    return Tilt(center, tilt, error, _tilt_trust(error, rows)), mismatch
+    return Tilt(center, tilt, error, _tilt_confidence(error, rows)), mismatch
 
 
 def find_tilt(attenuation: Array, angle_rad: Array, most: int = 5) -> Tilt:
@@ -102,7 +102,7 @@ def find_tilt(attenuation: Array, angle_rad: Array, most: int = 5) -> Tilt:
     scatter = 1.25 * robust_sigma(angles) / np.sqrt(len(found)) if len(found) > 2 else own
     sigma = max(scatter, own / np.sqrt(len(found)), SYSTEMATIC_RAD)
     center = float(np.median([tilt.center for tilt in found]))
-    return Tilt(center, float(np.median(angles)), sigma, _tilt_trust(sigma, attenuation.shape[1]))
+    return Tilt(center, float(np.median(angles)), sigma, _tilt_confidence(sigma, attenuation.shape[1]))
 
 
 def fit_axis(rows: Sequence[float], centers: Sequence[float], middle_row: float) -> Tilt:
@@ -120,7 +120,7 @@ def fit_axis(rows: Sequence[float], centers: Sequence[float], middle_row: float)
     center = float(np.median(rest))
     sigma = 1.2 * robust_sigma(rest) / max(float(np.std(row)) * np.sqrt(row.size), 1e-12)
     error = float(np.hypot(sigma, SYSTEMATIC_RAD))
-    return Tilt(center, float(np.arctan(slope)), error, _tilt_trust(error, int(np.ptp(row)) + 1))
+    return Tilt(center, float(np.arctan(slope)), error, _tilt_confidence(error, int(np.ptp(row)) + 1))
 
 
 class Straighten:
@@ -164,9 +164,9 @@ class Straighten:
         return max(0, first - reach), min(rows, last + reach)
 
 
-def _tilt_trust(sigma_rad: float, rows: int) -> float:
+def _tilt_confidence(sigma_rad: float, rows: int) -> float:
     """Confidence from what the error moves the axis by at the upper and lower edge."""
-    return trust(sigma_rad * rows / 2)
+    return confidence_of(sigma_rad * rows / 2)
 
 
 def _prepared(view: Array, factor: int) -> Values:
@@ -187,13 +187,13 @@ def _keys(f: Any) -> Any:
 
 
 @kernel(parallel=True)
-def rotate(image: Array, tilt: float, center: float, middle: float, parts: int, between: Array, out: Array) -> None:
+def rotate(image: Array, tilt: float, center: float, middle: float, threads: int, between: Array, out: Array) -> None:
     """out(r, c) = image at r' = mid + y cos - x sin, c' = center + y sin + x cos, with x = c - center, y = r - mid."""
     rows, cols = image.shape
     cos, sin, tan = np.cos(tilt), np.sin(tilt), np.tan(tilt)
     # Columns first: between(v, x) = image(v, x / cos + v tan), then rows: out(y, x) = between(y cos - x sin, x).
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             start = center - center / cos + (r - middle) * tan
             for c in range(cols):
                 t = min(max(start + c / cos, 0.0), cols - 1.0)
@@ -201,8 +201,8 @@ def rotate(image: Array, tilt: float, center: float, middle: float, parts: int, 
                 w0, w1, w2, w3 = _keys(np.float32(t - i))
                 i1, i2 = min(i + 1, cols - 1), min(i + 2, cols - 1)
                 between[r, c] = w0 * image[r, max(i - 1, 0)] + w1 * image[r, i] + w2 * image[r, i1] + w3 * image[r, i2]
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             start = middle + (r - middle) * cos + center * sin
             for c in range(cols):
                 t = min(max(start - c * sin, 0.0), rows - 1.0)

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from streamer.core.alignment.estimate import CenterEstimate, stripes_of, trust, unknown
+from streamer.core.alignment.estimate import CenterEstimate, confidence_of, stripes_of
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows
@@ -65,7 +65,7 @@ def center_from_sharpness(
     theta = np.asarray(angle_rad, np.float64)
     subsets = _subsets(theta)
     if not subsets:
-        return unknown("sharpness")
+        return CenterEstimate.unknown("sharpness")
     lines, height = _telling_sinograms(sinograms)
     stacks = [_Stack(lines[used], theta[used], height) for used in subsets]
     squeeze, fine = max(1, -(-columns // COARSE)), max(1, -(-columns // FINE))
@@ -76,7 +76,7 @@ def center_from_sharpness(
     together = float(grid[int(mean.argmin())])
     agree = np.abs(best - together) <= max(1.5 * squeeze, 0.02 * reach)
     if np.mean(agree) < MAJORITY or abs(together - start) > 0.98 * reach:
-        return unknown("sharpness", (grid, mean))
+        return CenterEstimate.unknown("sharpness", (grid, mean))
     near = float(np.mean(best[agree]))
     for _ in range(3):  # the lowest point must lie within the narrow search
         around = near + fine * AROUND
@@ -108,13 +108,13 @@ def _verdict(votes: Values, height: Values, share: float, width: int, curve: tup
     agree = np.abs(leaning - center) < 0.75 * width
     share = min(share, float(np.mean(agree)))
     if share < MAJORITY:
-        return unknown("sharpness", curve)
+        return CenterEstimate.unknown("sharpness", curve)
     scatter = 1.25 * float(np.std(leaning[agree])) / np.sqrt(np.count_nonzero(agree))
     # Two votes agree by chance, and stripes pull those of one sinogram alike.
     sigma = float(np.linalg.norm([0.04 * width, scatter, LEAN * float(height.mean()), FEW_VOTES_PX / votes.size]))
-    confidence = trust(sigma) * share * (1.0 - 1.0 / votes.size)
+    confidence = confidence_of(sigma) * share * (1.0 - 1.0 / votes.size)
     if confidence < 0.01:
-        return unknown("sharpness", curve)
+        return CenterEstimate.unknown("sharpness", curve)
     return CenterEstimate(center, confidence, sigma, "sharpness", curve)
 
 

@@ -66,7 +66,7 @@ class FallbackCounters:
 
 
 @dataclass(frozen=True)
-class Work:
+class ChunkedWork:
     """Items that a device or a host can do, each range on its own. A range done twice has the same result."""
 
     name: str
@@ -78,7 +78,7 @@ class Work:
     multiple: int = 1
 
 
-def run_chunked(work: Work, engine: Engine, counters: FallbackCounters) -> None:
+def run_chunked(work: ChunkedWork, engine: Engine, counters: FallbackCounters) -> None:
     """Do the work on the device in chunks that fit; out of memory → halves → host. Each step down is counted.
 
     Other errors of ``on_device`` pass through: wrong arithmetic must not look like a lack of memory.
@@ -130,7 +130,7 @@ def _halves(chunks: list[Chunk], multiple: int) -> list[Chunk] | None:
     return [(start, min(start + size, last)) for start in range(first, last, size)]
 
 
-def _to_host(work: Work, first: int, event: str, why: str, counters: FallbackCounters) -> None:
+def _to_host(work: ChunkedWork, first: int, event: str, why: str, counters: FallbackCounters) -> None:
     text = f"items {first} to {work.items} on the CPU: {why}"
     counters.fall_back(event, work.name, text, work.items - first)
     if first < work.items:

@@ -2,9 +2,9 @@
 
 Rules that all of them keep:
 
-- ``parts`` is the number of threads to use. Work is cut into that many ranges of *outputs*, so that no two threads
+- ``threads`` is the number of threads to use. Work is cut into that many ranges of *outputs*, so that no two threads
   write the same element and every element is summed in a fixed order: results are bit-identical between runs and do
-  not depend on ``parts``.
+  not depend on ``threads``.
 - Maths is float32, but geometry that is shared by a whole line of pixels is worked out in float64 and rounded once.
 - Arrays that are read come from ``jit.as_input``.
 """
@@ -33,7 +33,7 @@ _ZERO = np.float32(0.0)
 
 
 @kernel(parallel=True)
-def attenuate(raw: Array, dark: Array, log_flat: Array, low: float, high: float, parts: int, out: Array) -> None:
+def attenuate(raw: Array, dark: Array, log_flat: Array, low: float, high: float, threads: int, out: Array) -> None:
     """out = log_flat - ln(clip(raw - dark, low, high)); all (rows, cols), raw of any real type, the rest float32.
 
     The difference is formed in float64, so that 32-bit counters lose nothing. The logarithm splits off the power of
@@ -41,10 +41,10 @@ def attenuate(raw: Array, dark: Array, log_flat: Array, low: float, high: float,
     the loop turns into vector instructions, which a call of libm does not. NaN counts as ``low``.
     """
     rows, cols = out.shape
-    for part in prange(parts):
+    for thread in prange(threads):
         net = np.empty(cols, np.float32)
         bits = net.view(np.int32)
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c in range(cols):
                 value = np.float64(raw[r, c]) - np.float64(dark[r, c])
                 at_least = value if value > low else low
@@ -60,7 +60,7 @@ def attenuate(raw: Array, dark: Array, log_flat: Array, low: float, high: float,
 
 
 @kernel()
-def mend(image: Array, row: Array, col: Array, left: Array, right: Array, share: Array) -> None:
+def fill_dead_pixels(image: Array, row: Array, col: Array, left: Array, right: Array, share: Array) -> None:
     """Replace listed pixels of image (rows, cols) by (1-share)·image[row, left] + share·image[row, right].
 
     ``left`` and ``right`` must be pixels that are not listed themselves. left < 0 means "nothing to take from": 0.
@@ -96,7 +96,7 @@ def _add_line(line: Array, start: float, step: float, weight: float, out: Array)
 
 
 @kernel(parallel=True)
-def backproject_plane(filtered: Array, t: Array, z: Array, weight: float, parts: int, image: Array) -> None:
+def backproject_plane(filtered: Array, t: Array, z: Array, weight: float, threads: int, image: Array) -> None:
     """Add one filtered projection (rows, cols) to a plane (height, width) of any orientation.
 
     Pixel (i, j) lies at detector column t[0] + j·t[1] + i·t[2] and detector row z[0] + j·z[1] + i·z[2] (float64).
@@ -104,9 +104,9 @@ def backproject_plane(filtered: Array, t: Array, z: Array, weight: float, parts:
     """
     rows, cols = filtered.shape
     height, width = image.shape
-    for part in prange(parts):
+    for thread in prange(threads):
         blend = np.empty(cols, np.float32)
-        for i in range(height * part // parts, height * (part + 1) // parts):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
             column, row = t[0] + i * t[2], z[0] + i * z[2]
             if z[1] == 0.0:
                 # The whole line of the plane lies at one height: mix two detector rows once, then it is 1-D.
@@ -157,7 +157,7 @@ def _ray(t: Any, last: Any, weight: Any) -> Any:
 
 
 @kernel(parallel=True)
-def backproject_rows(p: Array, cos: Array, sin: Array, weight: Array, center: float, parts: int, out: Array) -> None:
+def backproject_rows(p: Array, cos: Array, sin: Array, weight: Array, center: float, threads: int, out: Array) -> None:
     """out[z, y, x] = Σ_a weight[a] · p[a, column(a, x, y), z], linear interpolation in the column.
 
     p (angles, cols, nz) filtered projections with z last: the column and its weights are the same for all z, so the
@@ -171,10 +171,10 @@ def backproject_rows(p: Array, cos: Array, sin: Array, weight: Array, center: fl
     axis = np.float32(center)
     tiles_x, tiles_y = (nx + TILE - 1) // TILE, (ny + TILE - 1) // TILE
     tiles = tiles_x * tiles_y
-    for part in prange(parts):
+    for thread in prange(threads):
         sums = np.empty((TILE, TILE, Z_BLOCK), np.float32)
         # Tiles are dealt out in turn: those in the corners see fewer rays and would leave a thread idle.
-        for tile in range(part, tiles, parts):
+        for tile in range(thread, tiles, threads):
             y0, x0 = (tile // tiles_x) * TILE, (tile % tiles_x) * TILE
             y1, x1 = min(y0 + TILE, ny), min(x0 + TILE, nx)
             for z0 in range(0, depth, Z_BLOCK):
@@ -208,15 +208,15 @@ def backproject_rows(p: Array, cos: Array, sin: Array, weight: Array, center: fl
 
 
 @kernel(parallel=True)
-def row_moments(image: Array, margin: int, parts: int, out: Array) -> None:
+def row_moments(image: Array, margin: int, threads: int, out: Array) -> None:
     """Sums of every row of image (rows, cols) float32, for centres of mass; out (rows, 4) float64.
 
     out[r] = Σ v, Σ v·(column - (cols-1)/2), Σ v over the first ``margin`` columns, Σ v over the last ``margin``.
     """
     rows, cols = image.shape
     middle = (cols - 1) * 0.5
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             # Four running sums each: one alone waits for its own last addition.
             m0, m1, m2, m3 = 0.0, 0.0, 0.0, 0.0
             f0, f1, f2, f3 = 0.0, 0.0, 0.0, 0.0

@@ -4,7 +4,7 @@
 ``Engine``; ``cupy_engine`` has the real one, and the tests have one that runs the same sources on the CPU.
 
 Arrays may lie on the host or on the device. Host arrays are copied over and results back, which is right but slow; what
-runs for every frame keeps its arrays on the device. ``parts``, the number of threads, means nothing here.
+runs for every frame keeps its arrays on the device. ``threads``, the number of threads, means nothing here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Kernels:
         self.engine = engine
 
     def attenuate(
-        self, raw: Array, dark: Array, log_flat: Array, low: float, high: float, parts: int, out: Array
+        self, raw: Array, dark: Array, log_flat: Array, low: float, high: float, threads: int, out: Array
     ) -> None:
         """out = log_flat - ln(clip(raw - dark, low, high)); raw and out (rows, cols) or (frames, rows, cols)."""
         pixels = int(np.prod(dark.shape))
@@ -44,17 +44,19 @@ class Kernels:
             arguments = (self._in(dark), self._in(log_flat), np.float32(low), np.float32(high), np.int64(pixels))
             self._launch(f"attenuate_{_suffix(raw.dtype)}", grid, (256, 1, 1), source, *arguments, target)
 
-    def mend(self, image: Array, row: Array, col: Array, left: Array, right: Array, share: Array) -> None:
+    def fill_dead_pixels(self, image: Array, row: Array, col: Array, left: Array, right: Array, share: Array) -> None:
         """Replace listed pixels of image (rows, cols) by a mixture of live neighbours in the row."""
         if not row.size:
             return
         with self._out(image, keep=True) as target:
             tables = [self._in(table) for table in (row, col, left, right, share)]
             grid = (_blocks(row.size, 256), 1, 1)
-            self._launch("mend", grid, (256, 1, 1), target, np.int32(image.shape[1]), *tables, np.int32(row.size))
+            self._launch(
+                "fill_dead_pixels", grid, (256, 1, 1), target, np.int32(image.shape[1]), *tables, np.int32(row.size)
+            )
 
     def backproject_plane(
-        self, filtered: Array, t: NDArray[Any], z: NDArray[Any], weight: float, parts: int, image: Array
+        self, filtered: Array, t: NDArray[Any], z: NDArray[Any], weight: float, threads: int, image: Array
     ) -> None:
         """Add one filtered projection (rows, cols) to a plane (height, width) of any orientation."""
         geometry = np.concatenate((t, z))[None]
@@ -90,7 +92,7 @@ class Kernels:
             self._launch("turn", grid, (32, 8, 1), self._in(filtered), np.int32(rows), np.int32(cols), target)
 
     def backproject_rows(
-        self, p: Array, cos: Array, sin: Array, weight: Array, center: float, parts: int, out: Array
+        self, p: Array, cos: Array, sin: Array, weight: Array, center: float, threads: int, out: Array
     ) -> None:
         """out[z, y, x] = Σ_a weight[a] · p[a, column(a, x, y), z]; p (angles, cols, nz), out (nz, ny, nx)."""
         angles, cols, depth = p.shape
@@ -106,7 +108,7 @@ class Kernels:
             ends = np.float32(center), np.int32(ny), np.int32(nx), target
             self._launch(name, grid, (16, 16, 1), self._in(p), *strides, *tables, *sizes, *ends)
 
-    def row_moments(self, image: Array, margin: int, parts: int, out: Array) -> None:
+    def row_moments(self, image: Array, margin: int, threads: int, out: Array) -> None:
         """Sums of every row of image (…, rows, cols) float32 for centres of mass; out (…, rows, 4) float64."""
         rows, cols = int(np.prod(image.shape[:-1])), image.shape[-1]
         with self._out(out) as target:

@@ -25,7 +25,7 @@ def lock_pages(engine: Engine, array: Array, what: str) -> Callable[[], None]:
     return lambda: engine.unpin(array)
 
 
-class DeviceRing:
+class UploadQueue:
     """Frames on their way to the device: ``slots`` places in pinned host memory, and as many on the device.
 
     A frame may have fewer rows than ``shape`` says, and comes out with as many.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streamer.core.arrays import Values
 from streamer.core.backend.gpu_kernels import PACK, Kernels
-from streamer.core.backend.staging import DeviceRing
+from streamer.core.backend.staging import UploadQueue
 from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_shape
 from streamer.core.fourier.kernels import SEAM
 from streamer.core.fourier.volume import edge_taper, grid_sizes, ramp_gain
@@ -125,7 +125,7 @@ class FourierVolume:
         self._correction = upload(self.plan.correction())
         self._taper = None if self.plan.taper is None else upload(self.plan.taper)
         self._grid = self._engine.zeros((packs_of(rows), self.plan.size, self.plan.size), np.complex64)
-        self._ring: DeviceRing | None = None
+        self._ring: UploadQueue | None = None
 
     def clear(self) -> None:
         """Forget all projections."""
@@ -181,7 +181,7 @@ class FourierVolume:
     def _send(self, frames: NDArray[np.float32], packed: Any) -> None:
         """Frames (angles, rows, columns) through the ring, each packed into packed (angles, packs, length)."""
         if self._ring is None:
-            self._ring = DeviceRing(self._engine.transfer(), SLOTS, (self.rows, self.plan.columns), np.float32)
+            self._ring = UploadQueue(self._engine.transfer(), SLOTS, (self.rows, self.plan.columns), np.float32)
         ring, sent = self._ring, 0
         for index in range(len(frames)):
             while sent < len(frames) and not ring.full:

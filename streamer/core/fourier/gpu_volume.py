@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
-from streamer.core.backend.chunks import USABLE, Work, out_of_memory, run_chunked
+from streamer.core.backend.chunks import USABLE, ChunkedWork, out_of_memory, run_chunked
 from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_grid import FourierVolume as ResidentVolume
@@ -250,7 +250,7 @@ class DeviceVolume:
             part = out[rows(begin) - first : rows(end) - first]
             volume.finish_on_host(rows(begin), rows(end), part, move, self._backend.threads)
 
-        work = Work("slices", -(-len(out) // 2), self._plan.pair_nbytes(), 0, on_device, on_host)
+        work = ChunkedWork("slices", -(-len(out) // 2), self._plan.pair_nbytes(), 0, on_device, on_host)
         run_chunked(work, self._engine, self._backend.fallbacks)
 
     def _check_blocks(self, first_block: int, last_block: int) -> None:
@@ -306,6 +306,6 @@ def reconstruct_rows_on_device(
 
     row = plan.row_nbytes() + plan.add_row_nbytes(together)
     pairs = min(FINISH_PAIRS, -(-rows // 2))
-    work = Work("tomogram", rows, row, pairs * plan.pair_nbytes(), on_device, on_host, LANES)
+    work = ChunkedWork("tomogram", rows, row, pairs * plan.pair_nbytes(), on_device, on_host, LANES)
     run_chunked(work, backend.kernels.engine, backend.fallbacks)
     return result

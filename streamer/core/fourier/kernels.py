@@ -1,8 +1,8 @@
 """Numba kernels of Fourier gridding: projections into a Fourier grid, and the grid into slices.
 
 All float arrays are flat, writable float32 that hold points of 16 detector rows (see ``lanes``), unless said
-otherwise. ``parts`` is the number of threads; they write disjoint memory in a fixed order, so results are
-bit-identical between runs and do not depend on ``parts``.
+otherwise. ``threads`` is the number of threads; they write disjoint memory in a fixed order, so results are
+bit-identical between runs and do not depend on ``threads``.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def add_projections(
     Blocks first_block … last_block - 1; block 0 begins at ``first_row`` of rows (angles, rows, columns), which are flat
     and of the given ``shape``; rows from ``end_row`` on are not read. In the given
     ``order``, each with its ``weight``, ``turn`` (phase from one radius to the next) and steps du, dv on the grid, all
-    (angles,) float64. ``gain`` (radii,) float64. ``stages`` and ``turns`` are the Plan of the transform. The grid has
+    (angles,) float64. ``gain`` (radii,) float64. ``stages`` and ``turns`` are the transform's tables. The grid has
     ``size`` lines of ``pitch`` points per block. ``work`` (parts, …): batch + 3 transforms, 2 · batch · radii.
     """
     all_rows, columns = shape[1], shape[2]
@@ -236,7 +236,7 @@ def _read_shifted_columns(
             radius = min(int(np.sqrt(x * x + y * y) * WAVES + 0.5), finest)
             at = grid_at + (v * pitch + u0 + k) * LANES
             lanes.prefetch(grid, at + AHEAD * pitch * LANES)
-            lanes.turn_point(
+            lanes.rotate_phase(
                 grid, at, wave_real[radius], np.float32(side) * wave_imaginary[radius], columns,
                 (k * size + v) * LANES,
             )  # fmt: skip
@@ -323,9 +323,9 @@ def _store_rows(points: Array, at: int, scale: Array, begin: int, end: int, rows
 
 
 @kernel(parallel=True)
-def clear(grid: Array, parts: int) -> None:
+def clear(grid: Array, threads: int) -> None:
     """Set all points of the grid to zero."""
     points = grid.size // LANES
-    for part in prange(parts):
-        for k in range(points * part // parts, points * (part + 1) // parts):
+    for thread in prange(threads):
+        for k in range(points * thread // threads, points * (thread + 1) // threads):
             lanes.clear_point(grid, k * LANES)

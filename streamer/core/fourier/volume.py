@@ -40,7 +40,7 @@ from streamer.core.fourier import kernels as kernels_grid
 from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_polynomials, window_shape
 from streamer.core.jit import as_input
 from streamer.core.memory import Memory
-from streamer.core.simd.fft import fast_length, plan
+from streamer.core.simd.fft import fast_length, fft_tables
 from streamer.core.simd.row_vectors import LANES
 from streamer.frames import BadInput
 
@@ -144,7 +144,7 @@ class FourierVolume:
         self.center = (columns - 1) / 2 if center is None else float(center)
         self._sizes = sizes = grid_sizes(rows, columns, self.center, extend)
         self._threads = backend.threads
-        self._forward, self._backward = plan(sizes.length, -1), plan(sizes.size, 1)
+        self._forward, self._backward = fft_tables(sizes.length, -1), fft_tables(sizes.size, 1)
         self._taper = edge_taper(columns, extend)
         self._gain = as_input(ramp_gain(sizes.length, window)[: sizes.radii] / sizes.length)
         beta = window_shape(sizes.size / columns)

@@ -21,7 +21,7 @@ from streamer.core.planes.hilbert import LineGrid, bin_edges, line_grid, to_bloc
 from streamer.core.planes.kernels import ATTENUATION, REACH, fold_frames, fold_tilted
 from streamer.core.planes.plane import Plane
 from streamer.core.planes.shear import ShearPlane, Sums
-from streamer.core.preprocessing.flat_field import Constants
+from streamer.core.preprocessing.flat_field import CorrectionTables
 from streamer.core.simd.plane_vectors import LANES
 
 NO_ROWS = np.empty((0, 0, 0), np.float32)
@@ -45,7 +45,7 @@ class Batch:
 
     frames: NDArray[Any]
     kind: int
-    constants: Constants
+    constants: CorrectionTables
     angles: Values
     gains: Values
     center: float  # column of the axis
@@ -105,7 +105,7 @@ class PlaneGeometry:
         return len(self.edges) - 1
 
     def among_derivatives(self, center: float) -> float:
-        """The column ``center`` as a place in the rows of derivatives, see kernels_live.course."""
+        """The column ``center`` as a place in the rows of derivatives, see kernels.ray_through_plane."""
         return center + len(self.taper) - (REACH - 0.5)
 
 
@@ -206,12 +206,12 @@ class HostFold:
         return sums
 
 
-def _total(parts: Sequence[tuple[Image, ...]], gains: Values) -> tuple[float, tuple[Image, ...]]:
+def _total(threads: Sequence[tuple[Image, ...]], gains: Values) -> tuple[float, tuple[Image, ...]]:
     """Σ gains[k]·parts[k], member by member, as a factor and what it is for: a single part is not copied."""
-    if len(parts) == 1:
-        return float(gains[0]), parts[0]
-    totals = tuple(member * np.float32(gains[0]) for member in parts[0])
-    for part, gain in zip(parts[1:], gains[1:], strict=True):
-        for total, member in zip(totals, part, strict=True):
+    if len(threads) == 1:
+        return float(gains[0]), threads[0]
+    totals = tuple(member * np.float32(gains[0]) for member in threads[0])
+    for thread, gain in zip(threads[1:], gains[1:], strict=True):
+        for total, member in zip(totals, thread, strict=True):
             total += member * np.float32(gain)
     return 1.0, totals

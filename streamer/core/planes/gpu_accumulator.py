@@ -22,14 +22,14 @@ from streamer.core.arrays import Image, Values
 from streamer.core.backend.chunks import USABLE
 from streamer.core.backend.engine import DeviceOutOfMemory, Engine, contiguous
 from streamer.core.backend.selection import Backend
-from streamer.core.backend.staging import DeviceRing
+from streamer.core.backend.staging import UploadQueue
 from streamer.core.jit import as_input
 from streamer.core.planes.accumulators import Batch, HostFold, HostSums, PlaneGeometry, moment_margin
 from streamer.core.planes.gpu_launches import TOGETHER, Lines, add_scaled, filter_rows, fold_level, fold_lines
 from streamer.core.planes.hilbert import to_blocks
-from streamer.core.planes.kernels import ATTENUATION, course
+from streamer.core.planes.kernels import ATTENUATION, ray_through_plane
 from streamer.core.planes.shear import PAD, pixel_grid, ramp_lags
-from streamer.core.preprocessing.flat_field import Constants
+from streamer.core.preprocessing.flat_field import CorrectionTables
 
 SLOTS = 2
 """Batches in the ring: one is copied while kernels read the other."""
@@ -80,8 +80,8 @@ class DeviceFold:
         self._grids = np.array([pixel_grid(plane, geometry.columns) for plane in geometry.horizontal]).reshape(-1, 6)
         self._lag = upload(ramp_lags(geometry.columns + geometry.fade))
         self._level_rows = upload(np.array([upper + share for upper, _, share in geometry.mixed], np.float64))
-        self._rings: dict[str, tuple[int, DeviceRing]] = {}  # by type: frames of a batch at most, and the ring
-        self._known: Constants | None = None
+        self._rings: dict[str, tuple[int, UploadQueue]] = {}  # by type: frames of a batch at most, and the ring
+        self._known: CorrectionTables | None = None
         self._constants: tuple[Any, ...] = ()
         self._plain: Any = None
         self._rows: tuple[Any, Any] | None = None
@@ -149,7 +149,7 @@ class DeviceFold:
         center = self._geometry.among_derivatives(batch.center)
         for line, rays in zip(self._courses, tables[:planes], strict=True):
             for angle, gain, ray in zip(batch.angles, batch.gains, rays, strict=True):
-                course(line, angle, gain, center, ray)
+                ray_through_plane(line, angle, gain, center, ray)
         cos, sin = np.cos(batch.angles), np.sin(batch.angles)
         for (x, y, along_x, along_y, across_x, across_y), table in zip(self._grids, tables[planes:], strict=True):
             table[:, 0] = batch.center + x * cos + y * sin
@@ -157,13 +157,13 @@ class DeviceFold:
             table[:, 3] = batch.gains
         return self._engine.upload(tables)
 
-    def _ring(self, dtype: np.dtype[Any], count: int) -> DeviceRing:
+    def _ring(self, dtype: np.dtype[Any], count: int) -> UploadQueue:
         """A ring of batches of so many frames at least."""
         g, known = self._geometry, dtype.str
         if known in self._rings and self._rings[known][0] < count:
             self._rings.pop(known)[1].drain()
         if known not in self._rings:
-            ring = DeviceRing(self._engine.transfer(), SLOTS, (count, g.rows, g.columns), dtype)
+            ring = UploadQueue(self._engine.transfer(), SLOTS, (count, g.rows, g.columns), dtype)
             self._rings[known] = count, ring
         return self._rings[known][1]
 
@@ -187,7 +187,7 @@ class DeviceFold:
             self._plain = self._engine.empty((count, self._geometry.rows, self._geometry.columns), np.float32)
         return self._plain[:count]
 
-    def _know(self, p: Constants) -> None:
+    def _know(self, p: CorrectionTables) -> None:
         """Bring what prepares frames to the device, dead pixels marked as ``Kernels.prepare`` wants it."""
         if self._known is p:
             return
@@ -216,13 +216,13 @@ class DeviceFold:
         image *= np.float32(scale)
         return image.reshape(image.shape[1:])
 
-    def _total(self, parts: Sequence[Any], gains: NDArray[Any]) -> tuple[float, Image]:
+    def _total(self, threads: Sequence[Any], gains: NDArray[Any]) -> tuple[float, Image]:
         """Σ gains[k]·parts[k] as a factor and what it is for, on the host: a single part is only downloaded."""
-        scale, total = float(gains[0]), parts[0]
-        if len(parts) > 1:
-            scale, total = 1.0, self._engine.zeros(parts[0].shape, np.float32)
-            for part, gain in zip(parts, gains, strict=True):
-                add_scaled(self._engine, part, float(gain), total)
+        scale, total = float(gains[0]), threads[0]
+        if len(threads) > 1:
+            scale, total = 1.0, self._engine.zeros(threads[0].shape, np.float32)
+            for thread, gain in zip(threads, gains, strict=True):
+                add_scaled(self._engine, thread, float(gain), total)
         return scale, self._down(total)
 
     def _down(self, array: Any) -> Image:

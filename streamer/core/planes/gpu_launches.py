@@ -37,7 +37,7 @@ def fold_lines(
 ) -> None:
     """Add frames of attenuation (frames, rows, cols) to all lines: sums (lines, samples) and tails (lines, bins).
 
-    rays (planes, frames, 4) float64: see kernels_live.course. Rows go on by ``taper``. At most TOGETHER frames.
+    rays (planes, frames, 4) float64: see kernels.ray_through_plane. Rows go on by ``taper``. At most TOGETHER frames.
     """
     frames, rows, cols = image.shape
     count, samples = sums.shape

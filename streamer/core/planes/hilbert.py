@@ -25,7 +25,7 @@ from streamer.core.arrays import Array, Image
 from streamer.core.jit import as_input, kernel
 from streamer.core.planes.kernels import GRAZING
 from streamer.core.planes.plane import Plane
-from streamer.core.simd.fft import fast_length, plan, transform
+from streamer.core.simd.fft import fast_length, fft_tables, transform
 from streamer.core.simd.plane_vectors import LANES, add_4, points_to_rows, quarter_turn, scale_point
 
 MARGIN = 4
@@ -67,7 +67,7 @@ class LineGrid:
 
     @property
     def course(self) -> tuple[float, float, float, float]:
-        """What ``kernels_live.course`` needs to know of the lines."""
+        """What ``kernels.ray_through_plane`` needs to know of the lines."""
         return self.direction, self.first, *self.offset
 
 
@@ -117,23 +117,23 @@ def bin_edges(samples: int) -> NDArray[np.float64]:
 @kernel(parallel=True)
 def transform_lines(
     sums: Array, tails: Array, scale: Any, fade: Array, gain: Array, stages: Array, factors: Array, stages_back: Array,
-    factors_back: Array, shares: Array, courses: Array, parts: int, image: Array,
+    factors_back: Array, shares: Array, courses: Array, threads: int, image: Array,
 ) -> None:  # fmt: skip
     """image = scale times the convolution of lines with an odd kernel, and what lies outside of them.
 
     image (lines, samples) and tails (lines, bins) float32; sums (blocks, samples, 16) float32, a block being 16 lines;
-    i·``gain`` float32 is the kernel's transform over its length; stages and factors are those of ``lanefft.plan``
+    i·``gain`` float32 is the kernel's transform over its length; stages and factors are those of ``fft_tables``
     forward and back. ``fade`` continues the lines at both ends. The tails and the first and the last sample have
     ``shares`` (bins + 2, 8·n) float64 in ``courses`` (samples, 8·n) float32 along the line.
     """
     blocks, samples, _ = sums.shape
     lines, bins = tails.shape
     rank, flat, length = courses.shape[1], sums.reshape(-1), gain.size
-    for part in prange(parts):
+    for thread in prange(threads):
         points, work = np.empty(length * LANES, np.float32), np.empty(2 * length * LANES, np.float32)
         ones, tile = np.ones(LANES, np.float32), np.empty(LANES * LANES, np.float32)
         outside = np.zeros(rank * LANES, np.float32)
-        for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+        for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
             at, size = block * samples * LANES, samples * LANES
             depth = min(LANES, lines - block * LANES)
             for k in range(size):
@@ -186,7 +186,7 @@ class HilbertLines:
         kernel[-1 : -samples - PARITY : -1] = -half
         self._gain = as_input(scipy.fft.fft(kernel).imag / length, np.float32)
         self._fade = as_input(fade[: PARITY - 1], np.float32)
-        self._plans = plan(length, -1), plan(length, 1)
+        self._plans = fft_tables(length, -1), fft_tables(length, 1)
         after = np.array([-fade[: PARITY - 1] @ smooth[x : x + PARITY - 1] for x in range(samples)][::-1])
         # What a bin does is smooth along the line, so a few courses are enough for all of them.
         left, size, right = np.linalg.svd(np.stack([*_far_field(samples), after[::-1], -after]), full_matrices=False)

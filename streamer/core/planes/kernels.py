@@ -142,7 +142,7 @@ def _derive(line: Array, out: Array) -> None:
 
 
 @kernel()
-def course(line: Array, angle: float, gain: float, center: float, ray: Array) -> None:
+def ray_through_plane(line: Array, angle: float, gain: float, center: float, ray: Array) -> None:
     """Course of a plane's line 0 through the rows of derivatives of a frame; ray (4,) float64 is written.
 
     ``line`` (4,) float64: direction of the lines, first sample, offset of line 0 and from line to line (``LineGrid``).
@@ -161,7 +161,7 @@ def course(line: Array, angle: float, gain: float, center: float, ray: Array) ->
 def _edges_seen(ray: Array, edges: Array, size: int, index: Array, share: Array) -> Any:
     """First and end of the edges that a row of ``size`` sees, and where: index, and share of the next value.
 
-    The edges (of bins, as sample numbers) ascend; ``ray`` as ``course`` makes it.
+    The edges (of bins, as sample numbers) ascend; ``ray`` as ``ray_through_plane`` makes it.
     """
     start, step = ray[0] + (REACH - 0.5), ray[1]
     a, b = -start / step, (size - 1 - start) / step
@@ -206,7 +206,7 @@ def _fill_rays(
     for p in range(index.shape[0]):
         for f in range(index.shape[1]):
             ray = rays[p, f]
-            course(lines[p], angles[f], gains[f], center, ray)
+            ray_through_plane(lines[p], angles[f], gains[f], center, ray)
             step, gain = np.float32(ray[1]), np.float32(ray[2])
             half = index.shape[2] // 2
             middle = np.float32(ray[0] + half * ray[1])
@@ -225,7 +225,7 @@ def _fill_rays(
 def fold_frames(
     raw: Array, kind: int, dark: Array, log_flat: Array, low: Any, high: Any, dead_from: Array, dead: Array,
     share: Array, taper: Array, lines: Array, angles: Array, gains: Array, center: float, edges: Array,
-    slot: Array, margin: int, parts: int, sums: Array, tails: Array, rows_out: Array, attenuation: Array,
+    slot: Array, margin: int, threads: int, sums: Array, tails: Array, rows_out: Array, attenuation: Array,
     moments: Array,
 ) -> None:  # fmt: skip
     """Raw frames to attenuation, derivative, and the sums of all vertical planes.
@@ -233,9 +233,9 @@ def fold_frames(
     raw (frames, rows, bytes of a row) uint8 of a ``kind`` of KINDS, or ATTENUATION. Preparation: see prep.Constants;
     not read for attenuation but for ``dead_from``. taper (side,): see ``_extend``.
 
-    Planes: ``lines`` (planes, 4), ``center``: see ``course``; angles and gains (weights) float64 (frames,); ``edges``
-    of the bins. Added to are sums (planes, blocks, samples, 16) and tails (planes, blocks, 16, bins) float32, a block
-    being 16 detector rows.
+    Planes: ``lines`` (planes, 4), ``center``: see ``ray_through_plane``; angles and gains (weights) float64 (frames,);
+    ``edges`` of the bins. Added to are sums (planes, blocks, samples, 16) and tails (planes, blocks, 16, bins) float32,
+    a block being 16 detector rows.
 
     Each of the rest is written unless its first axis is 0: rows_out (frames, slots, cols), the attenuation of row r
     going to slot[r] ≥ 0; attenuation (frames, rows, cols); moments (frames, rows, 4), see ``_sum_row``.
@@ -254,12 +254,12 @@ def fold_frames(
     _fill_rays(lines, angles, gains, center, long - 2 * REACH, edges,
                rays, index, left, right, seen, edge_index, edge_share)  # fmt: skip
     flat_sums = sums.reshape(-1)
-    for part in prange(parts):
+    for thread in prange(threads):
         block_lines = np.zeros((LANES, width), np.float32)
         flat = block_lines.reshape(-1)
         net = np.empty(cols, np.float32)
         turned = np.empty(GROUP * width * LANES, np.float32)
-        for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+        for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
             r0 = block * LANES
             depth = min(LANES, rows - r0)
             block_lines[depth:] = _ZERO
@@ -318,20 +318,20 @@ def fold_frames(
 @kernel(parallel=True)
 def fold_tilted(
     attenuation: Array, taper: Array, across: Array, angles: Array, gains: Array, center: float, z: Array, edges: Array,
-    parts: int, sums: Array, tails: Array,
+    threads: int, sums: Array, tails: Array,
 ) -> None:  # fmt: skip
     """Add frames (frames, rows, cols) of attenuation to a tilted plane of lines (lines, samples).
 
-    Line n lies at detector row z[0] + n·z[1]; for ``across`` (4,) and ``center`` see ``course``, the rest is as above.
-    tails (lines, bins).
+    Line n lies at detector row z[0] + n·z[1]; for ``across`` (4,) and ``center`` see ``ray_through_plane``, the rest is
+    as above. tails (lines, bins).
     """
     frames, rows, cols = attenuation.shape
     lines, samples = sums.shape
     side = taper.size
     rays = np.empty((frames, 4), np.float64)
     for f in range(frames):
-        course(across, angles[f], gains[f], center, rays[f])
-    for part in prange(parts):
+        ray_through_plane(across, angles[f], gains[f], center, rays[f])
+    for thread in prange(threads):
         line = np.zeros(cols + 2 * side, np.float32)
         derived = np.zeros(line.size, np.float32)
         ray = np.empty(4, np.float64)
@@ -339,7 +339,7 @@ def fold_tilted(
         last = line.size - 2 * REACH
         top = np.uint32(last - 1)
         # Lines are dealt out in turn: those off the axis see fewer rays.
-        for n in range(part, lines, parts):
+        for n in range(thread, lines, threads):
             height = z[0] + n * z[1]
             if height < -1e-3 or height > rows - 1 + 1e-3:
                 continue

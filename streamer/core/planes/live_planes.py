@@ -30,7 +30,7 @@ from streamer.core.planes.hilbert import HilbertLines, to_pixels
 from streamer.core.planes.kernels import ATTENUATION, KINDS
 from streamer.core.planes.plane import Plane, check_planes, finite_center
 from streamer.core.planes.sliding_window import SECTORS, UNSEEN, ExactWeights, Window
-from streamer.core.preprocessing.flat_field import Constants, Correction
+from streamer.core.preprocessing.flat_field import CorrectionTables, FlatFieldCorrection
 from streamer.frames import DTYPES, BadInput
 
 Angles = Sequence[float] | NDArray[Any]
@@ -79,7 +79,7 @@ class FastPlanes:
         self._geometry = PlaneGeometry(planes, rows, columns, extend)
         self._lines = HilbertLines(self._geometry.samples) if self._geometry.grids else None
         self._plain = _nothing_to_prepare(rows)
-        self._prepared: tuple[Correction, np.dtype[Any], Constants] | None = None
+        self._prepared: tuple[FlatFieldCorrection, np.dtype[Any], CorrectionTables] | None = None
         self._window = Window(window_rad, sectors)
         self._stored, self._period = stored, period
         self._exact = ExactWeights(period)
@@ -115,7 +115,7 @@ class FastPlanes:
     def add_raw(
         self,
         raw: NDArray[Any],
-        correction: Correction,
+        correction: FlatFieldCorrection,
         angle_rad: float | Angles,
         attenuation: Image | None = None,
         moments: NDArray[np.float64] | None = None,
@@ -271,9 +271,9 @@ def _scale(angles: NDArray[np.float64], weights: NDArray[np.float64], period: fl
     return float(angular_weights(angles, period).sum()) / total if total else 0.0
 
 
-def _nothing_to_prepare(rows: int) -> Constants:
+def _nothing_to_prepare(rows: int) -> CorrectionTables:
     """For frames that are attenuation already."""
     nothing, share = as_input(np.zeros((0, 0), np.float32)), as_input(np.zeros(0, np.float32))
-    return Constants(
+    return CorrectionTables(
         nothing, nothing, 0.0, 0.0, as_input(np.zeros(rows + 1, np.int64)), as_input(np.zeros((3, 0), np.int64)), share
     )

@@ -118,7 +118,7 @@ def _place(grid: Array, angle: float, center: float, height: int, width: int, ge
 @kernel(parallel=True)
 def fold_rows(
     rows: Array, upper: int, lower: int, mix: Any, taper: Array, lags: Array, grid: Array, angles: Array, gains: Array,
-    center: float, half: Array, parts: int, table: Array, straight: Array, across: Array,
+    center: float, half: Array, threads: int, table: Array, straight: Array, across: Array,
 ) -> None:  # fmt: skip
     """Add the rows that a horizontal plane sees, of attenuation, to its sums.
 
@@ -135,11 +135,11 @@ def fold_rows(
     geometry, turned = np.empty((frames, 5), np.float64), np.empty(frames, np.int64)
     for f in range(frames):
         turned[f] = 1 if _place(grid, angles[f], center, height, width, geometry[f]) else 0
-    for part in prange(parts):
+    for thread in prange(threads):
         line = np.zeros(cols + 2 * reach, np.float32)
         # Shares of whole vectors, so that a value does not depend on the number of threads.
-        begin = cols * part // parts // 64 * 64
-        end = cols if part == parts - 1 else cols * (part + 1) // parts // 64 * 64
+        begin = cols * thread // threads // 64 * 64
+        end = cols if thread == threads - 1 else cols * (thread + 1) // threads // 64 * 64
         for f in range(frames):
             gain = np.float32(gains[f])
             for c in range(cols):
@@ -152,15 +152,15 @@ def fold_rows(
     for f in range(frames):
         filtered[f, :PAD] = filtered[f, PAD]
         filtered[f, PAD + cols :] = filtered[f, PAD + cols - 1]
-    for part in prange(parts):
+    for thread in prange(threads):
         for f in range(frames):
-            _fill_table(filtered[f], geometry[f], part, parts, table[f])
+            _fill_table(filtered[f], geometry[f], thread, threads, table[f])
     last = cols - 1
-    for part in prange(parts):
+    for thread in prange(threads):
         for side_on in range(2):
             sums = across if side_on else straight
             # Lines are dealt out in turn: those in the corners see fewer rays.
-            for y in range(part, sums.shape[1], parts):
+            for y in range(thread, sums.shape[1], threads):
                 for f in range(frames):
                     if turned[f] != side_on:
                         continue
@@ -179,13 +179,13 @@ def fold_rows(
 
 
 @kernel(parallel=True)
-def add_up(straight: Array, across: Array, gains: Array, parts: int, image: Array) -> None:
+def add_up(straight: Array, across: Array, gains: Array, threads: int, image: Array) -> None:
     """Add Σ gains[h]·(straight[h] + the transpose of across[h]) to the image (height, width)."""
     height, width = image.shape
     flat = across.reshape(-1)
-    for part in prange(parts):
+    for thread in prange(threads):
         turned = np.empty(LANES * LANES, np.float32)
-        for strip in range(part, (height + TILE - 1) // TILE, parts):
+        for strip in range(thread, (height + TILE - 1) // TILE, threads):
             for h in range(gains.size):
                 gain = np.float32(gains[h])
                 # Whole tiles, so that both ways through memory run over few pages at a time.

@@ -95,12 +95,12 @@ class Reduction:
 
 
 @kernel(parallel=True)
-def bin_mean(frame: Array, down: int, across: int, parts: int, out: Array) -> None:
+def bin_mean(frame: Array, down: int, across: int, threads: int, out: Array) -> None:
     """out[r, c] = mean of frame[r·down … , c·across …], summed in float64."""
     rows, cols = out.shape
-    for part in prange(parts):
+    for thread in prange(threads):
         total = np.empty(cols, np.float64)
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             total[:] = 0.0
             for k in range(r * down, (r + 1) * down):
                 for c in range(cols):

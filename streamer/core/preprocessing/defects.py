@@ -125,19 +125,22 @@ def neighbourhood(image: Image, threads: int = 1) -> Image:
     return out
 
 
-def without(flat: Array, bad: Mask) -> Image:
-    """The mean flat with NaN at bad pixels: ``Correction`` then mends them, in every projection, within their row."""
+def mask_pixels(flat: Array, bad: Mask) -> Image:
+    """Float32 copy of the mean ``flat`` (rows, columns), NaN where ``bad``: ``FlatFieldCorrection`` fills those pixels.
+
+    Raises BadInput when the shapes differ.
+    """
     if flat.shape != bad.shape:
         raise BadInput(f"the flat is {flat.shape}, the map of bad pixels {bad.shape}")
     return np.where(bad, np.float32(np.nan), np.asarray(flat, np.float32)).astype(np.float32)
 
 
 @kernel(parallel=True)
-def add_squares(difference: Array, parts: int, total: Array, squares: Array) -> None:
+def add_squares(difference: Array, threads: int, total: Array, squares: Array) -> None:
     """total += difference, squares += difference²; (rows, cols), float32 into float64."""
     rows, cols = difference.shape
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c in range(cols):
                 value = np.float64(difference[r, c])
                 total[r, c] += value
@@ -146,13 +149,13 @@ def add_squares(difference: Array, parts: int, total: Array, squares: Array) -> 
 
 @kernel(parallel=True)
 def mean_and_variance(
-    first: Array, total: Array, squares: Array, count: int, parts: int, mean: Array, variance: Array
+    first: Array, total: Array, squares: Array, count: int, threads: int, mean: Array, variance: Array
 ) -> None:
     """Of ``count`` frames, from the first one and the sums (float64) of what they differ from it; (rows, cols)."""
     rows, cols = first.shape
     share, other = 1.0 / count, 1.0 / max(1, count - 1)
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c in range(cols):
                 mean[r, c] = np.float32(first[r, c] + total[r, c] * share)
                 spread = (squares[r, c] - total[r, c] * total[r, c] * share) * other
@@ -160,11 +163,11 @@ def mean_and_variance(
 
 
 @kernel(parallel=True)
-def median_of_five(image: Array, down: int, across: int, parts: int, out: Array) -> None:
+def median_of_five(image: Array, down: int, across: int, threads: int, out: Array) -> None:
     """out[r, c] = median of image[r + i·down, c + i·across], i = 0 … 4; float32, image larger than out by the reach."""
     rows, cols = out.shape
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             # Lines whose pixels are neighbours in memory, whatever the direction: then this turns into vectors.
             line_a, line_b = image[r, :cols], image[r + down, across : across + cols]
             line_c = image[r + 2 * down, 2 * across : 2 * across + cols]

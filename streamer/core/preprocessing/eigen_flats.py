@@ -96,13 +96,13 @@ def _slopes(image: Array) -> Values:
 
 
 @kernel(parallel=True)
-def mean_blocks(image: Array, down: int, across: int, parts: int, out: Array) -> None:
+def mean_blocks(image: Array, down: int, across: int, threads: int, out: Array) -> None:
     """out[i, j] = mean of the block of down × across pixels of image that begins at (i·down, j·across); float32."""
     rows, cols = out.shape
     share = np.float32(1.0 / (down * across))
-    for part in prange(parts):
+    for thread in prange(threads):
         line = np.empty(cols * across, np.float32)
-        for i in range(rows * part // parts, rows * (part + 1) // parts):
+        for i in range(rows * thread // threads, rows * (thread + 1) // threads):
             line[:] = np.float32(0.0)
             for r in range(i * down, (i + 1) * down):
                 for c in range(cols * across):
@@ -115,11 +115,11 @@ def mean_blocks(image: Array, down: int, across: int, parts: int, out: Array) ->
 
 
 @kernel(parallel=True)
-def add_weighted(image: Array, stack: Array, weights: Array, parts: int) -> None:
+def add_weighted(image: Array, stack: Array, weights: Array, threads: int) -> None:
     """image += Σ weights[k]·stack[k]; image (rows, cols), stack (n, rows, cols), weights (n,), float32."""
     rows, cols = image.shape
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for k in range(weights.size):
                 weight = weights[k]
                 for c in range(cols):

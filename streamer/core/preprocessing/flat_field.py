@@ -26,7 +26,7 @@ OPEN_BEAM_PERCENTILE = 95.0
 
 
 @dataclass(frozen=True)
-class Constants:
+class CorrectionTables:
     """What a Correction does to frames of one dtype, as read-only arrays for kernels that do it on their way.
 
     Attenuation is log_flat - ln(clip(raw - dark, low, high)); ``dark`` and ``log_flat`` (rows, cols) float32. Of the
@@ -43,7 +43,7 @@ class Constants:
     share: Image
 
 
-class Correction:
+class FlatFieldCorrection:
     """Turns raw projections into attenuation, -ln((P - D) / (F - D)).
 
     Without darks D is 0. Without flats (``flat_known`` False) F - D is one number, a high percentile of the first
@@ -76,10 +76,10 @@ class Correction:
         kernels, limits = self._backend.kernels, self._limits(raw.dtype)
         kernels.attenuate(as_input(raw), dark, log_flat, *limits, self._backend.threads, out)
         if self._mend:
-            kernels.mend(out, *self._mend)
+            kernels.fill_dead_pixels(out, *self._mend)
         return out
 
-    def constants(self, raw: Array) -> Constants:
+    def constants(self, raw: Array) -> CorrectionTables:
         """The numbers behind ``attenuation`` for projections (rows, cols) like this one. Raises BadInput as it does.
 
         Without flats the first projection given to either of the two sets the level of the beam.
@@ -88,9 +88,9 @@ class Correction:
         row, *columns, share = self._mend or _mending(np.ones(raw.shape, np.bool_))
         dead_from = np.searchsorted(row, np.arange(len(raw) + 1))
         dead = as_input(np.stack(columns), np.int64)
-        return Constants(dark, log_flat, *self._limits(raw.dtype), as_input(dead_from, np.int64), dead, share)
+        return CorrectionTables(dark, log_flat, *self._limits(raw.dtype), as_input(dead_from, np.int64), dead, share)
 
-    def rows(self, part: slice) -> Correction:
+    def rows(self, part: slice) -> FlatFieldCorrection:
         """The same for the detector rows ``part`` alone: what it gives are these rows of what this one gives.
 
         Without flats that holds once this one has seen a projection; before, the part takes the level of the beam from
@@ -98,7 +98,7 @@ class Correction:
         """
         if part.step not in (None, 1):
             raise BadInput(f"detector rows {part} leave rows out; a range is needed")
-        result = Correction(self._backend, None, None)
+        result = FlatFieldCorrection(self._backend, None, None)
         result.flat_known = self.flat_known
         result._bright = self._bright
         if self._dark is not None:
@@ -144,9 +144,10 @@ class Correction:
 
 
 def _mending(alive: Mask) -> tuple[Array, ...]:
-    """Arguments of ``kernels.mend`` for the pixels that are not alive: the nearest live ones on both sides in the row.
+    """Arguments of ``kernels.fill_dead_pixels`` for the pixels that are not alive.
 
-    With a live pixel on one side only, that one is copied; a row without any becomes 0.
+    They are filled from the nearest live ones on both sides in the row; with a live pixel on one side only, that one is
+    copied; a row without any becomes 0.
     """
     cols = alive.shape[1]
     column = np.broadcast_to(np.arange(cols), alive.shape)

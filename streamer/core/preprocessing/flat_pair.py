@@ -73,15 +73,15 @@ class FlatPair:
 
 
 @kernel(parallel=True)
-def add_log_pattern(image: Array, pattern: Array, change: float, share: float, parts: int) -> None:
+def add_log_pattern(image: Array, pattern: Array, change: float, share: float, threads: int) -> None:
     """image += change + ln(1 + share·pattern), all (rows, cols) float32; |share·pattern| ≤ 1/2 or so.
 
     ln(1 + y) = 2 atanh(y / (2 + y)), summed to the seventh order: its error is below 1e-6, and it turns into vectors.
     """
     rows, cols = image.shape
     base, u = np.float32(change), np.float32(share)
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c in range(cols):
                 y = u * pattern[r, c]
                 s = y / (np.float32(2.0) + y)
@@ -99,7 +99,7 @@ def add_late(
     share: float,
     base: float,
     slope: float,
-    parts: int,
+    threads: int,
     out: Array,
 ) -> None:
     """out = source + static + base + slope·(column - middle) + ln(1 + share·pattern); all (rows, cols) float32.
@@ -109,11 +109,11 @@ def add_late(
     """
     rows, cols = source.shape
     u = np.float32(share)
-    for part in prange(parts):
+    for thread in prange(threads):
         line = np.empty(cols, np.float32)
         for c in range(cols):
             line[c] = np.float32(base + slope * (c - 0.5 * (cols - 1)))
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             if use_static:
                 for c in range(cols):
                     out[r, c] = source[r, c] + (line[c] + static[r, c])

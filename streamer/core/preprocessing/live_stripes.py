@@ -22,7 +22,7 @@ FAINTEST = 1e-4  # attenuation that no picture shows as a ring
 REACH = 7  # columns to either side from which the level of a column is taken
 
 
-class StripeSectors:
+class LiveStripeDetector:
     """Sums of the attenuation of each pixel over sectors of the rotation: 32 bytes per pixel, as far as they are used.
 
     In a scan that goes one way the sectors fill one after the other, and no stripe is told before the third.
@@ -100,7 +100,7 @@ def _stand_out(line: Array, out: Array) -> None:
 
 @kernel(parallel=True)
 def steady_offset(
-    sums: Array, used: Array, share: Array, added: Array, caution: float, faintest: float, parts: int, out: Array
+    sums: Array, used: Array, share: Array, added: Array, caution: float, faintest: float, threads: int, out: Array
 ) -> None:
     """out = mean·max(0, 1 - caution·variance/mean²), 0 where |mean| is not above ``faintest``; (rows, cols) float32.
 
@@ -109,10 +109,10 @@ def steady_offset(
     """
     rows, cols = out.shape
     count = used.size
-    for part in prange(parts):
+    for thread in prange(threads):
         line, first = np.empty(cols + 2 * REACH, np.float32), np.empty(cols + 2 * REACH, np.float32)
         total, squares = np.empty(cols, np.float32), np.empty(cols, np.float32)
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             total[:] = np.float32(0.0)
             squares[:] = np.float32(0.0)
             for k in range(count):

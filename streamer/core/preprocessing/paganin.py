@@ -103,7 +103,7 @@ def _elimination(diagonal: Values, alpha: float, rows: int) -> Values:
 
 
 @kernel(parallel=True)
-def solve_rows(spectrum: Array, ratios: Array, inverse: float, parts: int) -> None:
+def solve_rows(spectrum: Array, ratios: Array, inverse: float, threads: int) -> None:
     """Solve (diagonal[f] - α ∂²/∂row²) u = spectrum for each frequency, in place, mirrored at the first and last row.
 
     ``spectrum`` (rows, numbers) float32, complex ones as real and imaginary parts; ``ratios`` (n, numbers) float32
@@ -114,8 +114,8 @@ def solve_rows(spectrum: Array, ratios: Array, inverse: float, parts: int) -> No
     rows, width = spectrum.shape
     known = ratios.shape[0] - 2
     scale = np.float32(inverse)
-    for part in prange(parts):
-        first, last = width * part // parts, width * (part + 1) // parts
+    for thread in prange(threads):
+        first, last = width * thread // threads, width * (thread + 1) // threads
         for i0 in range(first, last, LANES):
             i1 = min(i0 + LANES, last)
             for r in range(rows):
@@ -133,17 +133,17 @@ def solve_rows(spectrum: Array, ratios: Array, inverse: float, parts: int) -> No
 
 
 @kernel(parallel=True)
-def exponential(attenuation: Array, parts: int, out: Array) -> None:
+def exponential(attenuation: Array, threads: int, out: Array) -> None:
     """out = exp(-attenuation), both (rows, cols) float32, relative error below 3e-7; cut at exp(±80).
 
     2ⁿ·exp(r) with |r| ≤ ln 2 / 2, by the series of exp to the seventh order: the loop turns into vector instructions.
     """
     rows, cols = attenuation.shape
     log2e, high, low = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
-    for part in prange(parts):
+    for thread in prange(threads):
         bits = np.empty(cols, np.int32)
         power = bits.view(np.float32)
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c in range(cols):
                 x = -attenuation[r, c]
                 x = x if x < np.float32(80.0) else np.float32(80.0)
@@ -160,14 +160,14 @@ def exponential(attenuation: Array, parts: int, out: Array) -> None:
 
 
 @kernel(parallel=True)
-def negative_log(transmission: Array, low: float, parts: int, out: Array) -> None:
+def negative_log(transmission: Array, low: float, threads: int, out: Array) -> None:
     """out = -ln(max(transmission, low)), both (rows, cols) float32; the series of ``kernels_cpu.attenuate``."""
     rows, cols = transmission.shape
     least, half, one = np.float32(low), np.int32(0x3F3504F3), np.float32(1.0)
-    for part in prange(parts):
+    for thread in prange(threads):
         value = np.empty(cols, np.float32)
         bits = value.view(np.int32)
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c in range(cols):
                 x = transmission[r, c]
                 value[c] = x if x > least else least

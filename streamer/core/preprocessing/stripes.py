@@ -138,13 +138,13 @@ def _is_wide(mean: Image, settings: StripeSettings, threads: int) -> Mask:
 
 
 @kernel(parallel=True)
-def column_flicker(block: Array, order: Array, reach: int, parts: int, out: Array) -> None:
+def column_flicker(block: Array, order: Array, reach: int, threads: int, out: Array) -> None:
     """Mean |p - mean of p over ``reach`` neighbours in angle on either side|; block (angles, rows, cols)."""
     angles, rows, cols = block.shape
     size = np.float32(1.0 / (2 * reach + 1))
-    for part in prange(parts):
+    for thread in prange(threads):
         total = np.empty(cols, np.float32)
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c in range(cols):
                 out[r, c] = np.float32(0.0)
                 total[c] = np.float32(0.0)
@@ -231,30 +231,30 @@ def _fill_columns(lines: Array, bad: Array, margin: int) -> None:
 
 
 @kernel(parallel=True)
-def fill_columns(block: Array, bad: Array, parts: int) -> None:
+def fill_columns(block: Array, bad: Array, threads: int) -> None:
     """Replace columns marked in bad (rows, cols) of block (angles, rows, cols) from beside them, in each projection."""
     rows = block.shape[1]
-    for part in prange(parts):
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+    for thread in prange(threads):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             _fill_columns(block[:, r], bad[r], 1)
 
 
 @kernel(parallel=True)
-def sort_stripes(block: Array, wide: Array, half: int, parts: int) -> None:
+def sort_stripes(block: Array, wide: Array, half: int, threads: int) -> None:
     """Equalise the columns of block (angles, rows, cols) rank by rank, in place.
 
     Each column is sorted over the angles; ranks of columns in wide (rows, cols) are replaced from beside them, then
     every rank is smoothed by a running median over 2·half+1 columns, and each value goes back to where it came from.
     """
     angles, rows, cols = block.shape
-    for part in prange(parts):
+    for thread in prange(threads):
         ranked = np.empty((angles, cols), np.float32)
         places = np.empty((cols, angles), np.int32)
         columns = np.empty((GROUP, angles), np.float32)
         keys, spare_keys = np.empty(angles, np.uint32), np.empty(angles, np.uint32)
         spare, counts = np.empty(angles, np.int32), np.empty((3, RADIX), np.int32)
         window, line = np.empty(2 * half + 1, np.float32), np.empty(cols, np.float32)
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c0 in range(0, cols, GROUP):
                 width = min(GROUP, cols - c0)
                 for a in range(angles):

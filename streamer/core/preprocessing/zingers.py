@@ -85,7 +85,7 @@ def _median_of_nine(image: Array, r: int, c: int, nine: Array) -> float:
 
 
 @kernel(parallel=True)
-def find_zingers(image: Array, limit: float, parts: int, place: Array, value: Array, count: Array) -> None:
+def find_zingers(image: Array, limit: float, threads: int, place: Array, value: Array, count: Array) -> None:
     """List pixels of image (rows, cols) with exp(median - pixel) - 1 > limit · exp(median / 2), and their medians.
 
     place (parts, n) int64 row·cols + column, value (parts, n) float32, count (parts,) how many were found by each part;
@@ -94,11 +94,11 @@ def find_zingers(image: Array, limit: float, parts: int, place: Array, value: Ar
     rows, cols = image.shape
     least, one, zero = np.float32(np.log1p(limit)), np.float32(1.0), np.float32(0.0)
     steep = np.float32(0.5 * limit / (1.0 + limit))
-    for part in prange(parts):
+    for thread in prange(threads):
         nine = np.empty(9, np.float32)
         flag = np.empty(cols, np.uint8)
         found = 0
-        for r in range(rows * part // parts, rows * (part + 1) // parts):
+        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             up, down = (r - 1 if r > 0 else 1), (r + 1 if r < rows - 1 else rows - 2)
             # Five of nine must lie above by the limit, so one of any four neighbours does. With pixel ≤ median,
             # ln(1 + limit·exp(median/2)) ≥ ln(1 + limit) + y/(1 + y), as ln(1 + y) ≥ y/(1 + y).
@@ -124,7 +124,7 @@ def find_zingers(image: Array, limit: float, parts: int, place: Array, value: Ar
                     rise, behind = middle - image[r, c], middle if middle > 0.0 else 0.0
                     if rise > 0 and np.exp(rise) - 1 > limit * np.exp(0.5 * behind):
                         if found < place.shape[1]:
-                            place[part, found] = r * cols + c
-                            value[part, found] = middle
+                            place[thread, found] = r * cols + c
+                            value[thread, found] = middle
                         found += 1
-        count[part] = found
+        count[thread] = found

@@ -11,20 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.opposite_views import PairMatch
-from streamer.core.quality.frc import RingCorrelation, fourier_ring_correlation, frc_resolution
 from streamer.frames import BadInput, Decision, Quality, Verdict
-
-__all__ = [
-    "Limits",
-    "RingCorrelation",
-    "SampleSignal",
-    "fourier_ring_correlation",
-    "frc_resolution",
-    "judge",
-    "motion_px",
-    "sample_signal",
-    "saturated_share",
-]
 
 SAMPLE = 32_768  # pixels of a projection that are enough to measure signal and noise
 PAIR_MISMATCH = 0.2  # an opposite pair that fits worse than this says nothing of movement

@@ -19,7 +19,7 @@ from streamer.core.simd.row_vectors import LANES
 
 
 @dataclass(frozen=True)
-class Plan:
+class FftTables:
     """Tables of a transform of ``length`` points.
 
     ``stages`` (stage, 4): radix with the sign of the exponent, where its factors begin, how many times they change,
@@ -44,7 +44,7 @@ def fast_length(least: int) -> int:
         length += 2
 
 
-def plan(length: int, sign: int) -> Plan:
+def fft_tables(length: int, sign: int) -> FftTables:
     """Tables for Σ x[n]·exp(sign·2πi·kn/length), unnormalised; ``length`` as ``fast_length`` gives it.
 
     The largest radix comes last, because the last stage needs no factors. Raises ValueError for other prime factors.
@@ -58,7 +58,7 @@ def plan(length: int, sign: int) -> Plan:
         stages.append((sign * radix, start, size, length // rest))
         factors.append(np.stack([wave.real, wave.imag], -1).ravel())
         start, rest = start + factors[-1].size, size
-    return Plan(length, as_input(np.array(stages, np.int64)), as_input(np.concatenate(factors), np.float32))
+    return FftTables(length, as_input(np.array(stages, np.int64)), as_input(np.concatenate(factors), np.float32))
 
 
 def _radices(length: int) -> list[int]:
@@ -75,7 +75,7 @@ def _radices(length: int) -> list[int]:
 
 @kernel()
 def transform(x: Array, at: int, y: Array, to: int, work: Array, stages: Array, factors: Array) -> None:
-    """Transform the points of x from ``at`` on into those of y from ``to`` on, by the tables of a ``Plan``.
+    """Transform the points of x from ``at`` on into those of y from ``to`` on, by the tables of a ``FftTables``.
 
     x, y and ``work``, which holds two transforms, are flat float32; y may be x, which otherwise stays as it is.
     """

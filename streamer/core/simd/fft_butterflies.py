@@ -13,16 +13,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from streamer.core.simd.row_vectors import FLOAT, HALF, INT, LANES, Emit
+from streamer.core.simd.row_vectors import FLOAT, HALF, INT, LANES, LlvmBuilder
 
 Pair = tuple[Any, Any]  # real and imaginary parts of 8 complex numbers, two LLVM values
 
 
-def _load(e: Emit, data: Any, at: Any) -> Pair:
+def _load(e: LlvmBuilder, data: Any, at: Any) -> Pair:
     return e.load(data, at, HALF), e.load(data, e.offset(at, HALF), HALF)
 
 
-def _store(e: Emit, pair: Pair, data: Any, at: Any) -> None:
+def _store(e: LlvmBuilder, pair: Pair, data: Any, at: Any) -> None:
     e.store(pair[0], data, at)
     e.store(pair[1], data, e.offset(at, HALF))
 
@@ -30,7 +30,7 @@ def _store(e: Emit, pair: Pair, data: Any, at: Any) -> None:
 class _Complex:
     """Arithmetic on pairs; ``sign`` is that of the exponent of the Fourier transform."""
 
-    def __init__(self, emit: Emit, sign: int) -> None:
+    def __init__(self, emit: LlvmBuilder, sign: int) -> None:
         self._emit, self._sign = emit, sign
 
     def plus(self, a: Pair, b: Pair) -> Pair:
@@ -113,7 +113,7 @@ def _butterfly(radix: int, sign: int, last: bool = False) -> Any:
         signature = types.void(x, count, y, count, count, count, factors, count)
 
         def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            e = Emit(context, builder, sig, values)
+            e = LlvmBuilder(context, builder, sig, values)
             source, at, target, to, sizes, blocks, factor, first = e.args
             stride = e.after(ir.Constant(INT, 0), blocks, LANES)
             step = builder.mul(sizes, stride)

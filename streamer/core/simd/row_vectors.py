@@ -27,7 +27,7 @@ FLOAT, INT = ir.FloatType(), ir.IntType(64)
 FAST = ("contract", "arcp", "nsz")
 
 
-class Emit:
+class LlvmBuilder:
     """Writes LLVM code for one call of an intrinsic; ``args`` are its arguments, arrays as pointers to their data."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
@@ -84,7 +84,7 @@ class Emit:
         return self.builder.fmul(a, b, flags=FAST)
 
 
-def _turned(e: Emit, value: Any, real: Any, imaginary: Any) -> Any:
+def _turned(e: LlvmBuilder, value: Any, real: Any, imaginary: Any) -> Any:
     """A point times real + i·imaginary."""
     swapped = e.pick(value, value, [*range(HALF, LANES), *range(HALF)])
     signs = ir.Constant(ir.VectorType(FLOAT, LANES), [-1.0] * HALF + [1.0] * HALF)
@@ -96,7 +96,7 @@ def copy_point(_: Any, x: Any, x_at: Any, y: Any, y_at: Any) -> Any:
     """Copy one point of x to y."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         source, at, target, to = e.args
         e.store(e.load(source, at), target, to)
         return context.get_dummy_value()
@@ -105,11 +105,11 @@ def copy_point(_: Any, x: Any, x_at: Any, y: Any, y_at: Any) -> Any:
 
 
 @intrinsic
-def turn_point(_: Any, x: Any, x_at: Any, real: Any, imaginary: Any, y: Any, y_at: Any) -> Any:
+def rotate_phase(_: Any, x: Any, x_at: Any, real: Any, imaginary: Any, y: Any, y_at: Any) -> Any:
     """y = (real + i·imaginary) · x for one point; both factors float32."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         source, at, re, im, target, to = e.args
         e.store(_turned(e, e.load(source, at), re, im), target, to)
         return context.get_dummy_value()
@@ -123,7 +123,7 @@ def stream_point(_: Any, x: Any, x_at: Any, y: Any, y_at: Any) -> Any:
     """Copy one point of x to y, past the cache; y_at must begin a cache line. ``fence`` before others read it."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         source, at, target, to = e.args
         e.stream(e.load(source, at), target, to, 64)
         return context.get_dummy_value()
@@ -136,7 +136,7 @@ def stream_row(_: Any, x: Any, x_at: Any, y: Any, y_at: Any) -> Any:
     """Copy 16 float32 of x to y, past the cache; y_at must be a multiple of 16 bytes. ``fence`` as above."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         source, at, target, to = e.args
         for k in range(0, LANES, 4):
             e.stream(e.load(source, e.offset(at, k), 4), target, e.offset(to, k), 16)
@@ -161,7 +161,7 @@ def clear_point(_: Any, x: Any, x_at: Any) -> Any:
     """Set one point of x to zero."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         e.store(ir.Constant(ir.VectorType(FLOAT, LANES), [0.0] * LANES), e.args[0], e.args[1])
         return context.get_dummy_value()
 
@@ -173,7 +173,7 @@ def scale_point(_: Any, x: Any, x_at: Any, factor: Any, y: Any, y_at: Any) -> An
     """y = factor · x for one point; ``factor`` float32."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         source, at, number, target, to = e.args
         e.store(e.times(e.load(source, at), e.spread(number)), target, to)
         return context.get_dummy_value()
@@ -186,7 +186,7 @@ def prefetch(_: Any, x: Any, at: Any) -> Any:
     """Ask for a cache line that will be written soon; harmless wherever it lies."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         name = "llvm.prefetch.p0"
@@ -198,7 +198,7 @@ def prefetch(_: Any, x: Any, at: Any) -> Any:
     return types.void(x, types.int64), generate
 
 
-def _transpose(e: Emit, rows: list[Any]) -> list[Any]:
+def _transpose(e: LlvmBuilder, rows: list[Any]) -> list[Any]:
     """16 vectors of 16 as columns: four perfect shuffles."""
     low = [lane for k in range(HALF) for lane in (k, LANES + k)]
     high = [lane + HALF for lane in low]
@@ -215,7 +215,7 @@ def rows_to_points(_: Any, rows: Any, rows_at: Any, step: Any, last: Any, points
     """
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         source, at, stride, end, target, to = e.args
         lines = []
         for k in range(LANES):
@@ -237,7 +237,7 @@ def points_to_rows(
     """16 points that follow each other, each times its number of ``scale``, become 16 columns of 16 rows."""
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         source, start, factors, place, target, to, stride = e.args
         lines = [
             e.times(e.load(source, e.offset(start, LANES * k)), e.spread(e.number(factors, e.offset(place, k))))
@@ -263,7 +263,7 @@ def add_weighted(
     """
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = Emit(context, builder, sig, values)
+        e = LlvmBuilder(context, builder, sig, values)
         source, at, re, im, weight, first, step, target, to, line = e.args
         along = [e.spread(e.number(weight, e.after(first, step, k))) for k in range(4)]
         across = [e.spread(e.number(weight, e.after(first, step, k))) for k in range(4, 8)]

@@ -1,7 +1,7 @@
-"""Where the iterative reconstruction stands with one block of detector rows, and the three moves it makes from there.
+"""State of the iterative reconstruction of one block of detector rows, and the three moves it makes from there.
 
-``iterative`` decides which move comes next; what a move costs is the business of the classes behind ``Descent``: one on
-the CPU here, one on a device in ``cuda.descent``. Both keep all volumes where they compute, and hand out numbers only.
+``tv.reconstruction`` decides which move is next. ``FistaSolver`` is implemented on the CPU here and on a device in
+``gpu_fista``. Both keep all volumes where they compute, and return numbers only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOMENTA = _momenta(INNER)
 
 
 @dataclass(frozen=True)
-class Prior:
+class TotalVariation:
     """argmin over f ≥ ``low`` of 1/2 ‖f - noisy‖² + ``weight`` · Σ |grad f|, by projected gradients of its dual."""
 
     weight: float
@@ -50,7 +50,7 @@ class Prior:
 
 
 @dataclass(frozen=True)
-class Moved:
+class StepNorms:
     """What a move did, as sums over the voxels: of (ahead - now) · (now - before), of (now - before)², of now²."""
 
     uphill: float
@@ -58,7 +58,7 @@ class Moved:
     size: float
 
 
-class Descent(Protocol):
+class FistaSolver(Protocol):
     """The volume now, the one before, and the one that momentum looks ahead to; made from a volume to start from."""
 
     def measured(self, lines: Image) -> Any:
@@ -67,7 +67,7 @@ class Descent(Protocol):
     def descend(self, projector: Projector, measured: Any, scale: float) -> None:
         """From the volume ahead, go ``scale`` times the data term's gradient: transpose · (A · ahead - measured)."""
 
-    def settle(self) -> Moved:
+    def settle(self) -> StepNorms:
         """What the prior makes of that is the volume now, and the one that was now is the one before."""
 
     def look_ahead(self, factor: float) -> None:
@@ -77,10 +77,10 @@ class Descent(Protocol):
         """The volume now, (rows, ny, nx) on the host. Nothing else may be called afterwards."""
 
 
-class HostDescent:
-    """``Descent`` on the CPU, from ``start`` (rows, ny, nx), with so many threads."""
+class HostFistaSolver:
+    """``FistaSolver`` on the CPU, from ``start`` (rows, ny, nx), with so many threads."""
 
-    def __init__(self, start: Image, prior: Prior, threads: int) -> None:
+    def __init__(self, start: Image, prior: TotalVariation, threads: int) -> None:
         self._prior, self._threads = prior, threads
         self._now = np.maximum(start, np.float32(prior.low)).transpose(1, 2, 0).copy()
         self._ahead, self._before, self._noisy = self._now.copy(), np.empty_like(self._now), np.empty_like(self._now)
@@ -94,10 +94,10 @@ class HostDescent:
         residual = projector.forward(self._ahead, measured=measured)
         projector.backward(residual, scale, self._noisy, base=self._ahead)
 
-    def settle(self) -> Moved:
+    def settle(self) -> StepNorms:
         self._before, self._now = self._now, self._before
         self._denoise()
-        return Moved(*kernels.sums_of_move(self._ahead, self._now, self._before, self._threads))
+        return StepNorms(*kernels.sums_of_move(self._ahead, self._now, self._before, self._threads))
 
     def look_ahead(self, factor: float) -> None:
         kernels.look_ahead(self._now, self._before, factor, self._threads, self._ahead)

@@ -1,4 +1,4 @@
-"""``descent.Descent`` on a device: all volumes stay there from the start to the result."""
+"""``descent.FistaSolver`` on a device: all volumes stay there from the start to the result."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 from streamer.core.arrays import Image
 from streamer.core.backend.engine import Engine
-from streamer.core.tv.fista import MOMENTA, Moved, Prior
+from streamer.core.tv.fista import MOMENTA, StepNorms, TotalVariation
 from streamer.core.tv.gpu_projector import IterativeKernels
 from streamer.core.tv.projector import Projector
 
 
-class DeviceDescent:
-    """From ``start`` (rows, ny, nx) on the host; see ``descent.Descent``. Everything may raise DeviceOutOfMemory.
+class DeviceFistaSolver:
+    """From ``start`` (rows, ny, nx) on the host; see ``descent.FistaSolver``. Everything may raise DeviceOutOfMemory.
 
     Beyond the volumes of the CPU there is a third dual field, so that one kernel can do a whole step of the prior.
     """
 
-    def __init__(self, engine: Engine, start: Image, prior: Prior) -> None:
+    def __init__(self, engine: Engine, start: Image, prior: TotalVariation) -> None:
         self._kernels, self._engine, self._prior = IterativeKernels(engine), engine, prior
         rows, ny, nx = start.shape
         shape = (ny, nx, rows)
@@ -41,7 +41,7 @@ class DeviceDescent:
         projector.forward(self._ahead, residual, measured)
         projector.backward(residual, scale, self._noisy, base=self._ahead)
 
-    def settle(self) -> Moved:
+    def settle(self) -> StepNorms:
         self._before, self._now = self._now, self._before
         prior, field = self._prior, None
         if self._fields is not None:
@@ -52,7 +52,7 @@ class DeviceDescent:
                 self._fields = now, following, before
             field = self._fields[1]
         arrays = self._ahead, self._before, self._now
-        return Moved(*self._kernels.tv_image(self._noisy, prior.weight, prior.low, field, *arrays).tolist())
+        return StepNorms(*self._kernels.tv_image(self._noisy, prior.weight, prior.low, field, *arrays).tolist())
 
     def look_ahead(self, factor: float) -> None:
         self._kernels.look_ahead(self._now, self._before, factor, self._ahead)

@@ -81,7 +81,7 @@ class IterativeKernels(Kernels):
     def tv_image(
         self, noisy: Any, weight: float, low: float, field: Any | None, ahead: Any, before: Any, now: Any
     ) -> Values:
-        """now = ``tv_primal`` of noisy and the field; None for max(low, noisy). Returns the sums of ``Moved``."""
+        """now = ``tv_primal`` of noisy and the field; None for max(low, noisy). Returns the sums of ``StepNorms``."""
         ny, nx, rows = noisy.shape
         along = -(-nx * rows // THREADS)
         grid = (along, min(ny, -(-SUMMING_BLOCKS // along)), 1)
@@ -102,8 +102,8 @@ class IterativeKernels(Kernels):
 
 
 @dataclass(frozen=True)
-class DeviceStrips:
-    """``projector.Strips`` on a device, where the tables lie."""
+class DeviceStripProjector:
+    """``projector.StripProjector`` on a device, where the tables lie."""
 
     kernels: IterativeKernels
     angles: Any
@@ -120,8 +120,8 @@ class DeviceStrips:
         center: float,
         columns: int,
         shape: tuple[int, int],
-    ) -> DeviceStrips:
-        """From what ``projector.HostStrips`` has, for slices of ``shape``. Raises DeviceOutOfMemory."""
+    ) -> DeviceStripProjector:
+        """From what ``projector.HostStripProjector`` has, for slices of ``shape``. Raises DeviceOutOfMemory."""
         upload = kernels.engine.upload
         return cls(kernels, upload(places(cos, sin, center, shape)), upload(table), columns)
 
@@ -131,8 +131,8 @@ class DeviceStrips:
     def backproject(self, projections: Any, scale: float, base: Any, out: Any) -> None:
         self.kernels.backproject(projections, self.angles, self.table, self.columns, scale, base, out)
 
-    def subset(self, angles: slice) -> DeviceStrips:
-        return DeviceStrips(self.kernels, self.angles[angles], self.table[angles], self.columns)
+    def subset(self, angles: slice) -> DeviceStripProjector:
+        return DeviceStripProjector(self.kernels, self.angles[angles], self.table[angles], self.columns)
 
 
 def places(cos: Values, sin: Values, center: float, shape: tuple[int, int]) -> NDArray[np.int64]:

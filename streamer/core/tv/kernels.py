@@ -1,6 +1,6 @@
 """Numba kernels of the iterative reconstruction: matched projectors and total variation.
 
-The rules of ``kernels_cpu`` hold: ``parts`` threads share out the outputs, every sum has a fixed order. Volumes are
+The rules of ``kernels_cpu`` hold: ``threads`` threads share out the outputs, every sum has a fixed order. Volumes are
 (y, x, z) and projections (angle, column, z) with z last, so that one set of weights serves a line of memory.
 """
 
@@ -30,7 +30,7 @@ _ZERO = np.float32(0.0)
 
 
 @kernel(parallel=True)
-def project(image: Array, cos: Array, sin: Array, table: Array, center: float, parts: int, out: Array) -> None:
+def project(image: Array, cos: Array, sin: Array, table: Array, center: float, threads: int, out: Array) -> None:
     """out[a, PAD + i, z] = Σ over pixels of their area that falls into column i, times their value.
 
     image (ny, nx, nz), out (angles, columns + 2·PAD, nz) float32; cos, sin (angles,) float64; table (angles,
@@ -38,8 +38,8 @@ def project(image: Array, cos: Array, sin: Array, table: Array, center: float, p
     """
     ny, nx, nz = image.shape
     angles, columns = out.shape[0], out.shape[1] - 2 * PAD
-    for part in prange(parts):
-        for a in range(part, angles, parts):
+    for thread in prange(threads):
+        for a in range(thread, angles, threads):
             out[a] = _ZERO
             for y in range(ny):
                 start = center + (y - (ny - 1) * 0.5) * sin[a] - (nx - 1) * 0.5 * cos[a]
@@ -63,16 +63,16 @@ def project(image: Array, cos: Array, sin: Array, table: Array, center: float, p
 
 @kernel(parallel=True)
 def backproject(
-    p: Array, cos: Array, sin: Array, table: Array, center: float, parts: int, scale: float, image: Array
+    p: Array, cos: Array, sin: Array, table: Array, center: float, threads: int, scale: float, image: Array
 ) -> None:
     """image += scale · (transpose of ``project``) p; shapes and types as there, the outer PAD columns of p are 0."""
     ny, nx, nz = image.shape
     angles, columns = p.shape[0], p.shape[1] - 2 * PAD
     tiles_x = (nx + TILE - 1) // TILE
     tiles = tiles_x * ((ny + TILE - 1) // TILE)
-    for part in prange(parts):
+    for thread in prange(threads):
         sums = np.empty((TILE, TILE, nz), np.float32)
-        for tile in range(part, tiles, parts):
+        for tile in range(thread, tiles, threads):
             y0, x0 = (tile // tiles_x) * TILE, (tile % tiles_x) * TILE
             y1, x1 = min(y0 + TILE, ny), min(x0 + TILE, nx)
             sums[:] = _ZERO
@@ -97,15 +97,15 @@ def backproject(
                         line[z] += np.float32(scale) * s[z]
 
 
-def tv_primal(noisy: Array, dual: Array, strength: float, low: float, parts: int, out: Array) -> None:
+def tv_primal(noisy: Array, dual: Array, strength: float, low: float, threads: int, out: Array) -> None:
     """out = max(low, noisy + strength · div dual); dual (3, ny, nx, nz) along y, x, z; all float32."""
     if noisy.size < SMALL:
         _primal_rows(noisy, dual, strength, low, 0, len(noisy), out)
     else:
-        _primal(noisy, dual, strength, low, parts, out)
+        _primal(noisy, dual, strength, low, threads, out)
 
 
-def tv_dual(image: Array, step: float, momentum: float, parts: int, ahead: Array, dual: Array) -> None:
+def tv_dual(image: Array, step: float, momentum: float, threads: int, ahead: Array, dual: Array) -> None:
     """dual = ahead + step · grad image, cut to length 1 in every voxel; ahead = dual + momentum · (dual - dual before).
 
     image (ny, nx, nz); ahead and dual (3, ny, nx, nz); all float32.
@@ -113,19 +113,19 @@ def tv_dual(image: Array, step: float, momentum: float, parts: int, ahead: Array
     if image.size < SMALL:
         _dual_rows(image, step, momentum, 0, len(image), ahead, dual)
     else:
-        _dual(image, step, momentum, parts, ahead, dual)
+        _dual(image, step, momentum, threads, ahead, dual)
 
 
 @kernel(parallel=True)
-def sums_of_move(ahead: Array, now: Array, before: Array, parts: int) -> tuple[float, float, float]:
+def sums_of_move(ahead: Array, now: Array, before: Array, threads: int) -> tuple[float, float, float]:
     """Sums over the voxels of (ahead - now) · (now - before), of (now - before)², of now²; arrays (ny, nx, nz) float32.
 
-    In float64, line by line of y, so that they do not depend on ``parts``.
+    In float64, line by line of y, so that they do not depend on ``threads``.
     """
     ny = now.shape[0]
     lines = np.empty((ny, 3))
-    for part in prange(parts):
-        for y in range(ny * part // parts, ny * (part + 1) // parts):
+    for thread in prange(threads):
+        for y in range(ny * thread // threads, ny * (thread + 1) // threads):
             _sums_of_line(ahead[y].ravel(), now[y].ravel(), before[y].ravel(), lines[y])
     uphill, change, size = 0.0, 0.0, 0.0
     for y in range(ny):
@@ -161,28 +161,28 @@ def _add_voxel(ahead: float, now: float, before: float, lanes: Array, k: int) ->
 
 
 @kernel(parallel=True)
-def look_ahead(now: Array, before: Array, factor: float, parts: int, ahead: Array) -> None:
+def look_ahead(now: Array, before: Array, factor: float, threads: int, ahead: Array) -> None:
     """ahead = now + factor · (now - before); arrays (ny, nx, nz) float32."""
     ny, by = now.shape[0], np.float32(factor)
-    for part in prange(parts):
-        for y in range(ny * part // parts, ny * (part + 1) // parts):
+    for thread in prange(threads):
+        for y in range(ny * thread // threads, ny * (thread + 1) // threads):
             a, b, out = now[y].ravel(), before[y].ravel(), ahead[y].ravel()
             for i in range(a.size):
                 out[i] = a[i] + by * (a[i] - b[i])
 
 
 @kernel(parallel=True)
-def _primal(noisy: Array, dual: Array, strength: float, low: float, parts: int, out: Array) -> None:
+def _primal(noisy: Array, dual: Array, strength: float, low: float, threads: int, out: Array) -> None:
     ny = noisy.shape[0]
-    for part in prange(parts):
-        _primal_rows(noisy, dual, strength, low, ny * part // parts, ny * (part + 1) // parts, out)
+    for thread in prange(threads):
+        _primal_rows(noisy, dual, strength, low, ny * thread // threads, ny * (thread + 1) // threads, out)
 
 
 @kernel(parallel=True)
-def _dual(image: Array, step: float, momentum: float, parts: int, ahead: Array, dual: Array) -> None:
+def _dual(image: Array, step: float, momentum: float, threads: int, ahead: Array, dual: Array) -> None:
     ny = image.shape[0]
-    for part in prange(parts):
-        _dual_rows(image, step, momentum, ny * part // parts, ny * (part + 1) // parts, ahead, dual)
+    for thread in prange(threads):
+        _dual_rows(image, step, momentum, ny * thread // threads, ny * (thread + 1) // threads, ahead, dual)
 
 
 @kernel()

@@ -18,14 +18,14 @@ import numpy as np
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.tv import kernels
-from streamer.core.tv.gpu_projector import DeviceStrips, IterativeKernels
+from streamer.core.tv.gpu_projector import DeviceStripProjector, IterativeKernels
 from streamer.frames import BadInput
 
 POWER_STEPS = 12
 MARGIN = 1.03  # the power iteration approaches the norm from below
 
 
-class Strips(Protocol):
+class StripProjector(Protocol):
     """The pair for the angles of one geometry, on the CPU or on a device; arrays as in ``Projector``."""
 
     def project(self, volume: Any, measured: Any | None, out: Any) -> None:
@@ -34,13 +34,13 @@ class Strips(Protocol):
     def backproject(self, projections: Any, scale: float, base: Any, out: Any) -> None:
         """out = base + scale · transpose of A · projections; ``base`` may be ``out``."""
 
-    def subset(self, angles: slice) -> Strips:
+    def subset(self, angles: slice) -> StripProjector:
         """The same for some of the angles."""
 
 
 @dataclass(frozen=True)
-class HostStrips:
-    """``Strips`` on the CPU: cosines and sines (angles,) float64 and the table of ``_footprints``."""
+class HostStripProjector:
+    """``StripProjector`` on the CPU: cosines and sines (angles,) float64 and the table of ``_footprints``."""
 
     cos: Values
     sin: Values
@@ -60,8 +60,8 @@ class HostStrips:
         source = np.ascontiguousarray(projections, np.float32)
         kernels.backproject(source, self.cos, self.sin, self.table, self.center, self.threads, scale, out)
 
-    def subset(self, angles: slice) -> HostStrips:
-        return HostStrips(self.cos[angles], self.sin[angles], self.table[angles], self.center, self.threads)
+    def subset(self, angles: slice) -> HostStripProjector:
+        return HostStripProjector(self.cos[angles], self.sin[angles], self.table[angles], self.center, self.threads)
 
 
 class Projector:
@@ -80,12 +80,12 @@ class Projector:
             raise BadInput("the angles and the centre must be finite numbers, one angle at least")
         self.angles, self.columns, self.center, self.shape = int(theta.size), columns, float(center), shape
         cos, sin, table = np.cos(theta), np.sin(theta), _footprints(theta)
-        self._strips: Strips
+        self._strips: StripProjector
         if backend.on_device:
             device = IterativeKernels(backend.kernels.engine)
-            self._strips = DeviceStrips.of(device, cos, sin, table, self.center, columns, shape)
+            self._strips = DeviceStripProjector.of(device, cos, sin, table, self.center, columns, shape)
         else:
-            self._strips = HostStrips(cos, sin, table, self.center, backend.threads)
+            self._strips = HostStripProjector(cos, sin, table, self.center, backend.threads)
 
     def subset(self, angles: slice) -> Projector:
         """The same geometry with some of the angles, which ``angles`` counts with a step of 1."""

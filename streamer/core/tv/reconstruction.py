@@ -20,13 +20,13 @@ from functools import partial
 import numpy as np
 
 from streamer.core.arrays import Array, Image, Values
-from streamer.core.backend.chunks import Work, run_chunked
+from streamer.core.backend.chunks import ChunkedWork, run_chunked
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.statistics import robust_sigma
 from streamer.core.tv import kernels
-from streamer.core.tv.fista import Descent, HostDescent, Prior, next_pace
-from streamer.core.tv.gpu_fista import DeviceDescent
+from streamer.core.tv.fista import FistaSolver, HostFistaSolver, TotalVariation, next_pace
+from streamer.core.tv.gpu_fista import DeviceFistaSolver
 from streamer.core.tv.projector import Projector, table_nbytes
 from streamer.frames import BadInput
 
@@ -192,7 +192,7 @@ class _Solvers:
             return out
         row = tv_row_nbytes(angles, columns)
         beyond = min(2 * HALO, rows - 1) * row + table_nbytes(angles)
-        work = Work("few angles", k1 - k0, row, beyond, partial(solve, True), partial(solve, False))
+        work = ChunkedWork("few angles", k1 - k0, row, beyond, partial(solve, True), partial(solve, False))
         run_chunked(work, self._backend.kernels.engine, self._backend.fallbacks)
         return out
 
@@ -216,7 +216,7 @@ class _Solver:
         self._order = np.concatenate(subsets)  # of the angles, so that those of a subset lie together
         self._projector = Projector(backend, angle_rad[self._order], columns, center, (columns, columns))
         self._steepness = self._projector.norm_squared()
-        self._prior = Prior(problem.weight / self._steepness, 0.0 if problem.nonnegative else -np.inf)
+        self._prior = TotalVariation(problem.weight / self._steepness, 0.0 if problem.nonnegative else -np.inf)
         self._backend, self._angle_rad, self._center = backend, angle_rad, center
         self._iterations = problem.iterations
 
@@ -225,11 +225,11 @@ class _Solver:
         begin = start
         if begin is None:
             begin = reconstruct_block(self._backend, np.ascontiguousarray(part), self._angle_rad, self._center, "hann")
-        at: Descent
+        at: FistaSolver
         if self._backend.on_device:
-            at = DeviceDescent(self._backend.kernels.engine, begin, self._prior)
+            at = DeviceFistaSolver(self._backend.kernels.engine, begin, self._prior)
         else:
-            at = HostDescent(begin, self._prior, self._backend.threads)
+            at = HostFistaSolver(begin, self._prior, self._backend.threads)
         measured = at.measured(self._projector.padded(part[self._order]))
         parts = [(self._projector.subset(index), measured[index]) for index in self._subsets]
         whole = [(self._projector, measured)]

@@ -22,7 +22,7 @@ SINGLES_BYTES = 512 * 2**20
 """Memory for the single flats from which eigen-flats are made."""
 
 
-class Series:
+class MeanFrame:
     """Flats or darks of one part of the scan: their statistics, what the monitor said, when they came."""
 
     def __init__(self, threads: int) -> None:
@@ -50,7 +50,7 @@ class Series:
         return self._number / max(1, self.count)
 
 
-class Drift:
+class BeamDriftCorrection:
     """``mode`` one of ``MODES``. ``last`` is the latest offset, or the largest weight of an eigen-flat (attenuation).
     ``unknown`` counts the projections whose drift could not be told, which take that of the one before.
     """

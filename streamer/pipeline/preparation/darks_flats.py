@@ -8,37 +8,37 @@ import numpy as np
 
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
-from streamer.core.preprocessing.defects import defects, without
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.defects import defects, mask_pixels
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import ScanSpec
-from streamer.pipeline.preparation.beam_drift import Drift, Series
+from streamer.pipeline.preparation.beam_drift import BeamDriftCorrection, MeanFrame
 
 PATIENCE = 20
 """Idle moments without another dark or flat, after which those announced but lacking are taken to come later."""
 
 
-class Fields:
+class DarksAndFlats:
     """Darks, and the flats before the projections, of one scan. Not thread-safe.
 
     What they tell takes as long as some tens of frames. In a usual scan the shutter and the sample move between the
     last flat and the first projection: ``ahead`` uses that time, and what it has done need not be done by ``fix``.
     """
 
-    def __init__(self, spec: ScanSpec, backend: Backend, drift: Drift, mend: bool) -> None:
+    def __init__(self, spec: ScanSpec, backend: Backend, drift: BeamDriftCorrection, mend: bool) -> None:
         """``mend``: look for pixels that are not to be used."""
         self._spec, self._backend, self._drift, self._mend = spec, backend, drift, mend
-        self.darks, self.flats = Series(backend.threads), Series(backend.threads)
+        self.darks, self.flats = MeanFrame(backend.threads), MeanFrame(backend.threads)
         self.dark: Image | None = None
         self.flat: Image | None = None
         """Mean frames, the flat NaN where a pixel is not to be used; None where there are none."""
-        self.correction: Correction | None = None
+        self.correction: FlatFieldCorrection | None = None
         """Darks and flats as they stay for the scan; None before ``fix``."""
         self.defects = 0
         """Pixels of the latest mean flat that are not used."""
         self._counted = (0, 0)
         self._idle = 0
         self._steps: Iterator[None] | None = None
-        self._next: Correction | None = None
+        self._next: FlatFieldCorrection | None = None
 
     @property
     def _counts(self) -> tuple[int, int]:
@@ -56,7 +56,7 @@ class Fields:
             self._steps = self._work()
         return self._steps is not None and next(self._steps, self) is None
 
-    def fix(self) -> Correction:
+    def fix(self) -> FlatFieldCorrection:
         """What the darks and flats that came so far tell; those that come later are another affair."""
         if self._steps is None or self._counts != self._counted:
             self._steps = self._work()
@@ -70,16 +70,16 @@ class Fields:
         self.dark = self.darks.pixels.mean if self.darks.count else None
         self.flat = self.mean_flat(self.flats) if self.flats.count else None
         yield
-        self._next = Correction(self._backend, self.dark, self.flat)
+        self._next = FlatFieldCorrection(self._backend, self.dark, self.flat)
         yield
         self._drift.begin(self.dark, self.flats.monitor)
         yield
 
-    def mean_flat(self, flats: Series) -> Image:
+    def mean_flat(self, flats: MeanFrame) -> Image:
         """Mean frame of these flats, NaN where a pixel is not to be used."""
         if not self._mend:
             return flats.pixels.mean
         darks = self.darks.pixels if self.darks.count else None
         bad = defects(flats.pixels, darks, threads=self._backend.threads)
         self.defects = int(np.count_nonzero(bad))
-        return without(flats.pixels.mean, bad)
+        return mask_pixels(flats.pixels.mean, bad)

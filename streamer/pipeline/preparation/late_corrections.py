@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streamer.core.arrays import Array, Image, Values
-from streamer.core.backend.cpu_kernels import mend
+from streamer.core.backend.cpu_kernels import fill_dead_pixels
 from streamer.core.jit import as_input
 from streamer.core.preprocessing.beam_drift import BeamDrift, drift_from_margins, remove_drift
 from streamer.core.preprocessing.eigen_flats import EigenFlats, add_weighted
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.preprocessing.flat_pair import FlatPair, add_late
 
 Smooth = Callable[[Image], Image]
@@ -27,13 +27,13 @@ FRACTIONS = 64  # of the scan, over which the mean of what changes is taken
 
 
 @dataclass(frozen=True)
-class LateTerms:
+class DeferredCorrections:
     """What is to be added to stored attenuation (rows, cols).
 
     ``static`` (rows, cols) float32 to every projection; ``pair`` what two sets of flats tell, less what the correction
     of the drift took off already: ``drift`` (terms, 2) offset and slope per column of each of ``pair.terms()``, and
     ``weights`` (terms, n) of the eigen-flats ``components`` (n, rows, cols). ``dead`` holds (row, column, left, right,
-    share) of pixels that only the late flats showed to be dead, as ``kernels.mend`` takes them.
+    share) of pixels that only the late flats showed to be dead, as ``kernels.fill_dead_pixels`` takes them.
     """
 
     static: Image | None = None
@@ -65,7 +65,7 @@ class LateTerms:
             row, *rest = self.dead
             chosen = slice(*np.searchsorted(row, (first, last)))
             if chosen.start < chosen.stop:
-                mend(out, as_input(row[chosen] - first), *(as_input(array[chosen]) for array in rest))
+                fill_dead_pixels(out, as_input(row[chosen] - first), *(as_input(array[chosen]) for array in rest))
 
     def mean(self, last: float, shape: tuple[int, int]) -> Image:
         """Mean (rows, cols) = ``shape`` over the scan from its begin to the fraction ``last``."""
@@ -84,7 +84,7 @@ class LateTerms:
             image += np.tensordot((many @ self.weights).astype(np.float32), self.components, 1)
         return image
 
-    def smoothed(self, smooth: Smooth) -> LateTerms:
+    def smoothed(self, smooth: Smooth) -> DeferredCorrections:
         """The same for attenuation after phase retrieval ``smooth``: right to first order in the terms."""
         terms = self if self.static is None else replace(self, static=smooth(self.static.copy()))
         if self.pair is not None:
@@ -93,11 +93,11 @@ class LateTerms:
             terms = replace(terms, components=np.stack([smooth(image.copy()) for image in self.components]))
         return terms
 
-    def without_offset(self, offset: Image) -> LateTerms:
+    def without_offset(self, offset: Image) -> DeferredCorrections:
         """The same, with an offset (rows, cols) of the columns subtracted."""
         return replace(self, static=-offset if self.static is None else self.static - offset)
 
-    def raised(self, change: float) -> LateTerms:
+    def raised(self, change: float) -> DeferredCorrections:
         """The same, with ``change`` (attenuation) added to the static term."""
         return self if self.static is None or change == 0 else replace(self, static=self.static + np.float32(change))
 
@@ -106,14 +106,14 @@ class LateTerms:
         return np.array(self.pair.coefficients(fraction))
 
 
-def two_sets(before: Image, after: Image, margins: tuple[int, int], eigen: EigenFlats | None) -> LateTerms:
+def two_sets(before: Image, after: Image, margins: tuple[int, int], eigen: EigenFlats | None) -> DeferredCorrections:
     """Terms from net mean flats (rows, cols) before and after the scan.
 
     ``margins``: columns left and right from which the drift of each projection was taken off, (0, 0) for none;
     ``eigen``: the eigen-flats that were fitted to each projection. Raises BadInput when one set saw no beam.
     """
     pair = FlatPair(before, after)
-    terms = LateTerms(pair=pair)
+    terms = DeferredCorrections(pair=pair)
     if any(margins):
         found = [drift_from_margins(image, *margins) for image in pair.terms()]
         terms = replace(terms, drift=np.array([(drift.offset, drift.slope) for drift in found]))
@@ -123,7 +123,9 @@ def two_sets(before: Image, after: Image, margins: tuple[int, int], eigen: Eigen
     return terms
 
 
-def only_after(live: Correction, known: Correction, shape: tuple[int, int], margins: tuple[int, int]) -> LateTerms:
+def only_after(
+    live: FlatFieldCorrection, known: FlatFieldCorrection, shape: tuple[int, int], margins: tuple[int, int]
+) -> DeferredCorrections:
     """Terms when all flats came after the scan: ``live`` has seen projections (rows, cols) without them, ``known`` has
     them; ``margins`` as in ``two_sets``.
     """
@@ -133,7 +135,7 @@ def only_after(live: Correction, known: Correction, shape: tuple[int, int], marg
     dead = (row, *true.dead, true.share) if row.size else ()
     static = true.log_flat - seen.log_flat
     if dead:
-        mend(static, *(as_input(array) for array in dead))
+        fill_dead_pixels(static, *(as_input(array) for array in dead))
     if any(margins):
         remove_drift(static, drift_from_margins(static, *margins))
-    return LateTerms(static=static, dead=dead)
+    return DeferredCorrections(static=static, dead=dead)

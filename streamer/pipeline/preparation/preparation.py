@@ -16,19 +16,17 @@ from numpy.typing import NDArray
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.eigen_flats import MOST_FLATS
-from streamer.core.preprocessing.flat_field import Correction
-from streamer.core.preprocessing.live_stripes import StripeSectors
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
+from streamer.core.preprocessing.live_stripes import LiveStripeDetector
 from streamer.core.preprocessing.paganin import PhaseSolver
 from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
 from streamer.core.preprocessing.zingers import beam_noise, remove_zingers
 from streamer.frames import BadInput, ScanSpec
-from streamer.pipeline.preparation.beam_drift import SINGLES_BYTES, Drift, Series
-from streamer.pipeline.preparation.darks_flats import Fields
-from streamer.pipeline.preparation.late_corrections import LateTerms, only_after, two_sets
+from streamer.pipeline.preparation.beam_drift import SINGLES_BYTES, BeamDriftCorrection, MeanFrame
+from streamer.pipeline.preparation.darks_flats import DarksAndFlats
+from streamer.pipeline.preparation.late_corrections import DeferredCorrections, only_after, two_sets
 from streamer.pipeline.preparation.options import PreparationOptions, scan_optics
 from streamer.pipeline.preparation.row_blocks import RowPreparation
-
-__all__ = ["Preparation", "PreparationOptions"]
 
 FEWEST = 32
 """Projections from whose mean stripes are told; before, the mean still looks like the sample."""
@@ -67,21 +65,21 @@ class Preparation:
             raise BadInput(
                 f"scan {spec.scan_id}: flat_drift 'eigen' needs three flats or more, {spec.flats} are announced"
             )
-        self.drift = Drift(self.options.flat_drift, spec.projections, backend.threads)
-        self._fields = Fields(spec, backend, self.drift, self.options.defects)
-        self._after = Series(backend.threads)
+        self.drift = BeamDriftCorrection(self.options.flat_drift, spec.projections, backend.threads)
+        self._fields = DarksAndFlats(spec, backend, self.drift, self.options.defects)
+        self._after = MeanFrame(backend.threads)
         self._phase = None if self.optics is None else PhaseSolver(*self.shape, self.optics, backend.threads)
         self.noise = 0.0
         self.left_alone = np.zeros(spec.projections, np.bool_)
-        self._stripes: StripeSectors | None = None
+        self._stripes: LiveStripeDetector | None = None
         if self.options.stripes != "off":
             turn = (float(np.deg2rad(spec.start_deg)), float(np.deg2rad(spec.range_deg)))
-            self._stripes = StripeSectors(*self.shape, *turn, backend.threads)
+            self._stripes = LiveStripeDetector(*self.shape, *turn, backend.threads)
         self._index = np.full(spec.projections, -1, np.int64)
         self._first, self._last = spec.frames, 0  # indices of projections that came
         self._looked = self._flats_used = 0
         self._offset: Image | None = None
-        self._from_flats = self._terms = self._terms_without = LateTerms()
+        self._from_flats = self._terms = self._terms_without = DeferredCorrections()
         self.flats_refused = ""
         self.zingers = self.stripe_columns = self.late_darks = self.late_flats = 0
 
@@ -124,7 +122,7 @@ class Preparation:
         return self._backend.threads
 
     @property
-    def correction(self) -> Correction:
+    def correction(self) -> FlatFieldCorrection:
         """Darks and flats before the scan. Raises BadInput before ``begin``."""
         if self._fields.correction is None:
             raise BadInput(f"scan {self.spec.scan_id}: no projection has come yet, so darks and flats may still grow")
@@ -199,17 +197,17 @@ class Preparation:
                 self.flats_refused = ""
             except BadInput as error:
                 # A shutter that stayed closed is no reason to lose the scan.
-                self._from_flats, self.flats_refused = LateTerms(), str(error)
+                self._from_flats, self.flats_refused = DeferredCorrections(), str(error)
         changed |= self._look_at_stripes(changed or final)
         if changed:
             self._adopt()
         return changed
 
-    def _second_set(self) -> LateTerms:
+    def _second_set(self) -> DeferredCorrections:
         fields = self._fields
         after, margins = fields.mean_flat(self._after), self.drift.margins
         if fields.flat is None:
-            known = Correction(self._backend, fields.dark, after)
+            known = FlatFieldCorrection(self._backend, fields.dark, after)
             terms = only_after(self.correction, known, self.shape, margins)
             return terms.raised(self._monitor_change(self.drift.reference))
         dark = np.float32(0.0) if fields.dark is None else np.nan_to_num(fields.dark)

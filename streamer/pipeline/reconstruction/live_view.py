@@ -17,7 +17,7 @@ from streamer.core.arrays import Image
 from streamer.core.planes.exact_planes import ExactPlanes
 from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import Plane
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.pipeline.reconstruction.stored_projections import Ready
 
 NewPlanes = Callable[[Sequence[Plane], float, Ready], FastPlanes | ExactPlanes]
@@ -63,7 +63,7 @@ class LiveView:
     def add_raw(
         self,
         raw: NDArray[Any],
-        correction: Correction,
+        correction: FlatFieldCorrection,
         angle_rad: NDArray[np.float64],
         attenuation: Image,
         moments: NDArray[np.float64],

@@ -17,7 +17,7 @@ from streamer.core.memory import Memory
 from streamer.core.planes.exact_planes import ExactPlanes
 from streamer.core.planes.live_planes import FastPlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import ScanSpec
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.preparation.preparation import Preparation
@@ -81,7 +81,7 @@ class Reconstruction:
     def add_raw(
         self,
         raw: NDArray[Any],
-        correction: Correction,
+        correction: FlatFieldCorrection,
         angle_rad: NDArray[np.float64],
         attenuation: Image,
         moments: NDArray[np.float64],

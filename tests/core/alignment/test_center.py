@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.core.alignment.center import (
-    CenterEstimate,
-    MomentTrack,
-    center_from_opposites,
-    center_from_pair,
-    center_from_sharpness,
-    combine,
-    find_center,
-    opposite_pairs,
-)
-from streamer.core.alignment.center_of_mass import as_track
+from streamer.core.alignment.center import combine, find_center
+from streamer.core.alignment.center_of_mass import MomentTrack, as_track
+from streamer.core.alignment.estimate import CenterEstimate
+from streamer.core.alignment.opposite_views import center_from_opposites, center_from_pair, opposite_pairs
+from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.backend.selection import Backend
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import BadInput
 from streamer.phantoms import body_projections, half_turn, random_body
 
@@ -97,7 +91,7 @@ def test_tooth(numba_backend: Backend, data: Path) -> None:
         exchange = file["exchange"]
         raw, theta = exchange["data"][:], np.deg2rad(exchange["theta"][:])
         fields = [exchange[name][:].mean(axis=0, dtype=np.float64) for name in ("data_dark", "data_white")]
-    correction = Correction(numba_backend, *fields)
+    correction = FlatFieldCorrection(numba_backend, *fields)
     frames = np.stack([correction.attenuation(frame) for frame in raw])
     found = find_center(numba_backend, frames, theta)
     assert found.center == pytest.approx(295.9, abs=0.2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.alignment.center import center_from_pair
+from streamer.core.alignment.opposite_views import center_from_pair
 from streamer.core.quality.verdict import PAIR_MISMATCH, Limits
 from streamer.phantoms import Ellipse, sinogram
 

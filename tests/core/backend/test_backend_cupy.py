@@ -8,7 +8,7 @@ import pytest
 from streamer.core.backend import cupy_engine
 from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory
 from streamer.core.backend.selection import Backend, BackendError, select_backend
-from streamer.core.backend.staging import DeviceRing
+from streamer.core.backend.staging import UploadQueue
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.gpu_grid import FourierVolume
@@ -45,7 +45,7 @@ def test_frames_go_through_the_ring_into_the_fourier_volume(gpu: Backend) -> Non
     theta = half_turn(96)
     lines = sinogram(gaussians(n), n, theta).astype(np.float32)[:, None]
     engine = gpu.kernels.engine
-    ring = DeviceRing(cupy_engine.CupyTransfer(engine), 3, (1, n), np.float32)
+    ring = UploadQueue(cupy_engine.CupyTransfer(engine), 3, (1, n), np.float32)
     volume = FourierVolume(gpu.kernels, 1, n, (n - 1) / 2)
     for line, angle, weight in zip(lines, theta, angular_weights(theta), strict=True):
         ring.put(line)

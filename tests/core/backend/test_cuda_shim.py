@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamer.core.backend import cpu_kernels as kernels_cpu
 from streamer.core.backend import cuda_source as cuda
-from streamer.core.backend.chunks import FallbackCounters, Work, run_chunked
+from streamer.core.backend.chunks import ChunkedWork, FallbackCounters, run_chunked
 from streamer.core.backend.engine import DeviceOutOfMemory
 from streamer.core.backend.gpu_kernels import Kernels
 from streamer.core.backend.selection import Backend
@@ -25,7 +25,7 @@ from streamer.core.fourier.gpu_grid import FourierVolume, Gridding, packs_of
 from streamer.core.fourier.kernels import NUDGE
 from streamer.core.masks import circle_mask
 from streamer.core.planes.plane import LivePlanes, orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import BadInput
 from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 from tests.core.shim import ShimArray, ShimEngine, build, shim_backend
@@ -146,9 +146,9 @@ class TestSameAsNumba:
         raw = rng.uniform(20, 250, (9, 40)).astype(np.uint16)
         flat = np.where(rng.uniform(size=raw.shape) < 0.3, 0.0, 255.0)
         flat[4] = 0
-        expected = Correction(numba_backend, None, flat).attenuation(raw)
+        expected = FlatFieldCorrection(numba_backend, None, flat).attenuation(raw)
         shim = shim_backend(engine)
-        result = both_orders(engine, lambda: Correction(shim, None, flat).attenuation(raw))
+        result = both_orders(engine, lambda: FlatFieldCorrection(shim, None, flat).attenuation(raw))
         np.testing.assert_allclose(result, expected, atol=3e-6)
         assert not result[4].any()
 
@@ -167,7 +167,7 @@ class TestFusedPreparation:
         flat[rng.uniform(size=flat.shape) < dead_share] = 0
         if dead_share:
             flat[11] = 0
-        correction = Correction(numba_backend, dark, flat)
+        correction = FlatFieldCorrection(numba_backend, dark, flat)
         expected = np.stack([correction.attenuation(frame) for frame in raw])
         low = 0.5 if np.dtype(dtype).kind == "u" else 1e-3
         log_flat = np.log(np.where(flat > dark, flat - dark, np.nan)).astype(np.float32)
@@ -341,7 +341,7 @@ class TestFourierVolume:
             raise AssertionError("the device could do it all")
 
         engine.memory = 3 * 8 * volume.plan.size**2 + 7
-        run_chunked(Work("tomogram", 6, 8 * n * n, 0, on_device, on_host), engine, counters)
+        run_chunked(ChunkedWork("tomogram", 6, 8 * n * n, 0, on_device, on_host), engine, counters)
         assert np.array_equal(out, whole)
         assert counters.events["smaller_chunks"] == 1
         assert "chunks of 6" in counters.reason

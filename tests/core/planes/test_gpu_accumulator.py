@@ -13,7 +13,7 @@ from streamer.core.fourier.resident_frames import ResidentFrames
 from streamer.core.planes import gpu_launches as launches
 from streamer.core.planes.live_planes import BATCH, FastPlanes
 from streamer.core.planes.plane import orthogonal_planes
-from streamer.core.preprocessing.flat_field import Correction
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.phantoms import half_turn
 from tests.core.plane_suite import PlaneSuite, all_kinds, blobs, inside, projections, raw_frames
 from tests.core.shim import LateTransfer, ShimArray, ShimEngine, shim_backend
@@ -45,7 +45,7 @@ class Scan:
 
     def fold(self, backend: Backend, size: int = 5, **options: Any) -> FastPlanes:
         live = FastPlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, **options)
-        correction = Correction(backend, None, self.flat)
+        correction = FlatFieldCorrection(backend, None, self.flat)
         self.attenuation.fill(np.nan)
         self.moments.fill(np.nan)
         for first in range(0, COUNT, size):
@@ -90,7 +90,7 @@ def test_counts_cross_the_bus_as_they_are(
 
     monkeypatch.setattr(engine, "transfer", lambda: Watched(engine))
     live = FastPlanes(backend, orthogonal_planes(40, 60), 40, 60, 29.5)
-    raw, correction = raw_frames(np.random.default_rng(0), 16, 40, 60, "<u2"), Correction(backend, None, None)
+    raw, correction = raw_frames(np.random.default_rng(0), 16, 40, 60, "<u2"), FlatFieldCorrection(backend, None, None)
     live.add_raw(raw[:8], correction, half_turn(16)[:8])
     monkeypatch.setattr(engine, "upload", upload)
     monkeypatch.setattr(engine, "download", download)
@@ -161,7 +161,7 @@ def test_attenuation_stays_on_the_device_for_others(backend: Backend, engine: Sh
     """In calls of 10, cut into 8 and 2. Where the store has not even room for 8, frames are only folded in."""
     scan, store = Scan(), ResidentFrames(engine, ROWS, N, slots)
     live = FastPlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, resident=store)
-    correction = Correction(backend, None, scan.flat)
+    correction = FlatFieldCorrection(backend, None, scan.flat)
     reference = np.stack([correction.attenuation(frame) for frame in scan.raw])
     for first in (0, 10):
         some = slice(first, first + 10)
@@ -189,7 +189,7 @@ def test_other_counts_in_other_orders(backend: Backend, numba_backend: Backend, 
     made = []
     for chosen in (backend, numba_backend):
         live = FastPlanes(chosen, all_kinds(ROWS, N)[1:3], ROWS, N, 15.3)
-        correction = Correction(chosen, None, scan.flat)
+        correction = FlatFieldCorrection(chosen, None, scan.flat)
         wide = np.zeros((COUNT, ROWS, 2 * N), dtype)
         wide[..., ::2] = scan.raw
         for first, last in ((0, 1), (1, 6), (6, 8), (8, COUNT)):

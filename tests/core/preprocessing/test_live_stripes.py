@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.preprocessing.live_stripes import StripeSectors
+from streamer.core.preprocessing.live_stripes import LiveStripeDetector
 from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
 from streamer.phantoms import random_body, shepp_logan, sinogram
@@ -16,9 +16,9 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
 
 
-def collected(frames: np.ndarray, angles: np.ndarray = ANGLES, threads: int = 1) -> StripeSectors:
+def collected(frames: np.ndarray, angles: np.ndarray = ANGLES, threads: int = 1) -> LiveStripeDetector:
     """``frames`` (angle, row, column)."""
-    sectors = StripeSectors(*frames.shape[1:], 0.0, np.pi, threads)
+    sectors = LiveStripeDetector(*frames.shape[1:], 0.0, np.pi, threads)
     for frame, angle in zip(frames.astype(np.float32), angles, strict=True):
         sectors.add(frame, float(angle))
     return sectors
@@ -66,8 +66,8 @@ def test_late_terms_count_as_if_they_had_been_there() -> None:
 def test_too_few_sectors_tell_nothing() -> None:
     stripe = np.zeros((240, 1, 40))
     stripe[..., 17] = 0.1
-    assert not StripeSectors(1, 40).offset().any()
-    assert not StripeSectors(1, 40).mean().any()
+    assert not LiveStripeDetector(1, 40).offset().any()
+    assert not LiveStripeDetector(1, 40).mean().any()
     first = collected(stripe[:60], ANGLES[:60])
     assert first.count == 60
     assert not first.offset().any()
@@ -78,7 +78,7 @@ def test_too_few_sectors_tell_nothing() -> None:
 
 @pytest.mark.parametrize(("start", "span"), [(0.0, 2 * np.pi), (1.0, -np.pi), (-3.0, 4 * np.pi)])
 def test_sectors_of_other_scans_are_evenly_filled(start: float, span: float) -> None:
-    sectors = StripeSectors(1, 8, start, span)
+    sectors = LiveStripeDetector(1, 8, start, span)
     for angle in start + np.arange(160) * span / 160:
         sectors.add(np.zeros((1, 8), np.float32), float(angle))
     assert np.ptp(sectors._counts) <= 2

@@ -5,19 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamer.core.alignment.center import MomentTrack, PairMatch
+from streamer.core.alignment.center_of_mass import MomentTrack
+from streamer.core.alignment.opposite_views import PairMatch
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import RampFilter
 from streamer.core.planes.plane import LivePlanes, orthogonal_planes
-from streamer.core.quality.verdict import (
-    Limits,
-    fourier_ring_correlation,
-    frc_resolution,
-    judge,
-    motion_px,
-    sample_signal,
-    saturated_share,
-)
+from streamer.core.quality.frc import fourier_ring_correlation, frc_resolution
+from streamer.core.quality.verdict import Limits, judge, motion_px, sample_signal, saturated_share
 from streamer.frames import BadInput, Decision, Quality
 from streamer.phantoms import half_turn, random_body, sinogram
 

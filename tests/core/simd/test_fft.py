@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.simd.fft import fast_length, plan, transform
+from streamer.core.simd.fft import fast_length, fft_tables, transform
 from streamer.core.simd.row_vectors import LANES
 
 HALF = LANES // 2
@@ -14,7 +14,7 @@ HALF = LANES // 2
 def transformed(values: np.ndarray, sign: int, in_place: bool = False) -> np.ndarray:
     """Transform of complex (points, 8), by way of the layout of the kernels."""
     n = len(values)
-    tables = plan(n, sign)
+    tables = fft_tables(n, sign)
     x = np.concatenate([values.real, values.imag], axis=1).astype(np.float32).ravel()
     y, work = (x if in_place else np.full_like(x, np.nan)), np.full(2 * x.size, np.nan, np.float32)
     before = x.copy()
@@ -40,7 +40,7 @@ def test_is_numpys_transform(n: int, sign: int) -> None:
 
 def test_reads_and_writes_only_its_own_points() -> None:
     n, rng = 20, np.random.default_rng(0)
-    tables = plan(n, -1)
+    tables = fft_tables(n, -1)
     x = rng.standard_normal(3 * n * LANES).astype(np.float32)
     y = np.full(3 * n * LANES, 7.0, np.float32)
     transform(x, n * LANES, y, n * LANES, np.empty(2 * n * LANES, np.float32), tables.stages, tables.factors)
@@ -61,4 +61,4 @@ def test_fast_lengths_are_even_and_the_next_product_of_small_primes() -> None:
 @pytest.mark.parametrize("n", [0, 1, 7, 22])
 def test_other_lengths_are_refused(n: int) -> None:
     with pytest.raises(ValueError, match=f"{n} points cannot be transformed"):
-        plan(n, -1)
+        fft_tables(n, -1)

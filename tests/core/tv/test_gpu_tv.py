@@ -13,8 +13,8 @@ from streamer.core.arrays import Image
 from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.backend.selection import Backend
 from streamer.core.tv import kernels as kernels_iterative
-from streamer.core.tv.fista import Descent, HostDescent, Prior
-from streamer.core.tv.gpu_fista import DeviceDescent
+from streamer.core.tv.fista import FistaSolver, HostFistaSolver, TotalVariation
+from streamer.core.tv.gpu_fista import DeviceFistaSolver
 from streamer.core.tv.gpu_projector import IterativeKernels
 from streamer.core.tv.projector import Projector, table_nbytes
 from streamer.core.tv.reconstruction import HALO, TvProblem, reconstruct_tv, tv_blocks, tv_row_nbytes
@@ -119,9 +119,9 @@ class IterativeSuite:
     def test_move_by_move(self, backend: Backend, numba_backend: Backend, engine: Engine, weight: float) -> None:
         rng = np.random.default_rng(4)
         start = rng.normal(size=(3, 17, 17)).astype(np.float32)
-        prior, angles = Prior(weight, 0.0), half_turn(7)
-        here, there = HostDescent(start, prior, 2), DeviceDescent(engine, start, prior)
-        pair: list[tuple[Descent, Projector]] = [(here, Projector(numba_backend, angles, 17, 8.2, (17, 17)))]
+        prior, angles = TotalVariation(weight, 0.0), half_turn(7)
+        here, there = HostFistaSolver(start, prior, 2), DeviceFistaSolver(engine, start, prior)
+        pair: list[tuple[FistaSolver, Projector]] = [(here, Projector(numba_backend, angles, 17, 8.2, (17, 17)))]
         pair.append((there, Projector(backend, angles, 17, 8.2, (17, 17))))
         lines = rng.normal(size=(7, 3, 17))
         for factor in (0.0, 0.4, 0.7):

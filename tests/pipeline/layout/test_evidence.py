@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from streamer.core.alignment.estimate import CenterEstimate, unknown
+from streamer.core.alignment.estimate import CenterEstimate
 from streamer.frames import ScanSpec
 from streamer.phantoms import body_projections, random_body
 from streamer.pipeline.layout.evidence import see_layout
@@ -47,10 +47,10 @@ def leaning(frames: np.ndarray, degrees: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "body", "center", "range_deg", "estimate", "half", "extend"),
     [
-        ("axis on the right", BODY, 118.3, 360.0, unknown("none"), True, False),
-        ("axis on the left", BODY, 38.6, 360.0, unknown("none"), True, False),
-        ("the axis leans", BODY, 118.3, 360.0, unknown("none"), True, False),
-        ("more than a turn", BODY, 118.3, 400.0, unknown("none"), True, False),
+        ("axis on the right", BODY, 118.3, 360.0, CenterEstimate.unknown("none"), True, False),
+        ("axis on the left", BODY, 38.6, 360.0, CenterEstimate.unknown("none"), True, False),
+        ("the axis leans", BODY, 118.3, 360.0, CenterEstimate.unknown("none"), True, False),
+        ("more than a turn", BODY, 118.3, 400.0, CenterEstimate.unknown("none"), True, False),
         ("a turn, sample within", SMALL, 81.0, 360.0, PLAIN, False, False),
         ("more than half a turn", SMALL, 81.0, 198.0, PLAIN, False, False),
         ("more than a turn, sample within", SMALL, 81.0, 400.0, PLAIN, False, False),
@@ -90,7 +90,7 @@ def test_a_live_look_does_not_grow_with_the_scan() -> None:
         runs = []
         for _ in range(5):
             begin = time.perf_counter()
-            see_layout(spec, store, unknown("none"), LayoutOptions(), final)
+            see_layout(spec, store, CenterEstimate.unknown("none"), LayoutOptions(), final)
             runs.append(time.perf_counter() - begin)
         taken[final] = min(runs)
     assert taken[False] < 0.4 * taken[True]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.alignment.estimate import CenterEstimate, unknown
+from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.half_acquisition import OppositeViews
 from streamer.core.alignment.tilt import Tilt
 from streamer.core.backend.selection import Backend, select_backend
@@ -86,7 +86,7 @@ def test_half_acquisition_of_a_sample_that_is_wider_still(backend: Backend, cent
     parts, spare = random_body(np.random.default_rng(1), int(1.7 * size)), (size - width) // 2
     truth = image(parts, size)[spare : spare + width, spare : spare + width]
     lines = sinogram(parts, columns, FULL, center)
-    chosen = choose_layout(scan(columns), FULL, lines[:, None], unknown("none"))
+    chosen = choose_layout(scan(columns), FULL, lines[:, None], CenterEstimate.unknown("none"))
     assert chosen.half
     assert chosen.extend
     assert "carried on" in chosen.reason
@@ -190,13 +190,13 @@ def test_tilted_half_acquisition_by_blocks_of_rows(backend: Backend) -> None:
     heights = np.linspace(6, 89, 8)
     bands = frames[:, heights.astype(int)]
     spec = scan(columns, rows, angles)
-    chosen = choose_layout(spec, angles, bands, unknown("none"), band_rows=heights.astype(int).tolist())
+    chosen = choose_layout(spec, angles, bands, CenterEstimate.unknown("none"), band_rows=heights.astype(int).tolist())
     assert chosen.half
     assert np.rad2deg(chosen.tilt_rad) == pytest.approx(0.3, abs=0.03)
     assert chosen.detector_center == pytest.approx(center, abs=0.1)
     assert chosen.needs_all_rows
     assert not choose_layout(
-        spec, angles, bands, unknown("none"), LayoutOptions(tilt="off"), band_rows=heights.tolist()
+        spec, angles, bands, CenterEstimate.unknown("none"), LayoutOptions(tilt="off"), band_rows=heights.tolist()
     ).tilt_rad
     layout = Layout(rows, columns, center, True, False, tilt)
     first, last = 80, 86
@@ -277,19 +277,22 @@ def test_what_is_not_known_stays_plain() -> None:
     flat = np.full((360, 1, 100), 0.7, np.float32) + rng.normal(0, 0.01, (360, 1, 100)).astype(np.float32)
     spec = scan(100, 1, angles)
     for options in (None, LayoutOptions("half")):
-        layout = choose_layout(spec, angles, flat, unknown("none"), options)
+        layout = choose_layout(spec, angles, flat, CenterEstimate.unknown("none"), options)
         assert not layout.half
         assert layout.detector_center == 49.5
         assert "axis unknown" in layout.reason
         assert "do not tell" in layout.reason
-    assert choose_layout(spec, angles[:0], flat[:0], unknown("none"), LayoutOptions("half")).detector_center == 49.5
+    assert (
+        choose_layout(spec, angles[:0], flat[:0], CenterEstimate.unknown("none"), LayoutOptions("half")).detector_center
+        == 49.5
+    )
     known = scan(100, 1, angles, center_px=52.0)
-    assert choose_layout(known, angles[:0], flat[:0], unknown("none")).detector_center == 52.0
-    early = choose_layout(spec, angles[:90], flat[:90], unknown("none"))
+    assert choose_layout(known, angles[:0], flat[:0], CenterEstimate.unknown("none")).detector_center == 52.0
+    early = choose_layout(spec, angles[:90], flat[:90], CenterEstimate.unknown("none"))
     assert not early.half
     lines = sinogram(BODY, 140, angles, 110.3, 2)[:, None]
-    assert not choose_layout(scan(140, 1, angles), angles[:150], lines[:150], unknown("none")).half
-    assert choose_layout(scan(140, 1, angles), angles[:260], lines[:260], unknown("none")).half
+    assert not choose_layout(scan(140, 1, angles), angles[:150], lines[:150], CenterEstimate.unknown("none")).half
+    assert choose_layout(scan(140, 1, angles), angles[:260], lines[:260], CenterEstimate.unknown("none")).half
     estimate = CenterEstimate(60.0, 0.8, 0.1, "moments")
     assert choose_layout(spec, angles, flat, estimate, LayoutOptions("half")).detector_center == 60.0
 
@@ -349,7 +352,7 @@ def test_refusals() -> None:
         with pytest.raises(BadInput):
             layout.place(frames, out, first)
     with pytest.raises(BadInput, match="sinograms"):
-        choose_layout(scan(100), FULL, np.zeros((3, 1, 100), np.float32), unknown("none"))
+        choose_layout(scan(100), FULL, np.zeros((3, 1, 100), np.float32), CenterEstimate.unknown("none"))
     with pytest.raises(BadInput, match="2 sinograms of 1 rows"):
         tilt_of_views(OppositeViews(*np.ones((2, 2, 16, 100), np.float32)), [1.0], 2.0)
     assert tilt_of_views(None, [1.0], 2.0).confidence == 0.0

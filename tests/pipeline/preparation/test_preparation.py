@@ -14,7 +14,8 @@ from streamer.core.preprocessing.paganin import Paganin, solve_rows
 from streamer.core.preprocessing.zingers import find_zingers
 from streamer.frames import BadInput, ScanSpec
 from streamer.phantoms import random_body, sinogram
-from streamer.pipeline.preparation.preparation import Preparation, PreparationOptions
+from streamer.pipeline.preparation.options import PreparationOptions
+from streamer.pipeline.preparation.preparation import Preparation
 from streamer.pipeline.preparation.warmup import warm_preparation
 from tests.paths import DATA
 

@@ -57,7 +57,7 @@ attenuate_f32(const float *raw, const float *dark, const float *log_flat, float 
 // Listed pixels of an image (rows, cols) from their live neighbours left and right; left < 0: nothing to take from.
 // No listed pixel is a neighbour of another, so the order does not matter.
 extern "C" __global__ void __launch_bounds__(256)
-mend(float *image, int cols, const long long *row, const long long *col, const long long *left,
+fill_dead_pixels(float *image, int cols, const long long *row, const long long *col, const long long *left,
      const long long *right, const float *share, int count) {
     int k = blockIdx.x * blockDim.x + threadIdx.x;
     if (k >= count) return;
