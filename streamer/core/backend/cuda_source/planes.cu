@@ -49,8 +49,8 @@ BODY int split(double place, float &rest) {
 
 // sums (lines, samples) += the derivative of the frames' rows along the lines of planes, times sign and weight.
 //
-// rays (planes, frames, 4): see planes.kernels.ray_through_plane. Line n belongs to plane owner[n], is its number[n]-th, and lies at
-// detector row height[n], below 0 if outside. Blocks are 32 samples of 8 lines.
+// rays (planes, frames, 4): see planes.kernels.ray_through_plane. Line n belongs to plane owner[n], is its number[n]-th,
+// and lies at detector row height[n], below 0 if outside. Blocks are 32 samples of 8 lines.
 extern "C" __global__ void __launch_bounds__(256)
 fold_lines(const float *image, int frames, int rows, int cols, const float *taper, int side, const double *rays,
            const int *owner, const int *number, const double *height, int lines, int samples, float *sums) {
