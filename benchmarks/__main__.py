@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 SCRIPTS = (
+    "headers",
     "sim_rate",
     "planes",
     "volume",

@@ -14,7 +14,7 @@ from typing import Any
 from streamer import __version__
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("numpy", "scipy", "numba", "h5py", "pyzmq")
+PACKAGES = ("numpy", "scipy", "numba", "h5py", "pyzmq", "msgspec")
 
 
 def record(name: str, result: dict[str, Any]) -> Path:

@@ -6,15 +6,21 @@ to the rotation axis. See the glossary in ``docs/glossary.md``.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
+
+from streamer.schema import Finite, Positive, complaint, first_wrong, shown
+
+MAX_FRAMES = 10_000_000
+MAX_SIDE = 65_535
 
 DTYPES = ("|u1", "<u2", "<u4", "<f4")
 """Pixel types a detector may send, as NumPy writes them. Anything else is refused."""
@@ -22,8 +28,11 @@ DTYPES = ("|u1", "<u2", "<u4", "<f4")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a scan id or a sample name may look like; both become parts of file names."""
 
-MAX_FRAMES = 10_000_000
-MAX_SIDE = 65_535
+_NAME_RULE = "1 to 100 letters, digits, '.', '_', '-', starting with a letter or digit"
+Name = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z", extra={"rule": _NAME_RULE})]
+_PIXEL_TYPES = "|".join(map(re.escape, DTYPES))
+PixelType = Annotated[str, Meta(pattern=rf"\A({_PIXEL_TYPES})\Z", extra={"rule": " or ".join(DTYPES)})]
+Count = Annotated[int, Meta(ge=0, le=MAX_FRAMES)]
 
 
 class StreamerError(Exception):
@@ -58,8 +67,7 @@ class Decision(StrEnum):
     UNKNOWN = "UNKNOWN"  # the numbers do not allow a decision; the reasons say why
 
 
-@dataclass(frozen=True, slots=True)
-class FrameMeta:
+class FrameMeta(msgspec.Struct, frozen=True):
     """Everything about one frame but its pixels.
 
     ``index`` counts from 0 without gaps within the scan, over all kinds. ``seq`` counts the messages of the source.
@@ -85,73 +93,39 @@ class Frame:
     pixels: NDArray[Any]
 
 
-_WHOLE = (
-    ("rows", 1, MAX_SIDE),
-    ("columns", 2, MAX_SIDE),
-    ("projections", 1, MAX_FRAMES),
-    ("flats", 0, MAX_FRAMES),
-    ("darks", 0, MAX_FRAMES),
-)
+class ScanSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is announced before the first frame of a scan. A length of None means "not known".
 
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-@dataclass(frozen=True)
-class ScanSpec:
-    """What is announced before the first frame of a scan.
-
-    Raises BadInput, naming the field, when a value cannot be true. A length of None means "not known".
+    Raises BadInput, naming the field, when a value breaks the rule in its annotation or ``range_deg`` is 0.
     """
 
-    scan_id: str
-    sample: str
-    rows: int
-    columns: int
-    projections: int
-    flats: int = 0
-    darks: int = 0
-    dtype: str = "<u2"
-    start_deg: float = 0.0
-    range_deg: float = 180.0
-    exposure_s: float = 0.0
-    pixel_size_m: float | None = None
-    energy_kev: float | None = None
-    distance_m: float | None = None
-    center_px: float | None = None
-    saturation: float | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    scan_id: Name
+    sample: Name
+    rows: Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+    columns: Annotated[int, Meta(ge=2, le=MAX_SIDE)]
+    projections: Annotated[int, Meta(ge=1, le=MAX_FRAMES)]
+    flats: Count = 0
+    darks: Count = 0
+    dtype: PixelType = "<u2"
+    start_deg: Finite = 0.0
+    range_deg: Finite = 180.0
+    exposure_s: Finite = 0.0
+    pixel_size_m: Positive | None = None
+    energy_kev: Positive | None = None
+    distance_m: Positive | None = None
+    center_px: Finite | None = None
+    saturation: Positive | None = None
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("scan_id", "sample"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not NAME.fullmatch(value):
-                rule = "use 1 to 100 letters, digits, '.', '_', '-', starting with a letter or digit"
-                raise BadInput(f"{name} {value!r}: {rule}")
-        for name, low, high in _WHOLE:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise self._bad(name, f"must be a whole number from {low} to {high}")
-        for name in ("start_deg", "range_deg", "exposure_s"):
-            if not _is_finite(getattr(self, name)):
-                raise self._bad(name, "must be a finite number")
-        for name in ("pixel_size_m", "energy_kev", "distance_m", "saturation"):
-            value = getattr(self, name)
-            if value is not None and not (_is_finite(value) and value > 0):
-                raise self._bad(name, "must be a positive number, or left out if not known")
-        if self.center_px is not None and not _is_finite(self.center_px):
-            raise self._bad("center_px", "must be a detector column, or left out")
+        if (wrong := first_wrong(self)) is not None:
+            raise self._bad(*wrong)
         if self.range_deg == 0:
-            raise self._bad("range_deg", "must not be 0")
-        if self.dtype not in DTYPES:
-            raise self._bad("dtype", f"must be one of {', '.join(DTYPES)}")
-        texts = (*self.metadata, *self.metadata.values()) if isinstance(self.metadata, Mapping) else (None,)
-        if not all(isinstance(text, str) for text in texts):
-            raise self._bad("metadata", "must be a map of texts")
+            raise self._bad("range_deg", "anything but 0")
 
     def _bad(self, name: str, rule: str) -> BadInput:
-        return BadInput(f"scan {self.scan_id}: {name} is {getattr(self, name)!r}, {rule}")
+        scan = "" if name == "scan_id" else f"scan {self.scan_id}: "
+        return BadInput(f"{scan}{name} is {shown(getattr(self, name))}, expected {rule}")
 
     @property
     def frames(self) -> int:
@@ -163,21 +137,15 @@ class ScanSpec:
         return self.rows * self.columns * np.dtype(self.dtype).itemsize
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "metadata": dict(self.metadata)}
+        return {**msgspec.structs.asdict(self), "metadata": dict(self.metadata)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ScanSpec:
         """Inverse of to_dict. Unknown keys and wrong types are BadInput."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise BadInput(f"scan spec has the unknown key {unknown[0]!r}; known keys: {', '.join(sorted(known))}")
-        missing = [name for name in ("scan_id", "sample", "rows", "columns", "projections") if name not in data]
-        if missing:
-            raise BadInput(f"scan spec lacks {', '.join(missing)}")
         try:
-            return cls(**data)
-        except TypeError as error:
-            raise BadInput(f"scan spec: {error}") from error
+            return msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            raise BadInput(f"scan spec: {complaint(error, data, cls)[1]}") from error
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import argparse
 import sys
 import time
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import zmq
+from msgspec import structs
 
 from streamer.cli.progress import Progress
 from streamer.flow import wire
@@ -70,20 +70,20 @@ def _attach(socket: zmq.Socket[bytes], endpoint: str, connect: bool) -> None:
 def _send(socket: zmq.Socket[bytes], scan: ScanFile, args: argparse.Namespace) -> int:
     """Start, every frame at its time, end; how many frames."""
     scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
-    spec = replace(scan.held(), scan_id=scan_id)
+    spec = structs.replace(scan.held(), scan_id=scan_id)
     if not socket.poll(0, zmq.POLLOUT):
         print(f"waiting for a daemon at {args.to}", file=sys.stderr)
-    _post(socket, wire.encode_start(wire.Start(spec, 0, SOURCE)), args.timeout)
+    _post(socket, wire.encode(wire.Start(spec, src=SOURCE)), args.timeout)
     began, count = time.monotonic(), 0
     with Progress(f"replaying {args.scan.name}", spec.frames) as bar:
         for count, frame in enumerate(usable(scan, slice(None)), start=1):
             if args.rate is not None:
                 time.sleep(max(0.0, began + (count - 1) / args.rate - time.monotonic()))
-            meta = replace(frame.meta, scan_id=scan_id, index=count - 1, seq=count, timestamp_ns=time.time_ns())
+            meta = structs.replace(frame.meta, scan_id=scan_id, index=count - 1, seq=count, timestamp_ns=time.time_ns())
             header, payload = wire.encode_frame(meta, frame.pixels, SOURCE)
             _post(socket, [header, payload], args.timeout)
             bar.at(count, f"{count / max(time.monotonic() - began, 1e-9):.0f} frames/s")
-    _post(socket, wire.encode_end(wire.End(scan_id, count, "ok", count + 1, SOURCE)), args.timeout)
+    _post(socket, wire.encode(wire.End(scan_id, count, seq=count + 1, src=SOURCE)), args.timeout)
     return count
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from streamer.core.alignment.tilt import MAX_TILT_RAD
 from streamer.core.fbp.ramp_filter import WINDOWS
@@ -115,7 +116,7 @@ def told(args: argparse.Namespace, spec: ScanSpec) -> ScanSpec:
         for name, option in LENGTHS.items()
         if getattr(args, name) is not None
     }
-    spec = replace(spec, **given)
+    spec = structs.replace(spec, **given)
     missing = [option for name, option in LENGTHS.items() if getattr(spec, name) is None]
     if args.delta_beta is not None and missing:
         raise BadInput(f"--delta-beta needs what the file does not tell: give {', '.join(missing)}")

@@ -7,7 +7,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec import structs
 
 from streamer.daemon.scans import Scans
 from streamer.flow import wire
@@ -59,7 +60,7 @@ class Ingest:
         session = self._scans.of(header.meta.scan_id)
         if session is None:
             return
-        meta = replace(header.meta, received_s=self._clock())
+        meta = structs.replace(header.meta, received_s=self._clock())
         outcome = session.accept(meta)
         if outcome is Outcome.ACCEPT:
             self._ring.commit(meta)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
@@ -113,7 +114,7 @@ class ScanFile:
         """The scan as it would be announced: as it was, when the file says so, else what the file holds."""
         info, angles, announced = self.info, self.angles_deg, self._layout.spec
         if announced is not None:
-            return replace(announced, scan_id=scan_id or announced.scan_id)
+            return structs.replace(announced, scan_id=scan_id or announced.scan_id)
         span = float(angles[-1] - angles[0])
         return ScanSpec(
             scan_id=scan_id or as_name(self.path.stem),
@@ -141,7 +142,7 @@ class ScanFile:
     def held(self) -> ScanSpec:
         """The scan as it would be announced if it were no more than the file holds."""
         info = self.info
-        return replace(self.spec(), projections=info.projections, flats=info.flats, darks=info.darks)
+        return structs.replace(self.spec(), projections=info.projections, flats=info.flats, darks=info.darks)
 
     def darks(self, max_bytes: int = MAX_READ) -> Iterator[NDArray[Any]]:
         """Blocks (n, rows, columns) of the frames taken with the shutter closed."""
@@ -241,7 +242,7 @@ def usable(scan: ScanFile, rows: slice) -> Iterator[Frame]:
     index = 0
     for frame in scan.frames(rows=rows):
         if frame.meta.kind is not FrameKind.INVALID:
-            yield Frame(replace(frame.meta, index=index), frame.pixels)
+            yield Frame(structs.replace(frame.meta, index=index), frame.pixels)
             index += 1
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import zmq
 
-from streamer.flow.wire import End, Start, encode_end, encode_frame, encode_start
+from streamer.flow.wire import End, EndStatus, Start, encode, encode_frame
 from streamer.frames import FrameMeta
 from streamer.sim.beamline import Beam
 from streamer.sim.detector import Sensor
@@ -73,7 +73,7 @@ class Acquirer(threading.Thread):
         """Ask for frames; the station's ``acquiring`` is reset when they are taken."""
         self._jobs.put(lambda: self._acquire(scan, request))
 
-    def end_scan(self, scan: Scan, status: str) -> None:
+    def end_scan(self, scan: Scan, status: EndStatus) -> None:
         """Ask to send ``end``, and to complete the truth file."""
         self._jobs.put(lambda: self._end(scan, status))
 
@@ -96,7 +96,7 @@ class Acquirer(threading.Thread):
         self._sensor.expose(self._open, self._beam.fixed, self._beam.rows(0.0), (0, 0))
 
     def _start(self, scan: Scan) -> None:
-        self._send(scan, [*encode_start(Start(scan.spec, self._take_seq(), SOURCE))])
+        self._send(scan, [*encode(Start(scan.spec, seq=self._take_seq(), src=SOURCE))])
 
     def _guarded(self, job: Callable[[], None]) -> None:
         try:
@@ -105,11 +105,12 @@ class Acquirer(threading.Thread):
             with self._station.lock:
                 self._station.error = f"{type(error).__name__}: {error}"
 
-    def _end(self, scan: Scan, status: str) -> None:
+    def _end(self, scan: Scan, status: EndStatus) -> None:
         self._guarded(lambda: self._station.save_truth(scan, status))  # first: who has the end may read the truth
         for message in scan.transport.before_end():
             self._send(scan, message)
-        self._send(scan, [*encode_end(End(scan.spec.scan_id, scan.issued, status, self._take_seq(), SOURCE))])
+        end = End(scan.spec.scan_id, scan.issued, status, seq=self._take_seq(), src=SOURCE)
+        self._send(scan, [*encode(end)])
         for message in scan.transport.after_end():
             self._send(scan, message)
 

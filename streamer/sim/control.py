@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamer import __version__
-from streamer.flow.wire import MAX_HEADER, VERSION, Start, encode_start
+from streamer.flow.wire import MAX_HEADER, VERSION, EndStatus, Start, encode
 from streamer.frames import MAX_FRAMES, BadInput, FrameKind, ScanSpec
 from streamer.sim.acquisition import Acquirer
 from streamer.sim.faults import Faults
@@ -190,7 +190,7 @@ class Control:
         self._conclude(scan, status)
         return {"issued": scan.issued}
 
-    def _conclude(self, scan: Scan, status: str) -> None:
+    def _conclude(self, scan: Scan, status: EndStatus) -> None:
         scan.stop, scan.aborted = True, status == "aborted"
         self._station.conclude(scan)
         self._acquirer.end_scan(scan, status)
@@ -229,7 +229,7 @@ def _check_camera(spec: ScanSpec, rows: int, columns: int) -> None:
     if spec.dtype != "<u2":
         raise BadInput(f"prepare: the detector sends <u2, the spec says {spec.dtype}")
     try:
-        size = len(encode_start(Start(spec))[0])
+        size = len(encode(Start(spec))[0])
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"prepare: the spec cannot be sent: {error}") from error
     if size > MAX_HEADER - 64:

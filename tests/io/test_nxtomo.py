@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from msgspec import structs
 
 from streamer.frames import BadInput, FrameKind, ScanSpec
 from streamer.io.nxtomo import BLOCK, NXtomoFile, clear_swmr_flags, lookup3, open_raw
@@ -48,7 +48,7 @@ def test_frames_lie_in_the_order_of_arrival_with_everything_known_about_them(tmp
 
 @pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4", "<f4"])
 def test_every_dtype_is_kept(tmp_path: Path, dtype: str) -> None:
-    spec = replace(SPEC, dtype=dtype)
+    spec = structs.replace(SPEC, dtype=dtype)
     with h5py.File(written(tmp_path / "a.nx", range(3), spec)) as file:
         assert file[DATA].dtype == np.dtype(dtype)
         np.testing.assert_array_equal(file[DATA], [pixels_of(i, spec) for i in range(3)])
@@ -76,7 +76,7 @@ def test_a_note_that_is_too_long_is_cut_between_characters(tmp_path: Path) -> No
 
 
 def test_sizes_are_exact_after_every_flush_and_across_blocks(tmp_path: Path) -> None:
-    spec = replace(SPEC, rows=2, columns=2, projections=300)
+    spec = structs.replace(SPEC, rows=2, columns=2, projections=300)
     file = NXtomoFile.create(tmp_path / "a.nx", spec, STARTED)
     for index in range(2 * BLOCK + 5):
         file.append(meta_of(index, spec), pixels_of(index, spec))

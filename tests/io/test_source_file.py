@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from streamer.frames import NAME, BadInput, FrameKind
 from streamer.io.nxtomo import NXtomoFile
@@ -47,7 +47,7 @@ class TestNXtomo:
     def test_our_own_file_comes_back_as_it_was_sent(self, tmp_path: Path) -> None:
         with ScanFile.open(raw_file(tmp_path / "a.nx")) as scan:
             assert scan.spec() == SPEC
-            assert scan.spec("other") == replace(SPEC, scan_id="other")
+            assert scan.spec("other") == structs.replace(SPEC, scan_id="other")
             info = scan.info
             assert (info.layout, info.sample, info.status) == ("NXtomo", SPEC.sample, "complete")
             assert (info.rows, info.columns, info.dtype) == (SPEC.rows, SPEC.columns, SPEC.dtype)
@@ -78,7 +78,7 @@ class TestNXtomo:
             parts = list(scan.some(lambda index: index not in (12, 6), 2))
         assert [[meta.index for meta in metas] for metas, _ in parts] == [[3, 49], [11, 0]]
         for metas, pixels in parts:
-            assert metas == [replace(meta_of(meta.index), seq=meta.seq) for meta in metas]
+            assert metas == [structs.replace(meta_of(meta.index), seq=meta.seq) for meta in metas]
             np.testing.assert_array_equal(pixels, [pixels_of(meta.index) for meta in metas])
 
     def test_a_file_that_is_still_written_is_read_as_far_as_it_goes(self, tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from msgspec import structs
 
 from streamer.flow.ring import Ring, bytes_needed
 from streamer.frames import BadInput, FrameMeta, ScanSpec
@@ -110,7 +110,7 @@ def test_frames_are_flushed_by_time_and_announced(bench: Bench) -> None:
 
 
 def test_one_process_writes_scan_after_scan_of_any_format(bench: Bench) -> None:
-    other = replace(SPEC, scan_id="scan-2", rows=4, columns=6, dtype="<f4")
+    other = structs.replace(SPEC, scan_id="scan-2", rows=4, columns=6, dtype="<f4")
     first = bench.open()
     bench.commit(range(10))
     bench.writer.finish("complete")
@@ -128,7 +128,7 @@ def test_frames_of_no_scan_are_taken_out_and_not_written(bench: Bench) -> None:
     bench.commit(range(20))
     wait_until(lambda: bench.ring.occupied == 0, "an empty ring")
     path = bench.open()
-    bench.commit(range(3), replace(SPEC, scan_id="stale"))
+    bench.commit(range(3), structs.replace(SPEC, scan_id="stale"))
     bench.commit(range(4))
     result = bench.writer.finish("complete")
     assert (result.written, result.lost) == (4, 3)
@@ -284,14 +284,14 @@ def process_state(pid: int) -> str:
         return "Z"
 
 
-BIG = replace(SPEC, rows=64, columns=128, projections=100)  # 16 KiB a frame
+BIG = structs.replace(SPEC, rows=64, columns=128, projections=100)  # 16 KiB a frame
 
 
 def test_a_full_disk_is_an_event_and_the_camera_is_not_held_back(tmp_path: Path) -> None:
     with small_disk(tmp_path, 1024) as folder:
         bench = Bench(folder, BIG, flush_s=0.0)
         try:
-            announced = replace(BIG, projections=1, flats=0, darks=0)  # the check before the scan lets it pass
+            announced = structs.replace(BIG, projections=1, flats=0, darks=0)  # the check before the scan lets it pass
             path = bench.writer.open(announced, Path("a.nx"), STARTED)
             bench.commit(range(BIG.frames), BIG)
             event = bench.events("error")
@@ -321,7 +321,7 @@ def test_the_reserve_ends_the_scan_while_the_file_is_sound(tmp_path: Path) -> No
             return  # no file system of our own: nothing can be filled up
         bench = Bench(folder, BIG, flush_s=30.0, reserve_bytes=1_000_000)
         try:
-            path = bench.writer.open(replace(BIG, projections=1, flats=0, darks=0), Path("a.nx"), STARTED)
+            path = bench.writer.open(structs.replace(BIG, projections=1, flats=0, darks=0), Path("a.nx"), STARTED)
             bench.commit(range(BIG.frames), BIG)
             result = bench.writer.finish("complete")
             assert "1000000 are to stay free" in result.error
@@ -384,7 +384,7 @@ def test_the_space_is_checked_before_a_scan(tmp_path: Path, bench: Bench) -> Non
     with pytest.raises(BadInput, match=r"may not be written|read-only|GB free"):
         check_space(Path("/proc") if os.geteuid() == 0 else locked(tmp_path), 10, 0)
     with pytest.raises(BadInput, match="the scan needs"):
-        bench.writer.open(replace(SPEC, rows=65535, columns=65535, projections=10**7), Path("a.nx"), STARTED)
+        bench.writer.open(structs.replace(SPEC, rows=65535, columns=65535, projections=10**7), Path("a.nx"), STARTED)
     assert not (tmp_path / "a.nx").exists()
 
 
@@ -416,7 +416,7 @@ def test_a_parent_that_never_listens_does_not_stop_the_writer(tmp_path: Path) ->
         child = subprocess.Popen(command, cwd=ROOT, pass_fds=tuple(fds.values()))
         theirs.close()
         channel = Channel(ours)
-        spec = replace(SPEC, projections=1000)
+        spec = structs.replace(SPEC, projections=1000)
         channel.send({"t": "open", "id": 1, "spec": spec.to_dict(), "path": str(tmp_path / "a.nx"), "started": STARTED})
         wait_until((tmp_path / "a.nx").exists, "the file")
         for index in range(spec.frames):

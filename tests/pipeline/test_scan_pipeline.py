@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec import structs
 
 from streamer.core.backend.selection import select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
@@ -224,7 +223,7 @@ def test_flats_after_the_scan_correct_what_was_gathered(backend):
     scan = Scan(even(), flats=6)
     darker = np.linspace(1.0, 0.9, ANGLES)[:, None, None]
     scan.projections = counts((scan.projections - 100.0) * darker + 100)
-    scan.spec = replace(scan.spec, flats=12)
+    scan.spec = structs.replace(scan.spec, flats=12)
     plain, both = new(backend, scan, CENTER), new(backend, scan, CENTER)
     for pipeline in (plain, both):
         scan.push(pipeline, between=pipeline.work)
@@ -346,12 +345,12 @@ def test_weights_are_foreseen_in_the_scans_that_are_usual():
     step = np.pi / ANGLES
     np.testing.assert_allclose(foreseen(even(), spec), step)
     np.testing.assert_allclose(foreseen(golden(), spec), step)
-    np.testing.assert_allclose(foreseen(even()[::-1], replace(spec, start_deg=180.0, range_deg=-180.0)), step)
+    np.testing.assert_allclose(foreseen(even()[::-1], structs.replace(spec, start_deg=180.0, range_deg=-180.0)), step)
     uneven = even() + 0.3 * step * np.sin(np.arange(ANGLES))
     np.testing.assert_allclose(foreseen(uneven, spec), (uneven[17:33] - uneven[15:31]) / 2)
-    np.testing.assert_allclose(foreseen(2 * even(), replace(spec, range_deg=360.0)), step)
-    np.testing.assert_allclose(foreseen(2 * even(), replace(spec, range_deg=360.0), period=2 * np.pi), 2 * step)
-    twice = foreseen(1.1 * even(), replace(spec, range_deg=198.0), 0, ANGLES - 1)
+    np.testing.assert_allclose(foreseen(2 * even(), structs.replace(spec, range_deg=360.0)), step)
+    np.testing.assert_allclose(foreseen(2 * even(), structs.replace(spec, range_deg=360.0), period=2 * np.pi), 2 * step)
+    twice = foreseen(1.1 * even(), structs.replace(spec, range_deg=198.0), 0, ANGLES - 1)
     covered_twice = 1.1 * even()[:-1] % np.pi < np.deg2rad(18) - 1e-6
     np.testing.assert_allclose(twice, np.where(covered_twice, 0.55, 1.1) * step)
 

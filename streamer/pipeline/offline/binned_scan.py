@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
@@ -45,10 +46,10 @@ class BinnedScan:
         for name, length, least in (("rows", height, 1), ("columns", whole.columns, 2)):
             if length // bin_ < least:
                 raise BadInput(f"--bin {bin_}: too much for {length} {name}")
-        self.spec = self._reduction.scan(replace(whole, rows=height))
+        self.spec = self._reduction.scan(structs.replace(whole, rows=height))
         if bin_ > 1:
             # A mean of saturated and other pixels hides both: ``frames`` counts them before it bins.
-            self.spec = replace(self.spec, saturation=None)
+            self.spec = structs.replace(self.spec, saturation=None)
         self._saturated, self._projections = 0.0, 0
         self._memory = Memory()
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from scipy.ndimage import gaussian_filter
 
 from streamer.core.backend.selection import Backend, select_backend
@@ -23,7 +24,7 @@ ROWS, COLUMNS, PROJECTIONS = 48, 64, 96
 DARK = 100.0
 OFF = PreparationOptions(zingers=0, defects=False, stripes="off")
 SPEC = ScanSpec("scan", "rod", ROWS, COLUMNS, PROJECTIONS, flats=4, darks=2, dtype="<f4")
-OPTICAL = replace(SPEC, energy_kev=25.0, distance_m=0.02, pixel_size_m=1.5e-6)
+OPTICAL = structs.replace(SPEC, energy_kev=25.0, distance_m=0.02, pixel_size_m=1.5e-6)
 Y, X = np.meshgrid(np.arange(ROWS), np.arange(COLUMNS), indexing="ij")
 NUMBERS = np.arange(PROJECTIONS)
 ANGLES = NUMBERS * np.pi / PROJECTIONS
@@ -156,7 +157,7 @@ def test_eigen_flats_follow_a_moving_beam(backend: Backend, truth: np.ndarray) -
     def moved(shift: float) -> np.ndarray:
         return 20_000 * (1 + 0.15 * np.sin(0.7 * (Y - 1.5 * shift)))
 
-    preparation = Preparation(replace(SPEC, flats=20), backend, replace(OFF, flat_drift="eigen"))
+    preparation = Preparation(structs.replace(SPEC, flats=20), backend, replace(OFF, flat_drift="eigen"))
     shifts = rng.normal(size=20)
     preparation.dark(counts(np.zeros((ROWS, COLUMNS))))
     for shift in shifts:
@@ -172,7 +173,7 @@ def test_eigen_flats_follow_a_moving_beam(backend: Backend, truth: np.ndarray) -
     assert len(preparation.drift.eigen.components) > 0
     assert np.std(after) < 0.35 * np.std(before)
     with pytest.raises(BadInput, match="three flats"):
-        Preparation(replace(SPEC, flats=2), backend, replace(OFF, flat_drift="eigen"))
+        Preparation(structs.replace(SPEC, flats=2), backend, replace(OFF, flat_drift="eigen"))
 
 
 def noisy(truth: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -412,7 +413,7 @@ def test_frames_of_few_pixels(backend: Backend, shape: tuple[int, int]) -> None:
 
 
 def test_not_a_number_never_comes_out(backend: Backend, truth: np.ndarray) -> None:
-    spec = replace(SPEC, energy_kev=25.0, distance_m=0.02, pixel_size_m=1.5e-6)
+    spec = structs.replace(SPEC, energy_kev=25.0, distance_m=0.02, pixel_size_m=1.5e-6)
     preparation = Preparation(spec, backend, PreparationOptions(zingers=8.0, flat_drift="margins", delta_beta=200.0))
     dark, flat = fields()
     dark[1, 1], flat[2, 3], flat[2, 4] = np.nan, np.nan, np.inf
