@@ -16,7 +16,7 @@ from streamer.frames import StreamerError
 
 NAMES = ("auto", "numba", "cupy")
 
-NOT_MEASURED = "the GPU kernels have not been measured on a GPU yet; ask for 'cupy' to use them all the same"
+NOT_MEASURED = "the whole daemon has not been measured on a GPU yet; ask for 'cupy' to use one"
 """Why "auto" does not take a GPU. "cupy" makes planes and tomogram on it; preparation beyond darks, flats and dead
 pixels, and the "quality" planes, hold host arrays, which cross the bus at each call."""
 

@@ -1,0 +1,53 @@
+"""What the documentation takes from the program: the help of each verb, the list of decisions, the table of states."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+
+from streamer import cli
+
+DOCS = Path(__file__).parent
+LOADED = re.compile(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?https?:[^>]*>""")
+TRANSITION = re.compile(r"(\w+) --> (\w+): (\w+)")
+
+
+def on_config(config: Any) -> Any:
+    """All decisions are in the navigation, in their order."""
+    explanation = next(part["Explanation"] for part in config.nav if "Explanation" in part)
+    decisions = next(part for part in explanation if isinstance(part, dict) and "Decisions" in part)
+    decisions["Decisions"] = [f"decisions/{path.name}" for path in sorted((DOCS / "decisions").glob("*.md"))]
+    return config
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    if page.file.src_uri == "command-line.md":
+        return markdown + "".join(f"\n## streamer {verb}\n\n```text\n{help_of(verb)}```\n" for verb in cli.VERBS)
+    # Pages on a code host draw the diagram; here its arrows are a table, as the drawing would need a script from afar.
+    return re.sub(r"```mermaid\n(.*?)```", lambda match: table_of(match[1]), markdown, flags=re.DOTALL)
+
+
+def help_of(*words: str) -> str:
+    os.environ["COLUMNS"] = "100"  # the width that argparse writes for
+    with redirect_stdout(io.StringIO()) as text, suppress(SystemExit):
+        cli.main([*words, "--help"])
+    return text.getvalue()
+
+
+def table_of(diagram: str) -> str:
+    """The arrows of a state diagram as a table."""
+    rows = [f"| {state} | {event} | {after} |" for state, after, event in TRANSITION.findall(diagram)]
+    return "\n".join(["| in the state | the event | leads to |", "|---|---|---|", *rows])
+
+
+def on_post_build(config: Any) -> None:
+    """The pages load nothing from elsewhere: beamlines have no way out."""
+    for page in Path(config.site_dir).rglob("*.html"):
+        if loaded := LOADED.search(page.read_text(encoding="utf-8")):
+            raise PluginError(f"{page.name} loads from elsewhere: {loaded[0]}")
