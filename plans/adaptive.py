@@ -5,8 +5,6 @@ from enum import StrEnum
 
 from streamer.frames import Decision, Verdict
 
-NO_SAMPLE = "no sample"
-
 
 class Choice(StrEnum):
     ACCEPT = "accept"
@@ -39,6 +37,8 @@ TABLE: dict[tuple[Decision, bool], Choice] = {
     (Decision.RETAKE, False): Choice.REJECT,
     (Decision.REALIGN, True): Choice.REALIGN,
     (Decision.REALIGN, False): Choice.REJECT,
+    (Decision.EMPTY, True): Choice.REJECT,  # the holder will not fill itself
+    (Decision.EMPTY, False): Choice.REJECT,
     (Decision.UNKNOWN, True): Choice.RETAKE,
     (Decision.UNKNOWN, False): Choice.REJECT,
 }
@@ -50,9 +50,6 @@ def decide(verdict: Verdict, attempts: int, realigned: bool, policy: Policy) -> 
     ``attempts`` counts the scans of this sample so far, this one included; ``realigned`` tells whether one of them
     was followed by a realignment, which does not count as a retake.
     """
-    said = f"{verdict.decision}: {', '.join(verdict.reasons)}" if verdict.reasons else str(verdict.decision)
-    if verdict.decision is Decision.UNKNOWN and any(NO_SAMPLE in reason.lower() for reason in verdict.reasons):
-        return Action(Choice.REJECT, said)
     if verdict.decision is Decision.REALIGN:
         chance = policy.realign and not realigned
         limit = "was realigned before" if realigned else "realigning is not allowed"
@@ -61,7 +58,7 @@ def decide(verdict: Verdict, attempts: int, realigned: bool, policy: Policy) -> 
         chance = taken < policy.retakes
         limit = f"{taken} of {policy.retakes} retakes are used up"
     choice = TABLE[verdict.decision, chance]
-    return Action(choice, f"{said}; {limit}" if choice is Choice.REJECT else said)
+    return Action(choice, f"{verdict}; {limit}" if choice is Choice.REJECT and not chance else str(verdict))
 
 
 def realign_by_mm(center_px: float, columns: int, pixel_size_m: float) -> float:

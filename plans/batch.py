@@ -17,7 +17,7 @@ from plans.adaptive import Action, Choice, Policy, decide, realign_by_mm
 from plans.devices.link import LinkTimeout
 from plans.stubs import Plan
 from plans.tomo import ScanOutcome, Station, TomoScan, TomoScanError, tomo_fly
-from streamer.frames import Decision, Verdict
+from streamer.frames import Decision, Reason, ReasonCode, Verdict
 
 ScanPlan = Callable[[Station, TomoScan], Plan]
 
@@ -129,5 +129,6 @@ def _take(station: BatchStation, scan: TomoScan, take: ScanPlan) -> Plan:
     except TomoScanError as error:
         if error.fatal:
             raise
-        return ScanOutcome(error.scan_id, error.run_uid, Verdict(Decision.UNKNOWN, (f"the scan failed: {error}",)))
+        reason = Reason(ReasonCode.SCAN_FAILED, f"the scan failed: {error}")
+        return ScanOutcome(error.scan_id, error.run_uid, Verdict(Decision.UNKNOWN, (reason,)))
     return outcome

@@ -29,7 +29,7 @@ from plans.devices.beamline import Beamline, sim_beamline
 from plans.devices.link import LinkError, LinkTimeout
 from plans.devices.stage import SimTranslation
 from plans.tomo import TomoScan
-from streamer.frames import BadInput, StreamerError
+from streamer.frames import BadInput, Decision, Reason, ReasonCode, StreamerError, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -101,19 +101,15 @@ class Teller:
 
 def _sample(sample: SampleOutcome) -> dict[str, Any]:
     attempts = [_attempt(attempt) for attempt in sample.attempts]
-    last = attempts[-1] if attempts else {}
     action = sample.action
-    why = [action.why] if action is not None else ["the batch ended before"]
+    why = action.why if action is not None else "the batch ended before"
+    not_scanned = Verdict(Decision.UNKNOWN, (Reason(ReasonCode.NOT_SCANNED, why),)).to_dict()
     return {
         "name": sample.name,
         "slot": sample.slot,
-        "scan_id": last.get("scan_id", ""),
-        "run_uid": last.get("run_uid", ""),
+        **(attempts[-1] if attempts else {"scan_id": "", "run_uid": "", **not_scanned, "report": {}}),
         "action": action.choice.value if action is not None else Choice.REJECT.value,
-        "verdict": last.get("verdict", "UNKNOWN"),
-        "reasons": last.get("reasons", why),
         "attempts": attempts,
-        "report": last.get("report", {}),
     }
 
 
@@ -122,8 +118,7 @@ def _attempt(attempt: Attempt, brief: bool = False) -> dict[str, Any]:
     entries: dict[str, Any] = {
         "scan_id": outcome.scan_id,
         "run_uid": outcome.run_uid,
-        "verdict": outcome.verdict.decision.value,
-        "reasons": list(outcome.verdict.reasons),
+        **outcome.verdict.to_dict(),
         "action": attempt.action.choice.value,
     }
     return entries if brief else {**entries, "report": outcome.report}

@@ -23,7 +23,7 @@ from plans import stubs
 from plans.devices.link import LinkTimeout
 from plans.devices.requests import Closing, Exposures, ScanSetup
 from plans.stubs import Plan
-from streamer.frames import BadInput, Decision, FrameKind, StreamerError, Verdict
+from streamer.frames import BadInput, Decision, FrameKind, Reason, ReasonCode, StreamerError, Verdict
 
 STREAM = "primary"
 MARGIN_S = 60.0
@@ -281,7 +281,9 @@ def _read_verdict(station: Station, scan: TomoScan, scan_id: str) -> Plan:
     def value(key: str) -> Any:
         return readings[f"{streamer.name}_{key}"]["value"]
 
-    reasons = tuple(line for line in str(value("reasons")).split("\n") if line)
+    reasons = tuple(
+        Reason(ReasonCode(code), text) for code, text in zip(value("reason_codes"), value("reason_texts"), strict=True)
+    )
     center = float(value("center_px"))
     return ScanOutcome(
         scan_id=scan_id,

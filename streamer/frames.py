@@ -64,7 +64,56 @@ class Decision(StrEnum):
     ENOUGH = "ENOUGH"  # the data are good and sufficient
     RETAKE = "RETAKE"  # the data are spoiled (motion, loss); the same scan again may be good
     REALIGN = "REALIGN"  # the axis is misplaced; move it, then scan again
+    EMPTY = "EMPTY"  # there is no sample in the beam
     UNKNOWN = "UNKNOWN"  # the numbers do not allow a decision; the reasons say why
+
+
+class ReasonCode(StrEnum):
+    """Why a verdict is what it is, for machines: a sentence may be reworded, a code is never renamed.
+
+    Each row is the code, the decision that it leads to (None: it is a remark and decides nothing), and its meaning.
+    ``docs/reasons.md`` shows the table. A code that this version does not know reads as OTHER.
+    """
+
+    decision: Decision | None
+    meaning: str
+
+    def __new__(cls, value: str, decision: Decision | None = None, meaning: str = "") -> ReasonCode:
+        code = str.__new__(cls, value)
+        code._value_, code.decision, code.meaning = value, decision, meaning
+        return code
+
+    @classmethod
+    def _missing_(cls, value: object) -> ReasonCode | None:
+        return cls.OTHER if isinstance(value, str) else None
+
+    NO_PROJECTIONS = "no_projections", Decision.UNKNOWN, "the scan ended without a projection"
+    NO_FLATS = "no_flats", Decision.UNKNOWN, "attenuation cannot be measured: the scan has no flats"
+    NO_LIGHT = "no_light", Decision.UNKNOWN, "the flats are as dark as the darks: the shutter was probably closed"
+    EMPTY = "empty", Decision.EMPTY, "there is no sample in the beam"
+    MOTION = "motion", Decision.RETAKE, "the sample moved during the scan"
+    AXIS_OFF = "axis_off", Decision.REALIGN, "the rotation axis is too far from the middle of the detector"
+    SATURATED = "saturated", Decision.RETAKE, "too many pixels are saturated"
+    FRAMES_LOST = "frames_lost", Decision.RETAKE, "too many projections are missing or corrupt"
+    ANGLES_MISSING = "angles_missing", Decision.RETAKE, "the angles leave a gap"
+    RESOLUTION_NOT_REACHED = "resolution_not_reached", Decision.RETAKE, "the resolution is worse than wanted"
+    CENTER_UNKNOWN = "center_unknown", Decision.UNKNOWN, "the centre of rotation was not found"
+    BEAM_CHANGED = "beam_changed", None, "the beam is not what it was when the flats were taken"
+    TRUNCATED = "truncated", None, "the sample is wider than the detector"
+    CENTER_UNCERTAIN = "center_uncertain", None, "the confidence in the centre of rotation is low"
+    NOTHING_WRONG = "nothing_wrong", None, "nothing speaks against the data; the sentence sums them up"
+    NOT_JUDGED = "not_judged", Decision.UNKNOWN, "nothing has been measured yet"
+    RECONSTRUCTION_FAILED = "reconstruction_failed", Decision.UNKNOWN, "the reconstruction failed; the raw file is kept"
+    SCAN_FAILED = "scan_failed", Decision.UNKNOWN, "the plan could not finish the scan"
+    NOT_SCANNED = "not_scanned", Decision.UNKNOWN, "the plan did not scan the sample"
+    NO_VERDICT = "no_verdict", Decision.UNKNOWN, "the daemon gave the plan no final verdict"
+    OTHER = "other", None, "a reason of a newer version; only its sentence is known"
+
+
+def render_reasons() -> str:
+    """The table of reasons in Markdown, which ``docs/reasons.md`` shows."""
+    rows = [f"| `{code}` | {code.decision or ''} | {code.meaning} |" for code in ReasonCode]
+    return "\n".join(["| code | decision | meaning |", "|---|---|---|", *rows]) + "\n"
 
 
 class FrameMeta(msgspec.Struct, frozen=True):
@@ -169,16 +218,71 @@ class Quality:
     resolution_px: float | None = None  # Fourier ring correlation, half-bit criterion
     flats: int = 0
     darks: int = 0
-    unlit: float = 0.0  # share of pixels in which the flats show no beam, 0…1
+    dark_flat_share: float = 0.0  # share of pixels in which the flats show no beam, 0…1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason of a verdict: a code for machines, a sentence for people."""
+
+    code: ReasonCode
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Reason:
+        """A reason from ``{"code", "text"}``. Raises BadInput for anything else."""
+        if not isinstance(data, Mapping) or not all(isinstance(data.get(key), str) for key in ("code", "text")):
+            raise BadInput(f'the reason {data!r} of a verdict is not a map with the texts "code" and "text"')
+        return cls(ReasonCode(data["code"]), data["text"])
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """The decision drawn from a Quality, with reasons in words that a scientist understands."""
+    """The decision drawn from a Quality, and its reasons, the deciding one first. A ``final`` one does not change.
+
+    Everywhere outside this process (wire, event, report, file, JSON) it has the form of ``to_dict``.
+    """
 
     decision: Decision
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     final: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.decision}: {'; '.join(map(str, self.reasons))}" if self.reasons else str(self.decision)
+
+    @property
+    def codes(self) -> tuple[ReasonCode, ...]:
+        return tuple(reason.code for reason in self.reasons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"verdict": decision, "reasons": [{"code", "text"}], "final"}``."""
+        return {
+            "verdict": self.decision.value,
+            "reasons": [{"code": reason.code.value, "text": reason.text} for reason in self.reasons],
+            "final": self.final,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """The verdict in a map that may hold more, such as a report. Raises BadInput when there is none.
+
+        A newer version may know more decisions: such a one reads as UNKNOWN, with a reason that names it.
+        """
+        word, given, final = data.get("verdict"), data.get("reasons"), data.get("final", False)
+        if not isinstance(word, str) or not isinstance(given, (list, tuple)) or not isinstance(final, bool):
+            raise BadInput('a verdict needs "verdict" (text), "reasons" (list of maps) and "final" (true or false)')
+        reasons = tuple(Reason.from_dict(entry) for entry in given)
+        if word in Decision.__members__:
+            return cls(Decision(word), reasons, final)
+        newer = Reason(ReasonCode.OTHER, f"the decision {word!r} is not known to this version")
+        return cls(Decision.UNKNOWN, (newer, *reasons), final)
+
+
+NOT_JUDGED = Verdict(Decision.UNKNOWN, (Reason(ReasonCode.NOT_JUDGED, ReasonCode.NOT_JUDGED.meaning),))
+"""The verdict on a scan of which nothing has been measured."""

@@ -13,11 +13,11 @@ from ophyd.status import Status
 
 from plans.devices.link import Events, Link, LinkError, LinkTimeout
 from plans.devices.waiting import settle
-from streamer.frames import Decision, ScanSpec
+from streamer.flow.scan import FINAL_STATES
+from streamer.frames import NOT_JUDGED, BadInput, Decision, Reason, ReasonCode, ScanSpec, Verdict
 
 log = logging.getLogger(__name__)
 
-FINAL_STATES = frozenset({"complete", "incomplete", "aborted", "failed"})
 NUMBERS = ("center_px", "center_confidence", "coverage", "snr", "motion_px", "resolution_px")
 SLICE_S = 1.0  # one request for the verdict waits so long at most, so that a dead daemon is noticed
 RETRY_S = 0.1
@@ -29,13 +29,15 @@ Report = dict[str, Any]
 class StreamerDaemon(Device):
     """``trigger()`` waits for the final verdict of the armed scan, ``read()`` gives it.
 
-    Waiting never hangs and never fails: without a verdict in time ``decision`` becomes UNKNOWN, and ``reasons`` says
-    why. While the scan runs, ``decision`` follows the daemon's opinion so far (from its events), so that a plan can
+    Waiting never hangs and never fails: without a verdict in time ``decision`` becomes UNKNOWN, with the reason
+    ``no_verdict``. ``reason_codes`` and ``reason_texts`` belong together, one each for every reason; plans decide on
+    codes. While the scan runs, ``decision`` follows the daemon's opinion so far (from its events), so that a plan can
     stop early. A number that the daemon could not measure reads NaN.
     """
 
-    decision = Cpt(Signal, value=Decision.UNKNOWN.value, kind=Kind.hinted)
-    reasons = Cpt(Signal, value="", kind=Kind.normal)
+    decision = Cpt(Signal, value=NOT_JUDGED.decision.value, kind=Kind.hinted)
+    reason_codes = Cpt(Signal, value=[], kind=Kind.normal)
+    reason_texts = Cpt(Signal, value=[], kind=Kind.normal)
     final = Cpt(Signal, value=0, kind=Kind.normal)
     armed_scan = Cpt(Signal, value="", kind=Kind.normal)
     center_px = Cpt(Signal, value=math.nan, kind=Kind.normal)
@@ -55,6 +57,7 @@ class StreamerDaemon(Device):
         self._events: Events | None = None
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.RLock()
+        self._set_verdict(NOT_JUDGED)
 
     # ── the scan ────────────────────────────────────────────────────────────────────────────────────────────────
     def arm(self, spec: ScanSpec) -> str:
@@ -114,24 +117,25 @@ class StreamerDaemon(Device):
             try:
                 self._ask(scan_id, min(SLICE_S, left))
                 trouble = ""
-            except (LinkError, LinkTimeout) as error:
+            except (LinkError, LinkTimeout, BadInput) as error:
                 trouble = f": {error}"
                 time.sleep(min(RETRY_S, left))
-        if not self.final.get():
+        if not self._verdict.final:
             state = self.last_report.get("state", "unknown")
             late = f"no final verdict within {limit:g} s{trouble}"
             why = f"the scan ended as {state}" if self._ended(scan_id) else late
-            self._publish({"verdict": Decision.UNKNOWN.value, "reasons": [why, *self.last_report.get("reasons", ())]})
+            reason = Reason(ReasonCode.NO_VERDICT, why)
+            self._set_verdict(Verdict(Decision.UNKNOWN, (reason, *self._verdict.reasons)))
         settle(status)
 
     def _ask(self, scan_id: str, wait_s: float) -> None:
-        if not self.final.get():
+        if not self._verdict.final:
             args = {"scan_id": scan_id, "wait": True, "timeout_s": wait_s}
             reply = self._patient.request("verdict", args, timeout_s=wait_s + self._patient.timeout_s)
             self._publish({**reply, "scan_id": scan_id})
         if self.poll(scan_id) is None:
             raise LinkError(f"the daemon does not know scan {scan_id} (was it restarted?)")
-        if self.final.get() and not self._ended(scan_id):
+        if self._verdict.final and not self._ended(scan_id):
             time.sleep(RETRY_S)
 
     def _ended(self, scan_id: str) -> bool:
@@ -143,9 +147,7 @@ class StreamerDaemon(Device):
         with self._lock:
             self.armed_scan.put(scan_id)
             self.last_report = {}
-            self.decision.put(Decision.UNKNOWN.value)
-            self.reasons.put("")
-            self.final.put(0)
+            self._set_verdict(NOT_JUDGED)
             for name in NUMBERS:
                 getattr(self, name).put(math.nan)
 
@@ -180,16 +182,27 @@ class StreamerDaemon(Device):
             self.on_report(report)
 
     def _publish(self, news: dict[str, Any]) -> None:
-        """Put a verdict into the signals. A final one is not replaced by an older, preliminary one."""
+        """Take a verdict and its numbers. A final one is not replaced by an older, preliminary one."""
         with self._lock:
             if news.get("scan_id", self.armed_scan.get()) != self.armed_scan.get():
                 return
-            if self.final.get() and not news.get("final"):
+            verdict = Verdict.from_dict(news)
+            if self._verdict.final and not verdict.final:
                 return
-            self.decision.put(str(news.get("verdict") or Decision.UNKNOWN.value))
-            self.reasons.put("\n".join(str(reason) for reason in news.get("reasons") or ()))
+            self._set_verdict(verdict)
             numbers = {**(news.get("quality") or {}), **{k: news[k] for k in NUMBERS if k in news}}
             for name in NUMBERS:
                 value = numbers.get(name)
                 getattr(self, name).put(math.nan if value is None else float(value))
-            self.final.put(1 if news.get("final") else 0)
+
+    def _set_verdict(self, verdict: Verdict) -> None:
+        with self._lock:
+            self._verdict = verdict
+            self.decision.put(verdict.decision.value)
+            self.reason_codes.put([code.value for code in verdict.codes])
+            self.reason_texts.put([reason.text for reason in verdict.reasons])
+            self.final.put(int(verdict.final))
+
+    def read(self) -> Any:
+        with self._lock:  # codes and texts of the same verdict
+            return super().read()

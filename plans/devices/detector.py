@@ -11,12 +11,13 @@ from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
 from plans.devices.camera import CLEANUP_S, DetectorHardware
-from plans.devices.daemon import FINAL_STATES, StreamerDaemon
+from plans.devices.daemon import StreamerDaemon
 from plans.devices.documents import ScanDocuments
 from plans.devices.link import LinkError, LinkTimeout
 from plans.devices.requests import Closing, Exposures, Request, ScanSetup
 from plans.devices.waiting import Patience, done, in_thread, watch
-from streamer.frames import BadInput, FrameKind, ScanSpec, StreamerError
+from streamer.flow.scan import FINAL_STATES, ScanState
+from streamer.frames import BadInput, FrameKind, ScanSpec, StreamerError, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -211,8 +212,8 @@ class TomoDetector(Device):
         report = self._ask_daemon()
         if report is None:
             return
-        if report["state"] in {"incomplete", "aborted", "failed"}:
-            detail = report.get("error") or ", ".join(report.get("reasons") or ()) or "no reason given"
+        if report["state"] in FINAL_STATES and report["state"] != ScanState.COMPLETE:
+            detail = report.get("error") or Verdict.from_dict(report)
             raise ScanFailed(f"the daemon closed the scan as {report['state']}: {detail}")
         frames = report.get("frames") or {}
         seen = sum(int(frames.get(k) or 0) for k in ("received", "duplicate", "late", "corrupt"))

@@ -22,6 +22,7 @@ from streamer.cli.report import SampleResult, print_table, sample_results
 from streamer.cli.runlog import RunLog
 from streamer.cli.warming import warm_with_bar
 from streamer.core.backend.selection import select_backend
+from streamer.flow.scan import FINAL_STATES
 from streamer.frames import BadInput
 from streamer.io.control import request
 from streamer.io.picture import strip_picture
@@ -204,7 +205,7 @@ def _await_reports(outcome: dict[str, Any], daemon: str) -> None:
             while sample["scan_id"]:
                 report = request(context, daemon, "status", {"scan_id": sample["scan_id"]}, 10.0)["scan"]
                 sample["report"] = report
-                if report["state"] in ("complete", "incomplete", "aborted", "failed") or time.monotonic() > deadline:
+                if report["state"] in FINAL_STATES or time.monotonic() > deadline:
                     break
                 time.sleep(0.05)
 

@@ -106,8 +106,7 @@ def run(args: argparse.Namespace) -> int:
         "center_px": outcome.parameters["center_px"],
         "center_binned_px": outcome.parameters["center_binned_px"],
         "center_confidence": outcome.quality.center_confidence if args.center == "auto" else 1.0,
-        "verdict": verdict.decision.value,
-        "reasons": list(verdict.reasons),
+        **verdict.to_dict(),
         "quality": outcome.quality.to_dict(),
         "geometry": {name: outcome.parameters[name] for name in pipeline.layout.to_dict()},
         "artefacts": pipeline.artefacts() or slice_figures(outcome.slices["xy"]),
@@ -122,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.output}: {size} in {pipeline.unit}, {took}")
     write_json(args.json, result)
     if args.png is not None:
-        spec, lines = pipeline.spec, [f"{verdict.decision.value}: {'; '.join(verdict.reasons)}"]
+        spec, lines = pipeline.spec, [str(verdict)]
         with writing("--png", args.png):
             slices_picture(args.png, outcome.slices, spec.sample, pipeline.unit, spec.pixel_size_m, lines)
     return 0
@@ -239,4 +238,4 @@ def summary(result: dict[str, Any], given: bool, asked: bool) -> list[str]:
         figures += [f"{words} {100 * noise[name]:z.1f} %" for name, words in SHARES.items() if name in noise]
     if figures:
         lines.append(f"middle slice: {', '.join(figures)}{' of the contrast' if found else ''}")
-    return [*lines, f"{result['verdict']}: {'; '.join(result['reasons'])}"]
+    return [*lines, str(Verdict.from_dict(result))]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamer.core.masks import circle_mask
+from streamer.frames import Decision, Verdict
 from streamer.io.picture import slices_picture
 from streamer.io.tomogram import read_tomogram
 from streamer.sim.truth import read_truth, truth_volume
@@ -19,7 +20,14 @@ from streamer.sim.truth import read_truth, truth_volume
 CIRCLE = 0.95
 """Share of the reconstruction circle that is compared; at its rim a reconstruction has no meaning."""
 
-COLOURS = {"ENOUGH": "green", "CONTINUE": "green", "RETAKE": "yellow", "REALIGN": "yellow", "UNKNOWN": "red"}
+COLOURS = {
+    Decision.ENOUGH: "green",
+    Decision.CONTINUE: "green",
+    Decision.RETAKE: "yellow",
+    Decision.REALIGN: "yellow",
+    Decision.EMPTY: "yellow",
+    Decision.UNKNOWN: "red",
+}
 
 
 @dataclass
@@ -31,7 +39,7 @@ class SampleResult:
     action: str
     frames: dict[str, int]
     verdict: str
-    reasons: list[str]
+    reasons: list[dict[str, str]]
     center_px: float | None
     center_truth_px: float | None
     center_confidence: float
@@ -111,7 +119,9 @@ def rmse_in_circle(volume: NDArray[np.float32], truth: NDArray[np.float32]) -> f
 
 
 def _captions(report: dict[str, Any]) -> list[str]:
-    return [f"{report['verdict']}: {reason}" if i == 0 else reason for i, reason in enumerate(report["reasons"])]
+    verdict = Verdict.from_dict(report)
+    first, *others = verdict.reasons
+    return [f"{verdict.decision}: {first}", *map(str, others)]
 
 
 def print_table(results: list[SampleResult]) -> None:
@@ -122,7 +132,7 @@ def print_table(results: list[SampleResult]) -> None:
     table.add_column("to tomogram s", justify="right")
     for result in results:
         lost = result.frames.get("missing", 0) + result.frames.get("corrupt", 0)
-        colour = COLOURS.get(result.verdict, "")
+        colour = COLOURS[Decision(result.verdict)]
         table.add_row(
             result.name,
             f"{result.frames.get('received', 0)} of {result.frames.get('expected', 0)}",
@@ -138,9 +148,7 @@ def print_table(results: list[SampleResult]) -> None:
     console.print(table)
     for result in results:
         for attempt in result.attempts:
-            console.print(
-                f"  {result.name}: {attempt['verdict']} → {attempt['action']}: {'; '.join(attempt['reasons'])}"
-            )
+            console.print(f"  {result.name} → {attempt['action']}: {Verdict.from_dict(attempt)}", markup=False)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -8,6 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from streamer.frames import Verdict
+
 
 class RunLog:
     """``line`` takes one line of the plans' output at a time; what is not JSON is shown as it is."""
@@ -47,11 +49,8 @@ class RunLog:
                 int(entries.get("written", 0)), int(entries.get("total", 0)), str(entries.get("verdict") or "")
             )
         elif event == "verdict":
-            reasons = "; ".join(entries.get("reasons", []))
-            self._console.print(
-                f"{entries.get('sample')}: {entries.get('verdict')} → {entries.get('action')}  ({reasons})",
-                markup=False,
-            )
+            verdict = Verdict.from_dict(entries)
+            self._console.print(f"{entries.get('sample')} → {entries.get('action')}: {verdict}", markup=False)
         elif event == "sample":
             place = int(entries.get("number", 0))
             self._console.print(f"sample {place} of {self._samples}: {entries.get('sample')}", markup=False)

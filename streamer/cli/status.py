@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.cli.outputs import check_outputs, write_json
+from streamer.frames import Verdict
 from streamer.io.control import request
 from streamer.io.sockets import until_done
 
@@ -47,6 +48,5 @@ def lines(reply: dict[str, Any]) -> list[str]:
         text.append(
             f"           {frames['received']} of {frames['expected']} frames, {counts}; {scan['written']} written"
         )
-        if scan["verdict"]:
-            text.append(f"  verdict  {scan['verdict']}: {'; '.join(scan['reasons'])}")
+        text.append(f"  verdict  {Verdict.from_dict(scan)}")
     return text

@@ -13,7 +13,7 @@ from streamer.config import Config
 from streamer.core import preview
 from streamer.daemon.finish import Finisher
 from streamer.daemon.scans import Scans
-from streamer.daemon.session import Session
+from streamer.daemon.session import Session, verdict_map
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.ring import Reader
 from streamer.frames import BadInput, FrameKind, FrameMeta
@@ -170,11 +170,8 @@ class Compute:
         pipeline.track_center()
         with session.lock:
             missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
-        session.quality, verdict = pipeline.judge(missing, corrupt)
-        if session.verdict is None or verdict.decision != session.verdict.decision:
-            session.verdict = verdict
-            self._events.event("verdict", session.verdict_map())
-        session.verdict = verdict
+        if session.judge(*pipeline.judge(missing, corrupt)):
+            self._events.event("verdict", verdict_map(session.report()))
 
     def _publish_planes(self, session: Session, pipeline: ScanPipeline) -> None:
         if session.first_preview_projections is None:
@@ -202,6 +199,5 @@ class Compute:
             "pixel_size_m": session.spec.pixel_size_m,
             "center_px": pipeline.center,
             "frame_rate_hz": (session.ledger.received - 1) / duration if duration > 0 else 0.0,
-            "verdict": session.verdict.decision.value if session.verdict else None,
-            "reasons": list(session.verdict.reasons) if session.verdict else [],
+            **session.verdict.to_dict(),
         }

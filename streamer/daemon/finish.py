@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
 from streamer.daemon.scans import Scans, now
-from streamer.daemon.session import Session
+from streamer.daemon.session import Session, verdict_map
 from streamer.flow.latency import LatencyHistogram
-from streamer.frames import Decision, StreamerError, Verdict
+from streamer.frames import Decision, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.publish import Publisher
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
@@ -51,7 +51,7 @@ class Finisher:
             show()
         except Exception as problem:
             log.exception("scan %s could not be reconstructed", session.spec.scan_id)
-            session.result.error = f"{type(problem).__name__}: {problem}"
+            self._failed(session, f"{type(problem).__name__}: {problem}")
 
     def finish(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
         """After the end message: close the raw file and the scan."""
@@ -65,15 +65,24 @@ class Finisher:
     def give_up(self, session: Session, error: str) -> None:
         """The reconstruction of a scan failed: its frames go on into the raw file, and its end is awaited there."""
         session.pipeline = None
-        session.result.error = error
+        self._failed(session, error)
 
     def finish_raw(self, session: Session) -> None:
         """Finish a scan whose reconstruction was given up."""
         session.drained()
         raw_error = self._close_raw(session)
-        session.verdict = Verdict(Decision.UNKNOWN, (f"the reconstruction failed: {session.result.error}",), final=True)
-        self._events.event("verdict", session.verdict_map())
         session.conclude("; ".join(filter(None, (session.result.error, raw_error))))
+
+    def _failed(self, session: Session, error: str) -> None:
+        """Note the error. A scan that has no final verdict yet gets no better one."""
+        session.result.error = error
+        if not session.verdict.final:
+            reason = Reason(ReasonCode.RECONSTRUCTION_FAILED, f"the reconstruction failed: {error}")
+            self._judged(session, None, Verdict(Decision.UNKNOWN, (reason,), final=True))
+
+    def _judged(self, session: Session, quality: Quality | None, verdict: Verdict) -> None:
+        session.judge(quality, verdict)
+        self._events.event("verdict", verdict_map(session.report()))
 
     def _close_raw(self, session: Session) -> str | None:
         """Close the raw file; what went wrong with it, if anything. The rest of the work does not depend on it."""
@@ -109,8 +118,7 @@ class Finisher:
             missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
         pipeline.refine_center()
         session.result.geometry = pipeline.layout.to_dict()
-        session.quality, session.verdict = pipeline.judge(missing, corrupt, final=True)
-        self._events.event("verdict", session.verdict_map())
+        self._judged(session, *pipeline.judge(missing, corrupt, final=True))
 
     def _tomogram(self, session: Session, pipeline: ScanPipeline) -> None:
         spec = session.spec

@@ -8,8 +8,8 @@ from typing import Any
 from streamer import __version__
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.daemon.scans import Scans
-from streamer.daemon.session import Session
-from streamer.frames import BadInput, Decision, ScanSpec
+from streamer.daemon.session import Session, verdict_map
+from streamer.frames import BadInput, ScanSpec
 from streamer.io.control import Handler, Later
 
 ARM_WAIT_S = 120.0
@@ -71,10 +71,9 @@ class Handlers:
 
     def verdict(self, args: Mapping[str, Any]) -> dict[str, Any] | Later:
         scan_id = _text(args, "scan_id")
-        if self._scans.report(scan_id) is None:
-            raise BadInput(f"scan {scan_id!r} is not known to this daemon")
+        known = self._verdict(scan_id)
         if not args.get("wait"):
-            return self._verdict(scan_id)
+            return known
         timeout = args.get("timeout_s", 30.0)
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout <= MAX_WAIT_S:
             raise BadInput(f"timeout_s is {timeout!r}, expected 0 to {MAX_WAIT_S:g} seconds")
@@ -82,19 +81,14 @@ class Handlers:
 
     def _when_final(self, scan_id: str, expired: bool) -> dict[str, Any] | None:
         session = self._scans.of(scan_id)
-        waiting = session is not None and not session.over and not (session.verdict and session.verdict.final)
+        waiting = session is not None and not session.over and not session.verdict.final
         return None if waiting and not expired else self._verdict(scan_id)
 
     def _verdict(self, scan_id: str) -> dict[str, Any]:
-        report = self._scans.report(scan_id) or {}
-        reasons = report.get("reasons") or [report.get("error") or "the scan has not been judged yet"]
-        return {
-            "scan_id": scan_id,
-            "verdict": report.get("verdict") or Decision.UNKNOWN.value,
-            "reasons": reasons,
-            "final": report.get("final", False),
-            "quality": report.get("quality", {}),
-        }
+        report = self._scans.report(scan_id)
+        if report is None:
+            raise BadInput(f"scan {scan_id!r} is not known to this daemon")
+        return verdict_map(report)
 
     def planes(self, args: Mapping[str, Any]) -> dict[str, Any]:
         wanted = args.get("set")

@@ -19,6 +19,7 @@ from streamer.core.planes.plane import Plane, check_planes
 from streamer.core.quality.verdict import Limits
 from streamer.daemon.session import Session
 from streamer.flow.ring import Ring
+from streamer.flow.scan import ScanState
 from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.control import Busy
 from streamer.io.publish import Publisher
@@ -176,7 +177,7 @@ class Scans:
             while len(self._reports) > REPORTS_KEPT:
                 self._reports.popitem(last=False)
             self.results[session.state.value] += 1
-            if session.verdict is not None:
+            if session.verdict.final:
                 self.verdicts[session.verdict.decision] += 1
             for name, value in (
                 ("missing", session.ledger.missing),
@@ -186,7 +187,9 @@ class Scans:
                 ("disordered", session.ledger.disordered),
             ):
                 self.totals[name] += value
-        log.info("scan %s %s: %s", session.spec.scan_id, session.state, "; ".join(report["reasons"]) or "no verdict")
+        fine = session.state is ScanState.COMPLETE and session.verdict.decision in (Decision.ENOUGH, Decision.CONTINUE)
+        level = logging.INFO if fine else logging.WARNING
+        log.log(level, "scan %s %s: %s", session.spec.scan_id, session.state, session.verdict)
         self.publish_state(session, report)
 
     def report(self, scan_id: str | None = None) -> dict[str, Any] | None:

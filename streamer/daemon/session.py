@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
-from streamer.frames import Decision, FrameMeta, Quality, ScanSpec, Verdict
+from streamer.frames import NOT_JUDGED, FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 
@@ -35,7 +35,7 @@ class Result:
 
 @dataclass
 class Session:
-    """State of one scan. The lock guards the ledger and the life; the pipeline belongs to the compute thread."""
+    """State of one scan. The lock guards all but the pipeline, which belongs to the compute thread."""
 
     spec: ScanSpec
     pipeline: ScanPipeline | None
@@ -45,7 +45,7 @@ class Session:
     life: ScanLife = field(default_factory=ScanLife)
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     quality: Quality = field(default_factory=Quality)
-    verdict: Verdict | None = None
+    verdict: Verdict = NOT_JUDGED
     ending: Ending | None = None
     result: Result = field(default_factory=Result)
     written: int = 0
@@ -114,16 +114,13 @@ class Session:
         with self.lock:
             return self.clock() - (self.last_frame_s or self.armed_s)
 
-    def verdict_map(self) -> dict[str, Any]:
-        """The event described in docs/protocol.md §3."""
-        verdict = self.verdict or Verdict(Decision.UNKNOWN, ("the scan has not been judged yet",))
-        return {
-            "scan_id": self.spec.scan_id,
-            "verdict": verdict.decision.value,
-            "reasons": list(verdict.reasons),
-            "final": verdict.final,
-            "quality": self.quality.to_dict(),
-        }
+    def judge(self, quality: Quality | None, verdict: Verdict) -> bool:
+        """Take what was measured (None: nothing new) and the verdict on it. True when the verdict is another one."""
+        with self.lock:
+            before, self.verdict = self.verdict, verdict
+            if quality is not None:
+                self.quality = quality
+        return (before.decision, before.codes, before.final) != (verdict.decision, verdict.codes, verdict.final)
 
     def report(self) -> dict[str, Any]:
         """The map described in docs/protocol.md §2.1."""
@@ -140,9 +137,7 @@ class Session:
                 "written": self.written,
                 "projections": {"received": quality.projections, "expected": self.spec.projections},
                 "coverage": quality.coverage,
-                "verdict": verdict.decision.value if verdict else None,
-                "reasons": list(verdict.reasons) if verdict else [],
-                "final": bool(verdict and verdict.final),
+                **verdict.to_dict(),
                 "quality": quality.to_dict(),
                 "center_px": quality.center_px,
                 "center_confidence": quality.center_confidence,
@@ -161,6 +156,11 @@ class Session:
                 "first_preview_projections": self.first_preview_projections,
                 "error": self.result.error,
             }
+
+
+def verdict_map(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a report that the event and the reply ``verdict`` hold (docs/protocol.md §2.1, §3)."""
+    return {key: report[key] for key in ("scan_id", "verdict", "reasons", "final", "quality")}
 
 
 def _milliseconds(seconds: float | None) -> float | None:

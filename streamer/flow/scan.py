@@ -26,15 +26,15 @@ class ScanState(StrEnum):
     @property
     def final(self) -> bool:
         """The scan is over: its files are closed and its numbers no longer change."""
-        return self in _FINAL
+        return self in FINAL_STATES
 
     @property
     def running(self) -> bool:
         """A scan is in hand, so no other can be armed."""
-        return self is not ScanState.IDLE and self not in _FINAL
+        return self is not ScanState.IDLE and self not in FINAL_STATES
 
 
-_FINAL = (ScanState.COMPLETE, ScanState.INCOMPLETE, ScanState.ABORTED, ScanState.FAILED)
+FINAL_STATES = frozenset((ScanState.COMPLETE, ScanState.INCOMPLETE, ScanState.ABORTED, ScanState.FAILED))
 
 
 class ScanEvent(StrEnum):

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from streamer.flow.scan import FINAL_STATES
 from streamer.flow.wire import WireError
-from streamer.frames import Decision
+from streamer.frames import ReasonCode
 from streamer.gui.plane import AXES, Plane, decode, mapping, real, robust_levels, text
 from streamer.gui.scan import (
     CLOSING_STATES,
-    FINAL_STATES,
     RUNNING_STATES,
     WAITING_STATES,
     Scan,
@@ -284,14 +284,13 @@ class ViewModel:
     def reasons_text(self) -> str:
         if self.scan.error:
             return self.scan.error
-        if self.scan.decision in (None, Decision.UNKNOWN) and not self.scan.reasons:
-            return "nothing has been measured yet"
-        # A line each as long as three lines hold them.
-        short = len(self.scan.reasons) <= 3 and all(len(reason) <= 90 for reason in self.scan.reasons)
-        reasons = ("\n" if short else "; ").join(self.scan.reasons)
-        if self.scan.final or self.scan.state in FINAL_STATES:
-            return reasons
-        return f"so far: {reasons}" if reasons else "so far"
+        if self.scan.verdict is None:
+            return ReasonCode.NOT_JUDGED.meaning
+        told = [str(reason) for reason in self.scan.verdict.reasons]
+        # One line for each, as long as the banner has room for them.
+        short = len(told) <= 3 and all(len(reason) <= 90 for reason in told)
+        reasons = ("\n" if short else "; ").join(told)
+        return reasons if self.scan.final or self.scan.state in FINAL_STATES else f"so far: {reasons}"
 
     def empty_text(self, now: float) -> str:
         """What stands where the planes will be."""

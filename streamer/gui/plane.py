@@ -152,15 +152,6 @@ def clean(value: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in value[:MAX_TEXT])
 
 
-def texts(entries: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = entries.get(key)
-    if value is None:
-        return ()
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise WireError("header", f"{key!r} is not a list of texts")
-    return tuple(clean(item) for item in value[:20])
-
-
 def mapping(entries: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """A map within a map; what is not there is empty."""
     value = entries.get(key)

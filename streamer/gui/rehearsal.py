@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ import zmq
 from numpy.typing import NDArray
 
 from streamer.flow.wire import WireError, pack, unpack
+from streamer.frames import Decision, Reason, ReasonCode, Verdict
 
 Array = NDArray[np.float32]
 UNIT = "1/cm"
@@ -168,10 +169,17 @@ def report_of(scan_id: str, sample: str, state: str, angles: int, of: int, **mor
     return {**base, "projections": {"received": angles, "expected": of}, "verdict": "UNKNOWN", "reasons": [], **more}
 
 
-ENDINGS: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    ("ENOUGH", {"reasons": ["all 180 angles, SNR 24, centre certain to 0.1 px"]}),
-    ("RETAKE", {"reasons": ["12 frames are missing between 61° and 73°", "the sample moved by 3.1 px"]}),
-    ("REALIGN", {"reasons": ["the axis is 41 px off the middle of the detector"]}),
+ENDINGS = (
+    Verdict(Decision.ENOUGH, (Reason(ReasonCode.NOTHING_WRONG, "all 180 angles, centre certain to 0.1 px"),), True),
+    Verdict(
+        Decision.RETAKE,
+        (
+            Reason(ReasonCode.FRAMES_LOST, "12 frames are missing between 61° and 73°"),
+            Reason(ReasonCode.MOTION, "the sample moved by 3.1 px"),
+        ),
+        True,
+    ),
+    Verdict(Decision.REALIGN, (Reason(ReasonCode.AXIS_OFF, "the axis is 41 px off the middle of the detector"),), True),
 )
 
 
@@ -193,7 +201,7 @@ def main() -> None:
 
 def rehearse_scan(server: Rehearsal, number: int, rate_hz: float) -> None:
     """One scan from armed to complete, in real time."""
-    decision, ending = ENDINGS[number % len(ENDINGS)]
+    verdict = ENDINGS[number % len(ENDINGS)]
     foam = Foam(seed=number + 3)
     planes = foam.empty()
     server.report = report_of(f"rehearsal-{number:03d}", f"foam-{number % 9 + 1}", "acquiring", 0, foam.angles)
@@ -206,7 +214,7 @@ def rehearse_scan(server: Rehearsal, number: int, rate_hz: float) -> None:
         for name, image in planes.items():
             server.plane(name, image, count, foam.angles)
         server.serve(1 / rate_hz)
-    server.tell(verdict=decision, final=True, quality={"resolution_px": 2.4}, **ending)
+    server.tell(quality={"resolution_px": 2.4}, **verdict.to_dict())
     server.scan_state("complete")
     until = time.monotonic() + 4
     while time.monotonic() < until:

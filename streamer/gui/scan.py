@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from streamer.flow.scan import FINAL_STATES, ScanState
 from streamer.flow.wire import WireError
-from streamer.frames import MAX_FRAMES, NAME, Decision
-from streamer.gui.plane import mapping, real, text, texts, whole
+from streamer.frames import MAX_FRAMES, NAME, Decision, Reason, Verdict
+from streamer.gui.plane import clean, mapping, real, text, whole
 
 WAITING_STATES = {"armed"}
 RUNNING_STATES = {"acquiring"}
 CLOSING_STATES = {"draining", "finalising"}
-FINAL_STATES = {"complete", "incomplete", "aborted", "failed"}
-STATES = {"idle"} | WAITING_STATES | RUNNING_STATES | CLOSING_STATES | FINAL_STATES
+MAX_REASONS = 20
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,20 @@ class Scan:
     center_confidence: float | None = None
     resolution_px: float | None = None
     frame_rate_hz: float | None = None
-    decision: Decision | None = None
-    reasons: tuple[str, ...] = ()
-    final: bool = False
+    verdict: Verdict | None = None
     error: str = ""
 
     @property
     def lost(self) -> int:
         return self.missing + self.corrupt
+
+    @property
+    def decision(self) -> Decision | None:
+        return None if self.verdict is None else self.verdict.decision
+
+    @property
+    def final(self) -> bool:
+        return self.verdict is not None and self.verdict.final
 
     def moved_to(self, state: str) -> Scan:
         """The scan in its new state; one that had ended and runs again starts from nothing."""
@@ -62,7 +68,7 @@ def read_scan_id(entries: Mapping[str, Any]) -> str:
 
 def read_state(entries: Mapping[str, Any], default: str) -> str:
     state = text(entries, "state", default=default)
-    if state not in STATES:
+    if state not in frozenset(ScanState):
         raise WireError("header", f"scan in the unknown state {state!r}")
     return state
 
@@ -100,14 +106,6 @@ def with_quality(scan: Scan, quality: Mapping[str, Any]) -> Scan:
 
 
 def with_verdict(scan: Scan, entries: Mapping[str, Any]) -> Scan:
-    word, reasons = text(entries, "verdict", default=""), texts(entries, "reasons")
-    if not word:
-        return scan
-    try:
-        decision = Decision(word)
-    except ValueError:  # a newer daemon may know more words
-        decision, reasons = Decision.UNKNOWN, (f"the daemon says {word!r}", *reasons)
-    final = entries.get("final", False)
-    if not isinstance(final, bool):
-        raise WireError("header", "'final' is not true or false")
-    return replace(scan, decision=decision, reasons=reasons, final=final)
+    verdict = Verdict.from_dict(entries)
+    reasons = tuple(Reason(reason.code, clean(reason.text)) for reason in verdict.reasons[:MAX_REASONS])
+    return replace(scan, verdict=replace(verdict, reasons=reasons))

@@ -37,6 +37,7 @@ LOOKS: dict[Decision | None, Look] = {
     Decision.CONTINUE: Look("▶", "#0067a8", "#ffffff"),
     Decision.RETAKE: Look("↻", "#c84a00", "#ffffff"),
     Decision.REALIGN: Look("⇄", "#f0c030", "#141414"),
+    Decision.EMPTY: Look("∅", "#cc79a7", "#141414"),
     Decision.UNKNOWN: Look("?", "#566070", "#ffffff"),
     None: Look("…", "#1c222b", "#aab4c2"),
 }

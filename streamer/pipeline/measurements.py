@@ -18,7 +18,7 @@ from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.quality.frc import frc_resolution
-from streamer.core.quality.verdict import PAIR_MISMATCH, motion_px, sample_signal, saturated_share
+from streamer.core.quality.signal import PAIR_MISMATCH, motion_px, sample_signal, saturated_share
 from streamer.frames import Quality, ScanSpec
 
 SINOGRAM_ROWS = 8
@@ -49,7 +49,7 @@ class Measurements:
     def __init__(self, spec: ScanSpec, backend: Backend) -> None:
         self._spec, self._backend = spec, backend
         self.darks = self.flats = 0
-        self.unlit = 0.0
+        self.dark_flat_share = 0.0
         self._track = MomentTrack(backend)
         self._pairs = PairTrack(np.deg2rad(spec.start_deg), np.deg2rad(spec.range_deg))
         self._center = CenterEstimate.unknown("none")
@@ -162,7 +162,7 @@ class Measurements:
             resolution_px=None if halves is None or len(halves[0]) < 16 else frc_resolution(*halves),
             flats=self.flats,
             darks=self.darks,
-            unlit=self.unlit,
+            dark_flat_share=self.dark_flat_share,
         )
 
 

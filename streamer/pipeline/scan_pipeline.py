@@ -180,7 +180,7 @@ class ScanPipeline:
     def _begin(self, first: NDArray[Any], angle_rad: float) -> None:
         """The first projection fixes the darks and flats, and tells whether the sample is wider than the detector."""
         self._preparation.begin(first)
-        self._measured.unlit = self._preparation.correction.dead_share
+        self._measured.dark_flat_share = self._preparation.correction.dead_share
         attenuation = self._preparation.correction.attenuation(first)
         self._pictures.use(self._axis.begin(attenuation, angle_rad, self._measured.center, self.layout), 0.0)
 

@@ -47,7 +47,7 @@ def server() -> Iterator[Rehearsal]:
     for number in range(foam.angles):
         foam.fold(planes, number)
     server = Rehearsal()
-    server.report = report_of("s1", "foam", "acquiring", 30, 30, verdict="ENOUGH", reasons=["all angles came"])
+    server.report = report_of("s1", "foam", "acquiring", 30, 30, verdict="ENOUGH")
     stopped = threading.Event()
 
     def run() -> None:

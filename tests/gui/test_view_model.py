@@ -14,13 +14,15 @@ from streamer.gui.model import MAX_HISTORY, MAX_PLANES, Link, ViewModel
 from streamer.gui.plane import robust_levels
 
 ENDPOINT = "tcp://127.0.0.1:5581"
+FINE = {"code": "nothing_wrong", "text": "fine so far"}
+MOVED = {"code": "motion", "text": "it moved"}
 
 
 def header(**changes: Any) -> dict[str, Any]:
     entries = {
         "scan_id": "s1", "sample": "foam", "plane": "xy", "version": 1, "angles": 127, "of": 360, "shape": [4, 6],
         "lo": -1.0, "hi": 3.0, "unit": "1/cm", "pixel_size_m": 1e-5, "bin": 2, "center_px": 511.5,
-        "frame_rate_hz": 480.0, "verdict": "CONTINUE", "reasons": ["fine so far"],
+        "frame_rate_hz": 480.0, "verdict": "CONTINUE", "reasons": [FINE],
     }  # fmt: skip
     return {**entries, **changes}
 
@@ -50,7 +52,7 @@ def test_a_plane_is_shown_with_its_values(model: ViewModel) -> None:
     assert model.center_text == "511.50 px"
     assert model.rate_text(0.5) == "480 frames/s"
     assert model.verdict_text == "CONTINUE"
-    assert model.reasons_text == "so far: fine so far"
+    assert model.reasons_text == "so far: nothing_wrong: fine so far"
     assert model.revisions["xy"] == 1
 
 
@@ -61,7 +63,7 @@ def test_a_plane_is_shown_with_its_values(model: ViewModel) -> None:
         {"shape": [0, 0]}, {"shape": [10**30, 1]}, {"lo": 4.0}, {"lo": float("nan")}, {"hi": float("inf")},
         {"hi": 10**400}, {"lo": None}, {"plane": ""}, {"plane": "../x"}, {"plane": 3}, {"scan_id": None},
         {"angles": -1}, {"angles": 1.5}, {"of": None}, {"bin": 0}, {"pixel_size_m": -1.0}, {"pixel_size_m": "1"},
-        {"reasons": "no"}, {"reasons": [1]},
+        {"reasons": "no"}, {"reasons": [1]}, {"reasons": ["it moved"]}, {"reasons": [{"code": "motion"}]},
         {"verdict": 7}, {"unit": 5}, {"center_px": "left"}, {"frame_rate_hz": float("nan")},
     ],
 )  # fmt: skip
@@ -168,16 +170,16 @@ def test_a_scan_that_is_run_again_starts_empty(model: ViewModel) -> None:
 
 
 def test_the_last_word_stands_against_a_late_preview(model: ViewModel) -> None:
-    model.event("verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": ["it moved"], "final": True}, 0.0)
+    model.event("verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": [MOVED], "final": True}, 0.0)
     model.plane(header(), pixels(), 0.1)
     assert model.scan.decision is Decision.RETAKE
-    assert model.reasons_text == "it moved"
+    assert model.reasons_text == "motion: it moved"
 
 
 def test_a_word_of_a_newer_daemon_is_unknown_but_told(model: ViewModel) -> None:
     model.event("verdict", {"scan_id": "s1", "verdict": "DEFROST", "reasons": [], "final": True}, 0.0)
     assert model.verdict_text == "UNKNOWN"
-    assert model.reasons_text == "the daemon says 'DEFROST'"
+    assert model.reasons_text == "other: the decision 'DEFROST' is not known to this version"
 
 
 def test_history_of_the_session(model: ViewModel) -> None:
@@ -262,7 +264,7 @@ def test_readout_in_pixels_of_the_detector(model: ViewModel) -> None:
 
 
 def test_texts_of_a_peer_are_tamed(model: ViewModel) -> None:
-    reasons = ["a\nb\x1b[31m" + "x" * 999]
+    reasons = [{"code": "motion", "text": "a\nb\x1b[31m" + "x" * 999}]
     model.event("verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": reasons, "final": True}, 0.0)
-    assert model.reasons_text.startswith("a b [31m")
-    assert len(model.reasons_text) <= 300
+    assert model.reasons_text.startswith("motion: a b [31m")
+    assert len(model.reasons_text) <= len("motion: ") + 300

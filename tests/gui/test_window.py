@@ -128,10 +128,10 @@ def test_the_banner_tells_the_verdict(
     reason = f"because of {decision.value.lower()}"
 
     def told() -> None:
-        server.tell(verdict=decision.value, reasons=[reason], final=True)
+        server.tell(verdict=decision.value, reasons=[{"code": "other", "text": reason}], final=True)
 
     spin(lambda: window.banner.word.text() == decision.value, server.serve, told, app.processEvents)
-    assert window.banner.reasons.text() == reason
+    assert window.banner.reasons.text() == f"other: {reason}"
     shot = picture(window.banner)
     wanted = QColor(LOOKS[decision].fill)
     share = (shot == [wanted.red(), wanted.green(), wanted.blue()]).all(axis=2).mean()

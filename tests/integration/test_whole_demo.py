@@ -63,14 +63,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 def test_each_sample_ends_as_it_was_made_to(finished: tuple[Path, dict[str, Any], str]) -> None:
     _, result, _ = finished
     good, off_axis, moving, empty = result["samples"]
-    assert [sample["verdict"] for sample in result["samples"]] == ["ENOUGH", "ENOUGH", "ENOUGH", "UNKNOWN"]
+    assert [sample["verdict"] for sample in result["samples"]] == ["ENOUGH", "ENOUGH", "ENOUGH", "EMPTY"]
     assert [attempt["action"] for attempt in good["attempts"]] == ["accept"]
     assert [attempt["action"] for attempt in off_axis["attempts"]] == ["realign", "accept"]
-    assert "axis" in off_axis["attempts"][0]["reasons"][0]
+    assert off_axis["attempts"][0]["reasons"][0]["code"] == "axis_off"
     assert [attempt["action"] for attempt in moving["attempts"]] == ["retake", "accept"]
-    assert "moved" in moving["attempts"][0]["reasons"][0]
+    assert moving["attempts"][0]["reasons"][0]["code"] == "motion"
     assert [attempt["action"] for attempt in empty["attempts"]] == ["reject"]
-    assert "no sample" in empty["attempts"][0]["reasons"][0]
+    assert empty["attempts"][0]["reasons"][0]["code"] == "empty"
 
 
 def test_no_frame_is_lost_and_the_centre_is_right(finished: tuple[Path, dict[str, Any], str]) -> None:

@@ -115,20 +115,20 @@ def test_faults_on_the_wire_are_in_the_ledger_and_hardly_in_the_tomogram(
 
 def test_an_empty_holder_is_unknown_with_a_reason(shared_station: Station) -> None:
     report = shared_station.scan("empty", slot=3)
-    assert report["verdict"] == "UNKNOWN"
-    assert "no sample in the beam" in report["reasons"][0]
+    assert report["verdict"] == "EMPTY"
+    assert report["reasons"][0]["code"] == "empty"
 
 
 def test_a_moving_sample_is_to_be_retaken(shared_station: Station) -> None:
     report = shared_station.scan("moving", slot=2)
     assert report["verdict"] == "RETAKE"
-    assert "moved" in report["reasons"][0]
+    assert report["reasons"][0]["code"] == "motion"
 
 
 def test_no_flats_is_unknown_with_a_reason(shared_station: Station) -> None:
     report = shared_station.scan("noflats", flats=0)
     assert report["verdict"] == "UNKNOWN"
-    assert "no flats" in report["reasons"][0]
+    assert report["reasons"][0]["code"] == "no_flats"
     assert report["tomogram_file"] is not None
 
 

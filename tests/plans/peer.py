@@ -189,7 +189,7 @@ class Peer:
         report["state"] = state
         if state == "complete" and not self.plan.get("silent"):
             report["verdict"] = self.plan.get("verdict", "ENOUGH")
-            report["reasons"] = self.plan.get("reasons", ["fine"])
+            report["reasons"] = self.plan.get("reasons", [{"code": "nothing_wrong", "text": "fine"}])
             report["center_px"] = self.plan.get("center_px", 15.5)
             report["center_confidence"] = 0.9
             report["final"] = True

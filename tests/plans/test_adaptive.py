@@ -5,13 +5,13 @@ import itertools
 import pytest
 
 from plans.adaptive import TABLE, Choice, Policy, decide, realign_by_mm
-from streamer.frames import Decision, Verdict
+from streamer.frames import Decision, Reason, ReasonCode, Verdict
 
 DEFAULT = Policy()
 
 
-def choice(decision, attempts=1, realigned=False, policy=DEFAULT, reasons=("because",)):
-    return decide(Verdict(Decision(decision), reasons, True), attempts, realigned, policy).choice
+def choice(decision, attempts=1, realigned=False, policy=DEFAULT):
+    return decide(Verdict(Decision(decision), (), True), attempts, realigned, policy).choice
 
 
 def test_every_decision_has_an_answer():
@@ -56,8 +56,26 @@ def test_no_state_of_a_sample_loops_for_ever():
         assert made.count(Choice.RETAKE) <= 2
 
 
-def test_an_empty_holder_is_rejected_at_once():
-    assert choice("UNKNOWN", reasons=("No sample in the beam: attenuation 0.01",)) is Choice.REJECT
+@pytest.mark.parametrize("attempts", [1, 9])
+def test_an_empty_holder_is_rejected_at_once(attempts):
+    verdict = Verdict(Decision.EMPTY, (Reason(ReasonCode.EMPTY, "no sample in the beam"),), True)
+    action = decide(verdict, attempts, False, DEFAULT)
+    assert action.choice is Choice.REJECT
+    assert action.why.startswith("EMPTY: empty: no sample in the beam")
+
+
+SENTENCES = ("x", "", "no sample in the beam", "the sample moved; scan again", "ENOUGH", "a\nb")
+
+
+@pytest.mark.parametrize("code", list(ReasonCode))
+def test_rewording_a_reason_changes_no_decision(code):
+    """Whatever the sentences say, in every state of a sample, the action is that of the decision and the codes."""
+    for decision, attempts, realigned in itertools.product(Decision, (1, 2, 3, 4), (False, True)):
+        made = {
+            decide(Verdict(decision, (Reason(code, text),), True), attempts, realigned, DEFAULT).choice
+            for text in (*SENTENCES, code.meaning)
+        }
+        assert len(made) == 1, (decision, code)
 
 
 def test_realigning_may_be_forbidden():
@@ -65,8 +83,8 @@ def test_realigning_may_be_forbidden():
 
 
 def test_a_rejection_says_what_was_used_up():
-    action = decide(Verdict(Decision.RETAKE, ("it moved",), True), 3, False, Policy())
-    assert action.why == "RETAKE: it moved; 2 of 2 retakes are used up"
+    moved = Verdict(Decision.RETAKE, (Reason(ReasonCode.MOTION, "it moved"),), True)
+    assert decide(moved, 3, False, Policy()).why == "RETAKE: motion: it moved; 2 of 2 retakes are used up"
 
 
 def test_an_axis_to_the_right_of_the_middle_moves_to_the_left():

@@ -9,6 +9,7 @@ from bluesky import RunEngine
 from plans.adaptive import Choice
 from plans.batch import tomo_batch
 from plans.tomo import TomoScanError
+from streamer.frames import ReasonCode
 
 
 @pytest.fixture
@@ -28,14 +29,15 @@ def choices(sample):
     return [attempt.action.choice.value for attempt in sample.attempts]
 
 
-def test_verdicts_steer_the_batch(batch, documents):
+@pytest.mark.parametrize("text", ["no sample in the beam", "x"])
+def test_verdicts_steer_the_batch_whatever_their_sentences_say(batch, documents, text):
     heard = []
     first, second, third = batch(
         [0, 1, 2],
         {"verdict": "REALIGN", "center_px": 20.5},
-        {"verdict": "RETAKE", "reasons": ["it moved"]},
+        {"verdict": "RETAKE", "reasons": [{"code": "motion", "text": text}]},
         {"verdict": "ENOUGH"},
-        {"verdict": "UNKNOWN", "reasons": ["no sample in the beam"]},
+        {"verdict": "EMPTY", "reasons": [{"code": "empty", "text": text}]},
         {"verdict": "RETAKE"},
         tell=lambda news: heard.append((news.what, news.sample.slot)),
     )
@@ -71,7 +73,9 @@ def test_a_failed_scan_is_taken_again(batch, faults):
     faults(stall=5)
     (sample,) = batch([1])
     assert choices(sample) == ["retake", "accept"]
-    assert "camera stopped before frame 5" in sample.attempts[0].outcome.verdict.reasons[0]
+    (reason,) = sample.attempts[0].outcome.verdict.reasons
+    assert reason.code is ReasonCode.SCAN_FAILED
+    assert "camera stopped before frame 5" in reason.text
     assert sample.attempts[0].outcome.scan_id
 
 

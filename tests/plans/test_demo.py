@@ -28,7 +28,7 @@ def lines(text):
 
 
 def test_a_batch(command, start_daemon, tmp_path):
-    daemon = start_daemon({"verdict": "RETAKE", "reasons": ["it moved"]}, {})
+    daemon = start_daemon({"verdict": "RETAKE", "reasons": [{"code": "motion", "text": "it moved"}]}, {})
     done = subprocess.run(command(daemon), capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
     told = lines(done.stdout)

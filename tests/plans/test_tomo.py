@@ -8,7 +8,7 @@ import pytest
 from bluesky.protocols import Collectable, Flyable, Preparable, Stageable, Triggerable, WritesStreamAssets
 
 from plans.tomo import golden_angles, tomo_fly, tomo_step
-from streamer.frames import Decision
+from streamer.frames import Decision, Reason, ReasonCode
 
 FRAMES = 47
 
@@ -26,9 +26,11 @@ def test_a_fly_scan_is_one_run_with_all_frames_and_a_verdict(engine, documents, 
         assert documents.announced(key) == FRAMES
     assert outcome.run_uid == start["uid"]
     assert outcome.verdict.decision is Decision.ENOUGH
-    assert outcome.verdict.reasons == ("fine",)
+    assert outcome.verdict.reasons == (Reason(ReasonCode.NOTHING_WRONG, "fine"),)
+    assert outcome.verdict.final
     (event,) = documents.of("event")
-    assert event["data"]["streamer_decision"] == "ENOUGH"
+    told = {key: event["data"][f"streamer_{key}"] for key in ("decision", "reason_codes", "reason_texts", "final")}
+    assert told == {"decision": "ENOUGH", "reason_codes": ["nothing_wrong"], "reason_texts": ["fine"], "final": 1}
 
 
 def test_the_documents_lead_to_the_frames(engine, documents, start_daemon, connect, scan):
@@ -85,6 +87,7 @@ def test_without_a_verdict_it_is_unknown(engine, documents, start_daemon, connec
     beamline = connect(start_daemon({"silent": True}))
     outcome = engine(tomo_fly(beamline, replace(scan, verdict_timeout_s=1.0))).plan_result
     assert outcome.verdict.decision is Decision.UNKNOWN
+    assert outcome.verdict.codes == (ReasonCode.NO_VERDICT,)
     assert documents.of("stop")[0]["exit_status"] == "success"
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
 from streamer.core.preprocessing.binning import Reduction
-from streamer.core.quality.verdict import Limits, judge, saturated_share
+from streamer.core.quality.signal import saturated_share
+from streamer.core.quality.verdict import Limits, judge
 from streamer.frames import BadInput, Frame, FrameKind, Quality, ScanSpec, Verdict
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from streamer.core.alignment.opposite_views import center_from_pair
-from streamer.core.quality.verdict import PAIR_MISMATCH, Limits
+from streamer.core.quality.signal import PAIR_MISMATCH
+from streamer.core.quality.verdict import Limits
 from streamer.phantoms import Ellipse, sinogram
 
 

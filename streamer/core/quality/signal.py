@@ -1,0 +1,72 @@
+"""Measures of single projections and of the sample's movement: what the verdict is drawn from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.alignment.center_of_mass import MomentTrack
+from streamer.core.alignment.opposite_views import PairMatch
+from streamer.frames import BadInput
+
+SAMPLE = 32_768  # pixels of a projection that are enough to measure signal and noise
+PAIR_MISMATCH = 0.2  # an opposite pair that fits worse than this says nothing of movement
+PAIR_TURN_PX = 0.25  # drop of a pair that is within its own error
+
+
+@dataclass(frozen=True)
+class SampleSignal:
+    """``snr`` attenuation over noise in one pixel of one projection; ``peak`` attenuation along the densest rays."""
+
+    snr: float
+    peak: float
+
+
+def sample_signal(attenuation: NDArray[Any]) -> SampleSignal:
+    """Signal of the sample in one projection (rows, columns), above the open beam at the left and right margins.
+
+    The signal is the 99.5th percentile of means over small squares, so that noise does not pass for a sample, less what
+    noise alone would give: an empty beam has an snr near 0. The noise is that of second differences along the rows,
+    which a smooth sample does not have.
+    """
+    values = np.asarray(attenuation, np.float64)
+    values = values[:: max(1, values.size // SAMPLE)]
+    rows, cols = values.shape
+    margin = max(1, cols // 50)
+    beam = float(np.median(np.concatenate([values[:, :margin], values[:, -margin:]], axis=None)))
+    peak = max(0.0, float(np.percentile(values, 99.5)) - beam)
+    if cols < 8:
+        return SampleSignal(0.0, peak)
+    bend = values[:, :-2] - 2 * values[:, 1:-1] + values[:, 2:]
+    noise = max(float(1.4826 * np.median(np.abs(bend))) / np.sqrt(6.0), 1e-7)
+    down, across = min(8, max(1, rows // 16)), min(8, max(1, cols // 16))
+    squares = values[: rows // down * down, : cols // across * across]
+    squares = squares.reshape(rows // down, down, cols // across, across).mean(axis=(1, 3))
+    chance = 4.0 * noise / np.sqrt(down * across)
+    return SampleSignal(max(0.0, float(np.percentile(squares, 99.5)) - beam - chance) / noise, peak)
+
+
+def saturated_share(raw: NDArray[Any], level: float | None = None) -> float:
+    """Share of pixels of a raw frame at or above ``level`` (default: the largest number of its integer type).
+
+    Raises BadInput for float pixels without a level, as they have no largest number.
+    """
+    if level is None:
+        if raw.dtype.kind != "u":
+            raise BadInput("float pixels have no natural saturation; give the detector's level")
+        level = float(np.iinfo(raw.dtype).max)
+    # Integers are compared with an integer: with a float, all of them would be converted first.
+    lowest = math.ceil(level) if raw.dtype.kind == "u" else level
+    return float(np.count_nonzero(raw >= lowest) / raw.size)
+
+
+def motion_px(track: MomentTrack, pair: PairMatch | None = None) -> float | None:
+    """Largest displacement (pixels) found by the centre of mass, or by the drop of the sample within half a turn."""
+    found = [] if (jump := track.motion_px()) is None else [jump]
+    if pair is not None and pair.center is not None and pair.mismatch < PAIR_MISMATCH:
+        found.append(abs(pair.dy) if abs(pair.dy) > PAIR_TURN_PX else 0.0)
+    return max(found) if found else None

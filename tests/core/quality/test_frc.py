@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.ramp_filter import RampFilter
+from streamer.core.planes.plane import LivePlanes, orthogonal_planes
+from streamer.core.quality.frc import fourier_ring_correlation, frc_resolution
+from streamer.frames import BadInput
+from streamer.phantoms import half_turn, random_body, sinogram
+
+
+@pytest.mark.parametrize("period", [4.0, 6.0, 10.0])
+def test_resolution_of_band_limited_images(period: float) -> None:
+    rng = np.random.default_rng(0)
+    n = 256
+    k = np.fft.fftfreq(n)
+    passed = np.hypot(k[:, None], k[None, :]) <= 1 / period
+    common = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * passed).real
+    # Four times as much signal as noise in each Fourier coefficient that was passed.
+    noise = 0.5 * common.std() / np.sqrt(passed.mean())
+    halves = [common + rng.normal(0, noise, (n, n)) for _ in range(2)]
+    assert frc_resolution(*halves) == pytest.approx(period, rel=0.06)
+
+
+@pytest.mark.parametrize(("blur", "noise"), [(1.0, 0.05), (1.5, 0.02), (1.0, 0.3)])
+def test_correlation_and_resolution_of_a_blurred_field_are_those_of_theory(blur: float, noise: float) -> None:
+    """White field blurred by a Gaussian, white noise: each ring correlates as S / (S + N), S = exp(-(2π k σ)²)."""
+    rng = np.random.default_rng(0)
+    n = 512
+    k = np.fft.fftfreq(n)
+    gain = np.exp(-2 * (np.pi * blur) ** 2 * (k[:, None] ** 2 + k[None, :] ** 2))
+    common = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * gain).real
+    halves = [common + rng.normal(0, noise, (n, n)) for _ in range(2)]
+    curve = fourier_ring_correlation(*halves)
+    power = np.exp(-((2 * np.pi * curve.frequency * blur) ** 2))
+    expected = power / (power + noise**2)
+    spread = (1 - expected**2) / np.sqrt(curve.samples)
+    assert np.percentile(np.abs(curve.correlation - expected)[5:] / spread[5:], 95) < 3
+    ring = 2 * np.pi * curve.frequency * n / 2  # coefficients of a ring that are independent, as the images are real
+    root = np.sqrt(ring * fourier_window_share(n))
+    half_bit = (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
+    crossing = curve.frequency[np.flatnonzero((expected < half_bit)[20:])[0] + 20]
+    assert frc_resolution(*halves) == pytest.approx(1 / crossing, rel=0.05)
+
+
+def fourier_window_share(n: int) -> float:
+    """Mean square over the image of a window that falls as cos² from half the radius of the inscribed circle on."""
+    r = np.hypot(*np.meshgrid(*2 * [np.linspace(-1, 1, n)]))
+    fall = np.cos(np.pi / 2 * np.clip(2 * r - 1, 0, 1)) ** 2
+    return float(np.mean(fall**2))
+
+
+def test_unrelated_and_equal_images_are_the_ends_of_the_scale() -> None:
+    noise = np.random.default_rng(1).normal(size=(3, 128, 128))
+    assert frc_resolution(noise[0], noise[1]) is None
+    assert frc_resolution(noise[2], noise[2]) == 2.0
+    curve = fourier_ring_correlation(noise[0], noise[1])
+    assert np.mean(curve.correlation < curve.threshold) > 0.95
+    with pytest.raises(BadInput):
+        fourier_ring_correlation(noise[0], noise[1][:, :100])
+
+
+def test_more_noise_means_less_resolution(numba_backend: Backend) -> None:
+    n = 128
+    angles = half_turn(180)
+    lines = sinogram(random_body(np.random.default_rng(0), n), n, angles)
+    found = []
+    for sigma in (0.002, 0.05, 0.4):
+        noisy = lines + np.random.default_rng(1).normal(0, sigma, lines.shape).astype(np.float32)
+        live = LivePlanes(numba_backend, orthogonal_planes(1, n)[:1], 1, n, (n - 1) / 2)
+        for angle, line in zip(angles, noisy, strict=True):
+            live.add(RampFilter(n).apply(line[None].astype(np.float32)), float(angle))
+        halves = live.half_images()
+        assert halves is not None
+        found.append(frc_resolution(*halves) or float(n))
+    assert 2.0 <= found[0] < found[1] < found[2]

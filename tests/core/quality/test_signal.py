@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.core.alignment.center_of_mass import MomentTrack
+from streamer.core.alignment.opposite_views import PairMatch
+from streamer.core.backend.selection import Backend
+from streamer.core.quality.signal import motion_px, sample_signal, saturated_share
+from streamer.frames import BadInput
+
+
+@pytest.mark.parametrize("shape", [(64, 100), (2, 300), (512, 600)])
+def test_signal_of_sample_and_of_nothing(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, shape)
+    empty = sample_signal(noise)
+    assert empty.snr < 0.1
+    body = np.zeros(shape)
+    body[:, shape[1] // 4 : shape[1] // 2] = 0.6
+    full = sample_signal(noise + body + 0.1)
+    assert full.snr == pytest.approx(30, rel=0.15)
+    assert full.peak == pytest.approx(0.6, abs=0.1)
+
+
+def test_saturation_is_the_share_at_the_top() -> None:
+    raw = np.zeros((10, 10), np.uint16)
+    raw[0, :5] = 65_535
+    assert saturated_share(raw) == 0.05
+    assert saturated_share(raw, 0) == 1.0
+    with pytest.raises(BadInput):
+        saturated_share(raw.astype(np.float32))
+
+
+def test_motion_takes_the_drop_of_a_pair_into_account(numba_backend: Backend) -> None:
+    track = MomentTrack(numba_backend)
+    assert motion_px(track) is None
+    assert motion_px(track, PairMatch(10.0, 2.5, 0.05)) == 2.5
+    assert motion_px(track, PairMatch(10.0, 0.1, 0.05)) == 0.0
+    assert motion_px(track, PairMatch(10.0, 2.5, 0.4)) is None
+    assert motion_px(track, PairMatch(None, 2.5, 0.6)) is None
