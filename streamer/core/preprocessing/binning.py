@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 from numba import prange
 
 from streamer.core.arrays import Array, Image
@@ -76,7 +77,7 @@ class Reduction:
         """What the reduced scan would have announced. Raises BadInput when nothing is left of the detector."""
         rows = _length("rows", self.rows, spec.rows) // self.bin
         columns = _length("columns", self.columns, spec.columns) // self.bin
-        return replace(
+        return structs.replace(
             spec,
             rows=rows,
             columns=columns,
