@@ -48,8 +48,8 @@ class SampleOutcome:
 
 
 @dataclass(frozen=True)
-class News:
-    """What ``tell`` hears: ``what`` is "mounting", "scanning", "attempt" (a scan was judged) or "sample" (done)."""
+class BatchEvent:
+    """Progress of a batch; ``what`` is "mounting", "scanning", "attempt" (a scan was judged) or "sample" (decided)."""
 
     what: str
     sample: SampleOutcome
@@ -61,7 +61,7 @@ def tomo_batch(
     scan: TomoScan,
     policy: Policy = Policy(),  # noqa: B008 - a frozen value
     names: Mapping[int, str] | None = None,
-    tell: Callable[[News], None] = lambda news: None,
+    on_event: Callable[[BatchEvent], None] = lambda event: None,
     take: ScanPlan = tomo_fly,
 ) -> Plan:
     """Scan the samples of the given slots with the settings of ``scan``. Returns a list of SampleOutcome.
@@ -73,19 +73,19 @@ def tomo_batch(
         sample = SampleOutcome((names or {}).get(slot, f"sample-{slot}"), slot)
         outcomes.append(sample)
         yield from bps.checkpoint()
-        problem = yield from _mount(station, sample, tell)
+        problem = yield from _mount(station, sample, on_event)
         if problem is None:
-            yield from _attempts(station, sample, replace(scan, sample=sample.name), policy, tell, take)
+            yield from _attempts(station, sample, replace(scan, sample=sample.name), policy, on_event, take)
         else:
             sample.action = Action(Choice.REJECT, problem)
-        tell(News("sample", sample))
+        on_event(BatchEvent("sample", sample))
     yield from stubs.attempt(stubs.unmount(station.changer), "taking the last sample away")
     return outcomes
 
 
-def _mount(station: BatchStation, sample: SampleOutcome, tell: Callable[[News], None]) -> Plan:
+def _mount(station: BatchStation, sample: SampleOutcome, on_event: Callable[[BatchEvent], None]) -> Plan:
     """Returns None, or why the sample is not on the stage."""
-    tell(News("mounting", sample))
+    on_event(BatchEvent("mounting", sample))
     try:
         yield from stubs.mount(station.changer, sample.slot)
     except (FailedStatus, WaitForTimeoutError) as error:
@@ -101,12 +101,12 @@ def _attempts(
     sample: SampleOutcome,
     scan: TomoScan,
     policy: Policy,
-    tell: Callable[[News], None],
+    on_event: Callable[[BatchEvent], None],
     take: ScanPlan,
 ) -> Plan:
     """Scan until the sample is accepted or rejected."""
     while sample.action is None:
-        tell(News("scanning", sample))
+        on_event(BatchEvent("scanning", sample))
         outcome = yield from _take(station, scan, take)
         action = decide(outcome.verdict, len(sample.attempts) + 1, sample.realigned, policy)
         if action.choice is Choice.REALIGN:
@@ -117,7 +117,7 @@ def _attempts(
                 scan = replace(scan, x_in_mm=scan.x_in_mm + by_mm)
                 action = Action(Choice.REALIGN, f"{action.why}; x moves by {by_mm:+.4f} mm")
         sample.attempts.append(Attempt(outcome, action))
-        tell(News("attempt", sample))
+        on_event(BatchEvent("attempt", sample))
         if action.choice in (Choice.ACCEPT, Choice.REJECT):
             sample.action = action
 

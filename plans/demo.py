@@ -24,7 +24,7 @@ from bluesky.utils import RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
 
 from plans.adaptive import Choice
-from plans.batch import Attempt, News, SampleOutcome, tomo_batch
+from plans.batch import Attempt, BatchEvent, SampleOutcome, tomo_batch
 from plans.devices.beamline import Beamline, sim_beamline
 from plans.devices.link import LinkError, LinkTimeout
 from plans.devices.stage import SimTranslation
@@ -45,7 +45,7 @@ def validate(name: str, document: dict[str, Any]) -> None:
     schema_validators[DocumentNames[name]].validate(document)
 
 
-class Teller:
+class Reporter:
     """Prints what happens and collects what came out."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -78,16 +78,16 @@ class Teller:
         keys = ("scan_id", "sample", "state", "written", "verdict")
         self.say("progress", **{key: report.get(key) for key in keys}, total=self._total)
 
-    def news(self, news: News) -> None:
-        sample = news.sample
-        if news.what == "mounting":
+    def batch_event(self, event: BatchEvent) -> None:
+        sample = event.sample
+        if event.what == "mounting":
             self.samples.append(sample)
             self.say("sample", number=len(self.samples), sample=sample.name, slot=sample.slot)
-        elif news.what == "scanning":
+        elif event.what == "scanning":
             self.say("scan", sample=sample.name, attempt=len(sample.attempts) + 1, total=self._total)
-        elif news.what == "attempt":
+        elif event.what == "attempt":
             self.say("verdict", sample=sample.name, **_attempt(sample.attempts[-1], brief=True))
-        elif news.what == "sample" and sample.action is not None:
+        elif event.what == "sample" and sample.action is not None:
             self.say("outcome", sample=sample.name, action=sample.action.choice, why=sample.action.why)
 
     def expect(self, frames: int) -> None:
@@ -124,18 +124,18 @@ def _attempt(attempt: Attempt, brief: bool = False) -> dict[str, Any]:
     return entries if brief else {**entries, "report": outcome.report}
 
 
-def run(args: argparse.Namespace, teller: Teller) -> None:
+def run(args: argparse.Namespace, reporter: Reporter) -> None:
     """The whole batch. Raises a StreamerError with one readable line when it could not be finished."""
     beamline = sim_beamline(args.beamline, args.daemon)
     try:
         scan = _scan(args, beamline)
-        teller.expect(scan.projections + scan.darks + scan.flats + scan.flats_after)
-        beamline.streamer.on_report = teller.report
+        reporter.expect(scan.projections + scan.darks + scan.flats + scan.flats_after)
+        beamline.streamer.on_report = reporter.report
         engine = RunEngine({"beamline": "virtual", "seed": args.seed}, context_managers=[])
         engine.subscribe(validate)
-        engine.subscribe(teller.document)
+        engine.subscribe(reporter.document)
         names = {slot: f"sample-{slot + 1}" for slot in range(args.samples)}
-        plan = tomo_batch(beamline, range(args.samples), scan, names=names, tell=teller.news)
+        plan = tomo_batch(beamline, range(args.samples), scan, names=names, on_event=reporter.batch_event)
         _run_until_signal(engine, plan)
     finally:
         beamline.streamer.on_report = None
@@ -208,11 +208,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=args.out / "plans-bluesky.log", level=logging.INFO, force=True)
-    teller = Teller(sys.stdout)
+    reporter = Reporter(sys.stdout)
     code = 1
     try:
         with redirect_stdout(sys.stderr if sys.stderr.isatty() else _Quiet()):  # Bluesky prints hints to stdout
-            run(args, teller)
+            run(args, reporter)
         code = 0
     except (LinkError, LinkTimeout) as error:
         print(f"plans: {error}", file=sys.stderr)
@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.exception("the batch failed")
         print(f"plans: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
     finally:
-        text = json.dumps(teller.result(), indent=2, default=str)
+        text = json.dumps(reporter.result(), indent=2, default=str)
         args.json.write_text(text, encoding="utf-8")
     return code
 

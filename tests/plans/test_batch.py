@@ -39,7 +39,7 @@ def test_verdicts_steer_the_batch_whatever_their_sentences_say(batch, documents,
         {"verdict": "ENOUGH"},
         {"verdict": "EMPTY", "reasons": [{"code": "empty", "text": text}]},
         {"verdict": "RETAKE"},
-        tell=lambda news: heard.append((news.what, news.sample.slot)),
+        on_event=lambda event: heard.append((event.what, event.sample.slot)),
     )
     assert choices(first) == ["realign", "retake", "accept"]
     assert choices(second) == ["reject"]
@@ -84,10 +84,10 @@ def test_a_dead_daemon_ends_the_batch(engine, documents, start_daemon, connect, 
     daemon = start_daemon()
     beamline = connect(daemon)
 
-    def kill_after_first(news):
-        if news.what == "sample":
+    def kill_after_first(event):
+        if event.what == "sample":
             daemon.kill()
 
     with pytest.raises(TomoScanError, match=r"the Streamer daemon at .* did not answer"):
-        engine(tomo_batch(beamline, [0, 1, 2], replace(scan, projections=12), tell=kill_after_first))
+        engine(tomo_batch(beamline, [0, 1, 2], replace(scan, projections=12), on_event=kill_after_first))
     assert [stop["exit_status"] for stop in documents.of("stop")] == ["success", "fail"]
