@@ -19,7 +19,7 @@ from streamer.flow.ring import Reader
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.publish import Publisher
 from streamer.pipeline.scan_pipeline import ScanPipeline
-from streamer.pipeline.store import TOGETHER
+from streamer.pipeline.store import FRAMES_PER_BATCH
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ class Compute:
         self._max_px = config.preview.max_px
         self._pending = threading.Event()
         self._version = 0
-        self._wishes = scans.wishes
-        self._shown_s = self._judged_s = self._told_s = -1e9
+        self._operator_revision = scans.operator_revision
+        self._shown_s = self._judged_s = self._reported_s = -1e9
         self._shown_count = -1
-        self._room = np.empty((0, 0, 0), np.uint8)  # for the frames that are folded in together
+        self._batch = np.empty((0, 0, 0), np.uint8)  # for the frames that are folded in together
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
         self.folded = 0
         self.torn = 0  # overtaken while being read; the finisher reads those from the raw file
@@ -88,7 +88,7 @@ class Compute:
         """Take what frames have come, or use the idle moment."""
         frame_came = self._take(session)
         if session is not None and session.pipeline is not None:
-            self._apply_wishes(session.pipeline)
+            self._follow_operator(session.pipeline)
             self._show(session, session.pipeline)
             if not frame_came:
                 self._idle(session, session.pipeline)
@@ -98,9 +98,9 @@ class Compute:
             else:
                 self._sleep()
 
-    def _apply_wishes(self, pipeline: ScanPipeline) -> None:
-        if self._scans.wishes != self._wishes:
-            self._wishes = self._scans.wishes
+    def _follow_operator(self, pipeline: ScanPipeline) -> None:
+        if self._scans.operator_revision != self._operator_revision:
+            self._operator_revision = self._scans.operator_revision
             pipeline.watch(self._scans.planes)
             try:
                 pipeline.fix_center(self._scans.fixed_center)
@@ -129,14 +129,14 @@ class Compute:
         """Fold the next frames of the ring in, those that wait together. False when there are none."""
         metas: list[FrameMeta] = []
         came = False
-        while len(metas) < TOGETHER and (frame := self._reader.poll()) is not None:
+        while len(metas) < FRAMES_PER_BATCH and (frame := self._reader.poll()) is not None:
             dtype, shape = frame.pixels.dtype, frame.pixels.shape
-            if (self._room.dtype, self._room.shape[1:]) != (dtype, shape):
+            if (self._batch.dtype, self._batch.shape[1:]) != (dtype, shape):
                 if metas:
                     break  # of the next scan: its turn comes
-                self._room = np.empty((TOGETHER, *shape), dtype)
+                self._batch = np.empty((FRAMES_PER_BATCH, *shape), dtype)
             # A lossy reader may be overtaken while it reads, so the pixels are copied and the copy is checked.
-            np.copyto(self._room[len(metas)], frame.pixels)
+            np.copyto(self._batch[len(metas)], frame.pixels)
             came = True
             if self._reader.torn():
                 self.torn += 1
@@ -144,7 +144,7 @@ class Compute:
                 metas.append(frame.meta)
             self._reader.release()
         if metas and session is not None and session.pipeline is not None:
-            session.pipeline.push_some(metas, self._room[: len(metas)])
+            session.pipeline.push_batch(metas, self._batch[: len(metas)])
             for meta in metas:
                 if meta.kind is FrameKind.PROJECTION:
                     seconds = self._clock() - meta.received_s
@@ -158,8 +158,8 @@ class Compute:
         if now - self._judged_s >= JUDGE_EVERY_S and not session.reconstructed:
             self._judged_s = now
             self._judge(session, pipeline)
-        if force or now - self._told_s >= PROGRESS_EVERY_S:
-            self._told_s = now
+        if force or now - self._reported_s >= PROGRESS_EVERY_S:
+            self._reported_s = now
             self._events.event("progress", {"scan_id": session.spec.scan_id, "report": session.report()})
         if force or (now - self._shown_s >= self._preview_every_s and pipeline.shown != self._shown_count):
             self._shown_s, self._shown_count = now, pipeline.shown

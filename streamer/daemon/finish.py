@@ -22,7 +22,7 @@ from streamer.io.tomogram import TomogramFile
 from streamer.io.writer import WriterProcess
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.scan_pipeline import ScanPipeline
-from streamer.pipeline.store import TOGETHER
+from streamer.pipeline.store import FRAMES_PER_BATCH
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ class Finisher:
         log.info("scan %s: %d frames are read from the raw file", session.spec.scan_id, lacking)
         try:
             with ScanFile.open(session.raw_file) as scan:
-                for metas, pixels in scan.some(lambda index: not pipeline.has(index), TOGETHER):
-                    pipeline.push_some(metas, pixels)
+                for metas, pixels in scan.some(lambda index: not pipeline.has(index), FRAMES_PER_BATCH):
+                    pipeline.push_batch(metas, pixels)
         except (StreamerError, OSError) as problem:
             session.result.error = f"{lacking} frames are not in the tomogram: {problem}"
 

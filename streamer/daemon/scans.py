@@ -57,7 +57,7 @@ class Scans:
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # asked for by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
-        self.wishes = 0  # grows when planes or centre were set; the compute thread then applies them
+        self.operator_revision = 0  # grows when planes or centre are set; the compute thread then applies them
         self.written_before = 0  # frames in the raw files of finished scans
         self.lost_by_writer = 0
         self.results = dict.fromkeys(("complete", "incomplete", "aborted", "failed"), 0)
@@ -146,7 +146,7 @@ class Scans:
         check_planes(planes)
         with self.lock:
             self.planes = planes or None
-            self.wishes += 1
+            self.operator_revision += 1
 
     def fix_center(self, center: Any) -> None:
         """Hold the centre of rotation at a column; None finds it automatically. Raises BadInput if not a number."""
@@ -156,7 +156,7 @@ class Scans:
             center = float(center)
         with self.lock:
             self.fixed_center = center
-            self.wishes += 1
+            self.operator_revision += 1
 
     def _named(self, scan_id: str) -> Session:
         session = self.of(scan_id)

@@ -28,7 +28,7 @@ from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_P
 from streamer.pipeline.reconstruction.reconstruction import Reconstruction
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.settings import Settings
-from streamer.pipeline.store import TOGETHER, AttenuationStore
+from streamer.pipeline.store import FRAMES_PER_BATCH, AttenuationStore
 
 RECENTER_PX = 0.1
 """A new centre that differs by less does not change the picture by more than its noise."""
@@ -116,9 +116,9 @@ class ScanPipeline:
 
     def push(self, meta: FrameMeta, pixels: NDArray[Any]) -> None:
         """Take one accepted frame (rows, columns); the pixels are not kept. Raises BadInput on another shape."""
-        self.push_some((meta,), pixels[None])
+        self.push_batch((meta,), pixels[None])
 
-    def push_some(self, metas: Sequence[FrameMeta], pixels: NDArray[Any]) -> None:
+    def push_batch(self, metas: Sequence[FrameMeta], pixels: NDArray[Any]) -> None:
         """``push`` frames (frames, rows, columns) that came one after the other.
 
         Projections among them are folded in together, which takes less time and gives the same numbers.
@@ -134,7 +134,7 @@ class ScanPipeline:
             self.seen += new
             # There may be more projections than announced, in place of flats or darks.
             projection = meta.kind is FrameKind.PROJECTION and self.count + k - first < self.spec.projections
-            if new and projection and k - first < TOGETHER:
+            if new and projection and k - first < FRAMES_PER_BATCH:
                 continue
             self._project(metas[first:k], pixels[first:k])
             first = k if new and projection else k + 1

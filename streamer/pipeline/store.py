@@ -12,7 +12,7 @@ QUALITY_ROWS = 8
 """Detector rows that are kept whatever the memory: they feed the resolution estimate."""
 
 
-TOGETHER = 8
+FRAMES_PER_BATCH = 8
 """Projections that are taken at once."""
 
 
@@ -44,7 +44,7 @@ class AttenuationStore:
         self.middle = min(rows // 2, rows - 1) - self.first_row
         # Pages of new memory cost nothing until a projection is written into them.
         self._data, new = (memory or Memory()).floats(projections, self.last_row - self.first_row, columns)
-        self._frames = np.empty((0 if self.whole else TOGETHER, rows, columns), np.float32)
+        self._frames = np.empty((0 if self.whole else FRAMES_PER_BATCH, rows, columns), np.float32)
         self._angles = np.empty(projections, np.float64)
         self._pages = Pages(self._data if new else self._data[:0])
         self.count = 0
@@ -52,7 +52,7 @@ class AttenuationStore:
     def next(self, count: int = 1) -> Image:
         """Where the next projections (count, rows, columns) of the whole detector are to be written.
 
-        Not more than TOGETHER at once, nor than were announced.
+        Not more than FRAMES_PER_BATCH at once, nor than were announced.
         """
         return self._data[self.count : self.count + count] if self.whole else self._frames[:count]
 

@@ -245,7 +245,7 @@ def test_planes_that_are_finished_in_the_middle_of_a_batch_hold_every_frame_once
     for first in range(before, len(frames), 8):
         some = frames[first : first + 8]
         metas = [FrameMeta("s", index, kind, angle) for kind, index, angle, _ in some]
-        moved.push_some(metas, np.stack([pixels for *_, pixels in some]))
+        moved.push_batch(metas, np.stack([pixels for *_, pixels in some]))
     moved.settle()
     assert moved.shown == moved.count == 60
     for name, image in plain.images().items():

@@ -299,7 +299,7 @@ def test_frames_that_waited_are_folded_in_together_with_the_same_result(backend,
         single.push(meta, raw)
     for first in range(0, len(frames), together):
         part = frames[first : first + together]
-        joined.push_some([meta for meta, _ in part], np.stack([raw for _, raw in part]))
+        joined.push_batch([meta for meta, _ in part], np.stack([raw for _, raw in part]))
     assert joined.count == single.count == ANGLES
     assert joined.seen == single.seen == len(frames) - 2
     for name, image_of in single.images().items():
@@ -316,7 +316,7 @@ def test_more_projections_than_announced_do_no_harm(backend):
     pipeline = new(backend, scan, CENTER)
     metas = [FrameMeta("scan", k, FrameKind.PROJECTION, 2.0 * k) for k in range(scan.spec.frames)]
     raw = np.concatenate((scan.projections, scan.projections[: scan.spec.frames - ANGLES]))
-    pipeline.push_some(metas, raw)
+    pipeline.push_batch(metas, raw)
     assert pipeline.count == ANGLES
     assert pipeline.seen == scan.spec.frames
 

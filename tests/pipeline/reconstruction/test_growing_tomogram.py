@@ -174,7 +174,7 @@ def test_a_whole_scan_crosses_the_bus_once(cpu: Backend, engine: ShimEngine, bat
             metas = [
                 FrameMeta("scan", 3 + n, FrameKind.PROJECTION, float(np.rad2deg(ANGLES[n]))) for n in range(k, k + 5)
             ]
-            pipeline.push_some(metas, raw[k : k + 5])
+            pipeline.push_batch(metas, raw[k : k + 5])
             for _ in range(4):
                 pipeline.work()
         pipeline.refine_center()
