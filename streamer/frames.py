@@ -25,6 +25,14 @@ MAX_SIDE = 65_535
 DTYPES = ("|u1", "<u2", "<u4", "<f4")
 """Pixel types a detector may send, as NumPy writes them. Anything else is refused."""
 
+
+def frame_dtype(*stored: np.dtype[Any]) -> np.dtype[Any]:
+    """The pixel type of a scan whose frames are stored in these types: one that holds them all, else float32."""
+    # Means of flats and darks are often stored as wider numbers than the projections: nothing may be cut off.
+    little = np.result_type(*stored).newbyteorder("<")
+    return little if little.str in DTYPES else np.dtype("<f4")
+
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a scan id or a sample name may look like; both become parts of file names."""
 
@@ -171,6 +179,29 @@ class ScanSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise self._bad(*wrong)
         if self.range_deg == 0:
             raise self._bad("range_deg", "anything but 0")
+
+    @classmethod
+    def recorded(
+        cls, scan_id: str, sample: str, angles_deg: NDArray[np.float64], stored: np.dtype[Any], **values: Any
+    ) -> ScanSpec:
+        """A scan that is over, from the angles of its projections and the type in which their pixels are stored.
+
+        ``values`` are the other fields. Raises BadInput as the constructor does.
+        """
+        span, count = float(angles_deg[-1] - angles_deg[0]), len(angles_deg)
+        spec = cls(
+            scan_id,
+            sample,
+            projections=count,
+            start_deg=float(angles_deg[0]),
+            # n angles cover n steps of the circle, though they show n - 1.
+            range_deg=span * count / (count - 1) if span else 180.0,
+            **values,
+        )
+        if stored.kind == "u" and stored.itemsize != np.dtype(spec.dtype).itemsize:
+            # The largest number of the type no longer shows in what is delivered.
+            return msgspec.structs.replace(spec, saturation=float(np.iinfo(stored).max))
+        return spec
 
     def _bad(self, name: str, rule: str) -> BadInput:
         scan = "" if name == "scan_id" else f"scan {self.scan_id}: "

@@ -204,6 +204,7 @@ def _write(
 
 
 COUNTED = {
+    "nonfinite_pixels": "pixels without a number mended",
     "defect_pixels": "defective pixels mended",
     "zingers_removed": "zingers removed",
     "projections_left_with_zingers": "projections with too many zingers to remove",

@@ -19,7 +19,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
-from streamer.frames import NAME, BadInput, Frame, FrameKind, FrameMeta, ScanSpec
+from streamer.frames import NAME, BadInput, Frame, FrameKind, FrameMeta, ScanSpec, frame_dtype
 from streamer.io.nxtomo import open_raw
 from streamer.io.scan_layouts import Layout, find_layout
 
@@ -57,8 +57,7 @@ class ScanFile:
         self.path = path
         self._file, self._layout = file, layout
         data = layout.datasets[-1]
-        # Means of flats and darks are often stored as wider numbers than the projections: nothing may be cut off.
-        self._dtype = _delivered(np.result_type(*(dataset.dtype for dataset in layout.datasets)))
+        self._dtype = frame_dtype(*(dataset.dtype for dataset in layout.datasets))
         kinds = layout.kinds
         self._projections = np.flatnonzero(kinds == FrameKind.PROJECTION)
         self.angles_deg: NDArray[np.float64] = layout.angles_deg[self._projections]
@@ -115,29 +114,20 @@ class ScanFile:
         info, angles, announced = self.info, self.angles_deg, self._layout.spec
         if announced is not None:
             return structs.replace(announced, scan_id=scan_id or announced.scan_id)
-        span = float(angles[-1] - angles[0])
-        return ScanSpec(
-            scan_id=scan_id or as_name(self.path.stem),
-            sample=info.sample,
+        return ScanSpec.recorded(
+            scan_id or as_name(self.path.stem),
+            info.sample,
+            angles,
+            self._layout.datasets[-1].dtype,
             rows=info.rows,
             columns=info.columns,
-            projections=info.projections,
             flats=info.flats,
             darks=info.darks,
             dtype=info.dtype,
-            start_deg=float(angles[0]),
-            # n angles cover n steps of the circle, though the file shows n − 1.
-            range_deg=span * len(angles) / (len(angles) - 1) if span else 180.0,
             pixel_size_m=info.pixel_size_m,
             energy_kev=info.energy_kev,
             distance_m=info.distance_m,
-            saturation=self._saturation(),
         )
-
-    def _saturation(self) -> float | None:
-        """The largest number of the projections' type, where it does not show any more in what is delivered."""
-        stored = self._layout.datasets[-1].dtype
-        return float(np.iinfo(stored).max) if stored.kind == "u" and stored.itemsize != self._dtype.itemsize else None
 
     def held(self) -> ScanSpec:
         """The scan as it would be announced if it were no more than the file holds."""
@@ -253,12 +243,6 @@ def _runs(source: NDArray[Any], place: NDArray[Any], limit: int) -> Iterator[sli
     for start, stop in pairwise(edges):
         for at in range(start, stop, limit):
             yield slice(at, min(at + limit, stop))
-
-
-def _delivered(stored: np.dtype[Any]) -> np.dtype[Any]:
-    """The nearest of the types that frames may have."""
-    little = stored.newbyteorder("<")
-    return little if little.str in ("|u1", "<u2", "<u4", "<f4") else np.dtype("<f4")
 
 
 def as_name(text: str) -> str:

@@ -17,6 +17,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.jit import at_most
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
+from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.core.quality.artefacts import slice_figures
 from streamer.core.quality.verdict import Limits, judge
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
@@ -72,7 +73,7 @@ class ScanPipeline:
         self._measured = Measurements(spec, self._live)
         self._looked = self._compared = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._has = np.zeros(spec.frames, bool)
-        self.seen = 0
+        self.seen = self._nonfinite = 0
 
     @property
     def count(self) -> int:
@@ -153,6 +154,8 @@ class ScanPipeline:
     def _project(self, metas: Sequence[FrameMeta], raw: NDArray[Any]) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
         if metas:
+            raw, filled = fill_nonfinite(raw)
+            self._nonfinite += filled
             with at_most(self._live.threads):
                 self._fold(metas, raw)
 
@@ -273,6 +276,7 @@ class ScanPipeline:
             "center_px": self.center,
             "window": self._settings.window,
             "projections": self.count,
+            "nonfinite_pixels": self._nonfinite,
             "backend": self._backend.name,
             "method": "filtered backprojection by Fourier gridding, spatial ramp, Voronoi weights",
             **self.layout.to_dict(),

@@ -250,3 +250,30 @@ def test_planes_that_are_finished_in_the_middle_of_a_batch_hold_every_frame_once
     assert moved.shown == moved.count == 60
     for name, image in plain.images().items():
         np.testing.assert_allclose(moved.images()[name], image, atol=2e-3 * np.abs(image).max())
+
+
+@pytest.mark.parametrize("memory_bytes", [2**30, 2**17], ids=["stored", "read again"])
+def test_pixels_that_are_no_numbers_are_filled_and_counted(backend, memory_bytes):
+    spec, frames = scan(steps(60), "<f4")
+    reference = new(backend, spec, memory_bytes=memory_bytes)
+    push(reference, frames)
+    raw = np.stack([pixels for kind, _, _, pixels in frames if kind is FrameKind.PROJECTION])
+    rng = np.random.default_rng(1)
+    lost = rng.random(raw.shape) < 1e-3
+    raw[lost] = rng.choice([np.nan, np.inf, -np.inf], np.count_nonzero(lost))
+    spoiled = new(backend, spec, memory_bytes=memory_bytes)
+    push(spoiled, frames[:6] + [(*frame[:3], pixels) for frame, pixels in zip(frames[6:], raw, strict=True)])
+    assert spoiled.parameters()["nonfinite_pixels"] == np.count_nonzero(lost) > 0
+    clean = np.stack([pixels for kind, _, _, pixels in frames if kind is FrameKind.PROJECTION])
+    good, mended = finished(reference, steps(60), clean), finished(spoiled, steps(60), raw)
+    assert np.isfinite(mended).all()
+    assert np.abs(mended - good).max() < 0.1 * np.abs(good).max()
+
+
+def finished(pipeline, angles, raw):
+    """The tomogram; ``raw`` (projections, rows, columns) is what the file holds."""
+    pipeline.refine_center()
+    volume = np.empty(pipeline.shape, np.float32)
+    for first, block in pipeline.tomogram(lambda top, bottom: (6 + np.arange(len(raw)), angles, raw[:, top:bottom])):
+        volume[first : first + len(block)] = block
+    return volume

@@ -85,7 +85,7 @@ class FlatFieldCorrection:
         Without flats the first projection given to either of the two sets the level of the beam.
         """
         dark, log_flat = self._fitted(raw)
-        row, *columns, share = self._mend or _mending(np.ones(raw.shape, np.bool_))
+        row, *columns, share = self._mend or fill_tables(np.ones(raw.shape, np.bool_))
         dead_from = np.searchsorted(row, np.arange(len(raw) + 1))
         dead = as_input(np.stack(columns), np.int64)
         return CorrectionTables(dark, log_flat, *self._limits(raw.dtype), as_input(dead_from, np.int64), dead, share)
@@ -140,10 +140,10 @@ class FlatFieldCorrection:
         self._log_flat = as_input(np.log(np.where(alive, net, 1.0)), np.float32)
         self.dead_share = 1.0 - float(np.mean(alive))
         if not alive.all():
-            self._mend = _mending(alive)
+            self._mend = fill_tables(alive)
 
 
-def _mending(alive: Mask) -> tuple[Array, ...]:
+def fill_tables(alive: Mask) -> tuple[Array, ...]:
     """Arguments of ``kernels.fill_dead_pixels`` for the pixels that are not alive.
 
     They are filled from the nearest live ones on both sides in the row; with a live pixel on one side only, that one is

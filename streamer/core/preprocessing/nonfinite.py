@@ -1,0 +1,29 @@
+"""Pixels of float detectors that are not numbers: their value is unknown, and is taken from their neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamer.core.arrays import Array
+from streamer.core.preprocessing.flat_field import fill_tables
+
+
+def fill_nonfinite(raw: Array) -> tuple[Array, int]:
+    """Raw frames (…, rows, columns) without NaN and infinity, and the number of pixels that were filled.
+
+    A pixel is interpolated between the nearest finite ones in its row; a row without any becomes 0. Integer frames, and
+    frames that are finite, are returned as they are.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A finite sum has finite terms only; to sum is cheaper than to look at each pixel.
+        if raw.dtype.kind != "f" or np.isfinite(raw.sum()):
+            return raw, 0
+    lines = raw.reshape(-1, raw.shape[-1]).copy()
+    finite = np.isfinite(lines)
+    hit = np.flatnonzero(~finite.all(axis=1))
+    lines[~finite] = 0
+    row, column, left, right, share = fill_tables(finite[hit])
+    known = left >= 0
+    row, column, left, right, share = (part[known] for part in (hit[row], column, left, right, share))
+    lines[row, column] = lines[row, left] + share * (lines[row, right] - lines[row, left])
+    return lines.reshape(raw.shape), int(finite.size - np.count_nonzero(finite))
