@@ -1,111 +1,117 @@
 """The daemon's configuration: one frozen value from a TOML file and the environment.
 
-Every key has a default, an unknown key is an error that names its place. ``STREAMER_SECTION__KEY`` in the environment
-overrides the file, for example ``STREAMER_METRICS__PORT=9109``.
+Every option has a default; an unknown one is an error that names its place. ``STREAMER_SECTION__KEY`` in the
+environment overrides the file, for example ``STREAMER_METRICS__PORT=9109``.
 """
 
 from __future__ import annotations
 
+import json
+import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from streamer.frames import BadInput
+from streamer.options import Options, field_type, rule
+from streamer.pipeline.settings import Settings
 
 ENVIRONMENT_PREFIX = "STREAMER_"
+WIDTH = 120
+
+HEADER = """\
+# Configuration of `streamer run`, as `streamer run --print-config` writes it; options that are commented out are unset.
+# `streamer check FILE` says what is wrong with a configuration. STREAMER_SECTION__KEY in the environment overrides an
+# option, for example STREAMER_METRICS__PORT=9200.
+"""
+
+Endpoint = Annotated[
+    str, Field(pattern="^(tcp|ipc)://", json_schema_extra={"rule": "an endpoint: tcp://HOST:PORT or ipc://PATH"})
+]
 
 
-def _endpoint(value: str) -> str:
-    if not value.startswith(("tcp://", "ipc://")):
-        raise ValueError("must start with tcp:// or ipc://")
-    return value
-
-
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Source(_Section):
+class Source(Options):
     """Where frames come from."""
 
     endpoint: Endpoint = "tcp://127.0.0.1:5580"
-    bind: bool = False  # True when the detector connects to us
+    """socket of the frames; the detector binds it"""
+    bind: bool = False
+    """the daemon binds the socket, and the detector connects to it"""
     high_water_mark: int = Field(8, ge=1, le=1000)
+    """frames that wait in the socket before the detector is held back"""
     max_frame_mb: float = Field(256.0, gt=0)
+    """largest frame that is accepted, in MiB"""
 
 
-class Control(_Section):
-    """Sockets of the daemon's clients. Port ``*`` takes a free one."""
+class Control(Options):
+    """Sockets of the daemon's clients; port * takes a free one."""
 
     endpoint: Endpoint = "tcp://127.0.0.1:5581"
+    """socket for requests"""
     events: Endpoint = "tcp://127.0.0.1:5582"
+    """socket on which events are published"""
 
 
-class Preview(_Section):
+class Preview(Options):
+    """Pictures of the planes for viewers."""
+
     endpoint: Endpoint = "tcp://127.0.0.1:5583"
+    """socket on which the planes are published"""
     max_rate_hz: float = Field(10.0, gt=0, le=60)
+    """pictures of each plane per second, at most"""
     max_px: int = Field(1024, ge=64, le=8192)
+    """rows and columns of a picture, at most; larger planes are binned"""
 
 
-class Metrics(_Section):
-    host: str = "127.0.0.1"
-    port: int = Field(9108, ge=0, le=65535)  # 0 takes a free one
+class Metrics(Options):
+    """Prometheus metrics over HTTP."""
+
     enabled: bool = True
+    """serve metrics"""
+    host: str = "127.0.0.1"
+    """address to listen on"""
+    port: int = Field(9108, ge=0, le=65535)
+    """port to listen on; 0 takes a free one"""
 
 
-class RingMemory(_Section):
+class RingMemory(Options):
+    """The frame buffer in shared memory."""
+
     memory_mb: float = Field(512.0, ge=1)
+    """size in MiB"""
     max_slots: int = Field(512, ge=4, le=65536)
+    """frames that it holds, at most"""
 
 
-class Writer(_Section):
-    """Raw files and tomograms are written below ``directory``."""
+class Writer(Options):
+    """Raw files and tomograms."""
 
     directory: Path = Path("streamer-data")
+    """folder of the files"""
     flush_s: float = Field(0.2, gt=0, le=60)
-    reserve_mb: float = Field(512.0, ge=0)  # free space that a scan must leave
+    """seconds after which frames are on the disk, and survive a crash"""
+    reserve_mb: float = Field(512.0, ge=0)
+    """free space in MiB that a scan must leave on the disk; a scan that would leave less is refused"""
     tomogram: bool = True
+    """write the tomogram of each scan"""
 
 
-class Scan(_Section):
-    stall_timeout_s: float = Field(30.0, gt=0)  # no frame for so long: the scan is closed as incomplete
-    end_timeout_s: float = Field(2.0, gt=0)  # all frames came, but no end message
+class Scan(Options):
+    """When a scan is over."""
+
+    stall_timeout_s: float = Field(30.0, gt=0)
+    """seconds without a frame after which a scan is closed as incomplete"""
+    end_timeout_s: float = Field(2.0, gt=0)
+    """seconds to wait for the end message once all frames have come"""
 
 
-class Reconstruction(_Section):
-    backend: Literal["auto", "numba", "cupy"] = "auto"
-    threads: int | None = Field(None, ge=1, le=1024)
-    window: Literal["ramp", "linear", "shepp-logan", "cosine", "hamming", "hann"] = "linear"
-    memory_mb: float = Field(4096.0, ge=16)  # projections and Fourier volume; else the raw file is read again
-    planes: Literal["fast", "quality"] = "fast"
-    sliding_deg: float | None = Field(None, gt=0)  # planes show only the angles travelled last
-    geometry: Literal["auto", "plain", "half"] = "auto"
-    tilt: Literal["auto", "off"] | float = "auto"  # of the axis on the detector, degrees
+class Config(Settings):
+    """Options of the daemon: those of the pipeline, and those of its sockets, files and buffers."""
 
-
-class Preparation(_Section):
-    """What is done to projections beside dark and flat; see ``flow.preparation.PreparationOptions``."""
-
-    zingers: float = Field(0.0, ge=0)
-    defects: bool = True
-    flat_drift: Literal["off", "margins", "monitor", "eigen"] = "off"
-    stripes: Literal["off", "live", "full"] = "off"
-    delta_beta: float | None = Field(None, ge=0)
-
-
-class Thresholds(_Section):
-    """Overrides of the limits behind the verdict; the names and defaults are those of ``core.quality.Limits``."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-
-class Config(_Section):
     source: Source = Source()
     control: Control = Control()
     preview: Preview = Preview()
@@ -113,15 +119,12 @@ class Config(_Section):
     ring: RingMemory = RingMemory()
     writer: Writer = Writer()
     scan: Scan = Scan()
-    reconstruction: Reconstruction = Reconstruction()
-    preparation: Preparation = Preparation()
-    limits: Thresholds = Thresholds()
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:
     """Configuration from a TOML file (None: defaults) overridden by the environment.
 
-    Raises BadInput with one line that names the file, the key and the way out.
+    Raises BadInput with one line that names the file, the option and what may be given.
     """
     data: dict[str, Any] = {}
     if path is not None:
@@ -131,26 +134,43 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
             raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadInput(f"{path}: not valid TOML: {error}") from error
-    _override(data, environment)
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise BadInput(f"{path or 'environment'}: {_first_problem(error)}") from error
-
-
-def _override(data: dict[str, Any], environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
-        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-            data.setdefault(section, {})[key] = value
+        section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+            options = data.setdefault(section, {})
+            if isinstance(options, dict):
+                options[key] = value
+    try:
+        return Config(**data)
+    except BadInput as error:
+        raise BadInput(f"{path or 'environment'}: {error}") from error
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in problem["loc"][:-1]:
-            section = type(section.model_fields[part].get_default())
-        return f"unknown key {place!r}; known here: {', '.join(section.model_fields)}"
-    return f"{place}: {problem['msg']} (got {problem['input']!r})"
+def render(config: Config) -> str:
+    """The configuration as TOML that ``load`` reads, with description, rule and default of every option."""
+    sockets_first = sorted(Config.model_fields, key=lambda name: name in Settings.model_fields)
+    sections = ["\n".join(_section_lines(name, getattr(config, name))) for name in sockets_first]
+    return "\n\n".join((HEADER.rstrip(), *sections)) + "\n"
+
+
+def _section_lines(name: str, section: Options) -> Iterator[str]:
+    yield f"[{name}]"
+    yield from _comment(getdoc(type(section)) or "")
+    for key, field in type(section).model_fields.items():
+        value, default = getattr(section, key), field.default
+        yield from ("", *_comment(f"{field.description} ({rule(field_type(type(section), key))})"))
+        if value is None:
+            yield f"# {key} = {_toml((field.examples or ['…'])[0])}"
+        else:
+            yield f"{key} = {_toml(value)}" + ("" if value == default else f" # default: {_toml(default)}")
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it, where JSON writes it in the same way."""
+    return (
+        "unset" if value is None else json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    )

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
 
 from streamer import __version__
+from streamer.cli.arguments import Parser
 from streamer.frames import BadInput, StreamerError
 
 DESCRIPTION = """\
@@ -34,13 +34,6 @@ VERBS = {
 """Each verb is the module of its name with ``add_parser`` and ``run``; only the one that is used gets imported."""
 
 
-class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong; ``--help`` teaches the rest."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="streamer", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"streamer {__version__}")
@@ -52,17 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             import_module(f"streamer.cli.{verb}").add_parser(verbs)
         else:
             verbs.add_parser(verb, help=text)
-    args = parser.parse_args(words)
+    program = f"streamer {wanted}" if wanted in VERBS else "streamer"
     try:
+        args = parser.parse_args(words)
         code: int = args.run(args)
     except BadInput as error:
-        print(f"streamer {args.verb}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         code = 2
     except StreamerError as error:
-        print(f"streamer {args.verb}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
-        print(f"streamer {args.verb}: interrupted", file=sys.stderr)
+        print(f"{program}: interrupted", file=sys.stderr)
         code = 1
     except BrokenPipeError:
         # Whoever read our output is gone (``| head``); Python must not complain about it once more at exit.

@@ -35,10 +35,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from streamer.daemon.app import limits_from
-
     config = load(args.config, os.environ)
-    limits_from(config)
     try:
         backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
     except BackendError as error:

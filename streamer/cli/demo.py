@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from streamer import __version__
+from streamer.cli.arguments import checked
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.processes import Child, ChildError
 from streamer.cli.recording import Recorder
@@ -42,13 +45,33 @@ def add_parser(verbs: Any) -> None:
         "sample, one whose axis is off, one that moves during its first scan, an empty holder. Opens the viewer where "
         "there is a display. Ctrl-C ends everything cleanly.",
     )
-    parser.add_argument("--samples", type=int, default=4, metavar="N", help="samples in the changer (default 4)")
     parser.add_argument(
-        "--size", type=int, default=256, metavar="PX", help="rows and columns of the detector (default 256)"
+        "--samples",
+        type=checked(Annotated[int, Field(ge=1, le=100)]),
+        default=4,
+        metavar="N",
+        help="samples in the changer (default 4)",
     )
-    parser.add_argument("--projections", type=int, default=360, metavar="M", help="per scan (default 360)")
     parser.add_argument(
-        "--rate", type=float, default=FRAMES_PER_S, metavar="FPS", help="frames per second (default 100)"
+        "--size",
+        type=checked(Annotated[int, Field(ge=16, le=4096)]),
+        default=256,
+        metavar="PX",
+        help="rows and columns of the detector (default 256)",
+    )
+    parser.add_argument(
+        "--projections",
+        type=checked(Annotated[int, Field(ge=1, le=100_000)]),
+        default=360,
+        metavar="M",
+        help="per scan (default 360)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=checked(Annotated[float, Field(gt=0, le=100_000)]),
+        default=FRAMES_PER_S,
+        metavar="FPS",
+        help="frames per second (default 100)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("streamer-demo"), metavar="DIR", help="files go here (default streamer-demo)"
@@ -95,11 +118,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name, low, high in (("samples", 1, 100), ("size", 16, 4096), ("projections", 1, 100_000)):
-        if not low <= getattr(args, name) <= high:
-            raise BadInput(f"--{name} {getattr(args, name)}: give {low} to {high}")
-    if not 0 < args.rate <= 100_000:
-        raise BadInput(f"--rate {args.rate:g}: give a number above 0")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

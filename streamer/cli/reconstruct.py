@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 
 from streamer import __version__
+from streamer.cli.arguments import add_options, read_options
 from streamer.cli.outputs import check_outputs, write_json, writing
 from streamer.cli.progress import Progress
-from streamer.cli.scan_options import add_options, bin_factor, center_column, detector_rows, settings, told
+from streamer.cli.scan_options import add_scan_options, detector_rows, read_settings, spec_with_overrides
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures
-from streamer.core.quality.verdict import Limits
-from streamer.core.tv.reconstruction import ITERATIONS
 from streamer.frames import BadInput, Quality, Verdict
 from streamer.io.picture import slices_picture
 from streamer.io.source_file import ScanFile, usable
 from streamer.io.tomogram import TomogramFile
 from streamer.pipeline.offline.binned_scan import BinnedScan
-from streamer.pipeline.offline.tv_tomogram import TvTomogram, check_tv
+from streamer.pipeline.offline.tv_tomogram import TvOptions, TvTomogram
 from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.settings import ReconstructionOptions
 
 WORTH_A_LOOK = 16
 """Detector rows from which on a picture of an upright slice shows anything."""
@@ -46,7 +46,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write centre, geometry, quality, artefacts and times here"
     )
-    add_options(parser)
+    add_scan_options(parser)
     method = parser.add_argument_group("method")
     method.add_argument(
         "--method",
@@ -55,18 +55,9 @@ def add_parser(verbs: Any) -> None:
         help="fbp: filtered backprojection (default). tv: least squares with total variation, for few, limited or "
         "noisy projections; begins with fbp and takes hundreds of times as long",
     )
-    method.add_argument(
-        "--iterations", type=int, default=ITERATIONS, metavar="N", help=f"of tv, at most (default {ITERATIONS})"
-    )
-    method.add_argument(
-        "--strength", type=float, default=1.0, metavar="X", help="of tv's prior; more is smoother (default 1)"
-    )
+    add_options(method, TvOptions)
     machine = parser.add_argument_group("machine")
-    machine.add_argument(
-        "--backend", choices=["auto", "numba", "cupy"], default="auto", help="who computes (default auto)"
-    )
-    machine.add_argument("--threads", type=int, metavar="N", help="default: all cores")
-    machine.add_argument("--memory", default="4096", metavar="MB", help="memory for projections (default 4096)")
+    add_options(machine, ReconstructionOptions, ("backend", "threads", "memory_mb"))
     parser.set_defaults(run=run)
 
 
@@ -89,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
     except BackendError as error:
         raise BadInput(f"--backend {args.backend}: {error}") from error
     print(why)
-    check_tv(args.iterations, args.strength)
     _check_places(args)
     began = time.perf_counter()
     outcome = _reconstruct(args, backend)
@@ -135,33 +125,34 @@ def _check_places(args: argparse.Namespace) -> None:
 
 
 def _reconstruct(args: argparse.Namespace, backend: Backend) -> Outcome:
-    center, how, bin_ = center_column(args.center), settings(args), bin_factor(args.bin)
+    settings, center = read_settings(args), None if args.center == "auto" else args.center
     with ScanFile.open(args.scan) as scan:
         for note in (*scan.info.notes, *(f"{name} is not here" for name in scan.info.missing_files)):
             print(f"note: {note}")
         rows = detector_rows(args.rows, scan.info.rows)
-        binned = BinnedScan(scan, told(args, scan.held()), rows, bin_, backend.threads)
+        binned = BinnedScan(scan, spec_with_overrides(args, scan.held()), rows, args.bin, backend.threads)
         fixed = None if center is None else binned.binned_column(center)
-        pipeline = ScanPipeline(binned.spec, backend, how, Limits(), planes=(), fixed_center=fixed)
+        pipeline = ScanPipeline(binned.spec, backend, settings, planes=(), fixed_center=fixed)
         with Progress(f"reading {scan.path.name}", binned.spec.frames) as bar:
             for frame in binned.frames(usable(scan, rows)):
                 pipeline.push(frame.meta, frame.pixels)
                 bar.at(frame.meta.index + 1)
         pipeline.refine_center()
         found = pipeline.judge(missing=0, corrupt=0, final=True)
-        quality, verdict = binned.verdict_at_full_resolution(*found, Limits(), pipeline.layout.half)
+        quality, verdict = binned.verdict_at_full_resolution(*found, settings.limits, pipeline.layout.half)
         column = binned.detector_column(pipeline.center)
         parameters = {
             **pipeline.parameters(),
             "center_px": column,
             "detector_center_px": column,
             "center_binned_px": pipeline.center,
-            "bin": bin_,
+            "bin": binned.bin,
             "first_row": rows.start,
         }
         tv: TvTomogram | None = None
         if args.method == "tv":
-            tv = TvTomogram(backend, pipeline, binned.read, args.iterations, args.strength, how.memory_bytes)
+            options = read_options(args, TvOptions)
+            tv = TvTomogram(backend, pipeline, binned.read, options, settings.reconstruction.memory_bytes)
             parameters |= tv.parameters()
         return Outcome(pipeline, quality, verdict, parameters, _write(args, pipeline, binned, parameters, tv))
 

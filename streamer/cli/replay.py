@@ -7,14 +7,16 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import zmq
 from msgspec import structs
+from pydantic import Field
 
+from streamer.cli.arguments import checked
 from streamer.cli.progress import Progress
 from streamer.flow import wire
-from streamer.frames import BadInput, StreamerError
+from streamer.frames import StreamerError
 from streamer.io import sockets
 from streamer.io.source_file import ScanFile, usable
 
@@ -37,19 +39,24 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--to", default="tcp://127.0.0.1:5580", metavar="ENDPOINT", help="default tcp://127.0.0.1:5580")
     parser.add_argument("--connect", action="store_true", help="connect to ENDPOINT instead of binding it")
     parser.add_argument(
-        "--rate", type=float, metavar="FPS", help="frames per second (default: as fast as they are taken)"
+        "--rate",
+        type=checked(Annotated[float, Field(gt=0)]),
+        metavar="FPS",
+        help="frames per second (default: as fast as they are taken)",
     )
     parser.add_argument("--dialect", choices=["native"], default="native", help="wire format (default native)")
     parser.add_argument("--scan-id", metavar="NAME", help="default: a new one, since a daemon takes each id once")
     parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="S", help="give up when nobody takes a frame for so long"
+        "--timeout",
+        type=checked(Annotated[float, Field(ge=0, le=1e6)]),
+        default=30.0,
+        metavar="S",
+        help="give up when nobody takes a frame for so long",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.rate is not None and not args.rate > 0:
-        raise BadInput(f"--rate {args.rate}: must be above 0")
     with sockets.until_done() as context, context.socket(zmq.PUSH) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)

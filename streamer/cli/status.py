@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from streamer.cli.arguments import checked
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.frames import Verdict
 from streamer.io.control import request
@@ -20,7 +23,13 @@ def add_parser(verbs: Any) -> None:
         "endpoint", nargs="?", default=DEFAULT, metavar="ENDPOINT", help=f"its control socket (default {DEFAULT})"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole answer here")
-    parser.add_argument("--timeout", type=float, default=3.0, metavar="S", help="seconds to wait (default 3)")
+    parser.add_argument(
+        "--timeout",
+        type=checked(Annotated[float, Field(gt=0, le=1e6)]),
+        default=3.0,
+        metavar="S",
+        help="seconds to wait (default 3)",
+    )
     parser.set_defaults(run=run)
 
 

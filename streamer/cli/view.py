@@ -10,9 +10,13 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from streamer.frames import StreamerError
+from pydantic import Field
+
+from streamer.cli.arguments import checked
+from streamer.cli.outputs import OutputError, check_outputs
+from streamer.frames import BadInput, StreamerError
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5581"
 NEEDED = ("PySide6.QtWidgets", "pyqtgraph")
-MAX_AFTER_S = 1e6
 
 DESCRIPTION = """\
 Watch a scan while it runs: three planes of the sample that fill in as the angles arrive, the verdict with its
@@ -42,15 +45,18 @@ examples:
   streamer view tcp://beamline-7:5581              a daemon elsewhere
   streamer view --snapshot now.png --after 3       no display needed: watch for 3 s, save a picture, exit
 
-exit codes: 0 closed or saved; 1 no plane came before the snapshot was due; 2 bad input, no display, or no GUI packages
+exit codes: 0 closed or saved; 1 no plane came before the snapshot was due, or it could not be written;
+2 bad input, no display, or no GUI packages
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Register the verb. The parsed arguments carry ``run``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+class NoSnapshotError(StreamerError):
+    """There was nothing to save."""
+
+
+def add_parser(verbs: Any) -> None:
+    parser = verbs.add_parser(
         "view",
-        help="watch a running scan in a window",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,32 +67,25 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="save the window as a PNG instead of opening it")
     parser.add_argument(
-        "--after", type=float, default=5.0, metavar="S",
+        "--after", type=checked(Annotated[float, Field(ge=0, le=1e6)]), default=5.0, metavar="S",
         help="seconds to watch before the snapshot is taken (default %(default)g)",
     )  # fmt: skip
     parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Open the window, or take the snapshot; returns the exit code."""
-    snapshot: Path | None = args.snapshot
-    if snapshot is not None and not 0 <= args.after <= MAX_AFTER_S:
-        return _complain(f"--after {args.after}: give the seconds to watch, 0 or more", 2)
-    if snapshot is not None and not snapshot.absolute().parent.is_dir():
-        return _complain(f"--snapshot {snapshot}: there is no folder {snapshot.absolute().parent}", 2)
+    """Open the window, or take the snapshot."""
+    check_outputs({"--snapshot": args.snapshot})
     if not all(_installed(name) for name in NEEDED):
-        return _complain("the viewer needs its GUI packages: pip install 'tomo-streamer[gui]'", 2)
+        raise BadInput("the viewer needs its GUI packages: pip install 'tomo-streamer[gui]'")
     from streamer.gui.qt import cannot_open
 
-    if snapshot is not None:
+    if args.snapshot is not None:
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
     elif (reason := cannot_open()) is not None:
-        return _complain(f"{reason}; a picture without a display: streamer view --snapshot FILE", 2)
-    try:
-        return _show(args.endpoint, snapshot, args.after)
-    except StreamerError as error:
-        return _complain(str(error), 2)
+        raise BadInput(f"{reason}; a picture without a display: streamer view --snapshot FILE")
+    _show(args.endpoint, args.snapshot, args.after)
+    return 0
 
 
 def _installed(name: str) -> bool:
@@ -96,12 +95,7 @@ def _installed(name: str) -> bool:
         return False
 
 
-def _complain(line: str, code: int) -> int:
-    print(f"streamer view: {line}", file=sys.stderr)
-    return code
-
-
-def _show(endpoint: str, snapshot: Path | None, after_s: float) -> int:
+def _show(endpoint: str, snapshot: Path | None, after_s: float) -> None:
     from PySide6.QtCore import qInstallMessageHandler
     from PySide6.QtWidgets import QApplication
 
@@ -121,8 +115,8 @@ def _show(endpoint: str, snapshot: Path | None, after_s: float) -> int:
     try:
         if snapshot is None:
             app.exec()  # the window's timer gives Python its turn, so that Ctrl-C is heard
-            return 0
-        return _snapshot(app, window, snapshot, after_s)
+        else:
+            _snapshot(app, window, snapshot, after_s)
     finally:
         _restore(before)
         window.close()
@@ -141,7 +135,7 @@ def _restore(handler: signal.Handlers | int | Any) -> None:
         signal.signal(signal.SIGINT, handler)
 
 
-def _snapshot(app: QApplication, window: Window, path: Path, after_s: float) -> int:
+def _snapshot(app: QApplication, window: Window, path: Path, after_s: float) -> None:
     from PySide6.QtCore import QEventLoop, QTimer
 
     # A loop of its own: app.quit would close the window before its picture is taken.
@@ -157,12 +151,11 @@ def _snapshot(app: QApplication, window: Window, path: Path, after_s: float) -> 
     QTimer.singleShot(round(1000 * after_s), loop.quit)
     loop.exec()
     if stopped:
-        return _complain("stopped before the snapshot was taken", 1)
+        raise NoSnapshotError("stopped before the snapshot was taken")
     if not window.model.planes:
-        return _complain(f"no plane came within {after_s:g} s: {window.model.link_text(time.monotonic())}", 1)
+        raise NoSnapshotError(f"no plane came within {after_s:g} s: {window.model.link_text(time.monotonic())}")
     window.refresh()
     app.processEvents()  # a tile that is new is laid out here
     if not window.save_png(path):
-        return _complain(f"--snapshot {path}: cannot be written", 2)
+        raise OutputError(f"--snapshot {path}: cannot be written")
     print(f"{path}: {window.model.status_line(time.monotonic())}")
-    return 0

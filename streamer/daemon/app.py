@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import signal
 import threading
@@ -22,7 +21,6 @@ from streamer import __version__
 from streamer.config import Config
 from streamer.core.backend.selection import BackendError, select_backend, usable_threads
 from streamer.core.backend.staging import lock_pages
-from streamer.core.quality.verdict import Limits
 from streamer.core.warmup import warm
 from streamer.daemon.compute import Compute
 from streamer.daemon.finish import Finisher
@@ -48,28 +46,15 @@ TICK_S = 0.05
 DRAIN_S = 90.0
 
 
-def limits_from(config: Config) -> Limits:
-    """Thresholds of the verdict. Raises BadInput naming an unknown key or a wrong value."""
-    given = dict(config.limits.model_extra or {})
-    known = Limits.__dataclass_fields__
-    for name, value in given.items():
-        if name not in known:
-            raise BadInput(f"limits: unknown key {name!r}; known here: {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise BadInput(f"limits.{name}: {value!r} is not a finite number")
-    return Limits(**given)
-
-
 class Daemon:
     """Everything bound and ready after construction; ``run`` works until ``stop``.
 
-    Raises BadInput when the configuration cannot be served here (port in use, folder not writable, unknown limit).
+    Raises BadInput when the configuration cannot be served here (port in use, folder not writable).
     """
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self._config, self._clock = config, clock
         self.stopped = threading.Event()
-        limits = limits_from(config)
         try:
             backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
         except BackendError as error:
@@ -81,7 +66,7 @@ class Daemon:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._open: list[Callable[[], Any]] = [self._context.term]  # undone in reverse order
         try:
-            self._build(config, limits)
+            self._build(config)
         except BaseException:
             self._close()
             raise
@@ -94,7 +79,7 @@ class Daemon:
             raise BadInput(f"writer.directory {directory}: cannot be made: {error.strerror}") from error
         check_space(directory, 0, 0)
 
-    def _build(self, config: Config, limits: Limits) -> None:
+    def _build(self, config: Config) -> None:
         self.directory = config.writer.directory
         self.writer_errors = 0
         self.ring_bytes = int(config.ring.memory_mb * 2**20)
@@ -118,7 +103,7 @@ class Daemon:
         reserve = int(config.writer.reserve_mb * 2**20)
         self.writer = WriterProcess(shared, config.writer.directory, config.writer.flush_s, reserve, self._clock)
         self._open.append(self.writer.stop)
-        self.scans = Scans(config, self.backend, limits, self.ring, self.writer, self.events, self._clock)
+        self.scans = Scans(config, self.backend, self.ring, self.writer, self.events, self._clock)
         self.finisher = Finisher(self.scans, self.writer, self.events, config.writer.tomogram, self._clock)
         self.compute = Compute(config, reader, self.scans, self.finisher, self.events, self.previews, self._clock)
         self.ingest = Ingest(self.ring, self.scans, self._wake, self.stopped, self._clock)

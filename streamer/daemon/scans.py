@@ -16,7 +16,6 @@ from streamer.config import Config
 from streamer.core.backend.selection import Backend
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane, check_planes
-from streamer.core.quality.verdict import Limits
 from streamer.daemon.session import Session
 from streamer.flow.ring import Ring
 from streamer.flow.scan import ScanState
@@ -24,10 +23,8 @@ from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.control import Busy
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space
-from streamer.pipeline.layout.layout import LayoutOptions, widest
-from streamer.pipeline.preparation.options import PreparationOptions
+from streamer.pipeline.layout.layout import widest
 from streamer.pipeline.scan_pipeline import ScanPipeline
-from streamer.pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +40,12 @@ class Scans:
         self,
         config: Config,
         backend: Backend,
-        limits: Limits,
         ring: Ring,
         writer: WriterProcess,
         events: Publisher,
         clock: Callable[[], float],
     ) -> None:
-        self._config, self._backend, self._limits = config, backend, limits
+        self._config, self._backend = config, backend
         self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
         self.lock = threading.RLock()
         self.memory = Memory()  # of the scans, one after the other
@@ -109,17 +105,14 @@ class Scans:
     def _open(self, spec: ScanSpec) -> Session:
         config = self._config
         directory = config.writer.directory
-        settings = settings_from(config)
-        width = widest(spec, settings.layout)
+        width = widest(spec, config.reconstruction)
         volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
         check_space(directory, spec.frames * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
         path = directory / f"{spec.scan_id}.nx"
         if path.exists():
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
         try:
-            pipeline = ScanPipeline(
-                spec, self._backend, settings, self._limits, self.planes, self.fixed_center, self.memory
-            )
+            pipeline = ScanPipeline(spec, self._backend, config, self.planes, self.fixed_center, self.memory)
         except MemoryError as error:
             way_out = "lower reconstruction.memory_mb, so that larger scans are read again from their raw file"
             raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
@@ -207,19 +200,6 @@ class Scans:
             "time_ns": time.time_ns(),
         }
         self._events.event("scan", entries if report is None else {**entries, "report": report})
-
-
-def settings_from(config: Config) -> Settings:
-    """How scans are reconstructed. Raises BadInput naming the option that makes no sense."""
-    wanted = config.reconstruction
-    return Settings(
-        wanted.window,
-        int(wanted.memory_mb * 2**20),
-        wanted.planes,
-        wanted.sliding_deg,
-        PreparationOptions(**config.preparation.model_dump()),
-        LayoutOptions(wanted.geometry, wanted.tilt),
-    )
 
 
 def now() -> str:

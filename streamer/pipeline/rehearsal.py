@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from streamer.core.backend.selection import Backend
-from streamer.core.quality.verdict import Limits
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
@@ -15,7 +14,7 @@ def rehearse(backend: Backend) -> None:
     """Send a tiny scan through every step, so that no first scan waits for compilers, plans and lazy imports."""
     rows, columns, projections = 16, 32, 24
     spec = ScanSpec("rehearsal", "rehearsal", rows, columns, projections, flats=2, darks=1)
-    pipeline = ScanPipeline(spec, backend, Settings(), Limits())
+    pipeline = ScanPipeline(spec, backend, Settings())
     x = np.arange(columns)
     for index in range(spec.frames):
         kind = FrameKind.DARK if index < 1 else FrameKind.FLAT if index < 3 else FrameKind.PROJECTION

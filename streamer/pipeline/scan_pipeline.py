@@ -19,7 +19,7 @@ from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
 from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.core.quality.artefacts import slice_figures
-from streamer.core.quality.verdict import Limits, judge
+from streamer.core.quality.verdict import judge
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.layout.layout import Layout, is_full_turn
 from streamer.pipeline.layout.rotation_axis import Axis
@@ -52,22 +52,23 @@ class ScanPipeline:
         spec: ScanSpec,
         backend: Backend,
         settings: Settings,
-        limits: Limits,
         planes: Sequence[Plane] | None = None,
         fixed_center: float | None = None,
         memory: Memory | None = None,
     ) -> None:
         """``memory`` that scans one after the other share."""
         memory = memory or Memory()
-        self.spec, self._backend, self._settings, self._limits = spec, backend, settings, limits
-        self.plan = plan_tomogram(spec, settings.memory_bytes, backend.threads)
+        self.spec, self._backend = spec, backend
+        self._options, self._limits = settings.reconstruction, settings.limits
+        memory_bytes = self._options.memory_bytes
+        self.plan = plan_tomogram(spec, memory_bytes, backend.threads)
         small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
         self._live = replace(backend, threads=1) if small else backend
-        self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, settings.memory_bytes, memory)
+        self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, memory_bytes, memory)
         self._preparation = Preparation(spec, self._live, settings.preparation)
-        self._axis = Axis(spec, settings.layout, fixed_center)
+        self._axis = Axis(spec, self._options, fixed_center)
         self._pictures = Reconstruction(
-            spec, backend, self._live, settings, self._store, self._preparation, self._axis.first, planes, memory
+            spec, backend, self._live, self._options, self._store, self._preparation, self._axis.first, planes, memory
         )
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
@@ -239,7 +240,7 @@ class ScanPipeline:
             self._compared = self._looked
             halves = self._pictures.half_images()
         quality = self._measured.quality(missing, corrupt, halves, self.layout.period)
-        if self.layout.half or (not final and self._settings.layout.geometry != "plain" and is_full_turn(self.spec)):
+        if self.layout.half or (not final and self._options.geometry != "plain" and is_full_turn(self.spec)):
             # An axis near the edge is meant to be there, and the sample to reach over it.
             cut = quality.truncation if self.layout.extend else None
             quality = replace(quality, center_offset_px=None, truncation=cut)
@@ -274,7 +275,7 @@ class ScanPipeline:
         """What a reader of the tomogram needs to repeat it."""
         return {
             "center_px": self.center,
-            "window": self._settings.window,
+            "window": self._options.window,
             "projections": self.count,
             "nonfinite_pixels": self._nonfinite,
             "backend": self._backend.name,

@@ -1,24 +1,43 @@
-"""How scans are reconstructed, as the user wants it."""
+"""The options of a scan: how it is reconstructed, prepared and judged."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Literal
 
-from streamer.pipeline.layout.layout import LayoutOptions
+from pydantic import Field
+
+from streamer.core.fbp.window import Window
+from streamer.core.quality.verdict import Limits
+from streamer.options import Options
+from streamer.pipeline.layout.options import LayoutOptions
 from streamer.pipeline.preparation.options import PreparationOptions
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a scan is reconstructed. ``window`` of the ramp filter; ``memory_bytes`` bounds what is kept of the scan.
+class ReconstructionOptions(LayoutOptions):
+    """How a scan is reconstructed, and what computes it."""
 
-    ``planes`` are "fast" (any camera) or "quality" (exact filtered backprojection and weights at every moment);
-    ``sliding_deg`` shows only the latest angles of a scan without end (None: all).
-    """
+    backend: Literal["auto", "numba", "cupy"] = "auto"
+    """what computes: numba on the CPU, cupy on a GPU"""
+    threads: int | None = Field(None, ge=1, le=1024, examples=[8])
+    """threads of the CPU; unset: all cores"""
+    window: Window = "linear"
+    """window of the ramp filter"""
+    memory_mb: float = Field(4096.0, gt=0)
+    """memory for the projections and the Fourier volume of one scan, in MiB, which is kept for the next; a larger scan
+is read again from its raw file"""
+    planes: Literal["fast", "quality"] = "fast"
+    """quality: planes by filtered backprojection, some ten times slower"""
+    sliding_deg: float | None = Field(None, gt=0, examples=[180.0])
+    """show only the last angles in the planes, in degrees, for a scan without end; unset: all"""
 
-    window: str = "linear"
-    memory_bytes: int = 4 * 2**30
-    planes: str = "fast"
-    sliding_deg: float | None = None
-    preparation: PreparationOptions = field(default_factory=PreparationOptions)
-    layout: LayoutOptions = field(default_factory=LayoutOptions)
+    @property
+    def memory_bytes(self) -> int:
+        return int(self.memory_mb * 2**20)
+
+
+class Settings(Options):
+    """Everything that the pipeline lets its user choose."""
+
+    reconstruction: ReconstructionOptions = ReconstructionOptions()
+    preparation: PreparationOptions = PreparationOptions()
+    limits: Limits = Limits()

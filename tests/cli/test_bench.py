@@ -95,10 +95,10 @@ def test_ctrl_c_ends_cleanly_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--size", "8"), "--size 8"),
-        (("--size", "100000"), "--size 100000"),
-        (("--seconds", "0"), "--seconds 0"),
-        (("--threads", "0"), "--threads 0"),
+        (("--size", "8"), "--size: give a whole number from 16 to 4096, not '8'"),
+        (("--size", "100000"), "--size: give a whole number"),
+        (("--seconds", "0"), "--seconds: give a number above 0, at most 3600"),
+        (("--threads", "0"), "--threads: give a whole number from 1"),
         (("--json", "/no/such/folder/x.json"), "/no/such/folder"),
     ],
 )

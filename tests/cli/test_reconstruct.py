@@ -106,7 +106,7 @@ def test_a_binned_scan_larger_than_the_memory_is_read_again(tmp_path: Path) -> N
     scan = write(tmp_path / "scan.h5", attenuation, angles)
     options = ("--bin", "2", "--center", str(CENTER), "--tilt", "off")
     whole, _ = made(scan, tmp_path, *options)
-    blocks, _ = made(scan, tmp_path, *options, "--memory", "0.12")
+    blocks, _ = made(scan, tmp_path, *options, "--memory-mb", "0.12")
     np.testing.assert_allclose(blocks.data, whole.data, atol=1e-6 * whole.data.max())
 
 
@@ -209,26 +209,32 @@ def test_phase_retrieval_needs_only_what_the_file_lacks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--tilt", "left"), "--tilt left"),
-        (("--tilt", "9"), "from -5 to 5"),
-        (("--geometry", "round"), "choose one of auto, plain, half"),
-        (("--stripes", "on"), "choose one of off, live, full"),
-        (("--zingers", "-1"), "--zingers -1"),
-        (("--zingers", "nan"), "--zingers nan"),
-        (("--flat-drift", "yes"), "choose one of off, margins, monitor, eigen"),
+        (("--tilt", "left"), "--tilt: give auto, off or a number from -5 to 5, not 'left'"),
+        (("--tilt", "9"), "--tilt: give auto, off or a number from -5 to 5, not '9'"),
+        (("--geometry", "round"), "--geometry: give auto, plain or half, not 'round'"),
+        (("--stripes", "on"), "--stripes: give off, live or full, not 'on'"),
+        (("--zingers", "-1"), "--zingers: give a number, 0 or more, not '-1'"),
+        (("--zingers", "nan"), "--zingers: give a number"),
+        (("--flat-drift", "yes"), "--flat-drift: give off, margins, monitor or eigen"),
         (("--flat-drift", "eigen"), "needs three flats"),
-        (("--delta-beta", "-1"), "--delta-beta -1"),
+        (("--delta-beta", "-1"), "--delta-beta: give a number, 0 or more"),
         (("--delta-beta", "50", "--distance-m", "1"), "give --energy-kev, --pixel-size-m"),
-        (("--energy-kev", "0"), "--energy-kev 0"),
-        (("--distance-m", "far"), "--distance-m far"),
-        (("--pixel-size-m", "inf"), "--pixel-size-m inf"),
-        (("--bin", "3"), "choose one of 1, 2, 4, 8"),
-        (("--bin", "two"), "--bin two"),
+        (("--energy-kev", "0"), "--energy-kev: give a number above 0, not '0'"),
+        (("--distance-m", "far"), "--distance-m: give"),
+        (("--pixel-size-m", "inf"), "--pixel-size-m: give"),
+        (("--bin", "3"), "--bin: give 1, 2, 4 or 8, not '3'"),
+        (("--bin", "two"), "--bin: give 1, 2, 4 or 8"),
         (("--bin", "8", "--rows", "0:5"), "--bin 8: too much for 5 rows"),
-        (("--memory", "much"), "--memory much"),
-        (("--memory", "0"), "--memory 0"),
-        (("--center", "inf"), "--center inf"),
+        (("--memory-mb", "much"), "--memory-mb: give a number above 0"),
+        (("--memory-mb", "0"), "--memory-mb: give"),
+        (("--center", "inf"), "--center: give auto or a number, not 'inf'"),
         (("--center", "900"), "900"),
+        (("--center", "left"), "--center: give auto or a number, not 'left'"),
+        (("--rows", "2"), "--rows: give A:B with whole numbers, for example 100:200, not '2'"),
+        (("--rows", "7:99"), "--rows 7:99: the scan has rows 0:13"),
+        (("--rows", "5:5"), "--rows 5:5: the scan has rows 0:13"),
+        (("--radius", "5"), "unrecognized arguments: --radius"),
+        (("--backend", "gpu"), "--backend: give auto, numba or cupy, not 'gpu'"),
         (("--png", "/no/such/folder/x.png"), "/no/such/folder"),
         (("--json", "/no/such/folder/x.json"), "/no/such/folder"),
     ],

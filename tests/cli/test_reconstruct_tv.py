@@ -61,7 +61,7 @@ def test_few_angles_come_out_better_than_by_backprojection(scan: Path, tmp_path:
 
 def test_blocks_and_rows_give_nearly_the_same(scan: Path, tmp_path: Path) -> None:
     whole = made(scan, tmp_path / "whole.h5", "--method", "tv", "--iterations", "40")
-    blocks = made(scan, tmp_path / "blocks.h5", "--method", "tv", "--iterations", "40", "--memory", "1.2")
+    blocks = made(scan, tmp_path / "blocks.h5", "--method", "tv", "--iterations", "40", "--memory-mb", "1.2")
     assert np.abs(read_tomogram(blocks).data - read_tomogram(whole).data).max() < 0.1 * read_tomogram(whole).data.max()
     part = made(scan, tmp_path / "part.h5", "--method", "tv", "--iterations", "40", "--rows", "2:4")
     assert read_tomogram(part).data.shape == (2, N, N)
@@ -71,11 +71,11 @@ def test_blocks_and_rows_give_nearly_the_same(scan: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--iterations", "0"), "--iterations 0"),
-        (("--iterations", "999999"), "--iterations 999999"),
-        (("--strength", "-1"), "--strength -1"),
-        (("--strength", "nan"), "--strength nan"),
-        (("--memory", "0.1"), "MiB"),
+        (("--iterations", "0"), "--iterations: give a whole number from 1 to 100000, not '0'"),
+        (("--iterations", "999999"), "--iterations: give"),
+        (("--strength", "-1"), "--strength: give a number, 0 or more, not '-1'"),
+        (("--strength", "nan"), "--strength: give"),
+        (("--memory-mb", "0.1"), "MiB"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(

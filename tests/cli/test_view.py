@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
@@ -16,27 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.cli import view as view_command
+from streamer.cli import main
 from streamer.gui.rehearsal import Foam, Rehearsal, report_of
 
-PROGRAM = """\
-import argparse, sys
-from streamer.cli import view
-parser = argparse.ArgumentParser(prog="streamer")
-view.add_parser(parser.add_subparsers())
-arguments = parser.parse_args(sys.argv[1:])
-sys.exit(arguments.run(arguments))
-"""
 NOBODY = "tcp://127.0.0.1:1"
 
 
 DISPLAYS = ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY")
-
-
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="streamer")
-    view_command.add_parser(made.add_subparsers())
-    return made
 
 
 @pytest.fixture
@@ -71,7 +56,7 @@ def environment(**changes: str | None) -> dict[str, str]:
 
 
 def view(*arguments: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, "view", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "streamer", "view", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=150, env=environment(**changes), check=False)
 
 
@@ -100,8 +85,8 @@ def test_nothing_came(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--snapshot", "/no/such/folder/x.png"], "there is no folder /no/such/folder"),
-        (["--snapshot", "x.png", "--after", "-1"], "--after -1.0"),
-        (["--snapshot", "x.png", "--after", "nan"], "--after nan"),
+        (["--snapshot", "x.png", "--after", "-1"], "--after: give a number from 0 to 1000000, not '-1'"),
+        (["--snapshot", "x.png", "--after", "nan"], "--after: give"),
         ([], "no display"),
     ],
 )
@@ -110,8 +95,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     for name in DISPLAYS:
         monkeypatch.delenv(name, raising=False)
-    parsed = parser().parse_args(["view", NOBODY, *arguments])
-    assert parsed.run(parsed) == 2
+    assert main(["view", NOBODY, *arguments]) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert said in error
@@ -141,14 +125,14 @@ def test_without_the_gui_packages(tmp_path: Path) -> None:
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        parser().parse_args(["view", "--help"])
+        main(["view", "--help"])
     told = capsys.readouterr().out
     for word in ("tcp://127.0.0.1:5581", "--snapshot", "--after", "examples:", "exit codes:", "full screen"):
         assert word in told
 
 
 def test_ctrl_c_closes_cleanly(server: Rehearsal) -> None:
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, "view", server.endpoint]
+    command = [sys.executable, "-W", "error", "-m", "streamer", "view", server.endpoint]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(QT_QPA_PLATFORM="offscreen")
     )

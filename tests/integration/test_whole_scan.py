@@ -93,7 +93,7 @@ def test_the_same_numbers_come_from_the_file(clean: dict[str, Any], tmp_path: Pa
 
 def test_less_memory_gives_the_same_numbers(clean: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "blocks.h5"
-    assert main(["reconstruct", clean["raw_file"], "-o", str(out), "--memory", "1"]) == 0
+    assert main(["reconstruct", clean["raw_file"], "-o", str(out), "--memory-mb", "1"]) == 0
     live = read_tomogram(Path(clean["tomogram_file"])).data
     assert np.abs(read_tomogram(out).data - live).max() <= 1e-3 * np.abs(live).max()
 

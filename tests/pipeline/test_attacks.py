@@ -7,13 +7,11 @@ import pytest
 
 from streamer.core.backend.selection import select_backend
 from streamer.core.masks import circle_mask
-from streamer.core.quality.verdict import Limits
 from streamer.frames import DTYPES, Decision, FrameKind, FrameMeta, ReasonCode, ScanSpec
 from streamer.phantoms import Ellipse, Gaussian, sinogram
-from streamer.pipeline.layout.layout import LayoutOptions
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.scan_pipeline import ScanPipeline
-from streamer.pipeline.settings import Settings
+from streamer.pipeline.settings import ReconstructionOptions, Settings
 
 N, ROWS, CENTER = 48, 18, 24.7
 OBJECT = [Ellipse(0.02, 17.0, 13.0, 1.0, -2.0, 0.4), Gaussian(0.03, 3.0, 6.0, 5.0)]
@@ -50,7 +48,8 @@ def scan(angles, dtype="<u2", range_deg=180.0, noise=0.0, columns=N):
 
 def new(backend, spec, center=CENTER, preparation=None, **settings):
     chosen = PreparationOptions() if preparation is None else preparation
-    return ScanPipeline(spec, backend, Settings(preparation=chosen, **settings), Limits(), fixed_center=center)
+    options = Settings(reconstruction=ReconstructionOptions(**settings), preparation=chosen)
+    return ScanPipeline(spec, backend, options, fixed_center=center)
 
 
 def push(pipeline, frames, after=lambda number: None):
@@ -194,7 +193,7 @@ def test_a_detector_that_calls_its_flats_projections_does_not_end_the_scan(backe
 @pytest.mark.parametrize("center", [1.0, N - 1.5, -20.0])
 def test_half_acquisition_about_an_axis_beside_the_detector_does_not_end_the_scan(backend, center):
     spec, frames = scan(steps(60, 360.0), range_deg=360.0)
-    pipeline = new(backend, spec, 40.0, layout=LayoutOptions(geometry="half"))
+    pipeline = new(backend, spec, 40.0, geometry="half")
 
     def between(number):
         if number == 40:
@@ -208,9 +207,9 @@ def test_half_acquisition_about_an_axis_beside_the_detector_does_not_end_the_sca
     assert pipeline.center == center
 
 
-def test_an_axis_given_in_the_options_is_not_looked_for(backend):
+def test_an_axis_that_was_given_is_not_looked_for(backend):
     spec, frames = scan(steps(60))
-    pipeline = new(backend, spec, None, layout=LayoutOptions(center_px=20.0))
+    pipeline = new(backend, spec, 20.0)
     push(pipeline, frames, lambda number: pipeline.track_center())
     pipeline.refine_center()
     assert pipeline.center == 20.0

@@ -10,12 +10,11 @@ import pytest
 
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.planes.plane import Plane
-from streamer.core.quality.verdict import Limits
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.phantoms import Ellipse, Gaussian, image, sinogram
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.scan_pipeline import ScanPipeline
-from streamer.pipeline.settings import Settings
+from streamer.pipeline.settings import ReconstructionOptions, Settings
 
 ROWS, COLUMNS, COUNT, FLATS = 20, 64, 120, 4
 CENTER, DARK = 32.4, 100.0
@@ -77,8 +76,9 @@ def frames() -> Frames:
 
 def new(backend: Backend, memory: int = LITTLE, preparation: PreparationOptions | None = None, **more) -> ScanPipeline:
     options = PreparationOptions(zingers=8.0, flat_drift="margins") if preparation is None else preparation
-    settings = Settings(memory_bytes=memory, preparation=options, **more)
-    return ScanPipeline(SPEC, backend, settings, Limits(), fixed_center=CENTER)
+    reconstruction = ReconstructionOptions(memory_mb=memory / 2**20, **more)
+    settings = Settings(reconstruction=reconstruction, preparation=options)
+    return ScanPipeline(SPEC, backend, settings, fixed_center=CENTER)
 
 
 def tomogram(pipeline: ScanPipeline, read) -> np.ndarray:

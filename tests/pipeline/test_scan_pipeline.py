@@ -10,14 +10,13 @@ from streamer.core.backend.selection import select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.masks import circle_mask
 from streamer.core.planes.plane import Plane
-from streamer.core.quality.verdict import Limits
 from streamer.frames import BadInput, Decision, FrameKind, FrameMeta, ScanSpec
 from streamer.phantoms import Ellipse, Gaussian, image, sinogram
-from streamer.pipeline.layout.layout import LayoutOptions
+from streamer.pipeline.layout.options import LayoutOptions
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.reconstruction.growing_tomogram import expected_weights
 from streamer.pipeline.scan_pipeline import ScanPipeline
-from streamer.pipeline.settings import Settings
+from streamer.pipeline.settings import ReconstructionOptions, Settings
 
 N, ROWS, ANGLES = 64, 20, 90
 CENTER = 33.2
@@ -75,9 +74,10 @@ def counts(pixels):
     return np.round(pixels).astype("<u2")
 
 
-def new(backend, scan, center=None, **settings):
-    settings.setdefault("preparation", PLAIN)
-    return ScanPipeline(scan.spec, backend, Settings(**settings), Limits(), fixed_center=center)
+def new(backend, scan, center=None, preparation=PLAIN, memory_bytes=2**30, **options):
+    reconstruction = ReconstructionOptions(memory_mb=memory_bytes / 2**20, **options)
+    settings = Settings(reconstruction=reconstruction, preparation=preparation)
+    return ScanPipeline(scan.spec, backend, settings, fixed_center=center)
 
 
 def finish(pipeline, read=None):
@@ -382,7 +382,7 @@ def test_a_full_turn_laid_out_wide_is_gathered_anew_when_its_axis_is_set(backend
     columns, center = 64, 54.3
     parts = [Ellipse(0.02, 38.0, 33.0, 1.0, -2.0, 0.4), Gaussian(0.03, 3.0, 25.0, 6.0)]
     scan = Scan(2 * even(181), center, columns, parts, range_deg=360.0)
-    pipeline = new(backend, scan, center + 1.5, layout=LayoutOptions(geometry="half"))
+    pipeline = new(backend, scan, center + 1.5, geometry="half")
 
     def between():
         pipeline.track_center()

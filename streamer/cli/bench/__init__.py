@@ -9,21 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 from streamer import __version__
+from streamer.cli.arguments import add_options, checked
 from streamer.cli.bench.figures import Figure, Step, Task
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.progress import Progress
 from streamer.cli.warming import warm_with_bar
-from streamer.core.backend.selection import Backend, BackendError, select_backend
-from streamer.frames import BadInput
+from streamer.core.backend.selection import Backend, select_backend
+from streamer.pipeline.settings import ReconstructionOptions
 
-MAX_SIZE = 4096
 WIDTH = 150
 
 Measurement = Callable[[Backend, Task, Step], list[Figure]]
@@ -58,13 +59,19 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("what", choices=list(MEASUREMENTS), help="what to measure")
     parser.add_argument(
         "--size",
-        type=int,
+        type=checked(Annotated[int, Field(ge=16, le=4096)]),
         action="append",
         metavar="PX",
         help="rows and columns of the detector; may be given again (default 512 and 1024; end-to-end 256)",
     )
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for each size (default 10)")
-    parser.add_argument("--threads", type=int, metavar="N", help="default: all cores")
+    parser.add_argument(
+        "--seconds",
+        type=checked(Annotated[float, Field(gt=0, le=3600)]),
+        default=10.0,
+        metavar="S",
+        help="for each size (default 10)",
+    )
+    add_options(parser, ReconstructionOptions, ("threads",))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.set_defaults(run=run)
 
@@ -72,16 +79,8 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     what = MEASUREMENTS[args.what]
     sizes = tuple(dict.fromkeys(args.size or what.sizes))
-    for size in sizes:
-        if not 16 <= size <= MAX_SIZE:
-            raise BadInput(f"--size {size}: give 16 to {MAX_SIZE}")
-    if not 0 < args.seconds <= 3600:
-        raise BadInput(f"--seconds {args.seconds:g}: give more than 0, up to 3600")
     check_outputs({"--json": args.json})
-    try:
-        backend, _ = select_backend("numba", args.threads)
-    except BackendError as error:
-        raise BadInput(f"--threads {args.threads}: {error}") from error
+    backend, _ = select_backend("numba", args.threads)
     if what.module == "numerics":
         warm_with_bar(backend)
     measure: Measurement = getattr(import_module(f"streamer.cli.bench.{what.module}"), args.what.replace("-", "_"))

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
-from streamer.core.fbp.ramp_filter import window_gain
+from streamer.core.fbp.window import window_gain
 from streamer.core.fourier import kernels as kernels_grid
 from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_polynomials, window_shape
 from streamer.core.jit import as_input

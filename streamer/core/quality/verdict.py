@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from streamer.frames import Decision, Quality, Reason, ReasonCode, Verdict
+from streamer.options import Options
 
 MOST_DARK_FLATS = 0.45
 """Share of pixels in which the flats may be as dark as the darks; half of them are when the shutter was closed."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a scan must meet. Every number is a choice of the beamline; None switches a check off.
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
 
-    min_coverage             share of the wanted angles, at the end; a hole of 2 % is a visible wedge artefact
-    max_missing_share        share of announced projections that may be lost or corrupt
-    max_center_offset_share  distance of the axis from the detector's middle, as a share of the columns
-    min_center_confidence    below this, the position of the axis counts as unknown
-    max_motion_px            displacement during the scan; one pixel doubles every edge
-    max_saturation           share of saturated pixels in the projections
-    min_snr                  attenuation over noise in one projection; less is an empty holder
-    min_attenuation          attenuation along the densest rays; less is an empty holder
-    max_flat_drift           relative change of the beam since the flats
-    max_truncation           share of projections whose sample touches the edge
-    max_resolution_px        resolution that is wanted, as a period in pixels; reached early, the scan is ENOUGH
-    early_coverage           coverage from which motion counts as proven while the scan still runs
-    early_confidence         confidence in the axis that allows REALIGN while the scan still runs
-    """
 
-    min_coverage: float = 0.98
-    max_missing_share: float = 0.05
-    max_center_offset_share: float = 0.05
-    min_center_confidence: float = 0.5
-    max_motion_px: float = 1.0
-    max_saturation: float = 0.01
-    min_snr: float = 0.5
-    min_attenuation: float = 0.02
-    max_flat_drift: float | None = 0.1
-    max_truncation: float | None = 0.2
-    max_resolution_px: float | None = None
-    early_coverage: float = 0.5
-    early_confidence: float = 0.8
+class Limits(Options):
+    """What a scan must meet for the verdict ENOUGH; every number is a choice of the beamline."""
+
+    min_coverage: Share = 0.98
+    """share of the wanted angles at the end; a hole of 2 % leaves a visible wedge artefact"""
+    max_missing_share: Share = 0.05
+    """share of the announced projections that may be lost or corrupt"""
+    max_center_offset_share: Share = 0.05
+    """distance of the rotation axis from the middle of the detector, as a share of the columns"""
+    min_center_confidence: Share = 0.5
+    """confidence in the rotation axis below which its position counts as unknown"""
+    max_motion_px: Amount = 1.0
+    """displacement of the sample during the scan, in pixels; one pixel doubles every edge"""
+    max_saturation: Share = 0.01
+    """share of saturated pixels in the projections"""
+    min_snr: Amount = 0.5
+    """attenuation over noise in one projection; less means an empty holder"""
+    min_attenuation: Amount = 0.02
+    """attenuation along the densest rays; less means an empty holder"""
+    max_flat_drift: Amount | None = 0.1
+    """relative change of the beam since the flats"""
+    max_truncation: Share | None = 0.2
+    """share of the projections in which the sample touches the edge of the detector"""
+    max_resolution_px: float | None = Field(None, gt=0, examples=[4.0])
+    """wanted resolution, as a period in pixels; a scan that reaches it early is ENOUGH; unset: not checked"""
+    early_coverage: Share = 0.5
+    """share of the angles from which motion counts as proven while the scan runs"""
+    early_confidence: Share = 0.8
+    """confidence in the rotation axis that allows REALIGN while the scan runs"""
 
 
 def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = None) -> Verdict:

@@ -12,7 +12,8 @@ from streamer.core.alignment.half_acquisition import GROUPS, MOST_PAIRS, Opposit
 from streamer.core.alignment.tilt import Tilt, find_tilt
 from streamer.core.alignment.truncation import LOOKS, measure_edges
 from streamer.frames import ScanSpec
-from streamer.pipeline.layout.layout import MIN_TILT_RAD, Evidence, Layout, LayoutOptions, best_layout
+from streamer.pipeline.layout.layout import MIN_TILT_RAD, Evidence, Layout, best_layout
+from streamer.pipeline.layout.options import LayoutOptions
 from streamer.pipeline.store import AttenuationStore
 
 ROWS, LIVE_ROWS = 16, 4
@@ -27,11 +28,17 @@ wider one needs fewer."""
 
 
 def see_layout(
-    spec: ScanSpec, store: AttenuationStore, estimate: CenterEstimate, options: LayoutOptions, final: bool
+    spec: ScanSpec,
+    store: AttenuationStore,
+    estimate: CenterEstimate,
+    options: LayoutOptions,
+    final: bool,
+    center_px: float | None = None,
 ) -> Layout:
     """``layout.best_layout`` by stored projections: some while frames come, so that none of them has to wait.
 
     ``final``: from more of them, and also whether the axis of a plain scan leans, which takes longer.
+    ``center_px``: the axis, where it was given.
     """
     rows = np.unique(np.linspace(0, store.all.shape[1] - 1, ROWS if final else LIVE_ROWS).astype(int))
     angles = store.angles_rad
@@ -53,4 +60,4 @@ def see_layout(
     count = min(LOOKS if final else GLANCE, store.count)
     edges = measure_edges(some(np.unique(np.linspace(0, store.count - 1, count).astype(int))))
     heights = (store.first_row + rows).tolist()
-    return best_layout(spec, Evidence(angles, edges, estimate, views, tilt, heights), options)
+    return best_layout(spec, Evidence(angles, edges, estimate, views, tilt, heights, center_px), options)

@@ -19,8 +19,7 @@ from streamer.core.alignment.truncation import Edge, measure_edges
 from streamer.core.arrays import Image
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.frames import BadInput, ScanSpec
-
-GEOMETRIES = ("auto", "plain", "half")
+from streamer.pipeline.layout.options import LayoutOptions
 
 FULL_TURN_DEG = 350.0
 """Less than this, and what only one of two opposite views can see would lack a wedge."""
@@ -39,29 +38,6 @@ MIN_TILT_RAD = float(np.deg2rad(0.05))
 
 MIN_LEAN_PX = 0.1
 """A tilt that moves the axis by less at the uppermost and lowest row is left alone, however large."""
-
-
-@dataclass(frozen=True)
-class LayoutOptions:
-    """``geometry``: "auto", "plain" or "half". ``tilt`` of the axis: "auto", "off" or degrees (the axis' column grows
-    by tan(tilt) from row to row). ``center_px``: column of the axis where it is given, not to be looked for.
-    Raises BadInput, naming the option.
-    """
-
-    geometry: str = "auto"
-    tilt: str | float = "auto"
-    center_px: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.geometry not in GEOMETRIES:
-            raise BadInput(f"geometry {self.geometry!r} is not known; choose one of {', '.join(GEOMETRIES)}")
-        if isinstance(self.tilt, str):
-            if self.tilt not in ("auto", "off"):
-                raise BadInput(f"tilt {self.tilt!r} is not known; give auto, off or degrees")
-        elif not abs(np.deg2rad(self.tilt)) <= MAX_TILT_RAD:
-            raise BadInput(f"tilt of {self.tilt}°: at most {np.rad2deg(MAX_TILT_RAD):.0f}° either way can be corrected")
-        if self.center_px is not None and not np.isfinite(self.center_px):
-            raise BadInput(f"center_px is {self.center_px}, not a detector column")
 
 
 @dataclass(frozen=True)
@@ -183,14 +159,14 @@ class Layout:
         return result
 
 
-def widest(spec: ScanSpec, options: LayoutOptions | None = None) -> int:
+def widest(spec: ScanSpec, options: LayoutOptions | None = None, center_px: float | None = None) -> int:
     """The most columns that ``choose_layout`` may come to lay a scan out in: for memory and disk, before it begins."""
     options = LayoutOptions() if options is None else options
     if options.geometry == "plain" or (options.geometry == "auto" and not is_full_turn(spec)):
         return spec.columns
-    if options.center_px is None:
+    if center_px is None:
         return 2 * spec.columns
-    return max(spec.columns, _wide_columns(spec.columns, options.center_px))
+    return max(spec.columns, _wide_columns(spec.columns, center_px))
 
 
 def tilt_of_views(views: OppositeViews | None, band_rows: Sequence[float], middle_row: float) -> Tilt:
@@ -215,7 +191,7 @@ class Evidence:
 
     ``angle_rad`` of all projections; ``edges``, left and right, that some of them show; ``estimate`` of the axis by the
     methods that expect it near the middle; ``band_rows`` the detector rows of ``views``, where the tilt of half
-    acquisition is to be told from them.
+    acquisition is to be told from them; ``center_px`` the column of the axis where it was given, not to be looked for.
     """
 
     angle_rad: NDArray[np.float64]
@@ -224,6 +200,7 @@ class Evidence:
     views: Callable[[], OppositeViews | None]
     tilt: Callable[[], Tilt | None]
     band_rows: Sequence[float] | None = None
+    center_px: float | None = None
 
 
 def choose_layout(
@@ -234,15 +211,17 @@ def choose_layout(
     options: LayoutOptions | None = None,
     tilt: Tilt | None = None,
     band_rows: Sequence[float] | None = None,
+    center_px: float | None = None,
 ) -> Layout:
     """``best_layout`` by ``sinograms`` (projections, rows or bands of rows, columns), attenuation at ``angle_rad``; the
-    ``tilt`` as ``find_tilt`` gives it from whole projections. Raises BadInput when shapes do not belong together.
+    ``tilt`` as ``find_tilt`` gives it from whole projections; ``center_px`` the axis, where it was given. Raises
+    BadInput when shapes do not belong together.
     """
     angles = np.asarray(angle_rad, np.float64).ravel()
     if sinograms.ndim != 3 or sinograms.shape[2] != spec.columns or len(sinograms) != angles.size:
         raise BadInput(f"sinograms {sinograms.shape} with {angles.size} angles of a scan of {spec.columns} columns")
     views = cache(lambda: OppositeViews.of(sinograms, angles))
-    seen = Evidence(angles, measure_edges(sinograms), estimate, views, lambda: tilt, band_rows)
+    seen = Evidence(angles, measure_edges(sinograms), estimate, views, lambda: tilt, band_rows, center_px)
     return best_layout(spec, seen, options)
 
 
@@ -262,7 +241,7 @@ def best_layout(spec: ScanSpec, seen: Evidence, options: LayoutOptions | None = 
         in_views = half and seen.band_rows is not None
         tilt = tilt_of_views(seen.views(), seen.band_rows or (), (spec.rows - 1) / 2) if in_views else seen.tilt()
     turn, about = _tilt(spec, options, tilt)
-    if turn and tilt is not None and half and options.center_px is None:
+    if turn and tilt is not None and half and seen.center_px is None:
         center = tilt.center
     # In half acquisition the sample is always cut at the edge near the axis, where the other view sees it.
     far = [seen.edges[0 if center > (spec.columns - 1) / 2 else 1]] if half else seen.edges
@@ -286,7 +265,7 @@ def _geometry(spec: ScanSpec, seen: Evidence, options: LayoutOptions) -> tuple[b
     """Half acquisition or not, the axis, and why."""
     edges, estimate = seen.edges, seen.estimate
     middle = (spec.columns - 1) / 2
-    known = [c for c in (options.center_px, estimate.center, spec.center_px) if c is not None]
+    known = [c for c in (seen.center_px, estimate.center, spec.center_px) if c is not None]
     plain = known[0] if known else middle
     axis = "" if known else "; axis unknown: middle of the detector"
     asked = options.geometry == "half"
@@ -322,8 +301,8 @@ def _geometry(spec: ScanSpec, seen: Evidence, options: LayoutOptions) -> tuple[b
 
 def _axis(seen: Evidence, options: LayoutOptions) -> tuple[float | None, str]:
     """The axis of a full turn, anywhere on the detector, and where it is from; or why it is not known."""
-    if options.center_px is not None:
-        return options.center_px, "axis given"
+    if seen.center_px is not None:
+        return seen.center_px, "axis given"
     views, estimate = seen.views(), seen.estimate
     found = None if views is None else views.overlap().estimate
     if found is not None and _sure(found):

@@ -10,19 +10,20 @@ from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.arrays import Image
 from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.layout.evidence import see_layout
-from streamer.pipeline.layout.layout import Layout, LayoutOptions, choose_layout, is_full_turn
+from streamer.pipeline.layout.layout import Layout, choose_layout, is_full_turn
+from streamer.pipeline.layout.options import LayoutOptions
 from streamer.pipeline.store import AttenuationStore
 
 
 class Axis:
-    """Decides on the layout; what follows from it is up to ``reconstruction``. An operator's word goes before the
-    settings' (``options.center_px``), and both before what is measured.
+    """Decides on the layout; what follows from it is up to ``reconstruction``. An axis that the operator gave goes
+    before what is measured.
     """
 
     def __init__(self, spec: ScanSpec, options: LayoutOptions, fixed: float | None = None) -> None:
         """``fixed`` is the operator's axis, a detector column. Raises BadInput as ``fix``."""
         self._spec, self._options, self._fixed = spec, options, fixed
-        told = [center for center in (fixed, options.center_px, spec.center_px) if center is not None]
+        told = [center for center in (fixed, spec.center_px) if center is not None]
         self.known = bool(told)
         """Whether there is any reason for the axis of the layout: measured or told."""
         self.first = Layout(spec.rows, spec.columns, told[0] if told else (spec.columns - 1) / 2)
@@ -30,10 +31,6 @@ class Axis:
         self._check(self.first.detector_center)
         self.final = False
         """True once ``refine`` has decided."""
-
-    @property
-    def _given(self) -> float | None:
-        return self._options.center_px if self._fixed is None else self._fixed
 
     def _check(self, center: float) -> None:
         columns = self._spec.columns
@@ -51,8 +48,9 @@ class Axis:
 
     def begin(self, attenuation: Image, angle_rad: float, estimate: CenterEstimate, layout: Layout) -> Layout:
         """The layout by the first projection (rows, columns): it tells whether the sample reaches over the edges."""
-        options = LayoutOptions(geometry="plain", tilt="off", center_px=layout.detector_center)
-        return choose_layout(self._spec, np.array([angle_rad]), attenuation[None], estimate, options)
+        options = LayoutOptions(geometry="plain", tilt="off")
+        center = layout.detector_center
+        return choose_layout(self._spec, np.array([angle_rad]), attenuation[None], estimate, options, center_px=center)
 
     def track(self, store: AttenuationStore, found: CenterEstimate, sure: float, layout: Layout, look: bool) -> Layout:
         """The layout by what has come so far; ``found`` counts from confidence ``sure`` on.
@@ -60,7 +58,7 @@ class Axis:
         Only with ``look`` is it told from the projections. A full turn waits for its second half, when opposite views
         have come.
         """
-        center = found.center if found.confidence >= sure and self._given is None else None
+        center = found.center if found.confidence >= sure and self._fixed is None else None
         self.known = self.known or center is not None
         if look and (store.count > 0.5 * self._spec.projections or not is_full_turn(self._spec)):
             return self._seen(store, found, center, layout, final=False)
@@ -68,7 +66,7 @@ class Axis:
 
     def refine(self, store: AttenuationStore, found: CenterEstimate, layout: Layout) -> Layout:
         """The layout for good, from all projections."""
-        center = found.center if self._given is None else None
+        center = found.center if self._fixed is None else None
         self.final = True
         return self._seen(store, found, center, layout, final=True)
 
@@ -76,10 +74,8 @@ class Axis:
         self, store: AttenuationStore, found: CenterEstimate, center: float | None, before: Layout, final: bool
     ) -> Layout:
         """As far as the projections tell; about ``center``, or as ``before``, if they tell nothing better."""
-        given = self._given
-        options = self._options if given is None else replace(self._options, center_px=given)
-        layout = see_layout(self._spec, store, found, options, final)
+        layout = see_layout(self._spec, store, found, self._options, final, self._fixed)
         self.known = self.known or layout.half
-        if layout.half or given is not None:
+        if layout.half or self._fixed is not None:
             return layout
         return layout.at(before.detector_center if center is None else center)

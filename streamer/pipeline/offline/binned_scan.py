@@ -115,5 +115,5 @@ class BinnedScan:
             resolution_px=full(quality.resolution_px),
             saturation=self._saturated / self._projections if self._projections else None,
         )
-        allowed = replace(limits, max_truncation=None) if half else limits
+        allowed = limits.model_copy(update={"max_truncation": None}) if half else limits
         return quality, judge(quality, allowed, verdict.final, None if half else self._whole.columns)

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
-from streamer.core.tv.reconstruction import TvProblem, plan_tv_blocks, prior_weight, tv_blocks
-from streamer.frames import BadInput
+from streamer.core.tv.reconstruction import ITERATIONS, TvProblem, plan_tv_blocks, prior_weight, tv_blocks
+from streamer.options import Options
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.scan_pipeline import ScanPipeline
-
-MOST_ITERATIONS = 100_000
-"""More take days, and are probably a typing error."""
 
 NOISE_ROWS = 16
 """Detector rows in the middle from which the noise is measured."""
 
 
-def check_tv(iterations: int, strength: float) -> None:
-    """Raises BadInput."""
-    if not 1 <= iterations <= MOST_ITERATIONS:
-        raise BadInput(f"--iterations {iterations}: give 1 to {MOST_ITERATIONS}")
-    if not 0 <= strength < math.inf:
-        raise BadInput(f"--strength {strength:g}: give 0 or more")
+class TvOptions(Options):
+    """Least squares with total variation."""
+
+    iterations: int = Field(ITERATIONS, ge=1, le=100_000)
+    """iterations of tv, at most"""
+    strength: float = Field(1.0, ge=0)
+    """strength of tv's prior; more is smoother"""
 
 
 class TvTomogram:
@@ -42,8 +40,7 @@ class TvTomogram:
         backend: Backend,
         pipeline: ScanPipeline,
         read_rows: ReadRows,
-        iterations: int,
-        strength: float,
+        options: TvOptions,
         memory_bytes: int,
     ) -> None:
         self._backend, self._pipeline, self._read_rows = backend, pipeline, read_rows
@@ -55,17 +52,16 @@ class TvTomogram:
         sample, self._angles, self._center = pipeline.projections(
             middle, min(self._rows, middle + NOISE_ROWS), read_rows
         )
-        self.steps = iterations * len(plan_tv_blocks(self._rows, self._angles.size, self._width, memory_bytes))
-        self._problem = TvProblem(strength * prior_weight(sample), iterations)
-        self._strength = strength
+        self.steps = options.iterations * len(plan_tv_blocks(self._rows, self._angles.size, self._width, memory_bytes))
+        self._problem = TvProblem(options.strength * prior_weight(sample), options.iterations)
+        self._options = options
 
     def parameters(self) -> dict[str, Any]:
         """What is needed to repeat the reconstruction."""
         return {
             "method": "least squares with total variation, values >= 0, begun with filtered backprojection (hann)",
             "window": "hann",
-            "iterations": self._problem.iterations,
-            "strength": self._strength,
+            **self._options.model_dump(),
             "prior_weight": self._problem.weight,
         }
 

@@ -16,8 +16,6 @@ from streamer.core.preprocessing.beam_drift import (
 from streamer.core.preprocessing.defects import PixelStatistics
 from streamer.core.preprocessing.eigen_flats import MOST_FLATS, EigenFlats, add_weighted
 
-MODES = ("off", "margins", "monitor", "eigen")
-
 SINGLES_BYTES = 512 * 2**20
 """Memory for the single flats from which eigen-flats are made."""
 
@@ -51,7 +49,8 @@ class MeanFrame:
 
 
 class BeamDriftCorrection:
-    """``mode`` one of ``MODES``. ``last`` is the latest offset, or the largest weight of an eigen-flat (attenuation).
+    """``mode`` is the option ``flat_drift``. ``last`` is the latest offset, or the largest weight of an eigen-flat
+    (attenuation).
     ``unknown`` counts the projections whose drift could not be told, which take that of the one before.
     """
 

@@ -18,14 +18,14 @@ from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.eigen_flats import MOST_FLATS
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.preprocessing.live_stripes import LiveStripeDetector
-from streamer.core.preprocessing.paganin import PhaseSolver
+from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
 from streamer.core.preprocessing.zingers import beam_noise, remove_zingers
 from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.preparation.beam_drift import SINGLES_BYTES, BeamDriftCorrection, MeanFrame
 from streamer.pipeline.preparation.darks_flats import DarksAndFlats
 from streamer.pipeline.preparation.late_corrections import DeferredCorrections, only_after, two_sets
-from streamer.pipeline.preparation.options import PreparationOptions, scan_optics
+from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.preparation.row_blocks import RowPreparation
 
 FEWEST = 32
@@ -60,7 +60,7 @@ class Preparation:
         self.spec, self._backend = spec, backend
         self.options = PreparationOptions() if options is None else options
         self.shape = (spec.rows, spec.columns)
-        self.optics = scan_optics(spec, self.options.delta_beta)
+        self.optics = _scan_optics(spec, self.options.delta_beta)
         if self.options.flat_drift == "eigen" and spec.flats < 3:
             raise BadInput(
                 f"scan {spec.scan_id}: flat_drift 'eigen' needs three flats or more, {spec.flats} are announced"
@@ -308,7 +308,7 @@ class Preparation:
     def describe(self) -> dict[str, Any]:
         """What a reader of the tomogram needs to know."""
         return {
-            **self.options.to_dict(),
+            **self.options.model_dump(),
             "darks": self._fields.darks.count,
             "flats_before": self._fields.flats.count,
             "flats_after": self._after.count,
@@ -323,3 +323,16 @@ class Preparation:
             "stripe_columns": self.stripe_columns,
             "phase_length_px": None if self.optics is None else float(np.sqrt(self.optics.alpha_px2)),
         }
+
+
+def _scan_optics(spec: ScanSpec, delta_beta: float | None) -> Paganin | None:
+    """Optics of a scan for phase retrieval; None when none is wanted. Raises BadInput when the scan lacks a number."""
+    if delta_beta is None:
+        return None
+    missing = [name for name in ("energy_kev", "distance_m", "pixel_size_m") if getattr(spec, name) is None]
+    if missing:
+        raise BadInput(f"scan {spec.scan_id}: phase retrieval (delta_beta) needs {', '.join(missing)} of the scan")
+    assert spec.energy_kev is not None
+    assert spec.distance_m is not None
+    assert spec.pixel_size_m is not None
+    return Paganin(delta_beta, 1e3 * spec.energy_kev, spec.distance_m, spec.pixel_size_m)

@@ -6,7 +6,7 @@ import numpy as np
 
 from streamer.core.backend.selection import Backend
 from streamer.frames import ScanSpec
-from streamer.pipeline.preparation.options import PreparationOptions
+from streamer.pipeline.preparation.options import FlatDrift, PreparationOptions
 from streamer.pipeline.preparation.preparation import Preparation
 
 
@@ -17,8 +17,10 @@ def warm_preparation(backend: Backend) -> None:
         "warm", "warm", rows, columns, projections, 8, 1, energy_kev=20.0, distance_m=0.1, pixel_size_m=1e-6
     )
     beam = 1000.0 * (1.0 + 0.1 * np.sin(np.arange(columns)))
-    for mode in ("margins", "eigen"):
-        preparation = Preparation(spec, backend, PreparationOptions(8.0, True, mode, "full", 10.0))
+    modes: tuple[FlatDrift, ...] = ("margins", "eigen")
+    for mode in modes:
+        options = PreparationOptions(zingers=8.0, flat_drift=mode, stripes="full", delta_beta=10.0)
+        preparation = Preparation(spec, backend, options)
         preparation.dark(np.ones((rows, columns), "<u2"))
         for k in range(9):
             moved = np.tile(beam * (1.0 + 0.1 * np.sin(k) * np.cos(np.arange(columns))), (rows, 1)).astype("<u2")

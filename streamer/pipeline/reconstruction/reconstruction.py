@@ -25,7 +25,7 @@ from streamer.pipeline.reconstruction.growing_tomogram import Gathering
 from streamer.pipeline.reconstruction.live_view import LiveView
 from streamer.pipeline.reconstruction.row_blocks import ReadRows, half_slices, sinograms, slices
 from streamer.pipeline.reconstruction.stored_projections import Ready
-from streamer.pipeline.settings import Settings
+from streamer.pipeline.settings import ReconstructionOptions
 from streamer.pipeline.store import AttenuationStore
 
 
@@ -40,7 +40,7 @@ class Reconstruction:
         spec: ScanSpec,
         backend: Backend,
         live: Backend,
-        settings: Settings,
+        settings: ReconstructionOptions,
         store: AttenuationStore,
         preparation: Preparation,
         layout: Layout,
@@ -117,7 +117,7 @@ class Reconstruction:
         return Gathering(self._backend, self._spec, self._ready, center, self._settings.window, self._memory)
 
     def _may_gather(self) -> bool:
-        if not (self._store.whole and self._store.count) or self._settings.preparation.stripes == "full":
+        if not (self._store.whole and self._store.count) or self._preparation.options.stripes == "full":
             return False
         layout = self.layout
         volume = Gathering.nbytes(self._spec, layout.width, layout.extend, self._backend.threads)

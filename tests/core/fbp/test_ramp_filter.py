@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.fbp.ramp_filter import WINDOWS, RampFilter, angular_weights, coverage
+from streamer.core.fbp.ramp_filter import RampFilter, angular_weights, coverage
+from streamer.core.fbp.window import WINDOWS
 from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
 from streamer.phantoms import Ellipse, gaussians, half_turn, image, shepp_logan, sinogram

@@ -10,7 +10,8 @@ import pytest
 
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.fbp.ramp_filter import WINDOWS, angular_weights
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fbp.window import WINDOWS
 from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
 from streamer.core.masks import circle_mask
 from streamer.core.memory import Memory

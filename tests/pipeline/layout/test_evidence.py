@@ -11,7 +11,8 @@ from streamer.core.alignment.estimate import CenterEstimate
 from streamer.frames import ScanSpec
 from streamer.phantoms import body_projections, random_body
 from streamer.pipeline.layout.evidence import see_layout
-from streamer.pipeline.layout.layout import Layout, LayoutOptions
+from streamer.pipeline.layout.layout import Layout
+from streamer.pipeline.layout.options import LayoutOptions
 from streamer.pipeline.store import AttenuationStore
 
 ROWS, COLUMNS = 24, 160

@@ -5,13 +5,14 @@ import pytest
 
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.half_acquisition import OppositeViews
-from streamer.core.alignment.tilt import Tilt
+from streamer.core.alignment.tilt import MAX_TILT_RAD, Tilt
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import BadInput, ScanSpec
 from streamer.phantoms import gaussians, half_turn, image, random_body, shepp_logan, sinogram
-from streamer.pipeline.layout.layout import Layout, LayoutOptions, choose_layout, tilt_of_views, widest
+from streamer.pipeline.layout.layout import Layout, choose_layout, tilt_of_views, widest
+from streamer.pipeline.layout.options import MAX_TILT_DEG, LayoutOptions
 
 FULL = np.arange(721) * 2 * np.pi / 721
 
@@ -258,13 +259,15 @@ def test_choices(columns: int, center: float, range_deg: float, options: dict, h
     angles = np.deg2rad(np.arange(0, range_deg, 1.0))
     lines = sinogram(BODY, columns, angles, center, 2)[:, None]
     lines += np.random.default_rng(7).normal(0, 0.01, lines.shape).astype(np.float32)
-    spec, wanted = scan(columns, 1, angles, range_deg), LayoutOptions(**options)
+    given = options.get("center_px")
+    wanted = LayoutOptions(**{name: value for name, value in options.items() if name != "center_px"})
+    spec = scan(columns, 1, angles, range_deg)
     estimate = CenterEstimate(center + 0.5, 0.7, 0.3, "pairs")
-    layout = choose_layout(spec, angles, lines, estimate, wanted)
+    layout = choose_layout(spec, angles, lines, estimate, wanted, center_px=given)
     assert layout.half == half
     assert reason in layout.reason
-    assert layout.detector_center == pytest.approx(options.get("center_px", center), abs=0.15 if half else 0.51)
-    assert layout.width <= widest(spec, wanted)
+    assert layout.detector_center == pytest.approx(center if given is None else given, abs=0.15 if half else 0.51)
+    assert layout.width <= widest(spec, wanted, given)
     if half:
         assert layout.width == round(2 * max(layout.detector_center, columns - 1 - layout.detector_center)) + 1
         assert not layout.extend
@@ -276,14 +279,16 @@ def test_what_is_not_known_stays_plain() -> None:
     angles = np.deg2rad(np.arange(360.0))
     flat = np.full((360, 1, 100), 0.7, np.float32) + rng.normal(0, 0.01, (360, 1, 100)).astype(np.float32)
     spec = scan(100, 1, angles)
-    for options in (None, LayoutOptions("half")):
+    for options in (None, LayoutOptions(geometry="half")):
         layout = choose_layout(spec, angles, flat, CenterEstimate.unknown("none"), options)
         assert not layout.half
         assert layout.detector_center == 49.5
         assert "axis unknown" in layout.reason
         assert "do not tell" in layout.reason
     assert (
-        choose_layout(spec, angles[:0], flat[:0], CenterEstimate.unknown("none"), LayoutOptions("half")).detector_center
+        choose_layout(
+            spec, angles[:0], flat[:0], CenterEstimate.unknown("none"), LayoutOptions(geometry="half")
+        ).detector_center
         == 49.5
     )
     known = scan(100, 1, angles, center_px=52.0)
@@ -294,7 +299,7 @@ def test_what_is_not_known_stays_plain() -> None:
     assert not choose_layout(scan(140, 1, angles), angles[:150], lines[:150], CenterEstimate.unknown("none")).half
     assert choose_layout(scan(140, 1, angles), angles[:260], lines[:260], CenterEstimate.unknown("none")).half
     estimate = CenterEstimate(60.0, 0.8, 0.1, "moments")
-    assert choose_layout(spec, angles, flat, estimate, LayoutOptions("half")).detector_center == 60.0
+    assert choose_layout(spec, angles, flat, estimate, LayoutOptions(geometry="half")).detector_center == 60.0
 
 
 @pytest.mark.parametrize(
@@ -325,14 +330,18 @@ def test_tilt_is_applied_when_it_is_sure_and_matters(
 def test_widest() -> None:
     assert widest(scan(100, range_deg=180.0)) == 100
     assert widest(scan(100, range_deg=-360.0)) == 200
-    assert widest(scan(100), LayoutOptions("plain")) == 100
-    assert widest(scan(100, range_deg=180.0), LayoutOptions("half")) == 200
-    assert widest(scan(100), LayoutOptions(center_px=70.0)) == 141
-    assert widest(scan(100), LayoutOptions(center_px=-20.0)) == 100
+    assert widest(scan(100), LayoutOptions(geometry="plain")) == 100
+    assert widest(scan(100, range_deg=180.0), LayoutOptions(geometry="half")) == 200
+    assert widest(scan(100), center_px=70.0) == 141
+    assert widest(scan(100), center_px=-20.0) == 100
+
+
+def test_the_tilts_that_may_be_given_are_those_that_are_measured() -> None:
+    assert np.deg2rad(MAX_TILT_DEG) == MAX_TILT_RAD
 
 
 def test_refusals() -> None:
-    for wrong in ({"geometry": "spiral"}, {"tilt": "yes"}, {"tilt": 9.0}, {"tilt": np.nan}, {"center_px": np.inf}):
+    for wrong in ({"geometry": "spiral"}, {"tilt": "yes"}, {"tilt": 9.0}, {"tilt": np.nan}):
         with pytest.raises(BadInput, match=next(iter(wrong))):
             LayoutOptions(**wrong)
     with pytest.raises(BadInput, match="axis on the detector"):

@@ -14,7 +14,6 @@ from streamer.core.fourier.gpu_volume import MOST_ANGLES, DeviceVolume
 from streamer.core.fourier.resident_frames import ResidentFrames
 from streamer.core.fourier.volume import BATCH
 from streamer.core.memory import Memory
-from streamer.core.quality.verdict import Limits
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.preparation.options import PreparationOptions
@@ -166,7 +165,7 @@ def test_a_whole_scan_crosses_the_bus_once(cpu: Backend, engine: ShimEngine, bat
     options = PreparationOptions(defects=False)
     results = []
     for backend in (cpu, shim_backend(engine)):
-        pipeline = ScanPipeline(spec, backend, Settings(preparation=options), Limits(), fixed_center=CENTER)
+        pipeline = ScanPipeline(spec, backend, Settings(preparation=options), fixed_center=CENTER)
         pipeline.push(FrameMeta("scan", 0, FrameKind.DARK, 0.0), np.full((ROWS, COLUMNS), 100, "<u2"))
         for k in (1, 2):
             pipeline.push(FrameMeta("scan", k, FrameKind.FLAT, 0.0), np.full((ROWS, COLUMNS), 20_000, "<u2"))

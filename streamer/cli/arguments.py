@@ -1,0 +1,67 @@
+"""Command-line arguments that are checked while they are parsed, most of them generated from ``Options``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from streamer.frames import BadInput
+from streamer.options import Options, alternatives, field_type, rule
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+UNITS = ("mb", "px", "deg", "kev", "m", "s")
+"""Units that end the name of an option."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises BadInput, one line, where argparse would print the usage of everything."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(message.removeprefix("argument "))
+
+
+def checked(kind: Any) -> Callable[[str], Any]:
+    """``type`` of an argument: its text as a value of ``kind``, a type with bounds, for example
+    ``Annotated[int, Field(ge=1)]``.
+    """
+    adapter = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
+
+    def parse(text: str) -> Any:
+        try:
+            return adapter.validate_python(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(f"give {rule(kind)}, not {text!r}") from error
+
+    return parse
+
+
+def add_options(group: Any, options: type[Options], names: Iterable[str] | None = None) -> None:
+    """Add an argument for each field, or for those named, with its type, default and description."""
+    for name in options.model_fields if names is None else names:
+        field, kind = options.model_fields[name], field_type(options, name)
+        flag, text = f"--{name.replace('_', '-')}", " ".join((field.description or "").split()).replace("%", "%%")
+        if field.annotation is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
+            continue
+        suffix = name.rpartition("_")[2]
+        number = suffix.upper() if suffix in UNITS else "N"
+        group.add_argument(
+            flag,
+            type=checked(kind),
+            default=field.default,
+            metavar="|".join(number if " " in words else words for words in alternatives(kind)),
+            help=text if field.default is None else f"{text} (default {_plain(field.default)})",
+        )
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def read_options(args: argparse.Namespace, options: type[AnyOptions]) -> AnyOptions:
+    """The options whose arguments ``add_options`` added; the others have their defaults."""
+    return options(**{name: getattr(args, name) for name in options.model_fields if hasattr(args, name)})

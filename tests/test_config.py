@@ -1,0 +1,113 @@
+"""The configuration: file, environment, and the same again as ``--print-config`` writes it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamer.config import Config, load, render
+from streamer.frames import BadInput
+from streamer.options import Options
+from tests.paths import ROOT
+
+OTHER = {
+    "source": {"endpoint": "ipc:///tmp/frames", "bind": True, "high_water_mark": 3},
+    "writer": {"directory": 'data "of" today\\é', "flush_s": 1, "tomogram": False},
+    "reconstruction": {"threads": 2, "window": "hann", "sliding_deg": 90.0, "tilt": -0.5, "geometry": "half"},
+    "preparation": {"zingers": 8.0, "delta_beta": 250.0},
+    "limits": {"max_resolution_px": 3.5, "min_coverage": 1.0},
+}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "beamline.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def changed(options: Options) -> dict[str, Any]:
+    return {name: values for name, values in options.model_dump(exclude_defaults=True, mode="json").items() if values}
+
+
+def test_the_shipped_configuration_is_the_printed_one() -> None:
+    shipped = ROOT / "deploy" / "streamer.toml"
+    assert shipped.read_text(encoding="utf-8") == render(Config()), "write it with streamer run --print-config"
+    assert load(shipped, {}) == Config()
+
+
+def test_every_option_is_described() -> None:
+    for name, section in Config.model_fields.items():
+        assert isinstance(section.annotation, type)
+        for key, field in section.annotation.model_fields.items():
+            assert field.description, f"{name}.{key}"
+            assert field.get_default() is not None or field.examples, f"{name}.{key}"
+
+
+def test_what_is_printed_is_read_again(tmp_path: Path) -> None:
+    config = Config(**OTHER)
+    path = written(tmp_path, render(config))
+    assert load(path, {}) == config
+    assert changed(load(path, {})) == OTHER
+    text = path.read_text(encoding="utf-8")
+    assert "threads = 2 # default: unset" in text
+    assert 'window = "hann" # default: "linear"' in text
+
+
+def test_options_without_a_default_may_be_set_as_their_example_is(tmp_path: Path) -> None:
+    text = re.sub("^# (?=[a-z_]+ = )", "", render(Config()), flags=re.MULTILINE)
+    assert len(changed(load(written(tmp_path, text), {}))) >= 3
+    assert tomllib.loads(text).keys() == Config.model_fields.keys()
+
+
+def test_environment_overrides_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "metrics.port = 1\n")
+    assert load(path, {"STREAMER_METRICS__PORT": "2", "STREAMER_LOG": "x"}).metrics.port == 2
+    given = {"METRICS__ENABLED": "false", "RECONSTRUCTION__TILT": "1.5", "WRITER__DIRECTORY": "2024"}
+    config = load(path, {f"STREAMER_{name}": value for name, value in given.items()})
+    assert (config.metrics.enabled, config.reconstruction.tilt, config.writer.directory) == (False, 1.5, Path("2024"))
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "said"),
+    [
+        ("[ring]\nmemory = 5", {}, "ring.memory: no such option; known here: memory_mb, max_slots"),
+        ("[rings]\nmemory_mb = 5", {}, "rings: no such option; known here: reconstruction, preparation, limits, "),
+        ("ring = 5", {}, "ring: give a section, not 5"),
+        ("ring = 5", {"STREAMER_RING__MEMORY_MB": "7"}, "ring: give a section, not 5"),
+        ("metrics.port = 70000", {}, "metrics.port: give a whole number from 0 to 65535, not 70000"),
+        ("metrics.port = 'x'", {}, "metrics.port: give a whole number from 0 to 65535, not 'x'"),
+        ("metrics.port = true", {}, "metrics.port: give a whole number from 0 to 65535, not True"),
+        ("metrics.enabled = 1", {}, "metrics.enabled: give true or false, not 1"),
+        ("limits.min_coverage = nan", {}, "limits.min_coverage: give a number from 0 to 1, not nan"),
+        ("limits.max_motion = 2", {}, "limits.max_motion: no such option; known here: min_coverage, "),
+        ("source.endpoint = 'udp://*:1'", {}, "source.endpoint: give an endpoint: tcp://HOST:PORT or ipc://PATH, not "),
+        (
+            "reconstruction.tilt = 'left'",
+            {},
+            "reconstruction.tilt: give auto, off or a number from -5 to 5, not 'left'",
+        ),
+        ("preparation.stripes = 'on'", {}, "preparation.stripes: give off, live or full, not 'on'"),
+        ("", {"STREAMER_METRICS__PRT": "2"}, "metrics.prt: no such option; known here: enabled, host, port"),
+        ("", {"STREAMER_WRITER__FLUSH_S": "0"}, "writer.flush_s: give a number above 0, at most 60, not '0'"),
+        ("][", {}, "not valid TOML"),
+    ],
+)
+def test_an_error_names_the_file_the_option_and_what_may_be_given(
+    tmp_path: Path, text: str, environment: dict[str, str], said: str
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(BadInput) as error:
+        load(path, environment)
+    assert str(error.value).startswith(f"{path}: {said}")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_without_a_file_the_environment_is_named() -> None:
+    with pytest.raises(BadInput, match=r"^environment: metrics\.port: "):
+        load(None, {"STREAMER_METRICS__PORT": "-1"})
+    with pytest.raises(BadInput, match=r"none\.toml: cannot be read: No such file"):
+        load(Path("none.toml"), {})
