@@ -254,13 +254,13 @@ def test_planes_that_are_finished_in_the_middle_of_a_batch_hold_every_frame_once
 @pytest.mark.parametrize("memory_bytes", [2**30, 2**17], ids=["stored", "read again"])
 def test_pixels_that_are_no_numbers_are_filled_and_counted(backend, memory_bytes):
     spec, frames = scan(steps(60), "<f4")
-    reference = new(backend, spec, memory_bytes=memory_bytes)
+    reference = new(backend, spec, memory_mb=memory_bytes / 2**20)
     push(reference, frames)
     raw = np.stack([pixels for kind, _, _, pixels in frames if kind is FrameKind.PROJECTION])
     rng = np.random.default_rng(1)
     lost = rng.random(raw.shape) < 1e-3
     raw[lost] = rng.choice([np.nan, np.inf, -np.inf], np.count_nonzero(lost))
-    spoiled = new(backend, spec, memory_bytes=memory_bytes)
+    spoiled = new(backend, spec, memory_mb=memory_bytes / 2**20)
     push(spoiled, frames[:6] + [(*frame[:3], pixels) for frame, pixels in zip(frames[6:], raw, strict=True)])
     assert spoiled.parameters()["nonfinite_pixels"] == np.count_nonzero(lost) > 0
     clean = np.stack([pixels for kind, _, _, pixels in frames if kind is FrameKind.PROJECTION])
