@@ -1,0 +1,174 @@
+"""Do the projections belong to one rigid sample that turned as the angles say? Moments, order by order.
+
+The moment of order k of a projection, Σ v·t^k over the columns t from the axis, is a trigonometric polynomial of degree
+k in the angle, of the parity of k (Helgason-Ludwig conditions; Natterer, The Mathematics of Computerized Tomography,
+1986, II.4). Order 0 is the mass, order 1 the path of the centre of mass, order 2 what turns and grows. Along the axis
+of rotation, every row keeps its mass. What does not fit is told as a displacement in pixels, and as a course in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.statistics import robust_sigma
+
+Series = NDArray[np.float64]
+
+FEWEST = 16  # projections that a fit of the moments needs
+MARGIN = 0.02  # of the columns at either side that are taken for open beam
+TRIM = 0.02  # of the residuals, the largest, that single bad projections may make
+CERTAIN = 5.0  # standard errors by which the scatter must exceed that of the noise
+STEPS = 24  # times at which a sudden change is looked for
+SUDDEN, STEADY = 0.5, 0.5  # share of the scatter that a step or a drift must account for to be named
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one series (n,) does in time beyond what rotation explains, in its own unit.
+
+    ``fast`` rms of what changes from one projection to the next, beyond the noise: vibration. ``slow`` rms of the rest.
+    ``kind`` "none", "jump", "drift" or "restless" (sway, several jumps), and ``when``, the share of the scan at which
+    the jump lies. ``noise`` expected of one projection.
+    """
+
+    fast: float
+    slow: float
+    noise: float
+    kind: str = "none"
+    when: float = 0.5
+
+    @property
+    def rms(self) -> float:
+        return float(np.hypot(self.fast, self.slow))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of n projections in the order of time: mass (pixels² times attenuation per pixel, summed over all rows), centre
+    of mass and second moment about the middle column divided by the typical mass, and the noise of one value of each.
+
+    ``radius`` is the rms distance of the mass from the middle.
+    """
+
+    mass: Series
+    first: Series
+    second: Series
+    noise: tuple[float, float, float]
+    radius: float
+
+
+def pixel_noise(views: NDArray[Any]) -> float:
+    """Standard deviation of a pixel of views (n, rows, columns), by second differences along the columns.
+
+    It is the rms over the columns, as dense ones are noisier; in each of them a median, which edges do not change.
+    """
+    if views.shape[-1] < 3:
+        return 0.0
+    some = views[:: max(1, len(views) // 64)]
+    bend = np.abs(some[..., :-2] - 2.0 * some[..., 1:-1] + some[..., 2:])
+    per_column = 1.4826 * np.median(bend.reshape(-1, bend.shape[-1]), axis=0) / np.sqrt(6.0)
+    return float(np.sqrt(np.mean(np.square(per_column))))
+
+
+def open_beam(views: NDArray[Any]) -> Series:
+    """Attenuation (n,) of the open beam in views (n, rows, columns): the emptier of both margins."""
+    margin = max(2, int(MARGIN * views.shape[2]))
+    sides = views[..., :margin].mean(axis=(1, 2)), views[..., -margin:].mean(axis=(1, 2))
+    return np.asarray(np.minimum(*sides), np.float64)
+
+
+def moments_of(views: NDArray[Any], beam: Series, noise: float) -> Moments | None:
+    """Moments of views (n, rows, columns), attenuation in which ``beam`` (n,) is that of the open beam.
+
+    ``noise`` of one of their pixels. None without a sample: its mass is no more than five times its noise.
+    """
+    _, rows, columns = views.shape
+    t = np.arange(columns) - (columns - 1) / 2
+    line = views.sum(axis=1, dtype=np.float64) - rows * beam[:, None]
+    mass = line.sum(axis=1)
+    typical = float(np.median(mass))
+    margin = max(2, int(MARGIN * columns))
+    beam_noise = noise / np.sqrt(margin * rows)
+    scale = noise * np.sqrt(rows)
+
+    def error(power: int) -> float:
+        return float(np.hypot(scale * np.sqrt(np.sum(t ** (2.0 * power))), beam_noise * rows * abs(np.sum(t**power))))
+
+    if typical <= 5.0 * error(0):
+        return None
+    first, second = line @ t / typical, line @ t**2 / typical
+    profile = np.clip(line.mean(axis=0), 0, None)
+    radius = float(np.sqrt(profile @ t**2 / max(float(profile.sum()), 1e-12)))
+    return Moments(mass, first, second, (error(0), error(1) / typical, error(2) / typical), max(radius, 1.0))
+
+
+def harmonics(angle_rad: Series, order: int) -> Series:
+    """Columns (n, order + 1) of the trigonometric polynomials of degree ``order`` and of its parity."""
+    columns = []
+    for k in range(order % 2, order + 1, 2):
+        columns.append(np.cos(k * angle_rad))
+        if k:
+            columns.append(np.sin(k * angle_rad))
+    return np.stack(columns, axis=1)
+
+
+def path_model(angle_rad: Series) -> Series:
+    """Columns (n, 3) of the path of a point that turns about an axis: where the axis is, and a circle about it."""
+    return np.stack([np.ones_like(angle_rad), np.cos(angle_rad), np.sin(angle_rad)], axis=1)
+
+
+def residual(model: Series, y: Series) -> Series:
+    """What the best linear fit of ``model`` (n, k) leaves of y (n,), one round of it without gross outliers."""
+    rest = y - model @ np.linalg.lstsq(model, y, rcond=None)[0]
+    scale = robust_sigma(rest)
+    near = np.abs(rest) <= 6.0 * scale + 1e-12
+    if near.all() or np.count_nonzero(near) < 2 * model.shape[1]:
+        return rest
+    return np.asarray(y - model @ np.linalg.lstsq(model[near], y[near], rcond=None)[0])
+
+
+def course(rest: Series, noise: float, parameters: int) -> Course:
+    """What a residual (n,), in the order of time, does beyond ``noise`` of each value. ``parameters`` were fitted.
+
+    The largest 2 % of the values do not count, which single bad projections may make.
+    """
+    n = rest.size
+    freedom = max(1, n - parameters)
+    steps = np.diff(rest) / np.sqrt(2.0)
+    total, quick = _mean_square(rest) * n / freedom, _mean_square(steps)
+    chance = CERTAIN * np.sqrt(2.0 / freedom)
+    fast = max(0.0, quick - noise**2 * (1 + chance * np.sqrt(1.5)))
+    excess = total - noise**2
+    if excess <= chance * noise**2 and fast == 0.0:
+        return Course(0.0, 0.0, noise)
+    white = max(noise**2, quick)
+    slow = max(0.0, total - white * (1 + chance))
+    return Course(float(np.sqrt(fast)), float(np.sqrt(slow)), noise, *_kind(rest))
+
+
+def _mean_square(values: Series) -> float:
+    """Without the largest 2 %, which hold 11 % of the variance of noise."""
+    kept = np.sort(np.square(values))[: max(1, values.size - int(np.ceil(TRIM * values.size)))]
+    return float(kept.mean() / (1 - 5.6 * TRIM)) if values.size > 1 / TRIM else float(kept.mean())
+
+
+def _kind(rest: Series) -> tuple[str, float]:
+    """Which simple course in time explains most of a residual, if it explains half of it."""
+    n = rest.size
+    time = np.arange(n) / (n - 1) - 0.5
+    total = float(rest @ rest)
+    level = rest - rest.mean()
+    drift = float((time @ level) ** 2 / (time @ time))
+    steps = np.unique(np.linspace(0.06 * n, 0.94 * n, STEPS).astype(int))
+    sums = np.cumsum(level)
+    jumps = sums[steps - 1] ** 2 * n / (steps * (n - steps))
+    best = int(np.argmax(jumps))
+    if max(drift, float(jumps[best])) < SUDDEN * total:
+        return "restless", 0.5
+    if drift > jumps[best]:
+        return "drift", 0.5
+    return "jump", float(steps[best] / n)

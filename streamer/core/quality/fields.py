@@ -1,0 +1,170 @@
+"""Are flats flats and darks darks? Each against the others of its kind, and what the projections say of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, median_filter
+
+from streamer.core.statistics import robust_sigma
+
+Array = NDArray[Any]
+
+BLOCKS = 24
+"""Along a side, parts of a frame whose mean brightness is compared."""
+
+ALIKE = 0.02
+"""Share by which the brightness of a part may differ, beyond noise and a change of the whole frame."""
+
+FADES = 0.2
+"""Share by which the whole frame may have become brighter or darker."""
+
+NARROW = 5
+"""Columns to whose median a pixel of a mean projection is compared: where the sample's slope is steep, it hides one."""
+
+PARTS = 4
+"""Parts of the angles, in each of which a pattern must show.
+
+A sample's edge stays in its place over a few degrees only."""
+
+PATTERN = 0.01
+"""Attenuation by which a pixel of it must differ: one per cent of the light."""
+
+LEAK = 0.02
+"""Share of the beam that the darks may hold."""
+
+
+def brightness(frame: Array) -> Array:
+    """Mean brightness (≤ 24, ≤ 24) of the parts of a frame (rows, columns); pixels that are no numbers are left out."""
+    rows, columns = frame.shape
+    down, across = max(1, rows // BLOCKS), max(1, columns // BLOCKS)
+    cut = np.asarray(frame[: rows // down * down, : columns // across * across], np.float32)
+    blocks = np.where(np.isfinite(cut), cut, 0.0).reshape(rows // down, down, columns // across, across)
+    return np.asarray(blocks.mean(axis=(1, 3)))
+
+
+@dataclass
+class Group:
+    """Frames that look alike: the mean of their brightness, and their numbers."""
+
+    mean: Array
+    numbers: list[int] = field(default_factory=list)
+
+
+class AlikeFrames:
+    """Sorts the flats, or the darks, of a scan by what they look like, in constant memory for each kind.
+
+    A flat with the sample in, or with the shutter closed, is in another group than the rest.
+    """
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+        self.count = 0
+
+    def add(self, frame: Array, noise: float) -> int:
+        """The group of a frame (rows, columns); ``noise`` is the standard error of the brightness of a part."""
+        seen = brightness(frame)
+        scale = max(float(np.median(np.abs(seen))), 1e-9)
+        alike = (k for k, group in enumerate(self.groups) if _alike(seen, group.mean, scale, noise))
+        number = next(alike, len(self.groups))
+        if number == len(self.groups):
+            self.groups.append(Group(np.zeros(seen.shape)))
+        group = self.groups[number]
+        group.numbers.append(self.count)
+        group.mean += (seen - group.mean) / len(group.numbers)
+        self.count += 1
+        return number
+
+    def chosen(self, brightest: bool) -> int:
+        """The group to be used: the largest, or among those as large the brightest (flats) or darkest (darks)."""
+        sign = 1.0 if brightest else -1.0
+        return max(
+            range(len(self.groups)),
+            key=lambda k: (len(self.groups[k].numbers), sign * float(self.groups[k].mean.mean())),
+        )
+
+    def others(self, chosen: int) -> list[int]:
+        """Numbers, from 0 in the order in which they came, of the frames that are not in the chosen group."""
+        return sorted(n for k, group in enumerate(self.groups) if k != chosen for n in group.numbers)
+
+
+def _alike(a: Array, b: Array, scale: float, noise: float) -> bool:
+    change = float(np.median(a) / np.median(b)) if np.median(b) else 1.0
+    if not 1 - FADES < change < 1 + FADES:
+        return abs(float(np.median(a - b))) < 4 * noise
+    return bool(np.percentile(np.abs(a - change * b), 99) < ALIKE * scale + 5 * noise)
+
+
+def light_in_darks(dark: Array, flat: Array) -> float:
+    """Share of the beam that mean darks (rows, columns) show: how much of the flat's pattern is in them. 0 if unsure.
+
+    The dark level itself, however high, is no light: it has a pattern of its own.
+    """
+    d, f = brightness(dark).ravel(), brightness(flat).ravel()
+    beam = f - d
+    spread = beam - np.median(beam)
+    if float(np.std(spread)) < 1e-3 * max(float(np.median(np.abs(beam))), 1e-9):
+        return 0.0
+    # Blocks that saw no beam at all tell the dark level; the others must not follow the beam.
+    model = np.stack([np.ones_like(beam), beam], axis=1)
+    solution = np.linalg.lstsq(model, d, rcond=None)[0]
+    rest = d - model @ solution
+    error = max(robust_sigma(rest), 1e-12) / np.sqrt(float(spread @ spread))
+    share = float(solution[1])
+    share = share / (1.0 + share) if share > 0 else 0.0
+    return share if solution[1] > 6.0 * error and share > LEAK / 4 else 0.0
+
+
+def negative_share(mean: Array, beam: float, noise: float) -> float:
+    """Share of pixels of the mean attenuation (rows, columns) that is clearly below that of the open beam.
+
+    Matter only adds attenuation: where it is negative, the flats held something. ``noise`` of a pixel of the mean.
+    """
+    limit = 0.02 + 6.0 * noise
+    wide = brightness(mean)
+    return float(np.mean(wide < beam - limit))
+
+
+def pattern_rms(views: Array, angle_rad: NDArray[np.float64], center: float, noise: float, flats: int) -> float:
+    """Rms (attenuation) of what the detector adds to single pixels of all projections, views (n, rows, columns).
+
+    Counted is what differs sharply from its neighbours in the row, in each quarter of the angles alike: columns whose
+    gain changed, hot pixels. A round sample about the axis, column ``center``, leaves sharp edges at all angles as
+    well, but on both sides; those do not count. ``noise`` is that of a pixel of one view, and there were ``flats``.
+    """
+    order = np.argsort(np.mod(angle_rad, np.pi), kind="stable")
+    parts = np.stack([views[some].mean(axis=0, dtype=np.float64) for some in np.array_split(order, PARTS)])
+    error = noise * np.sqrt(PARTS / len(views) + 1.0 / max(1, flats))
+    # A column that differs in all rows stands out of less noise.
+    whole = parts.mean(axis=1, keepdims=True)
+    return max(_lasting(parts, center, error), _lasting(whole, center, error / np.sqrt(views.shape[1])))
+
+
+def _lasting(parts: Array, center: float, error: float) -> float:
+    """``pattern_rms`` of means (parts, rows, columns) of parts of the angles, with the standard error of a pixel."""
+    columns = parts.shape[2]
+    sharp = parts - median_filter(parts, (1, 1, NARROW), mode="nearest")
+    lasting = np.where(np.ptp(np.sign(sharp), axis=0) == 0, np.abs(sharp).min(axis=0), 0.0)
+    sign, found = np.sign(sharp[0]), lasting > max(PATTERN, 4.0 * error)
+    opposite = np.rint(2 * center - np.arange(columns)).astype(int)
+    inside = (opposite >= 0) & (opposite < columns)
+    mirrored = np.zeros_like(found)
+    for side in (1.0, -1.0):
+        same = maximum_filter(found & (sign == side), (1, NARROW), mode="constant")
+        mirrored |= same[:, np.clip(opposite, 0, columns - 1)] & inside & (sign == side)
+    return float(np.sqrt(np.mean(np.where(found & ~mirrored, sharp.mean(axis=0), 0.0) ** 2)))
+
+
+def shadow_share(mean: Array, deep: float = 4.0) -> float:
+    """Share of pixels of the mean attenuation (rows, columns) through which no light ever comes."""
+    return float(np.mean(mean > deep))
+
+
+def unlit_columns(alive: NDArray[np.bool_]) -> float:
+    """Share of the columns without beam in the rows that have any; ``alive`` (rows, columns) by the flats."""
+    share = alive.mean(axis=1)
+    lit = share > 0.1
+    return 0.0 if not lit.any() else float(1.0 - np.median(share[lit]))

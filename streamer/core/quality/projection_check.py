@@ -1,0 +1,178 @@
+"""Does a frame hold a projection? A look at every one when it comes, far shorter than folding it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.jit import as_input, kernel
+
+Array = NDArray[Any]
+
+ROWS = 256
+"""Rows of a frame, or up to twice as many, that are looked at: a frame is torn or dark in whole rows."""
+
+SAME_ROWS = 8
+"""Rows that are compared with the last frame: the noise of no two frames is the same."""
+
+DARK = 0.02
+"""Share of the flat's light below which a row, or a frame, shows no beam."""
+
+FADED = 0.1
+"""Share of the light that the frames before had, below which a frame shows no beam."""
+
+TORN_ROWS = 0.02
+"""Share of the rows, beyond those that never have light, whose light may be gone."""
+
+BROKEN_PIXELS = 0.01
+"""Share of pixels that may be no number: fewer are filled in from their neighbours."""
+
+REMEMBERED = 33
+"""Frames whose light says what is usual."""
+
+
+class Unusable(StrEnum):
+    """Why a frame that came whole holds no projection of the sample."""
+
+    NO_LIGHT = "no light"
+    TORN = "torn"
+    FROZEN = "frozen"
+    NOT_A_NUMBER = "not a number"
+    NO_ANGLE = "no angle"
+    WRONG_ANGLE = "wrong angle"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a raw frame shows, in the rows that were looked at.
+
+    ``light`` of the flat's; ``dark_rows`` share of rows without light; ``broken`` share of pixels that are no numbers;
+    ``top`` the largest pixel and ``at_top`` the share of pixels that equal it; ``spikes`` share of pixels that outshine
+    both neighbours; ``same`` the same bytes as the frame before.
+    """
+
+    light: float
+    dark_rows: float
+    broken: float
+    top: float
+    at_top: float
+    spikes: float
+    same: bool
+
+
+class ProjectionCheck:
+    """Looks at the projections of one scan, in any order. Constant time and memory per frame; not thread-safe."""
+
+    def __init__(self, dark: Array | None, flat: Array | None, shape: tuple[int, int], noise: float = 0.02) -> None:
+        """``dark`` and ``flat`` mean frames (rows, columns), flat NaN where a pixel is not to be used, None where there
+        are none; ``noise`` of the open beam in one pixel, relative.
+        """
+        rows, _ = shape
+        self._every = max(1, rows // ROWS)
+        part = np.s_[:: self._every]
+        level = np.zeros(shape, np.float32)[part] if dark is None else np.nan_to_num(dark[part])
+        self._dark = as_input(level, np.float32)
+        if flat is None:
+            net = np.full_like(self._dark, np.nan)
+        else:
+            net = np.asarray(flat[part], np.float32) - self._dark
+            net[~(net > 0)] = np.nan
+        self._flat = as_input(net, np.float32)
+        self.known = bool(np.isfinite(net).any())
+        self._spike = 1.0 + max(0.5, 8.0 * noise)
+        self._same = np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(int))
+        self._last: Array | None = None
+        self._light: list[float] = []
+        self._least_dark = 1.0
+
+    def look(self, raw: Array) -> Look:
+        """Look at a raw frame (rows, columns) of any real type."""
+        rows = raw[self._same]
+        same = self._last is not None and np.array_equal(rows, self._last)
+        self._last = rows
+        found = np.zeros(7)
+        _look(as_input(raw), self._every, self._dark, self._flat, DARK, self._spike, found)
+        pixels = max(1.0, found[6])
+        light, dark_rows, broken, top, at_top, spikes, _ = found.tolist()
+        looked = self._dark.size
+        return Look(light, dark_rows / len(self._dark), broken / looked, top, at_top / looked, spikes / pixels, same)
+
+    def cause(self, look: Look) -> Unusable | None:
+        """Why a frame is to be set aside, or None; what is usual is learnt from those that are not."""
+        found = self._cause(look)
+        if found is None and self.known:
+            self._light = [*self._light[1 - REMEMBERED :], look.light]
+            self._least_dark = min(self._least_dark, look.dark_rows)
+        return found
+
+    def _cause(self, look: Look) -> Unusable | None:
+        if look.broken > BROKEN_PIXELS:
+            return Unusable.NOT_A_NUMBER
+        if self.known and look.light < max(DARK / 2, FADED * (median(self._light) if self._light else 0.0)):
+            return Unusable.NO_LIGHT
+        if look.same:
+            return Unusable.FROZEN
+        if self.known and self._light and look.dark_rows > self._least_dark + TORN_ROWS:
+            return Unusable.TORN
+        return None
+
+
+@kernel()
+def _look(raw: Array, every: int, dark: Array, flat: Array, faint: float, spike: float, found: Array) -> None:
+    """found (7,): mean transmission, rows without light, pixels that are no number, the largest pixel, how many equal
+    it, spikes, pixels with a flat; of each ``every``-th row of raw (rows, columns); dark and flat are those rows.
+    """
+    rows, columns = dark.shape
+    light, beam = 0.0, 0.0
+    top, at_top = np.float64(-np.inf), 0
+    for r in range(rows):
+        row_light, row_beam = 0.0, 0.0
+        before, here = np.float64(0.0), np.float64(0.0)
+        for c in range(columns):
+            value = np.float64(raw[r * every, c])
+            if not np.isfinite(value):
+                found[2] += 1.0
+                value = np.float64(0.0)
+            elif value > top:
+                top, at_top = value, 1
+            elif value == top:
+                at_top += 1
+            # A pixel is judged when its right neighbour has come.
+            after = value - dark[r, c]
+            if c > 1 and here > spike * max(before, after) and here > 0.2 * flat[r, c - 1]:
+                found[5] += 1.0
+            before, here = here, after
+            if flat[r, c] > 0:
+                row_light += after
+                row_beam += flat[r, c]
+                found[6] += 1.0
+        if row_beam > 0 and row_light < faint * row_beam:
+            found[1] += 1.0
+        light += row_light
+        beam += row_beam
+    found[0] = light / beam if beam > 0 else 0.0
+    found[3], found[4] = top, at_top
+
+
+def filled(raw: Array, dark: Array | None, flat: Array | None) -> Array:
+    """A float frame (rows, columns) whose pixels that are no numbers have the transmission of their neighbours.
+
+    Along the row, from the nearest pixel on either side; a row without any takes the flat's.
+    """
+    bad = ~np.isfinite(raw)
+    if not bad.any():
+        return raw
+    out = np.array(raw, np.float32)
+    level = np.zeros_like(out) if dark is None else np.nan_to_num(dark)
+    beam = np.ones_like(out) if flat is None else np.nan_to_num(flat) - level
+    columns = np.arange(out.shape[1])
+    for r in np.flatnonzero(bad.any(axis=1)):
+        good = ~bad[r] & (beam[r] > 0)
+        share = np.interp(columns, columns[good], (out[r] - level[r])[good] / beam[r][good]) if good.any() else 1.0
+        out[r] = np.where(bad[r], level[r] + share * beam[r], out[r])
+    return out

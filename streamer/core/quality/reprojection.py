@@ -1,0 +1,142 @@
+"""What does not fit: a slice is reconstructed and projected again; each projection is compared with what it should be.
+
+This tests all orders of the consistency conditions at once: whatever the projections hold that no rigid sample has,
+whichever the cause, is left over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from streamer.core.backend.selection import Backend
+from streamer.core.fbp.backprojection import backproject_rows
+from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
+from streamer.core.jit import as_input, kernel
+
+Array = NDArray[Any]
+Series = NDArray[np.float64]
+
+ROUNDS = 4
+"""Reconstructions, each of what those before it left."""
+
+SMOOTH_PX = 1.5
+"""Width of the Gaussian under which slices and projections are compared: grid and interpolation do not show."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Of n projections, in their order: ``shift_px`` by which each is displaced against what the others say, ``gain``
+    relative to 1, ``rest`` the rms of what is left, in units of the rms slope of the projections, that is as if they
+    were displaced by so many pixels; what noise alone makes of ``shift_px``,
+    ``gain`` and ``rest_px``; ``alike_px``, the part of ``rest_px`` that projections at neighbouring angles share, which
+    noise does not; and ``static``, the rms
+    (attenuation) of what stays in its place on the detector in all of them, and what noise makes of it.
+    """
+
+    shift_px: Series
+    gain: Series
+    rest_px: Series
+    noise_shift_px: float
+    noise_gain: float
+    noise_rest_px: float
+    alike_px: float
+    static: float
+    noise_static: float
+
+
+def misfit(backend: Backend, views: NDArray[np.float32], angle_rad: Series, center: float, noise: float) -> Misfit:
+    """Compare attenuation (n, rows, columns) float32, without the open beam's, with its own reconstruction.
+
+    ``noise`` of one pixel. Each row is a slice of its own.
+    """
+    n, rows, columns = views.shape
+    soft = gaussian_filter1d(views, SMOOTH_PX, axis=2, mode="nearest").astype(np.float32)
+    again = projected_again(backend, soft, angle_rad, center)
+    slope = np.gradient(again, axis=2)
+    # Each projection: measured = gain·again - shift·slope + offset.
+    one = np.ones_like(again)
+    terms = np.stack([again, slope, one], axis=1).reshape(n, 3, -1).astype(np.float64)
+    target = soft.reshape(n, -1).astype(np.float64)
+    normal = np.einsum("nip,njp->nij", terms, terms) + 1e-9 * np.eye(3)
+    solution = np.linalg.solve(normal, np.einsum("nip,np->ni", terms, target)[..., None])[..., 0]
+    rest = target - np.einsum("ni,nip->np", solution, terms)
+    steep = float(np.sqrt(np.mean(np.square(slope))))
+    soft_noise = noise / np.sqrt(2.0 * np.sqrt(np.pi) * SMOOTH_PX)
+    # Smoothed noise counts in the fit by the square of the filter's gain; what is left of it is one value.
+    per_frame = noise / (steep * np.sqrt(rows * columns) + 1e-30)
+    still = rest.mean(axis=0)
+    static = float(np.sqrt(np.mean(still**2)))
+    rest -= still
+    near = rest[np.argsort(np.mod(angle_rad, 2 * np.pi), kind="stable")]
+    alike = float(np.mean(near[1:] * near[:-1]))
+    return Misfit(
+        -solution[:, 1],
+        solution[:, 0],
+        np.sqrt(np.mean(rest**2, axis=1)) / steep,
+        per_frame,
+        noise / (float(np.sqrt(np.mean(np.square(again - again.mean())))) * np.sqrt(rows * columns) + 1e-30),
+        soft_noise / steep,
+        float(np.sqrt(max(0.0, alike))) / steep,
+        static,
+        soft_noise / np.sqrt(n),
+    )
+
+
+def projected_again(backend: Backend, views: NDArray[np.float32], angle_rad: Series, center: float) -> Array:
+    """Projections (n, rows, columns) float32 of the slices that filtered backprojection makes of views like them.
+
+    What they leave is reconstructed again and added, so that the errors of the grid do not count.
+    """
+    rows, columns = views.shape[1:]
+    ramp, weights = RampFilter(columns, "ramp"), angular_weights(angle_rad)
+    place = np.arange(columns) - (columns - 1) / 2
+    outside = np.hypot(place[:, None], place) > (columns - 1) / 2 + abs(center - (columns - 1) / 2)
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    slices, part = np.zeros((rows, columns, columns), np.float32), np.empty((rows, columns, columns), np.float32)
+    again = np.zeros_like(views)
+    for _ in range(ROUNDS):
+        filtered = ramp.apply(views - again, backend.threads)
+        backproject_rows(backend, np.ascontiguousarray(filtered.transpose(0, 2, 1)), angle_rad, weights, center, part)
+        slices += part
+        slices[:, outside] = 0.0
+        project_slices(as_input(slices), cos, sin, center, backend.threads, again)
+    return again
+
+
+@kernel(parallel=True)
+def project_slices(slices: Array, cos: Array, sin: Array, center: float, parts: int, out: Array) -> None:
+    """out[a, z, c] = line integrals of slices (rows, n, n) float32 along rays at column c of n.
+
+    Linear interpolation across the ray's steeper direction (Joseph, IEEE Trans. Med. Imaging 1, 192, 1982).
+    """
+    angles, rows, columns = out.shape
+    n = slices.shape[2]
+    middle = (n - 1) * 0.5
+    for part in prange(parts):
+        for a in range(angles * part // parts, angles * (part + 1) // parts):
+            along_x = abs(sin[a]) > abs(cos[a])
+            major = sin[a] if along_x else cos[a]
+            minor = cos[a] if along_x else sin[a]
+            length = np.float32(1.0 / abs(major))
+            for z in range(rows):
+                for c in range(columns):
+                    s = c - center
+                    total = np.float32(0.0)
+                    place = (s + middle * minor) / major + middle
+                    step = -minor / major
+                    for k in range(n):
+                        at = place + k * step
+                        i = int(np.floor(at))
+                        if i >= 0 and i < n - 1:
+                            f = np.float32(at - i)
+                            if along_x:
+                                total += slices[z, i, k] + f * (slices[z, i + 1, k] - slices[z, i, k])
+                            else:
+                                total += slices[z, k, i] + f * (slices[z, k, i + 1] - slices[z, k, i])
+                    out[a, z, c] = total * length

@@ -1,0 +1,188 @@
+"""Do the projections belong to one rigid sample that turned as the angles say? All tests together, in pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.backend.selection import Backend
+from streamer.core.quality.consistency import (
+    FEWEST,
+    Course,
+    course,
+    harmonics,
+    moments_of,
+    open_beam,
+    path_model,
+    pixel_noise,
+    residual,
+)
+from streamer.core.quality.reprojection import misfit
+
+Array = NDArray[Any]
+Series = NDArray[np.float64]
+
+COLUMNS, VIEWS, BANDS = 192, 400, 3
+"""Columns, projections and slices, at most about, of what is reconstructed and projected again."""
+
+STRAY = 0.01
+"""Share of the light that reaches the detector without having passed the sample, or is counted wrongly. It makes
+attenuation that is not linear in the path, the more so the denser the sample: a slow function of the angle, which is no
+movement."""
+
+STRAY_PATH, STRAY_SHIFT, STRAY_FIT, STRAY_MASS = 0.5, 0.1, 0.22, 0.5
+"""What this relative error makes of the centre of mass, of the shift and the misfit of a projection (both in units of
+the sample's radius) and of its mass. Dense rods, measured with neutrons: 0.44, 0.08, 0.19, 0.44."""
+
+FAST_FLOOR = 0.001
+"""Of the sample's radius: what pixels that differ make of its shift from one projection to the next."""
+
+ABSORBED = 2.5
+"""Of a slow movement the reconstruction takes over all but one part in so many."""
+
+LEAN = 0.0035
+"""An axis that leans along the beam by 0.2° moves the sample up and down by this share of its distance."""
+
+Z_FLOOR = 0.05
+"""Rows by which uneven rows of the detector move a profile along the axis."""
+
+
+@dataclass(frozen=True)
+class RigidBody:
+    """How far the projections are from those of one rigid sample.
+
+    ``motion_px`` twice the rms of the unexplained displacement, across or along the axis, whichever is larger;
+    ``kind`` and ``when`` of the course that it takes. ``misfit_px`` what does not fit otherwise, as if the projections
+    were displaced by so much. ``mass_change`` twice the rms of the sample's mass, relative. ``pattern`` rms attenuation
+    that stays in its place on the detector. ``across`` whether the motion is across the axis.
+    """
+
+    motion_px: float
+    misfit_px: float
+    mass_change: float
+    pattern: float
+    kind: str = "none"
+    when: float = 0.5
+    across: bool = True
+
+
+def rigid_body(
+    backend: Backend,
+    views: NDArray[np.float32],
+    angle_rad: Series,
+    index: NDArray[np.int64],
+    center: float | None,
+    row_sums: Array | None = None,
+) -> RigidBody | None:
+    """Test attenuation (n, bands of rows, columns) at ``angle_rad``, taken in the order of the frame ``index``.
+
+    ``center`` column of the axis where it is known. ``row_sums`` (n, rows) of the whole projections, for movement along
+    the axis. None where it cannot be told: too few projections, or no sample whose mass stands out of the noise.
+    """
+    order = np.argsort(index, kind="stable")
+    views, theta = views[order], np.asarray(angle_rad, np.float64)[order]
+    if len(views) < FEWEST or views.shape[2] < 16:
+        return None
+    noise, beam = pixel_noise(views), open_beam(views)
+    moments = moments_of(views, beam, noise)
+    if moments is None:
+        return None
+    typical = float(np.median(moments.mass))
+    path = path_model(theta)
+    axis = float(np.linalg.lstsq(path, moments.first, rcond=None)[0][0])
+    x = course(residual(path, moments.first), moments.noise[1], 3)
+    mass = course(moments.mass / typical - 1.0, moments.noise[0] / typical, 1)
+    turned = _second(theta, moments.second, moments.first, moments.mass / typical, axis, moments.noise[2])
+    middle = (views.shape[2] - 1) / 2
+    z = _along(row_sums[order], views.shape[2], noise, beam, views.shape[1]) if row_sums is not None else None
+    net = views - beam[:, None, None].astype(np.float32)
+    again = _again(backend, net, theta, axis + middle if center is None else center, noise)
+    radius = moments.radius
+    uneven = radius * stray_error(float(np.percentile(net, 99.5)))
+    slow = max(_beyond(x.slow, STRAY_PATH * uneven), ABSORBED * _beyond(again.shift.slow, STRAY_SHIFT * uneven))
+    fast = _beyond(max(min(x.fast, 2 * again.shift.fast), again.shift.fast), FAST_FLOOR * radius)
+    sideways = float(np.hypot(slow, fast))
+    lift = 0.0 if z is None else float(np.hypot(_beyond(z.slow, Z_FLOOR + LEAN * radius), _beyond(z.fast, Z_FLOOR)))
+    misfit_px = _beyond(max(again.rest, turned.rms), STRAY_FIT * uneven)
+    change = max(_beyond(mass.rms, STRAY_MASS * uneven / radius), _beyond(again.gain.rms, STRAY_MASS * uneven / radius))
+    named = x if sideways >= lift or z is None else z
+    return RigidBody(
+        2 * max(sideways, lift),
+        misfit_px,
+        2 * change,
+        again.pattern,
+        named.kind,
+        named.when,
+        bool(sideways >= lift),
+    )
+
+
+def stray_error(attenuation: float) -> float:
+    """Relative error of an attenuation when ``STRAY`` of the light came past the sample, beyond a change of scale."""
+    dense = max(attenuation, 1e-3)
+    return float(STRAY * (np.expm1(dense) - dense) / dense)
+
+
+def _beyond(value: float, floor: float) -> float:
+    return float(np.sqrt(max(0.0, value**2 - floor**2)))
+
+
+def _second(theta: Series, second: Series, first: Series, mass: Series, axis: float, noise: float) -> Course:
+    """Course of the second moment about the axis, as a displacement of what lies at the rms distance from it."""
+    about = second - 2 * axis * first + axis**2 * mass
+    radius = float(np.sqrt(max(float(np.median(about)), 1.0)))
+    return course(residual(harmonics(theta, 2), about) / (2 * radius), noise / (2 * radius), 3)
+
+
+def _along(sums: Array, columns: int, noise: float, beam: Series, bands: int) -> Course | None:
+    """Course (rows) of the profile along the axis: row sums (n, rows) of attenuation, each the same at all angles.
+
+    ``noise`` is that of a mean over bands, of which there are ``bands``. None where the rows do not differ.
+    """
+    rows = sums.shape[1]
+    if rows < 6:
+        return None
+    net = np.asarray(sums, np.float64) - columns * beam[:, None]
+    profile = net.mean(axis=0)
+    terms = np.stack([np.gradient(profile), profile, np.ones(rows)], axis=1)[1:-1]
+    normal = terms.T @ terms
+    if np.linalg.cond(normal) > 1e10:
+        return None
+    found = -np.linalg.solve(normal, terms.T @ (net - profile)[:, 1:-1].T)[0]
+    # A band is the mean of several rows: a row by itself is noisier.
+    row_noise = noise * np.sqrt(columns * max(1.0, rows / bands))
+    error = row_noise * float(np.sqrt(np.linalg.inv(normal)[0, 0]))
+    return course(found, error, 1) if error < 1.0 else None
+
+
+@dataclass(frozen=True)
+class _Again:
+    """``misfit`` in detector pixels: courses of shift and gain, what is left, and the pattern that stays."""
+
+    shift: Course
+    gain: Course
+    rest: float
+    pattern: float
+
+
+def _again(backend: Backend, net: NDArray[np.float32], theta: Series, center: float, noise: float) -> _Again:
+    """Reconstruct and project again what ``COLUMNS``, ``VIEWS`` and ``BANDS`` leave of net views, in time order."""
+    n, bands, columns = net.shape
+    squeeze, thick = -(-columns // COLUMNS), -(-bands // BANDS)
+    kept = np.unique(np.linspace(0, n - 1, min(n, VIEWS)).astype(int))
+    if n > VIEWS:
+        kept = np.sort(np.argsort(np.mod(theta, np.pi), kind="stable")[kept])
+    used = net[kept, : bands // thick * thick, : columns // squeeze * squeeze]
+    small = used.reshape(len(kept), bands // thick, thick, columns // squeeze, squeeze).mean(axis=(2, 4))
+    quiet = noise / np.sqrt(thick * squeeze)
+    place = (center - (squeeze - 1) / 2) / squeeze
+    found = misfit(backend, np.ascontiguousarray(small, np.float32), theta[kept], place, quiet)
+    shift = course(found.shift_px - np.median(found.shift_px), found.noise_shift_px, 1)
+    gain = course(found.gain - np.median(found.gain), found.noise_gain, 1)
+    usual = np.sort(found.rest_px**2)[: max(1, int(0.98 * len(kept)))]
+    rest = max(_beyond(float(np.sqrt(usual.mean())), found.noise_rest_px), found.alike_px)
+    scaled = Course(shift.fast * squeeze, shift.slow * squeeze, shift.noise * squeeze, shift.kind, shift.when)
+    return _Again(scaled, gain, rest * squeeze, _beyond(found.static, found.noise_static))

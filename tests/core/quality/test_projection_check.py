@@ -1,0 +1,93 @@
+"""What one raw frame shows, and why it may be of no use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.core.quality.projection_check import ProjectionCheck, Unusable, filled
+
+ROWS, COLUMNS = 40, 60
+DARK, BEAM = 100.0, 4000.0
+
+
+@pytest.fixture
+def check():
+    return ProjectionCheck(np.full((ROWS, COLUMNS), DARK), np.full((ROWS, COLUMNS), DARK + BEAM), (ROWS, COLUMNS))
+
+
+def frame(seed, light=0.6, dtype="<u2"):
+    return np.random.default_rng(seed).normal(DARK + light * BEAM, 5.0, (ROWS, COLUMNS)).astype(dtype)
+
+
+def causes(check, frames):
+    return [check.cause(check.look(pixels)) for pixels in frames]
+
+
+def test_the_light_of_a_frame_is_its_mean_transmission(check):
+    look = check.look(frame(0))
+    assert look.light == pytest.approx(0.6, abs=0.002)
+    assert (look.dark_rows, look.broken, look.spikes, look.same) == (0.0, 0.0, 0.0, False)
+
+
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4", "<f4"])
+def test_every_pixel_type_is_read(dtype):
+    check = ProjectionCheck(np.full((ROWS, COLUMNS), 10.0), np.full((ROWS, COLUMNS), 210.0), (ROWS, COLUMNS))
+    raw = np.full((ROWS, COLUMNS), 110).astype(dtype)
+    assert check.look(raw).light == pytest.approx(0.5)
+
+
+def test_frames_without_light_are_set_aside_from_the_first_on(check):
+    assert causes(check, [frame(k, 0.0) for k in range(3)]) == [Unusable.NO_LIGHT] * 3
+    assert causes(check, [frame(3), frame(4, 0.0), frame(5)]) == [None, Unusable.NO_LIGHT, None]
+
+
+def test_a_tenth_of_the_beam_is_still_a_projection(check):
+    assert causes(check, [frame(0), frame(1, 0.1), frame(2)]) == [None, None, None]
+
+
+def test_a_frame_whose_last_rows_did_not_come_is_torn(check):
+    torn = frame(1)
+    torn[ROWS // 2 :] = 0
+    assert causes(check, [frame(0), torn, frame(2)]) == [None, Unusable.TORN, None]
+
+
+def test_rows_that_a_holder_always_covers_do_not_make_a_frame_torn(check):
+    frames = [frame(k) for k in range(4)]
+    for pixels in frames:
+        pixels[-8:] = DARK
+    assert causes(check, frames) == [None] * 4
+
+
+def test_the_same_bytes_again_are_a_frozen_frame(check):
+    assert causes(check, [frame(0), frame(0), frame(0), frame(1)]) == [None, Unusable.FROZEN, Unusable.FROZEN, None]
+
+
+def test_a_frame_with_many_pixels_that_are_no_numbers_is_set_aside_and_few_are_filled_in(check):
+    few, many = frame(0, dtype="<f4"), frame(1, dtype="<f4")
+    few[3, 5] = np.nan
+    many[:4] = np.inf
+    assert causes(check, [few, many]) == [None, Unusable.NOT_A_NUMBER]
+    dark, flat = np.full((ROWS, COLUMNS), DARK), np.tile(DARK + np.linspace(1000, 3000, COLUMNS), (ROWS, 1))
+    raw = (DARK + 0.5 * (flat - DARK)).astype("<f4")
+    whole = raw.copy()
+    raw[3, 5:8] = np.nan
+    np.testing.assert_allclose(filled(raw, dark, flat), whole, rtol=1e-6)
+
+
+def test_pixels_that_pile_up_at_one_value_are_counted_wherever_that_is(check):
+    raw = np.minimum(frame(0), 2500)
+    look = check.look(raw)
+    assert look.top == 2500
+    assert look.at_top == pytest.approx(np.mean(raw == 2500))
+
+
+def test_single_pixels_that_outshine_their_neighbours_are_counted(check):
+    raw = frame(0)
+    raw[::4, 7] += 3000
+    assert check.look(raw).spikes == pytest.approx(10 / raw.size)
+
+
+def test_without_flats_only_what_needs_none_is_judged():
+    check = ProjectionCheck(None, None, (ROWS, COLUMNS))
+    assert causes(check, [frame(0, 0.0), frame(0, 0.0)]) == [None, Unusable.FROZEN]

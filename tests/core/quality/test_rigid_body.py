@@ -1,0 +1,149 @@
+"""Moments of rigid and of moving samples, whose courses are known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.core.backend.selection import select_backend
+from streamer.core.quality.consistency import course, harmonics, moments_of, open_beam, path_model, residual
+from streamer.core.quality.reprojection import project_slices
+from streamer.core.quality.rigid_body import rigid_body, stray_error
+
+COLUMNS, ROWS, COUNT = 80, 12, 128
+CENTER = 40.7
+THETA = np.arange(COUNT) * np.pi / COUNT
+TIME = np.linspace(0, 1, COUNT)
+SPOTS = [(0.06, 6.0, 0.0, 3.0, 0.0), (0.05, 4.0, 12.0, -4.0, 2.0), (0.05, 5.0, -9.0, -8.0, -2.0)]
+
+
+@pytest.fixture(scope="module")
+def backend():
+    return select_backend("numba", 2)[0]
+
+
+def scan(theta=THETA, shift=0.0, lift=0.0, grow=1.0, noise=0.003, seed=0):
+    """Projections (n, rows, columns) of Gaussian spots, which integrate in closed form."""
+    shift, lift, grow = (np.broadcast_to(value, theta.shape) for value in (shift, lift, grow))
+    t = np.arange(COLUMNS) - CENTER
+    z = np.arange(ROWS) - (ROWS - 1) / 2
+    out = np.random.default_rng(seed).normal(0, noise, (theta.size, ROWS, COLUMNS))
+    for value, sigma, x, y, height in SPOTS:
+        wide = sigma * grow
+        d = t - (x * grow * np.cos(theta) + y * grow * np.sin(theta) + shift)[:, None]
+        line = value * wide[:, None] * np.sqrt(2 * np.pi) * np.exp(-0.5 * (d / wide[:, None]) ** 2)
+        out += line[:, None, :] * np.exp(-0.5 * ((z - height - lift[:, None]) / 3) ** 2)[:, :, None]
+    return out.astype(np.float32)
+
+
+def rigid(backend, views, theta=THETA, index=None):
+    index = np.arange(len(views)) if index is None else index
+    return rigid_body(backend, views, theta, index, None, views.sum(axis=2))
+
+
+def test_moments_of_a_rigid_sample_are_polynomials_of_the_angle():
+    views = scan(noise=0.0)
+    moments = moments_of(views, np.zeros(COUNT), 1e-4)
+    assert np.ptp(moments.mass) < 1e-5 * moments.mass.mean()
+    assert np.abs(residual(path_model(THETA), moments.first)).max() < 1e-3
+    solution = np.linalg.lstsq(path_model(THETA), moments.first, rcond=None)[0]
+    assert solution[0] + (COLUMNS - 1) / 2 == pytest.approx(CENTER, abs=1e-3)
+    about = moments.second - 2 * solution[0] * moments.first + solution[0] ** 2
+    assert np.abs(residual(harmonics(THETA, 2), about)).max() < 1e-3 * about.mean()
+
+
+def test_a_course_is_told_apart_from_noise_and_named():
+    noise = np.random.default_rng(1).normal(0, 0.1, COUNT)
+    assert course(noise, 0.1, 1).rms == 0.0
+    vibration = course(noise + np.random.default_rng(2).normal(0, 0.5, COUNT), 0.1, 1)
+    assert vibration.fast == pytest.approx(0.5, rel=0.2)
+    step = course(noise + 0.6 * (TIME > 0.4) - 0.36, 0.1, 1)
+    assert (step.kind, step.when) == ("jump", pytest.approx(0.4, abs=0.06))
+    assert step.slow == pytest.approx(0.6 * np.sqrt(0.24), rel=0.25)
+    assert course(noise + TIME - 0.5, 0.1, 1).kind == "drift"
+
+
+def test_a_disc_projected_again_has_chords(backend):
+    n, radius = 64, 20.0
+    grid = np.arange(n) - (n - 1) / 2
+    fine = np.arange(n * 8) / 8 + 1 / 16 - 0.5 - (n - 1) / 2
+    disc = (np.hypot(fine[:, None], fine) <= radius).reshape(n, 8, n, 8).mean(axis=(1, 3))
+    out = np.empty((3, 1, n), np.float32)
+    angles = np.array([0.0, 0.6, 2.2])
+    project_slices(disc[None].astype(np.float32), np.cos(angles), np.sin(angles), (n - 1) / 2, 1, out)
+    chord = 2 * np.sqrt(np.maximum(radius**2 - grid**2, 0))
+    inside = np.abs(grid) < radius - 2
+    assert np.abs(out[:, 0] - chord)[:, inside].max() < 0.7
+
+
+def test_a_rigid_sample_shows_nothing(backend):
+    found = rigid(backend, scan())
+    assert (found.motion_px, found.misfit_px, found.mass_change) == (0.0, 0.0, 0.0)
+
+
+RNG = np.random.default_rng(5)
+GOLDEN = np.pi * np.mod(np.arange(COUNT) * (np.sqrt(5) - 1) / 2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("views", "least"),
+    [
+        (scan(shift=RNG.normal(0, 0.5, COUNT)), 0.8),
+        (scan(shift=1.5 * np.sin(9 * TIME)), 1.0),
+        (scan(shift=2.0 * (TIME > 0.5)), 1.0),
+        (scan(shift=4.0 * (TIME > 0.4) * np.cos(THETA)), 0.6),
+        (scan(shift=4.0 * np.exp(-TIME / 0.1)), 0.6),
+        (scan(shift=2.0 * ((TIME > 0.3) & (TIME < 0.45))), 0.5),
+        (scan(lift=2.0 * (TIME - 0.5)), 0.8),
+        (scan(lift=1.5 * (TIME > 0.6)), 0.8),
+    ],
+    ids=["vibration", "sway", "jump of the stage", "jump in plane", "settling", "excursion", "drift up", "jump up"],
+)
+def test_movements_are_found(backend, views, least):
+    assert rigid(backend, views).motion_px > least
+
+
+def test_movement_along_the_axis_is_not_mistaken_for_one_across(backend):
+    assert not rigid(backend, scan(lift=2.0 * (TIME - 0.5))).across
+    assert rigid(backend, scan(shift=2.0 * (TIME > 0.5))).across
+
+
+def test_a_sample_that_shrinks_loses_mass(backend):
+    assert rigid(backend, scan(grow=1 - 0.08 * TIME)).mass_change > 0.02
+
+
+@pytest.mark.parametrize(
+    "theta", [THETA * 1.06, np.where(TIME < 0.5, THETA, THETA - np.deg2rad(8.0))], ids=["angle step", "skip"]
+)
+def test_angles_that_were_not_turned_do_not_fit(backend, theta):
+    found = rigid(backend, scan(theta))
+    assert max(found.motion_px / 0.3, found.misfit_px / 0.05) > 1.0
+
+
+def test_the_order_of_arrival_does_not_matter(backend):
+    views, order = scan(shift=2.0 * (TIME > 0.5)), np.random.default_rng(3).permutation(COUNT)
+    straight, shuffled = rigid(backend, views), rigid(backend, views[order], THETA[order], order)
+    assert shuffled.motion_px == pytest.approx(straight.motion_px, rel=1e-3)
+    assert (shuffled.kind, shuffled.when) == (straight.kind, straight.when)
+
+
+def test_golden_angles_show_a_drift_as_well(backend):
+    assert rigid(backend, scan(GOLDEN), GOLDEN).motion_px == 0.0
+    assert rigid(backend, scan(GOLDEN, shift=2.0 * TIME), GOLDEN).motion_px > 0.8
+
+
+def test_nothing_is_claimed_of_noise_or_of_a_handful_of_projections(backend):
+    noise = np.random.default_rng(0).normal(0, 0.01, (COUNT, ROWS, COLUMNS)).astype(np.float32)
+    assert rigid(backend, noise) is None
+    assert rigid(backend, scan()[:8], THETA[:8]) is None
+
+
+def test_stray_light_does_not_count_for_thin_samples():
+    assert stray_error(0.1) < 0.001 < stray_error(1.0) < 0.01 < stray_error(2.9)
+
+
+def test_the_open_beam_is_the_emptier_margin():
+    views = scan(noise=0.0)
+    views += 0.05
+    views[..., :10] += 0.3
+    assert open_beam(views) == pytest.approx(0.05, abs=0.005)
