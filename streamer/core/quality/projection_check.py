@@ -157,22 +157,3 @@ def _look(raw: Array, every: int, dark: Array, flat: Array, faint: float, spike:
         beam += row_beam
     found[0] = light / beam if beam > 0 else 0.0
     found[3], found[4] = top, at_top
-
-
-def filled(raw: Array, dark: Array | None, flat: Array | None) -> Array:
-    """A float frame (rows, columns) whose pixels that are no numbers have the transmission of their neighbours.
-
-    Along the row, from the nearest pixel on either side; a row without any takes the flat's.
-    """
-    bad = ~np.isfinite(raw)
-    if not bad.any():
-        return raw
-    out = np.array(raw, np.float32)
-    level = np.zeros_like(out) if dark is None else np.nan_to_num(dark)
-    beam = np.ones_like(out) if flat is None else np.nan_to_num(flat) - level
-    columns = np.arange(out.shape[1])
-    for r in np.flatnonzero(bad.any(axis=1)):
-        good = ~bad[r] & (beam[r] > 0)
-        share = np.interp(columns, columns[good], (out[r] - level[r])[good] / beam[r][good]) if good.any() else 1.0
-        out[r] = np.where(bad[r], level[r] + share * beam[r], out[r])
-    return out
