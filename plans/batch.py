@@ -12,12 +12,13 @@ import bluesky.plan_stubs as bps
 from bluesky.run_engine import WaitForTimeoutError
 from bluesky.utils import FailedStatus
 
-from plans import stubs
-from plans.adaptive import Action, Choice, Policy, decide, realign_by_mm
-from plans.devices.link import LinkTimeout
-from plans.stubs import Plan
-from plans.tomo import ScanOutcome, Station, TomoScan, TomoScanError, tomo_fly
 from streamer.frames import Decision, Reason, ReasonCode, Verdict
+
+from . import stubs
+from .adaptive import Action, Choice, Policy, decide, realign_by_mm
+from .devices.link import LinkTimeout
+from .stubs import Plan
+from .tomo import ScanOutcome, Station, TomoScan, TomoScanError, tomo_fly
 
 ScanPlan = Callable[[Station, TomoScan], Plan]
 

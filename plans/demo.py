@@ -1,4 +1,4 @@
-"""``python -m plans.demo``: a batch of samples on the virtual beamline, with a real RunEngine.
+"""``python -m streamer_plans.demo``: a batch of samples on the virtual beamline, with a real RunEngine.
 
 Progress goes to stdout, one JSON map per line ("event": sample, scan, progress, verdict, outcome); logs go to
 ``DIR/plans-bluesky.log``. Every document is checked against the schemas of event-model. Exit code 0: the batch ended,
@@ -23,13 +23,14 @@ from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
 
-from plans.adaptive import Choice
-from plans.batch import Attempt, BatchEvent, SampleOutcome, tomo_batch
-from plans.devices.beamline import Beamline, sim_beamline
-from plans.devices.link import LinkError, LinkTimeout
-from plans.devices.stage import SimTranslation
-from plans.tomo import TomoScan
 from streamer.frames import BadInput, Decision, Reason, ReasonCode, StreamerError, Verdict
+
+from .adaptive import Choice
+from .batch import Attempt, BatchEvent, SampleOutcome, tomo_batch
+from .devices.beamline import Beamline, sim_beamline
+from .devices.link import LinkError, LinkTimeout
+from .devices.stage import SimTranslation
+from .tomo import TomoScan
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ def _run_until_signal(engine: RunEngine, plan: Any) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(prog="python -m plans.demo", description=__doc__.splitlines()[0])
+    parse = argparse.ArgumentParser(prog="python -m streamer_plans.demo", description=__doc__.splitlines()[0])
     parse.add_argument("--beamline", required=True, metavar="ENDPOINT", help="control socket of the virtual beamline")
     parse.add_argument("--daemon", required=True, metavar="ENDPOINT", help="control socket of the daemon")
     parse.add_argument("--size", type=_positive(int), default=256, help="columns of the detector, as a check")

@@ -1,4 +1,4 @@
-"""Devices and plans for bluesky-queueserver (``--startup-module plans.startup``) or an IPython profile.
+"""Devices and plans for bluesky-queueserver (``--startup-module streamer_plans.startup``) or an IPython profile.
 
 Endpoints come from the environment: ``STREAMER_BEAMLINE`` (the virtual beamline) and ``STREAMER_DAEMON`` (the control
 socket of ``streamer run``). Nothing is connected when this module is imported, and it defines no RunEngine: the
@@ -12,10 +12,10 @@ from typing import Any as _Any
 
 from bluesky.utils import Msg as _Msg
 
-from plans import batch as _batch
-from plans import tomo as _tomo
-from plans.adaptive import Policy as _Policy
-from plans.devices.beamline import sim_beamline as _sim_beamline
+from . import batch as _batch
+from . import tomo as _tomo
+from .adaptive import Policy as _Policy
+from .devices.beamline import sim_beamline as _sim_beamline
 
 _beamline = _sim_beamline(
     _os.environ.get("STREAMER_BEAMLINE", "tcp://127.0.0.1:5590"),

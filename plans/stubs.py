@@ -13,7 +13,7 @@ import bluesky.plan_stubs as bps
 from bluesky.protocols import Movable, Status
 from bluesky.utils import Msg, short_uid
 
-from plans.devices.requests import Closing, Request
+from .devices.requests import Closing, Request
 
 log = logging.getLogger(__name__)
 

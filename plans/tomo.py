@@ -19,11 +19,12 @@ import bluesky.preprocessors as bpp
 from bluesky.run_engine import WaitForTimeoutError
 from bluesky.utils import FailedStatus, RunEngineControlException, short_uid
 
-from plans import stubs
-from plans.devices.link import LinkTimeout
-from plans.devices.requests import Closing, Exposures, ScanSetup
-from plans.stubs import Plan
 from streamer.frames import BadInput, Decision, FrameKind, Reason, ReasonCode, StreamerError, Verdict
+
+from . import stubs
+from .devices.link import LinkTimeout
+from .devices.requests import Closing, Exposures, ScanSetup
+from .stubs import Plan
 
 STREAM = "primary"
 MARGIN_S = 60.0

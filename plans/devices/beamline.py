@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from plans.devices.camera import SimDetector
-from plans.devices.changer import Changer, SimChanger
-from plans.devices.daemon import StreamerDaemon
-from plans.devices.detector import TomoDetector
-from plans.devices.link import Link
-from plans.devices.shutter import Shutter, SimShutter
-from plans.devices.stage import Axis, SimRotation, SimTranslation
+from .camera import SimDetector
+from .changer import Changer, SimChanger
+from .daemon import StreamerDaemon
+from .detector import TomoDetector
+from .link import Link
+from .shutter import Shutter, SimShutter
+from .stage import Axis, SimRotation, SimTranslation
 
 
 @dataclass(frozen=True)

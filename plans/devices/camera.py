@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from plans.devices.link import Link
-from plans.devices.requests import Exposures
 from streamer.frames import ScanSpec
+
+from .link import Link
+from .requests import Exposures
 
 CLEANUP_S = 2.0  # each request while cleaning up after something that may be dead
 

@@ -8,9 +8,10 @@ from typing import Any
 from ophyd import Device
 from ophyd.status import Status
 
-from plans.devices.link import Link
-from plans.devices.waiting import watch
 from streamer.frames import StreamerError
+
+from .link import Link
+from .waiting import watch
 
 
 class RobotFault(StreamerError):

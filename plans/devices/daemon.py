@@ -11,10 +11,11 @@ from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
-from plans.devices.link import Events, Link, LinkError, LinkTimeout
-from plans.devices.waiting import settle
 from streamer.flow.scan import FINAL_STATES
 from streamer.frames import NOT_JUDGED, BadInput, Decision, Reason, ReasonCode, ScanSpec, Verdict
+
+from .link import Events, Link, LinkError, LinkTimeout
+from .waiting import settle
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,15 @@ from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
-from plans.devices.camera import CLEANUP_S, DetectorHardware
-from plans.devices.daemon import StreamerDaemon
-from plans.devices.documents import ScanDocuments
-from plans.devices.link import LinkError, LinkTimeout
-from plans.devices.requests import Closing, Exposures, Request, ScanSetup
-from plans.devices.waiting import Patience, done, in_thread, watch
 from streamer.flow.scan import FINAL_STATES, ScanState
 from streamer.frames import BadInput, FrameKind, ScanSpec, StreamerError, Verdict
+
+from .camera import CLEANUP_S, DetectorHardware
+from .daemon import StreamerDaemon
+from .documents import ScanDocuments
+from .link import LinkError, LinkTimeout
+from .requests import Closing, Exposures, Request, ScanSetup
+from .waiting import Patience, done, in_thread, watch
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class DaemonLost(LinkTimeout):
 class TomoDetector(Device):
     """Camera and daemon as one Bluesky detector: one scan, one NXtomo file, one stream.
 
-    ``prepare`` takes the values of ``plans.devices.requests`` in their order. ``collect`` announces the frames that
+    ``prepare`` takes the values of ``requests`` in their order. ``collect`` announces the frames that
     the daemon has flushed, so every announced frame can be read even if the next second brings a power cut.
     ``stop()`` ends the running exposures early and well. ``unstage()`` never raises, and leaves nothing open.
     """

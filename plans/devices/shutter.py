@@ -7,8 +7,8 @@ from typing import Any
 from ophyd import Device
 from ophyd.status import Status
 
-from plans.devices.link import Link
-from plans.devices.waiting import watch
+from .link import Link
+from .waiting import watch
 
 POSITIONS = ("open", "closed")
 

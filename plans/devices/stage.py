@@ -9,9 +9,10 @@ from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
-from plans.devices.link import Link
-from plans.devices.waiting import settle, watch
 from streamer.frames import StreamerError
+
+from .link import Link
+from .waiting import settle, watch
 
 MARGIN_S = 5.0
 

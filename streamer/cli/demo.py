@@ -198,7 +198,7 @@ def _run_plans(
     """Run the batch to its end; what the plans wrote. Raises ChildError when a process failed."""
     result = args.out / "logs" / "plans.json"
     result.unlink(missing_ok=True)
-    command = ["plans.demo", "--beamline", beamline, "--daemon", daemon, "--size", str(args.size)]
+    command = ["streamer_plans.demo", "--beamline", beamline, "--daemon", daemon, "--size", str(args.size)]
     command += ["--projections", str(args.projections), "--samples", str(args.samples), "--rate", str(args.rate)]
     command += ["--out", str(args.out), "--json", str(result), "--seed", str(args.seed)]
     plans = Child("RunEngine", command, args.out / "logs" / "plans.log", pipe=True)

@@ -1,4 +1,4 @@
-"""Draws the progress of ``python -m plans.demo``: a bar for the present scan, a line for each decision."""
+"""Draws the progress of ``python -m streamer_plans.demo``: a bar for the present scan, a line for each decision."""
 
 from __future__ import annotations
 

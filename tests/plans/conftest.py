@@ -12,9 +12,9 @@ import pytest
 from bluesky import RunEngine
 from event_model import DocumentNames, schema_validators
 
-from plans.devices.beamline import Beamline, sim_beamline
-from plans.devices.link import Link
-from plans.tomo import TomoScan
+from streamer_plans.devices.beamline import Beamline, sim_beamline
+from streamer_plans.devices.link import Link
+from streamer_plans.tomo import TomoScan
 
 START_S = 100.0
 SIZE = 32

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from plans.adaptive import TABLE, Choice, Policy, decide, realign_by_mm
 from streamer.frames import Decision, Reason, ReasonCode, Verdict
+from streamer_plans.adaptive import TABLE, Choice, Policy, decide, realign_by_mm
 
 DEFAULT = Policy()
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from bluesky import RunEngine
 
-from plans.adaptive import Choice
-from plans.batch import tomo_batch
-from plans.tomo import TomoScanError
 from streamer.frames import ReasonCode
+from streamer_plans.adaptive import Choice
+from streamer_plans.batch import tomo_batch
+from streamer_plans.tomo import TomoScanError
 
 
 @pytest.fixture

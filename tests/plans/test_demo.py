@@ -1,4 +1,4 @@
-"""``python -m plans.demo`` and the startup module, as processes."""
+"""``python -m streamer_plans.demo`` and the startup module, as processes."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from plans import demo
+from streamer_plans import demo
 
 
 @pytest.fixture
@@ -16,7 +16,15 @@ def command(beamline_process, connect, tmp_path):
     """The command line of a short batch; ``connect`` brings the beamline to its rest."""
 
     def build(daemon, *more):
-        line = [sys.executable, "-m", "plans.demo", "--beamline", beamline_process.control, "--daemon", daemon.control]
+        line = [
+            sys.executable,
+            "-m",
+            "streamer_plans.demo",
+            "--beamline",
+            beamline_process.control,
+            "--daemon",
+            daemon.control,
+        ]
         line += ["--size", "32", "--projections", "20", "--rate", "100", "--samples", "2"]
         return [*line, "--out", str(tmp_path), "--json", str(tmp_path / "plans.json"), *more]
 

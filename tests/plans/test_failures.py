@@ -10,8 +10,8 @@ import pytest
 from bluesky import Msg
 from bluesky.utils import RunEngineInterrupted
 
-from plans.batch import tomo_batch
-from plans.tomo import TomoScanError, golden_angles, tomo_fly, tomo_step
+from streamer_plans.batch import tomo_batch
+from streamer_plans.tomo import TomoScanError, golden_angles, tomo_fly, tomo_step
 
 LIMIT_S = 60.0
 

@@ -6,8 +6,8 @@ import time
 import pytest
 import zmq
 
-from plans.devices.link import Events, Link, LinkError, LinkTimeout
 from streamer.flow.wire import pack, unpack
+from streamer_plans.devices.link import Events, Link, LinkError, LinkTimeout
 
 PATIENCE_S = 60.0
 
@@ -122,7 +122,7 @@ def test_a_restarted_server_is_found_again(link, server):
 
 
 def test_events_survive_rubbish_and_failing_receivers(caplog):
-    caplog.set_level("CRITICAL", "plans")
+    caplog.set_level("CRITICAL", "streamer_plans")
     publisher = zmq.Context.instance().socket(zmq.PUB)
     publisher.bind("tcp://127.0.0.1:*")
     heard = []

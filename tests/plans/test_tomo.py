@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from bluesky.protocols import Collectable, Flyable, Preparable, Stageable, Triggerable, WritesStreamAssets
 
-from plans.tomo import golden_angles, tomo_fly, tomo_step
 from streamer.frames import Decision, Reason, ReasonCode
+from streamer_plans.tomo import golden_angles, tomo_fly, tomo_step
 
 FRAMES = 47
 
