@@ -30,8 +30,8 @@ from streamer.core.backend.engine import Transfer
 from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.core.backend.staging import UploadQueue
 from streamer.core.fourier.gpu_grid import SLOTS, FourierVolume, Gridding
-from streamer.core.planes.gpu_accumulator import SLOTS as RING_BATCHES
-from streamer.core.planes.live_planes import BATCH, FastPlanes
+from streamer.core.planes.gpu_accumulator import QUEUED_BATCHES
+from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 
@@ -163,12 +163,12 @@ def tomogram(backend: Backend, clock: Clock, size: int, count: int, batch: int) 
 
 def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, float]:
     """Milliseconds per frame of ``size``² counts into three planes, of its copy alone, and per set of three images."""
-    frames = np.random.default_rng(0).integers(20_000, 50_000, (BATCH, size, size), np.uint16)
-    angles = np.arange(BATCH) * np.pi / BATCH
-    live = FastPlanes(backend, orthogonal_planes(size, size), size, size, (size - 1) / 2)
+    frames = np.random.default_rng(0).integers(20_000, 50_000, (FRAMES_PER_FOLD, size, size), np.uint16)
+    angles = np.arange(FRAMES_PER_FOLD) * np.pi / FRAMES_PER_FOLD
+    live = LivePlanes(backend, orthogonal_planes(size, size), size, size, (size - 1) / 2)
     correction = FlatFieldCorrection(backend, None, np.full((size, size), FLAT))
-    ring = UploadQueue(backend.kernels.engine.transfer(), RING_BATCHES, frames.shape, frames.dtype)
-    batches = -(-count // BATCH)
+    ring = UploadQueue(backend.kernels.engine.transfer(), QUEUED_BATCHES, frames.shape, frames.dtype)
+    batches = -(-count // FRAMES_PER_FOLD)
 
     def fold() -> None:
         for _ in range(batches):
@@ -182,7 +182,7 @@ def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, f
         ring.drain()
 
     times = {"ms_per_frame": clock(fold), "copies_alone_ms": clock(copy)}
-    result = {name: round(1e3 * seconds / (batches * BATCH), 4) for name, seconds in times.items()}
+    result = {name: round(1e3 * seconds / (batches * FRAMES_PER_FOLD), 4) for name, seconds in times.items()}
     return {"size": size, **result, "images_ms": round(1e3 * clock(live.images), 3)}
 
 

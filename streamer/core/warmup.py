@@ -21,10 +21,10 @@ from streamer.core.alignment.tilt import Straighten, Tilt
 from streamer.core.arrays import Array, Values
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
+from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import FourierVolume
-from streamer.core.planes.live_planes import FastPlanes
-from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
+from streamer.core.planes.live_planes import LivePlanes
+from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.binning import bin_frame
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.preprocessing.flat_pair import FlatPair
@@ -33,6 +33,7 @@ from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import remove_stripes
 from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.core.quality.artefacts import measure
+from streamer.core.quality.reprojection import misfit
 from streamer.core.tv.kernels import SMALL
 from streamer.core.tv.reconstruction import reconstruct_tv
 from streamer.frames import DTYPES
@@ -82,7 +83,7 @@ def _planes(backend: Backend) -> None:
 
 def _some_planes(backend: Backend, dtype: str | None) -> None:
     tilted = Plane("tilted", (0.0, CENTER, 0.0), (1.0, 0.0, 0.0), (0.0, 0.6, 0.8), (ROWS, COLUMNS))
-    planes = FastPlanes(backend, (*orthogonal_planes(ROWS, COLUMNS), tilted), ROWS, COLUMNS, CENTER)
+    planes = LivePlanes(backend, (*orthogonal_planes(ROWS, COLUMNS), tilted), ROWS, COLUMNS, CENTER)
     angles = _angles()[:9]
     if dtype is None:
         planes.add(_attenuation()[:9], angles)
@@ -107,12 +108,6 @@ def _volume(backend: Backend) -> None:
 
 def _backprojection(backend: Backend) -> None:
     reconstruct_block(backend, _attenuation(), _angles(), CENTER)
-
-
-def _filtered_planes(backend: Backend) -> None:
-    planes = LivePlanes(backend, orthogonal_planes(ROWS, COLUMNS), ROWS, COLUMNS, CENTER)
-    planes.add(RampFilter(COLUMNS).apply(_attenuation()[0], backend.threads), 0.0)
-    planes.images()
 
 
 def _moments(backend: Backend) -> None:
@@ -158,6 +153,10 @@ def _artefacts(_backend: Backend) -> None:
     measure(np.exp(-0.02 * (x**2 + y**2)))
 
 
+def _rigid_sample(backend: Backend) -> None:
+    misfit(backend, _attenuation(), _angles(), CENTER, 0.01)
+
+
 def _iterative(backend: Backend) -> None:
     for rows in (1, -(-SMALL // COLUMNS**2)):  # one for each side of the limit
         attenuation = np.repeat(_attenuation()[:, :1], rows, axis=1)
@@ -169,7 +168,6 @@ STEPS: dict[str, Step] = {
     "live planes": _planes,
     "tomogram": _volume,
     "backprojection": _backprojection,
-    "filtered planes": _filtered_planes,
     "moments": _moments,
     "stripes": _stripes,
     "zingers": _zingers,
@@ -179,6 +177,7 @@ STEPS: dict[str, Step] = {
     "phase": _phase,
     "centre of rotation": _centre,
     "artefacts": _artefacts,
+    "rigid sample": _rigid_sample,
 }
 """What live work may meet. The first step is small, and tells a cold cache; then come the longest."""
 

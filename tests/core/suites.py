@@ -9,12 +9,13 @@ from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows, reconstruct_block, to_z_contiguous
-from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
+from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.factory import fourier_volume, reconstruct_rows
 from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume
 from streamer.core.jit import as_input
 from streamer.core.masks import circle_mask
-from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
+from streamer.core.planes.live_planes import LivePlanes
+from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.warmup import warm
 from streamer.frames import BadInput
@@ -92,43 +93,6 @@ class BackendSuite:
         )
         np.testing.assert_allclose(one[0], whole[0], atol=1e-5)
 
-    def test_planes_are_cuts_of_the_volume(self, backend: Backend) -> None:
-        rows, n = 20, 48
-        theta = half_turn(40)
-        body = random_body(np.random.default_rng(2), n)
-        attenuation = body_projections(body, rows, n, theta, 22.6)
-        ramp = RampFilter(n)
-        volume = reconstruct_block(backend, attenuation, theta, 22.6)
-        tilted = Plane("tilted", (5.0, 8.0, 2.0), (0.8, 0.1, 0.05), (-0.1, 0.6, 0.35), (30, 36))
-        leaning = Plane("leaning", (6.0, 4.0, 1.25), (0.9, 0.3, 0.0), (0.0, 0.2, 0.5), (33, 35))
-        live = LivePlanes(backend, [*orthogonal_planes(rows, n), tilted, leaning], rows, n, 22.6)
-        for angle, frame in zip(theta, attenuation, strict=True):
-            live.add(ramp.apply(frame), float(angle))
-        cut = live.images()
-        np.testing.assert_allclose(cut["xy"], volume[rows // 2], atol=1e-4)
-        np.testing.assert_allclose(cut["xz"], volume[:, n // 2, :], atol=1e-4)
-        np.testing.assert_allclose(cut["yz"], volume[:, :, n // 2], atol=1e-4)
-        for plane in (tilted, leaning):
-            exact = self._cut(attenuation, theta, 22.6, plane)
-            np.testing.assert_allclose(cut[plane.name], exact, atol=1e-4)
-
-    @staticmethod
-    def _cut(attenuation: np.ndarray, theta: np.ndarray, center: float, plane: Plane) -> np.ndarray:
-        """The definition in float64: the sum over the angles of the filtered projection at the plane's points."""
-        _, rows, n = attenuation.shape
-        i, j = np.mgrid[: plane.shape[0], : plane.shape[1]]
-        x, y, z = (plane.origin[k] + j * plane.u[k] + i * plane.v[k] for k in range(3))
-        total = np.zeros(plane.shape)
-        for angle, frame in zip(theta, attenuation, strict=True):
-            q = RampFilter(n).apply(frame).astype(np.float64)
-            t = center + (x - (n - 1) / 2) * np.cos(angle) + (y - (n - 1) / 2) * np.sin(angle)
-            c, r = np.clip(t.astype(int), 0, n - 2), np.clip(z.astype(int), 0, rows - 2)
-            ft, fz = t - c, z - r
-            value = (1 - fz) * ((1 - ft) * q[r, c] + ft * q[r, c + 1])
-            value += fz * ((1 - ft) * q[r + 1, c] + ft * q[r + 1, c + 1])
-            total += np.where((t >= 0) & (t <= n - 1) & (z >= 0) & (z <= rows - 1), value, 0)
-        return total * np.pi / len(theta)
-
     def test_repeats_bit_for_bit(self, backend: Backend) -> None:
         rng = np.random.default_rng(3)
         p = rng.normal(size=(50, 64, 20)).astype(np.float32)
@@ -174,16 +138,6 @@ class BackendSuite:
             track.add(float(angle), frame)
         for estimate in (track.estimate(), center_from_sharpness(backend, frames, theta)):
             assert estimate.center == pytest.approx(84.3, abs=0.2)
-
-    def test_weighted_sum_is_the_volume(self, backend: Backend) -> None:
-        """Quadrature weights given to ``add`` give what the volume gives, for uneven angles."""
-        rng = np.random.default_rng(7)
-        theta = np.sort(rng.uniform(0, np.pi, 60))
-        lines = sinogram(gaussians(64), 64, theta)[:, None]
-        live = LivePlanes(backend, orthogonal_planes(1, 64)[:1], 1, 64, 31.5)
-        for angle, weight, frame in zip(theta, angular_weights(theta), lines, strict=True):
-            live.add(RampFilter(64).apply(frame), float(angle), float(weight))
-        np.testing.assert_allclose(live.images()["xy"], reconstruct_block(backend, lines, theta, 31.5)[0], atol=1e-5)
 
 
 def rms(values: np.ndarray) -> float:

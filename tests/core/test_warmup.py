@@ -12,7 +12,7 @@ from streamer.core.backend import cpu_kernels as kernels_cpu
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier import kernels as kernels_grid
 from streamer.core.planes import kernels as kernels_live
-from streamer.core.planes.live_planes import FastPlanes
+from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.warmup import OFFLINE, STEPS, warm
@@ -42,7 +42,7 @@ def test_nothing_is_left_to_compile_for_any_kind_of_detector(numba_backend: Back
         raw = rng.integers(10, 200, (5, 6, 40)).astype(dtype)
         raw.flags.writeable = False  # as frames in the ring are
         correction = FlatFieldCorrection(numba_backend, np.zeros((6, 40)), np.full((6, 40), 250.0))
-        planes = FastPlanes(numba_backend, orthogonal_planes(6, 40), 6, 40, 19.0)
+        planes = LivePlanes(numba_backend, orthogonal_planes(6, 40), 6, 40, 19.0)
         planes.add_raw(raw, correction, np.arange(5) * 0.1)
         planes.images()
         correction.attenuation(raw[0])
@@ -57,7 +57,7 @@ from streamer.core.backend.selection import select_backend
 from streamer.core.warmup import warm
 from streamer.pipeline.preparation.warmup import warm_preparation
 warm(select_backend("numba", 1)[0], offline=True, more={"preparation": warm_preparation})
-for module in pkgutil.iter_modules(streamer.core.__path__, "streamer.core."):
+for module in pkgutil.walk_packages(streamer.core.__path__, "streamer.core."):
     for name, found in vars(importlib.import_module(module.name)).items():
         if isinstance(found, Dispatcher) and found.targetoptions.get("parallel") and not found.signatures:
             print(found.py_func.__module__, name)

@@ -169,9 +169,7 @@ def test_a_projection_of_the_file_that_never_came_is_left_out(backend: Backend, 
 CUT = Plane("cut", (0.0, 0.0, 12.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (COLUMNS, COLUMNS))
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"planes": "quality"}, {"sliding_deg": 90.0}, {"planes": "quality", "sliding_deg": 90.0}], ids=str
-)
+@pytest.mark.parametrize("settings", [{}, {"sliding_deg": 90.0}], ids=str)
 def test_planes_of_a_scan_that_does_not_fit_in_memory(backend: Backend, frames: Frames, settings: dict) -> None:
     """They say how many projections they hold, and are those of these projections: through recentring and watching."""
     pipeline = new(backend, preparation=PreparationOptions(zingers=8.0, flat_drift="monitor"), **settings)
@@ -195,10 +193,7 @@ def test_planes_of_a_scan_that_does_not_fit_in_memory(backend: Backend, frames: 
     else:
         assert pipeline.shown == COUNT - 30
     seen = pipeline.images()["cut"]
-    # Without the stored projections the fast planes have to do.
-    whole = new(
-        backend, ENOUGH, PreparationOptions(zingers=8.0, flat_drift="monitor"), **{**settings, "planes": "fast"}
-    )
+    whole = new(backend, ENOUGH, PreparationOptions(zingers=8.0, flat_drift="monitor"), **settings)
     whole.watch([CUT])
     frames.push_darks(whole)
     frames.push_flats(whole, range(FLATS))

@@ -9,14 +9,15 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from streamer.cli.bench.figures import Figure, Step, Task, alternate, limits_figures
+from streamer.cli.bench.plain import PlainPlanes
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
+from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import FourierVolume, reconstruct_rows_fourier
 from streamer.core.masks import circle_mask
-from streamer.core.planes.live_planes import BATCH, FastPlanes
-from streamer.core.planes.plane import LivePlanes, orthogonal_planes
+from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
+from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.phantoms import gaussians, half_turn, image, sinogram
 
@@ -37,12 +38,12 @@ def planes(backend: Backend, task: Task, step: Step) -> list[Figure]:
 
 def _planes_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
     rng = np.random.default_rng(0)
-    raw = rng.integers(500, 40_000, (BATCH, size, size)).astype(np.uint16)
-    angles = rng.uniform(0, np.pi, BATCH)
+    raw = rng.integers(500, 40_000, (FRAMES_PER_FOLD, size, size)).astype(np.uint16)
+    angles = rng.uniform(0, np.pi, FRAMES_PER_FOLD)
     correction = FlatFieldCorrection(backend, np.full((size, size), 100.0), rng.uniform(40_000, 50_000, (size, size)))
     watched, center = orthogonal_planes(size, size), (size - 1) / 2
-    batch, single = (FastPlanes(backend, watched, size, size, center) for _ in range(2))
-    plain, ramp = LivePlanes(backend, watched, size, size, center), RampFilter(size)
+    batch, single = (LivePlanes(backend, watched, size, size, center) for _ in range(2))
+    plain = PlainPlanes(backend, watched, size, size)
     copy = np.empty_like(raw)
     latency: list[float] = []
 
@@ -52,27 +53,26 @@ def _planes_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
             single.add_raw(frame, correction, float(angle))
             latency.append(time.perf_counter() - began)
 
-    def plainly() -> None:
-        plain.add(ramp.apply(correction.attenuation(raw[0]), backend.threads), float(angles[0]))
-
     took = alternate(
         {
             "batch": lambda: batch.add_raw(raw, correction, angles),
             "single": one_by_one,
-            "plain": plainly,
+            "plain": lambda: plain.add_raw(raw[0], correction, float(angles[0])),
             "copy": lambda: np.copyto(copy, raw),
             "images": batch.images,
         },
         seconds / 5,
     )
     median = {name: float(np.median(times)) for name, times in took.items()}
-    rate, alone = BATCH / median["batch"], 1 / median["plain"]
-    p50, p99 = (1e3 * float(np.percentile(latency[BATCH:], share)) for share in (50, 99))
+    rate, alone = FRAMES_PER_FOLD / median["batch"], 1 / median["plain"]
+    copies = FRAMES_PER_FOLD / median["copy"]
+    p50, p99 = (1e3 * float(np.percentile(latency[FRAMES_PER_FOLD:], share)) for share in (50, 99))
     name = f"{size}×{size}"
+    batches = f"{name}, {FRAMES_PER_FOLD} at a time"
     return [
-        Figure(f"{name}, {BATCH} at a time", rate, "frames/s", "filter every row, backproject", alone),
-        Figure(f"{name}, {BATCH} at a time", rate, "frames/s", "copy the frame in memory", BATCH / median["copy"]),
-        Figure(f"{name}, one by one", BATCH / median["single"], "frames/s"),
+        Figure(batches, rate, "frames/s", "filter every row, backproject", alone),
+        Figure(batches, rate, "frames/s", "copy the frame in memory", copies),
+        Figure(f"{name}, one by one", FRAMES_PER_FOLD / median["single"], "frames/s"),
         Figure(f"{name}, frame → planes, p50", p50, "ms", "filter every row, backproject", 1e3 * median["plain"]),
         Figure(f"{name}, frame → planes, p99", p99, "ms"),
         Figure(f"{name}, pictures of the planes", 1e3 * median["images"], "ms"),
@@ -106,8 +106,8 @@ def _volume_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
     def while_they_come() -> None:
         stream.clear()
         began = time.perf_counter()
-        for first in range(0, size, BATCH):
-            chosen = slice(first, first + BATCH)
+        for first in range(0, size, FRAMES_PER_FOLD):
+            chosen = slice(first, first + FRAMES_PER_FOLD)
             stream.add(attenuation[chosen], angles[chosen], weights[chosen])
         between = time.perf_counter()
         stream.rows_of(0, stream.blocks, out)

@@ -74,68 +74,6 @@ def fill_dead_pixels(image: Array, row: Array, col: Array, left: Array, right: A
 
 
 @kernel()
-def _add_line(line: Array, start: float, step: float, weight: float, out: Array) -> None:
-    """out[j] += weight · line(start + j·step), linear interpolation, nothing outside of the line."""
-    last = line.size - 1
-    first_j, end_j = 0, out.size
-    if step == 0.0:
-        if start < -EDGE or start > last + EDGE:
-            end_j = 0
-    else:
-        a, b = (-EDGE - start) / step, (last + EDGE - start) / step
-        first_j = int(max(0.0, np.ceil(min(a, b))))
-        end_j = int(min(float(out.size), np.floor(max(a, b)) + 1.0))
-    t0, dt, w = np.float32(start), np.float32(step), np.float32(weight)
-    top = np.int32(last - 1)
-    for j in range(first_j, end_j):
-        t = t0 + np.float32(j) * dt
-        i = min(max(np.int32(t), np.int32(0)), top)
-        f = t - np.float32(i)
-        a0 = line[i]
-        out[j] += w * (a0 + f * (line[i + 1] - a0))
-
-
-@kernel(parallel=True)
-def backproject_plane(filtered: Array, t: Array, z: Array, weight: float, threads: int, image: Array) -> None:
-    """Add one filtered projection (rows, cols) to a plane (height, width) of any orientation.
-
-    Pixel (i, j) lies at detector column t[0] + j·t[1] + i·t[2] and detector row z[0] + j·z[1] + i·z[2] (float64).
-    Bilinear, zero outside of the detector.
-    """
-    rows, cols = filtered.shape
-    height, width = image.shape
-    for thread in prange(threads):
-        blend = np.empty(cols, np.float32)
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            column, row = t[0] + i * t[2], z[0] + i * z[2]
-            if z[1] == 0.0:
-                # The whole line of the plane lies at one height: mix two detector rows once, then it is 1-D.
-                if row < -EDGE or row > rows - 1 + EDGE:
-                    continue
-                row = min(max(row, 0.0), rows - 1.0)
-                k = min(int(row), max(rows - 2, 0))
-                f = np.float32(row - k)
-                if f == _ZERO:
-                    _add_line(filtered[k], column, t[1], weight, image[i])
-                else:
-                    for c in range(cols):
-                        blend[c] = filtered[k, c] + f * (filtered[k + 1, c] - filtered[k, c])
-                    _add_line(blend, column, t[1], weight, image[i])
-                continue
-            for j in range(width):
-                tj, zj = column + j * t[1], row + j * z[1]
-                if tj < -EDGE or tj > cols - 1 + EDGE or zj < -EDGE or zj > rows - 1 + EDGE:
-                    continue
-                c = min(max(int(tj), 0), cols - 2)
-                k = min(max(int(zj), 0), max(rows - 2, 0))
-                below = min(k + 1, rows - 1)
-                ft, fz = np.float32(tj - c), np.float32(zj - k)
-                upper = filtered[k, c] + ft * (filtered[k, c + 1] - filtered[k, c])
-                lower = filtered[below, c] + ft * (filtered[below, c + 1] - filtered[below, c])
-                image[i, j] += np.float32(weight) * (upper + fz * (lower - upper))
-
-
-@kernel()
 def to_z_contiguous(filtered: Array, out: Array) -> None:
     """out[col, row] = filtered[row, col], in blocks that fit the cache."""
     rows, cols = filtered.shape

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.core.backend.engine import Engine, Shape, contiguous
 
@@ -27,7 +26,7 @@ _MOST = 65_535  # blocks along y or z of a grid
 
 
 class Kernels:
-    """The kernels of one engine. Shapes and meanings of the first six are those of ``kernels_cpu``."""
+    """The kernels of one engine. Shapes and meanings of the first five are those of ``kernels_cpu``."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -54,32 +53,6 @@ class Kernels:
             self._launch(
                 "fill_dead_pixels", grid, (256, 1, 1), target, np.int32(image.shape[1]), *tables, np.int32(row.size)
             )
-
-    def backproject_plane(
-        self, filtered: Array, t: NDArray[Any], z: NDArray[Any], weight: float, threads: int, image: Array
-    ) -> None:
-        """Add one filtered projection (rows, cols) to a plane (height, width) of any orientation."""
-        geometry = np.concatenate((t, z))[None]
-        self.add_to_plane(filtered[None], geometry, np.array([weight], np.float32), image)
-
-    def add_to_plane(
-        self, filtered: Array, geometry: NDArray[np.float64], weight: NDArray[np.float32], image: Array
-    ) -> None:
-        """Add projections (frames, rows, cols) to a plane (height, width), all in one pass over the plane.
-
-        geometry (frames, 6) float64: column and row of pixel (0, 0), each followed by its change per j and per i.
-        For differentiated backprojection give the slopes of ``prepare``, t[0] - 1/2, and weights of ±1.
-        """
-        frames, rows, cols = filtered.shape
-        height, width = image.shape
-        if not frames or not image.size:
-            return
-        with self._out(image, keep=True) as target:
-            tables = self._in(geometry.astype(np.float64)), self._in(weight.astype(np.float32))
-            grid = (_blocks(width, 32), _blocks(height, 8), 1)
-            sizes = np.int32(frames), np.int32(rows), np.int32(cols)
-            ends = target, np.int32(height), np.int32(width)
-            self._launch("backproject_plane", grid, (32, 8, 1), self._in(filtered), *sizes, *tables, *ends)
 
     def to_z_contiguous(self, filtered: Array, out: Array) -> None:
         """out[col, row] = filtered[row, col]; also (frames, rows, cols) → (frames, cols, rows)."""

@@ -18,7 +18,7 @@ NAMES = ("auto", "numba", "cupy")
 
 NOT_MEASURED = "the whole daemon has not been measured on a GPU yet; ask for 'cupy' to use one"
 """Why "auto" does not take a GPU. "cupy" makes planes and tomogram on it; preparation beyond darks, flats and dead
-pixels, and the "quality" planes, hold host arrays, which cross the bus at each call."""
+pixels holds host arrays, which cross the bus at each call."""
 
 
 class BackendError(StreamerError):

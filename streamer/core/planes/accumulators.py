@@ -1,7 +1,7 @@
-"""What live planes add frames to: the interface of the sums, what they know of the planes, and those of the CPU.
+"""Accumulators of live planes: their interface, the geometry that they need, and the one of the CPU.
 
-``FastPlanes`` says which frames with what weights, and makes images of the sums; how they are made is the business of a
-``Fold``. There is one here and one on a device (``gpu_sums``).
+``LivePlanes`` decides which frames are added with what weights, and makes images of the sums. A ``PlaneAccumulator``
+makes the sums: the one of the CPU is here, the one of a device in ``gpu_accumulator``.
 """
 
 from __future__ import annotations
@@ -11,87 +11,88 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer.core.arrays import Image, Values
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
 from streamer.core.jit import as_input
 from streamer.core.planes.hilbert import LineGrid, bin_edges, line_grid, to_blocks
-from streamer.core.planes.kernels import ATTENUATION, REACH, fold_frames, fold_tilted
+from streamer.core.planes.kernels import ATTENUATION, DERIVATIVE_REACH, fold_frames, fold_tilted
 from streamer.core.planes.plane import Plane
 from streamer.core.planes.shear import ShearPlane, Sums
 from streamer.core.preprocessing.flat_field import CorrectionTables
 from streamer.core.simd.plane_vectors import LANES
 
 NO_ROWS = np.empty((0, 0, 0), np.float32)
-NO_SUMS = np.empty((0, 0, 0), np.float64)
+NO_MOMENTS = np.empty((0, 0, 0), np.float64)
 
 
 def moment_margin(columns: int) -> int:
-    """Columns at either edge whose sums are given as moments; the rule of MomentTrack."""
+    """Columns at either edge whose sums are among the moments, as MomentTrack wants them."""
     return max(1, columns // 50)
 
 
 @dataclass(frozen=True)
-class Batch:
+class FrameBatch:
     """Frames that are folded in together, with consecutive running numbers.
 
-    frames (frames, rows, cols) of a ``kind`` of kernels_live.KINDS, to be prepared by ``constants``, or ATTENUATION.
-    angles (radian) and gains (weights) float64 (frames,); ``first`` is the running number of the first frame among
-    those that are or were shown, ``place`` its number in a store of attenuation on the device, None without one.
-    attenuation (frames, rows, cols) and moments (frames, rows, 4) on the host are filled in unless they have no frames.
+    ``frames`` (frames, rows, cols) are of a ``kind`` of PIXEL_KINDS and prepared by ``constants``, or are ATTENUATION.
+    ``angles`` (radian) and ``gains`` (weights) are float64 (frames,), ``center`` is the column of the axis. ``first``
+    is the running number of the first frame among those that are or were shown; ``place`` is its number in a store of
+    attenuation on the device, None without one. ``attenuation`` (frames, rows, cols) float32 and ``moments`` (frames,
+    rows, 4) float64 on the host are filled in unless they have no frames.
     """
 
-    frames: NDArray[Any]
+    frames: Array
     kind: int
     constants: CorrectionTables
     angles: Values
     gains: Values
-    center: float  # column of the axis
+    center: float
     first: int
     attenuation: Image
     moments: Values
     place: int | None = None
 
-    def part(self, first: int, last: int, number: int) -> Batch:
-        """Frames first … last-1 of these with running numbers from ``number`` on, and with weights of their own."""
-        some, place = slice(first, last), None if self.place is None else self.place + first
-        return Batch(
-            self.frames[some], self.kind, self.constants, self.angles[some], self.gains[some].copy(), self.center,
-            number, self.attenuation[some], self.moments[some], place,
+    def part(self, first: int, last: int, number: int) -> FrameBatch:
+        """Frames first … last-1 with running numbers from ``number`` on; their gains are a copy."""
+        part, place = slice(first, last), None if self.place is None else self.place + first
+        return FrameBatch(
+            self.frames[part], self.kind, self.constants, self.angles[part], self.gains[part].copy(), self.center,
+            number, self.attenuation[part], self.moments[part], place,
         )  # fmt: skip
 
 
-class Fold(Protocol):
-    """How frames become sums of planes, and sums images of lines. A set of sums is what ``zeros`` makes."""
+class PlaneAccumulator(Protocol):
+    """Makes sums of planes from frames, and from sums what an image needs. ``zeros`` makes a set of sums."""
 
     def zeros(self) -> Any:
-        """A new set of sums without frames."""
+        """A new, empty set of sums."""
 
-    def add(self, sums: Any, batch: Batch) -> None:
-        """Fold frames into a set. An error leaves the set as it was."""
+    def add(self, sums: Any, batch: FrameBatch) -> None:
+        """Add frames to a set. An error leaves the set as it was."""
 
     def lines(self, sets: Sequence[Any], name: str, gains: Values) -> tuple[float, Image, Image]:
-        """Σ gains[k]·sets[k] of a plane that is not horizontal, as a factor and what it is for, on the host.
+        """Σ gains[k]·sets[k] of a plane that is not horizontal, on the host, as a factor and what it multiplies.
 
-        That is the sums (blocks, samples, 16), see HilbertLines.apply, and the tails (lines, bins), both float32.
+        The latter are the sums (blocks, samples, 16), see HilbertLines.apply, and the tails (lines, bins), both
+        float32.
         """
 
-    def level(self, sets: Sequence[Any], k: int, gains: Values) -> Image:
-        """The k-th horizontal plane (height, width), filtered: Σ gains[s, h]·(frames h of sets[s]), on the host.
+    def horizontal(self, sets: Sequence[Any], k: int, gains: Values) -> Image:
+        """The k-th horizontal plane (height, width), on the host: Σ gains[s, h]·(frames h of sets[s]).
 
-        Of the first plane even (h = 0) and odd frames (h = 1) are kept apart, of the others there is only h = 0.
+        The first plane keeps even (h = 0) and odd frames (h = 1) apart, the others have h = 0 only.
         """
 
 
 class PlaneGeometry:
-    """What sums need to know of the planes: their lines or their detector rows, and how projections go on outside."""
+    """What an accumulator needs of the planes: their lines or detector rows, and how projections continue outside."""
 
     def __init__(self, planes: Sequence[Plane], rows: int, columns: int, extend: bool) -> None:
         self.rows, self.columns = rows, columns
         self.fade = (columns + 1) // 2 if extend else 0
-        taper = np.zeros(self.fade + 2 * REACH - 1, np.float32)
+        taper = np.zeros(self.fade + 2 * DERIVATIVE_REACH - 1, np.float32)
         taper[: self.fade] = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, self.fade + 1) / (self.fade + 1))
         self.taper = as_input(taper)
         self.grids: dict[str, LineGrid] = {p.name: line_grid(p, rows, columns) for p in planes if not p.horizontal}
@@ -105,8 +106,8 @@ class PlaneGeometry:
         return len(self.edges) - 1
 
     def among_derivatives(self, center: float) -> float:
-        """The column ``center`` as a place in the rows of derivatives, see kernels.ray_through_plane."""
-        return center + len(self.taper) - (REACH - 0.5)
+        """The column ``center`` as a place in the rows of derivatives, see ``kernels.ray_through_plane``."""
+        return center + len(self.taper) - (DERIVATIVE_REACH - 0.5)
 
 
 def _rows_of(plane: Plane, rows: int) -> tuple[int, int, float]:
@@ -117,7 +118,7 @@ def _rows_of(plane: Plane, rows: int) -> tuple[int, int, float]:
 
 
 @dataclass
-class HostSums:
+class CpuPlaneSums:
     """One set of sums in the memory of the host; shapes as in the kernels."""
 
     vertical: Image  # (planes, blocks, samples, 16)
@@ -126,8 +127,8 @@ class HostSums:
     horizontal: list[Sums]  # of the first plane, those of even and odd frames apart
 
 
-class HostFold:
-    """``Fold`` by the kernels of numba."""
+class CpuPlaneAccumulator:
+    """A PlaneAccumulator by the kernels of numba."""
 
     def __init__(self, backend: Backend, geometry: PlaneGeometry) -> None:
         self._backend, self._geometry = backend, geometry
@@ -144,17 +145,17 @@ class HostFold:
         self._mixed = [(int(slot[upper]), int(slot[lower]), mix) for upper, lower, mix in geometry.mixed]
         self._picked = np.empty((0, len(seen), geometry.columns), np.float32)
 
-    def zeros(self) -> HostSums:
+    def zeros(self) -> CpuPlaneSums:
         g, planes, blocks = self._geometry, len(self._vertical), -(-self._geometry.rows // LANES)
         heights = [g.grids[name].lines for name in self._tilted]
-        return HostSums(
+        return CpuPlaneSums(
             np.zeros((planes, blocks, g.samples, LANES), np.float32),
             np.zeros((planes, blocks, LANES, g.bins), np.float32),
             [(np.zeros((n, g.samples), np.float32), np.zeros((n, g.bins), np.float32)) for n in heights],
             [shear.zeros(1 if k else 2) for k, shear in enumerate(self._shear)],
         )
 
-    def add(self, sums: HostSums, batch: Batch) -> None:
+    def add(self, sums: CpuPlaneSums, batch: FrameBatch) -> None:
         g, p, parts, count = self._geometry, batch.constants, self._backend.threads, len(batch.frames)
         whole = batch.attenuation
         if self._tilted and batch.kind != ATTENUATION and not len(whole):
@@ -177,7 +178,7 @@ class HostFold:
             half = as_input((batch.first + np.arange(count)) % len(halves[0]))
             shear.add(picked, mixed, angles, gains, batch.center, half, halves)
 
-    def lines(self, sets: Sequence[HostSums], name: str, gains: Values) -> tuple[float, Image, Image]:
+    def lines(self, sets: Sequence[CpuPlaneSums], name: str, gains: Values) -> tuple[float, Image, Image]:
         if self._geometry.grids[name].vertical:
             k = self._vertical.index(name)
             scale, (sums, tails) = _total([(s.vertical[k], s.tails[k]) for s in sets], gains)
@@ -186,14 +187,14 @@ class HostFold:
         scale, (sums, tails) = _total([s.tilted[k] for s in sets], gains)
         return scale, to_blocks(sums), tails
 
-    def level(self, sets: Sequence[HostSums], k: int, gains: Values) -> Image:
+    def horizontal(self, sets: Sequence[CpuPlaneSums], k: int, gains: Values) -> Image:
         return self._shear[k].image([s.horizontal[k] for s in sets], gains)
 
-    def filled(self, lines: dict[str, tuple[Image, Image]], levels: Sequence[Image]) -> HostSums:
+    def filled(self, lines: dict[str, tuple[Image, Image]], levels: Sequence[Image]) -> CpuPlaneSums:
         """A set from sums that were made elsewhere.
 
-        Of each plane that is not horizontal the sums (lines, samples) and the tails (lines, bins); of each horizontal
-        one the images (1 or 2, height, width), with even and odd frames apart as in ``zeros``.
+        ``lines`` holds sums (lines, samples) and tails (lines, bins) of each plane that is not horizontal; ``levels``
+        images (1 or 2, height, width) of each horizontal plane, with even and odd frames apart as in ``zeros``.
         """
         sums = self.zeros()
         for k, name in enumerate(self._vertical):
@@ -206,12 +207,12 @@ class HostFold:
         return sums
 
 
-def _total(threads: Sequence[tuple[Image, ...]], gains: Values) -> tuple[float, tuple[Image, ...]]:
-    """Σ gains[k]·parts[k], member by member, as a factor and what it is for: a single part is not copied."""
-    if len(threads) == 1:
-        return float(gains[0]), threads[0]
-    totals = tuple(member * np.float32(gains[0]) for member in threads[0])
-    for thread, gain in zip(threads[1:], gains[1:], strict=True):
-        for total, member in zip(totals, thread, strict=True):
+def _total(parts: Sequence[tuple[Image, ...]], gains: Values) -> tuple[float, tuple[Image, ...]]:
+    """Σ gains[k]·parts[k], member by member, as a factor and what it multiplies: a single part is not copied."""
+    if len(parts) == 1:
+        return float(gains[0]), parts[0]
+    totals = tuple(member * np.float32(gains[0]) for member in parts[0])
+    for part, gain in zip(parts[1:], gains[1:], strict=True):
+        for total, member in zip(totals, part, strict=True):
             total += member * np.float32(gain)
     return 1.0, totals

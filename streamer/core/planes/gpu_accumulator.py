@@ -1,11 +1,11 @@
 """The sums of live planes on a device: raw frames cross the bus as they are, and only finished sums come back.
 
-Frames go through a ring, so that the copy of some runs beside the kernels for those before. Sums lie on the device, one
-set per sector; for an image the sectors are put together there and downloaded, and the CPU takes the Hilbert transform:
-images are asked for some ten times a second, frames come a thousand times.
+Frames go through a queue of two batches, so that one is copied while kernels read the other. Sums lie on the device,
+one set per sector. For an image the sectors are added up there and downloaded, and the CPU takes the Hilbert transform:
+images are made some ten times a second, frames arrive a thousand times a second.
 
-The lines of all planes that are not horizontal are one list (``cuda.planes``). Horizontal planes take filtered rows at
-the exact places of their pixels, by the cubic that ``shear`` uses at the nearest of its shifts.
+The lines of all planes that are not horizontal form one list (``gpu_launches``). Horizontal planes take filtered rows
+at the exact places of their pixels, by the cubic that ``shear`` uses at the nearest of its shifts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.core.arrays import Image, Values
 from streamer.core.backend.chunks import USABLE
@@ -24,30 +23,36 @@ from streamer.core.backend.engine import DeviceOutOfMemory, Engine, contiguous
 from streamer.core.backend.selection import Backend
 from streamer.core.backend.staging import UploadQueue
 from streamer.core.jit import as_input
-from streamer.core.planes.accumulators import Batch, HostFold, HostSums, PlaneGeometry, moment_margin
-from streamer.core.planes.gpu_launches import TOGETHER, Lines, add_scaled, filter_rows, fold_level, fold_lines
+from streamer.core.planes.accumulators import (
+    CpuPlaneAccumulator,
+    CpuPlaneSums,
+    FrameBatch,
+    PlaneGeometry,
+    moment_margin,
+)
+from streamer.core.planes.gpu_launches import MAX_FRAMES, Lines, add_scaled, filter_rows, fold_level, fold_lines
 from streamer.core.planes.hilbert import to_blocks
 from streamer.core.planes.kernels import ATTENUATION, ray_through_plane
-from streamer.core.planes.shear import PAD, pixel_grid, ramp_lags
+from streamer.core.planes.shear import CUBIC_PAD, pixel_grid, ramp_lags
 from streamer.core.preprocessing.flat_field import CorrectionTables
 
-SLOTS = 2
-"""Batches in the ring: one is copied while kernels read the other."""
+QUEUED_BATCHES = 2
+"""One is copied while kernels read the other."""
 
 
 class Resident(Protocol):
-    """A store of attenuation on the device, into which raw frames are prepared that others will want as well."""
+    """A store of attenuation on the device, into which raw frames are prepared for the tomogram to read them there."""
 
     @property
     def next(self) -> int:
         """Number of the next projection."""
 
     def slot(self, first: int, count: int, /) -> Any | None:
-        """C-contiguous float32 (count, rows, columns) to be filled with projections first …; None: not to be kept."""
+        """C-contiguous float32 (count, rows, columns) to fill with projections first …; None if they are not kept."""
 
 
 @dataclass
-class DeviceSums:
+class GpuPlaneSums:
     """One set of sums, arrays on the device."""
 
     lines: Any  # (lines of all planes, samples)
@@ -55,11 +60,11 @@ class DeviceSums:
     levels: list[Any]  # (1 or 2, height, width) of each horizontal plane; of the first even and odd frames apart
 
 
-class DeviceFold:
-    """``live_sums.Fold`` on the device of ``backend``. What takes memory comes before what changes sums."""
+class GpuPlaneAccumulator:
+    """A PlaneAccumulator on the device of ``backend``. It allocates before it changes any sum."""
 
     def __init__(self, backend: Backend, geometry: PlaneGeometry, sets: int, resident: Resident | None = None) -> None:
-        """``sets`` is how many sets of sums there will be. Raises DeviceOutOfMemory where they do not fit."""
+        """``sets`` is how many sets of sums there will be. Raises DeviceOutOfMemory if they do not fit."""
         self._kernels, self._geometry, self._resident = backend.kernels, geometry, resident
         self._engine: Engine = backend.kernels.engine
         self._heights = [2 if k == 0 else 1 for k in range(len(geometry.horizontal))]
@@ -80,44 +85,44 @@ class DeviceFold:
         self._grids = np.array([pixel_grid(plane, geometry.columns) for plane in geometry.horizontal]).reshape(-1, 6)
         self._lag = upload(ramp_lags(geometry.columns + geometry.fade))
         self._level_rows = upload(np.array([upper + share for upper, _, share in geometry.mixed], np.float64))
-        self._rings: dict[str, tuple[int, UploadQueue]] = {}  # by type: frames of a batch at most, and the ring
+        self._queues: dict[str, tuple[int, UploadQueue]] = {}  # by type: frames of a batch at most, and the queue
         self._known: CorrectionTables | None = None
         self._constants: tuple[Any, ...] = ()
         self._plain: Any = None
         self._rows: tuple[Any, Any] | None = None
 
     def _check_memory(self, sets: int) -> None:
-        """Room for the sums, for attenuation, and for two rings of 16-bit counts and of attenuation, is to be there."""
+        """Raises DeviceOutOfMemory without room for sums, attenuation, and queues of counts and of attenuation."""
         g = self._geometry
         levels = sum(n * plane.shape[0] * plane.shape[1] for n, plane in zip(self._heights, g.horizontal, strict=True))
         each = 4 * (self._count * (g.samples + g.bins) + levels)
-        need, free = sets * each + 16 * TOGETHER * g.rows * g.columns, int(USABLE * self._engine.free_bytes())
+        need, free = sets * each + 16 * MAX_FRAMES * g.rows * g.columns, int(USABLE * self._engine.free_bytes())
         if need > free:
             raise DeviceOutOfMemory(f"{need / 2**20:.1f} MiB are needed, {free / 2**20:.1f} MiB are free")
 
-    def zeros(self) -> DeviceSums:
+    def zeros(self) -> GpuPlaneSums:
         g, zeros = self._geometry, self._engine.zeros
-        return DeviceSums(
+        return GpuPlaneSums(
             zeros((self._count, g.samples), np.float32),
             zeros((self._count, g.bins), np.float32),
             [zeros((n, *plane.shape), np.float32) for n, plane in zip(self._heights, g.horizontal, strict=True)],
         )
 
-    def add(self, sums: DeviceSums, batch: Batch) -> None:
+    def add(self, sums: GpuPlaneSums, batch: FrameBatch) -> None:
         engine, g, count = self._engine, self._geometry, len(batch.frames)
         source, raw = as_input(batch.frames), batch.kind != ATTENUATION
-        ring, rows, tables = self._ring(source.dtype, count), self._row_room(count), self._tables(batch)
+        queue, rows, tables = self._queue(source.dtype, count), self._row_room(count), self._tables(batch)
         moments = engine.empty((count, g.rows, 4), np.float64) if len(batch.moments) else None
         if raw:
             self._know(batch.constants)
             image = self._image_room(batch.place, count)  # the last to take memory: it is filled for certain
-        ring.put(source)
-        taken = ring.take()
+        queue.put(source)
+        taken = queue.take()
         if raw:
             p = batch.constants
             dark, log_flat, mending = self._constants
             self._kernels.prepare(taken, dark, log_flat, p.low, p.high, mending, plain=image)
-            ring.done()
+            queue.done()
         else:
             image = taken
         # What the host waits for comes first, so that it need not wait for the sums.
@@ -128,9 +133,9 @@ class DeviceFold:
             engine.download(image, batch.attenuation)
         self._fold(sums, image, batch.first, tables, rows)
         if not raw:
-            ring.done()
+            queue.done()
 
-    def _fold(self, sums: DeviceSums, image: Any, first: int, tables: Any, rows: tuple[Any, Any] | None) -> None:
+    def _fold(self, sums: GpuPlaneSums, image: Any, first: int, tables: Any, rows: tuple[Any, Any] | None) -> None:
         """Attenuation (frames, rows, cols) on the device into the sums."""
         engine, planes = self._engine, len(self._courses)
         if planes:
@@ -142,7 +147,7 @@ class DeviceFold:
                 geometry = tables[planes + k : planes + k + 1]
                 fold_level(engine, filtered[k : k + 1], geometry, first, level)
 
-    def _tables(self, batch: Batch) -> Any:
+    def _tables(self, batch: FrameBatch) -> Any:
         """How frames run through the planes, on the device: first the lines' courses, then the horizontal planes."""
         planes, count = len(self._courses), len(batch.frames)
         tables = np.empty((planes + len(self._grids), count, 4))
@@ -157,15 +162,15 @@ class DeviceFold:
             table[:, 3] = batch.gains
         return self._engine.upload(tables)
 
-    def _ring(self, dtype: np.dtype[Any], count: int) -> UploadQueue:
-        """A ring of batches of so many frames at least."""
+    def _queue(self, dtype: np.dtype[Any], count: int) -> UploadQueue:
+        """A queue for batches of at least ``count`` frames."""
         g, known = self._geometry, dtype.str
-        if known in self._rings and self._rings[known][0] < count:
-            self._rings.pop(known)[1].drain()
-        if known not in self._rings:
-            ring = UploadQueue(self._engine.transfer(), SLOTS, (count, g.rows, g.columns), dtype)
-            self._rings[known] = count, ring
-        return self._rings[known][1]
+        if known in self._queues and self._queues[known][0] < count:
+            self._queues.pop(known)[1].drain()
+        if known not in self._queues:
+            queue = UploadQueue(self._engine.transfer(), QUEUED_BATCHES, (count, g.rows, g.columns), dtype)
+            self._queues[known] = count, queue
+        return self._queues[known][1]
 
     def _row_room(self, count: int) -> tuple[Any, Any] | None:
         """Scratch for the rows that horizontal planes see, plain and filtered; None without such planes."""
@@ -173,11 +178,11 @@ class DeviceFold:
         if planes and (self._rows is None or self._rows[0].shape[1] != count):
             empty, self._rows = self._engine.empty, None
             room = empty((planes, count, cols + 4 * self._lag.size), np.float32)
-            self._rows = room, empty((planes, count, cols + 2 * PAD), np.float32)
+            self._rows = room, empty((planes, count, cols + 2 * CUBIC_PAD), np.float32)
         return self._rows
 
     def _image_room(self, place: int | None, count: int) -> Any:
-        """Where frames are prepared to: in the resident store if they belong there, else in a scratch of ours."""
+        """Where frames are prepared to: the resident store if they belong there, else scratch memory."""
         if self._resident is not None and place is not None:
             slot = self._resident.slot(place, count)
             if slot is not None:
@@ -188,7 +193,7 @@ class DeviceFold:
         return self._plain[:count]
 
     def _know(self, p: CorrectionTables) -> None:
-        """Bring what prepares frames to the device, dead pixels marked as ``Kernels.prepare`` wants it."""
+        """Upload what prepares frames, with dead pixels marked as ``Kernels.prepare`` wants it."""
         if self._known is p:
             return
         upload, log_flat, mending = self._engine.upload, p.log_flat, None
@@ -201,13 +206,13 @@ class DeviceFold:
         self._constants = upload(contiguous(p.dark)), upload(log_flat), mending
         self._known = p
 
-    def lines(self, sets: Sequence[DeviceSums], name: str, gains: Values) -> tuple[float, Image, Image]:
+    def lines(self, sets: Sequence[GpuPlaneSums], name: str, gains: Values) -> tuple[float, Image, Image]:
         first, last = self._ranges[name]
         scale, sums = self._total([s.lines[first:last] for s in sets], gains)
         _, tails = self._total([s.tails[first:last] for s in sets], gains)
         return scale, to_blocks(sums), tails
 
-    def level(self, sets: Sequence[DeviceSums], k: int, gains: Values) -> Image:
+    def horizontal(self, sets: Sequence[GpuPlaneSums], k: int, gains: Values) -> Image:
         parts = [(s.levels[k], h, gain) for s, row in zip(sets, gains, strict=True) for h, gain in enumerate(row)]
         seen = [(level[h : h + 1], gain) for level, h, gain in parts if gain != 0.0]
         if not seen:
@@ -216,13 +221,13 @@ class DeviceFold:
         image *= np.float32(scale)
         return image.reshape(image.shape[1:])
 
-    def _total(self, threads: Sequence[Any], gains: NDArray[Any]) -> tuple[float, Image]:
-        """Σ gains[k]·parts[k] as a factor and what it is for, on the host: a single part is only downloaded."""
-        scale, total = float(gains[0]), threads[0]
-        if len(threads) > 1:
-            scale, total = 1.0, self._engine.zeros(threads[0].shape, np.float32)
-            for thread, gain in zip(threads, gains, strict=True):
-                add_scaled(self._engine, thread, float(gain), total)
+    def _total(self, parts: Sequence[Any], gains: Values) -> tuple[float, Image]:
+        """Σ gains[k]·parts[k] on the host, as a factor and what it multiplies: a single part is only downloaded."""
+        scale, total = float(gains[0]), parts[0]
+        if len(parts) > 1:
+            scale, total = 1.0, self._engine.zeros(parts[0].shape, np.float32)
+            for part, gain in zip(parts, gains, strict=True):
+                add_scaled(self._engine, part, float(gain), total)
         return scale, self._down(total)
 
     def _down(self, array: Any) -> Image:
@@ -230,14 +235,14 @@ class DeviceFold:
         self._engine.download(array, out)
         return out
 
-    def to_host(self, sums: DeviceSums, fold: HostFold) -> HostSums:
-        """The same sums for the CPU, which then goes on with them; takes no memory of the device."""
+    def to_host(self, sums: GpuPlaneSums, fold: CpuPlaneAccumulator) -> CpuPlaneSums:
+        """The same sums for the CPU to go on with; takes no memory of the device."""
         lines, tails = self._down(sums.lines), self._down(sums.tails)
         parts = {name: (lines[a:b].copy(), tails[a:b].copy()) for name, (a, b) in self._ranges.items()}
         return fold.filled(parts, [self._down(level) for level in sums.levels])
 
 
 def _heights(height: tuple[float, float], lines: int, rows: int) -> Values:
-    """Detector row of each line of a plane, -1 where it lies outside; as kernels_live.fold_tilted has it."""
+    """Detector row of each line of a plane, -1 where it lies outside; as ``kernels.fold_tilted`` has it."""
     z = height[0] + height[1] * np.arange(lines)
     return np.where((z < -1e-3) | (z > rows - 1 + 1e-3), -1.0, np.clip(z, 0.0, rows - 1.0))

@@ -11,11 +11,11 @@ from streamer.core.backend.engine import Engine
 
 Array = Any  # the engine's
 
-TOGETHER = 8
-"""Frames of one call at most; so many have their geometry in a block's shared memory."""
+MAX_FRAMES = 8
+"""Frames of one call; a block's shared memory has room for the geometry of this many."""
 
-_LINES = 8  # of a block
-_MOST = 65_535 * _LINES  # lines of a launch
+LINES_PER_BLOCK = 8  # of a block
+MAX_LINES = 65_535 * LINES_PER_BLOCK  # lines of a launch
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,19 @@ def fold_lines(
 ) -> None:
     """Add frames of attenuation (frames, rows, cols) to all lines: sums (lines, samples) and tails (lines, bins).
 
-    rays (planes, frames, 4) float64: see kernels.ray_through_plane. Rows go on by ``taper``. At most TOGETHER frames.
+    rays (planes, frames, 4) float64: see ``kernels.ray_through_plane``. ``taper`` continues the rows. At most
+    MAX_FRAMES frames.
     """
     frames, rows, cols = image.shape
     count, samples = sums.shape
     bins = tails.shape[1]
-    if frames > TOGETHER or count > _MOST:
+    if frames > MAX_FRAMES or count > MAX_LINES:
         raise ValueError(
-            f"{frames} frames and {count} lines in one launch; at most {TOGETHER} and {_MOST} are possible"
+            f"{frames} frames and {count} lines in one launch; at most {MAX_FRAMES} and {MAX_LINES} are possible"
         )
     sizes = np.int32(frames), np.int32(rows), np.int32(cols)
     start = image, *sizes, taper, np.int32(taper.size), rays, lines.owner, lines.number, lines.height, np.int32(count)
-    block, high = (32, _LINES, 1), -(-count // _LINES)
+    block, high = (32, LINES_PER_BLOCK, 1), -(-count // LINES_PER_BLOCK)
     engine.launch("fold_lines", (-(-samples // 32), high, 1), block, (*start, np.int32(samples), sums))
     engine.launch("fold_tails", (-(-bins // 32), high, 1), block, (*start, lines.edges, np.int32(bins), tails))
 
@@ -73,12 +74,12 @@ def fold_level(engine: Engine, filtered: Array, geometry: Array, first: int, sum
     """Add filtered rows (1, frames, cols + 4) of ``filter_rows`` to a horizontal plane, sums (sets, height, width).
 
     geometry (1, frames, 4) float64: column of pixel (0, 0), its change from column to column and from row to row of the
-    image, and the frame's weight. Frame k goes into set (first + k) mod sets. At most TOGETHER frames.
+    image, and the frame's weight. Frame k goes into set (first + k) mod sets. At most MAX_FRAMES frames.
     """
     _, frames, width = filtered.shape
     sets, high, wide = sums.shape
-    if frames > TOGETHER:
-        raise ValueError(f"{frames} frames in one launch; at most {TOGETHER} are possible")
+    if frames > MAX_FRAMES:
+        raise ValueError(f"{frames} frames in one launch; at most {MAX_FRAMES} are possible")
     sizes = np.int32(first % sets), np.int32(sets), np.int32(high), np.int32(wide)
     grid = -(-wide // 32), -(-high // 8), sets
     engine.launch(

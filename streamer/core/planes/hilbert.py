@@ -23,23 +23,23 @@ from numpy.typing import NDArray
 
 from streamer.core.arrays import Array, Image
 from streamer.core.jit import as_input, kernel
-from streamer.core.planes.kernels import GRAZING
+from streamer.core.planes.kernels import GRAZING_COSINE
 from streamer.core.planes.plane import Plane
 from streamer.core.simd.fft import fast_length, fft_tables, transform
 from streamer.core.simd.plane_vectors import LANES, add_4, points_to_rows, quarter_turn, scale_point
 
-MARGIN = 4
-"""Samples that a line goes on beyond the tomogram on both sides."""
+LINE_MARGIN = 4
+"""Samples of a line beyond the tomogram, on both sides."""
 
-FIRST_BIN = 2.0  # samples
+FIRST_BIN_WIDTH = 2.0  # samples
 
-PARITY = 64
-"""Samples over which the alternation of the discrete Hilbert kernel dies away, and a line is continued."""
+ALTERNATION_SPAN = 64
+"""Samples over which the alternation of the discrete Hilbert kernel fades out and a line is continued."""
 
-PRECISION = 1e-7
+TAIL_PRECISION = 1e-7
 """Relative error of the images from the bins outside of their lines."""
 
-ALIGNED = 1e-6  # pixels
+ALIGNED_PX = 1e-6  # pixels
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LineGrid:
 
     @property
     def course(self) -> tuple[float, float, float, float]:
-        """What ``kernels.ray_through_plane`` needs to know of the lines."""
+        """The lines as ``kernels.ray_through_plane`` takes them."""
         return self.direction, self.first, *self.offset
 
 
@@ -84,10 +84,10 @@ def line_grid(plane: Plane, rows: int, columns: int) -> LineGrid:
     across = np.array((-along[1], along[0]))
     x0, xi, xj = origin[:2] @ along, v[:2] @ along, u[:2] @ along
     y0, yi, yj = origin[:2] @ across, v[:2] @ across, u[:2] @ across
-    whole = -middle - MARGIN
+    whole = -middle - LINE_MARGIN
     first = whole + (x0 - whole - np.round(x0 - whole))
     sample = (float(x0 - first), float(xi), float(xj))
-    shared = (float(np.arctan2(along[1], along[0])), float(first), columns + 2 * MARGIN)
+    shared = (float(np.arctan2(along[1], along[0])), float(first), columns + 2 * LINE_MARGIN)
     if max(abs(yi), abs(yj)) < 1e-9 * max(abs(v[2]), abs(u[2])):
         line = (float(origin[2]), float(v[2]), float(u[2]))
         return LineGrid(*shared, rows, (float(y0), 0.0), (0.0, 1.0), sample, line)
@@ -110,7 +110,7 @@ def line_grid(plane: Plane, rows: int, columns: int) -> LineGrid:
 
 def bin_edges(samples: int) -> NDArray[np.float64]:
     """Edges (bins + 1,) of the bins outside of a line, as sample numbers; the middle bin is the line itself."""
-    reach = FIRST_BIN * (2.0 ** np.arange(int(np.ceil(np.log2(samples / GRAZING)))) - 1.0)
+    reach = FIRST_BIN_WIDTH * (2.0 ** np.arange(int(np.ceil(np.log2(samples / GRAZING_COSINE)))) - 1.0)
     return np.concatenate([-0.5 - reach[::-1], samples - 0.5 + reach])
 
 
@@ -173,24 +173,26 @@ class HilbertLines:
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
-        length = fast_length(2 * (samples + PARITY))
+        length = fast_length(2 * (samples + ALTERNATION_SPAN))
         # 2/(π m) for odd m, 0 for even m is the band-limited kernel: 1/(π m) and an alternating part. The latter is of
-        # high frequency, so it may die away, and must not see the line end: the samples are continued, and what the
-        # smooth part makes of the continuation is taken off again.
-        lag = np.arange(1, samples + PARITY)
-        fade = np.where(lag < PARITY, 0.5 + 0.5 * np.cos(np.pi * lag / PARITY), 0.0)
+        # high frequency, so it may fade out, but it must not see the line end: the samples are continued, and what the
+        # smooth part makes of the continuation is subtracted again.
+        lag = np.arange(1, samples + ALTERNATION_SPAN)
+        fade = np.where(lag < ALTERNATION_SPAN, 0.5 + 0.5 * np.cos(np.pi * lag / ALTERNATION_SPAN), 0.0)
         smooth = 1.0 / (2 * np.pi**2 * lag)
         half = smooth * (1.0 - (-1.0) ** lag * fade)
         kernel = np.zeros(length)
-        kernel[1 : samples + PARITY] = half
-        kernel[-1 : -samples - PARITY : -1] = -half
+        kernel[1 : samples + ALTERNATION_SPAN] = half
+        kernel[-1 : -samples - ALTERNATION_SPAN : -1] = -half
         self._gain = as_input(scipy.fft.fft(kernel).imag / length, np.float32)
-        self._fade = as_input(fade[: PARITY - 1], np.float32)
+        self._fade = as_input(fade[: ALTERNATION_SPAN - 1], np.float32)
         self._plans = fft_tables(length, -1), fft_tables(length, 1)
-        after = np.array([-fade[: PARITY - 1] @ smooth[x : x + PARITY - 1] for x in range(samples)][::-1])
-        # What a bin does is smooth along the line, so a few courses are enough for all of them.
+        after = np.array(
+            [-fade[: ALTERNATION_SPAN - 1] @ smooth[x : x + ALTERNATION_SPAN - 1] for x in range(samples)][::-1]
+        )
+        # The effect of a bin is smooth along the line, so a few courses suffice for all bins.
         left, size, right = np.linalg.svd(np.stack([*_far_field(samples), after[::-1], -after]), full_matrices=False)
-        rank = -(-min(len(size), int(np.count_nonzero(size > PRECISION * size[0]))) // 8) * 8
+        rank = -(-min(len(size), int(np.count_nonzero(size > TAIL_PRECISION * size[0]))) // 8) * 8
         courses = np.zeros((rank, samples))
         shares = np.zeros((len(left), rank))
         kept = min(rank, len(size))
@@ -200,7 +202,8 @@ class HilbertLines:
     def apply(self, sums: Image, tails: Image, scale: float, threads: int) -> Image:
         """Image on the lines: sums (blocks, samples, 16) and tails (lines, bins) in, (lines, samples) float32 out.
 
-        A block is 16 lines, of which the last ones may lie behind the end. The result is ``scale`` times the transform.
+        A block is 16 lines; those of the last block may lie beyond the end. The result is ``scale`` times the
+        transform.
         """
         image = np.empty((len(tails), self.samples), np.float32)
         there, back = self._plans
@@ -214,8 +217,8 @@ class HilbertLines:
 def _far_field(samples: int) -> NDArray[np.float64]:
     """(bins, samples): what the unit integral of a bin adds to the image at each sample.
 
-    Within a bin b is taken to run as 1/x, x from the middle: so it does, outside of the sample, once all angles are in.
-    Then the mean of 1/(x - x') over a bin is [ln|1 - x/x'|]/x between its ends, by the logarithm of their ratio.
+    Within a bin b is taken as 1/x, x from the middle: outside of the sample it is, once all angles are in. Then the
+    mean of 1/(x - x') over a bin is [ln|1 - x/x'|]/x between its ends, over the logarithm of their ratio.
     """
     middle = (samples - 1) / 2
     x = (np.arange(samples) - middle)[:, None]
@@ -231,7 +234,7 @@ def _far_field(samples: int) -> NDArray[np.float64]:
 
 
 def to_blocks(lines: Image) -> Image:
-    """(lines, samples) as (blocks, samples, 16), with zeros behind the last line."""
+    """(lines, samples) as (blocks, samples, 16), with zeros after the last line."""
     count, samples = lines.shape
     padded = np.zeros((-(-count // LANES) * LANES, samples), np.float32)
     padded[:count] = lines
@@ -241,7 +244,7 @@ def to_blocks(lines: Image) -> Image:
 def to_pixels(grid: LineGrid, lines: Image, shape: tuple[int, int]) -> Image:
     """The plane's pixels (height, width) from its lines (lines, samples): a copy where they coincide, else a spline."""
     (s0, si, sj), (n0, ni, nj) = grid.sample, grid.line
-    if si == 0.0 and nj == 0.0 and abs(sj - 1) < ALIGNED and abs(ni - 1) < ALIGNED:
+    if si == 0.0 and nj == 0.0 and abs(sj - 1) < ALIGNED_PX and abs(ni - 1) < ALIGNED_PX:
         m, n = round(s0), round(n0)
         inside = min(m, n) >= 0 and m + shape[1] <= lines.shape[1] and n + shape[0] <= lines.shape[0]
         if inside and abs(s0 - m) < 1e-4 and abs(n0 - n) < 1e-4:

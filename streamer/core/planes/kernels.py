@@ -1,10 +1,10 @@
 """Numba kernels of the live planes that contain a horizontal direction: from raw counts to sums of derivatives.
 
-The rules of ``kernels_cpu`` hold: threads own ranges of outputs, and every sum has one order, whatever the number of
-threads or of frames in a call. A block of 16 detector rows goes from counts to derivatives and into every vertical
-plane while it lies in the cache: neither attenuation nor derivative is written to memory, unless asked for. In a
-parallel beam all rows of a vertical plane see the same columns with the same weights, so the rows are the lanes of the
-vector unit.
+The rules of ``backend.cpu_kernels`` hold: threads own ranges of outputs, and every sum has one order, whatever the
+number of threads or of frames in a call. A block of 16 detector rows goes from counts to derivatives and into every
+vertical plane while it lies in the cache; neither attenuation nor derivative is written to memory unless asked for. In
+a parallel beam all rows of a vertical plane see the same columns with the same weights, so the rows are the lanes of
+the vector unit.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from streamer.core.arrays import Array
 from streamer.core.jit import kernel
 from streamer.core.simd.plane_vectors import LANES, LATE, add_1, add_4, derive_columns
 
-GROUP = 4
+FRAMES_PER_PASS = 4
 """Frames that share one read and write of the sums; their derivatives, 0.5 MB at 2048 columns, stay in the cache."""
 
-REACH = 2
-"""The derivative of a row is not zero so many half pixels beyond the row's last value."""
+DERIVATIVE_REACH = 2
+"""Half pixels beyond the row's last value over which its derivative is not zero."""
 
-GRAZING = 1e-4
-"""Smallest |cos| between ray and line that is told apart; a ray that is closer is turned so far. 0.1 voxel at 1000."""
+GRAZING_COSINE = 1e-4
+"""Rays whose |cos| with the direction of a line is smaller are clamped to it: 0.1 voxel at 1000."""
 
-TAPS = (np.float32(1.3), np.float32(-0.1))
+DERIVATIVE_TAPS = (np.float32(1.3), np.float32(-0.1))
 """d(t) = Σ TAPS[m]·(p(t + m + 1/2) - p(t - m - 1/2)); with Σ (2m+1)·TAPS[m] = 1 the slope of a ramp is exact.
 
 Within 8 % of the ideal derivative up to 0.4 cycles per pixel, 11 % below it at 0.5: as sharp as the ramp filter.
 """
 
-KINDS = {"|u1": 1, "<u2": 2, "<u4": 4, "<f4": 8}
-"""How the bytes of raw frames are to be read. One compilation serves all, which takes a quarter of the time."""
+PIXEL_KINDS = {"|u1": 1, "<u2": 2, "<u4": 4, "<f4": 8}
+"""How the bytes of raw frames are read. One compilation for all types takes a quarter of the time of one for each."""
 
 ATTENUATION = 0
 """Kind of frames that are attenuation already."""
 
-_T0, _T1 = TAPS
+_T0, _T1 = DERIVATIVE_TAPS
 _LN2 = np.float32(0.6931471805599453)
 _SQRT_HALF_BITS = np.int32(0x3F3504F3)  # bit pattern of float32(sqrt(1/2))
 _ONE, _ZERO, _HALF = np.float32(1.0), np.float32(0.0), np.float32(0.5)
@@ -67,7 +67,7 @@ def _clip_long(raw: Array, dark: Array, low: Any, high: Any, net: Array) -> None
 
 @kernel()
 def _read_row(raw: Array, kind: int, dark: Array, low: Any, high: Any, net: Array) -> None:
-    """net = clip(raw - dark, low, high) for a row of bytes, see KINDS."""
+    """net = clip(raw - dark, low, high) for a row of bytes, see PIXEL_KINDS."""
     if kind == 1:
         _clip(raw, dark, low, high, net)
     elif kind == 2:
@@ -81,7 +81,7 @@ def _read_row(raw: Array, kind: int, dark: Array, low: Any, high: Any, net: Arra
 # Inlined, because only within a parallel loop does numba divide without asking for zeros, 16 numbers at a time.
 @kernel(inline=True)
 def _logarithm(log_flat: Array, net: Array, out: Array) -> None:
-    """out = log_flat - ln(net) for one row; ``net`` is lost. As kernels_cpu.attenuate.
+    """out = log_flat - ln(net) for one row; ``net`` is lost. As cpu_kernels.attenuate.
 
     The series of atanh ends at the seventh order: its error is below 3e-8, that of the float32 sum below 1e-6.
     """
@@ -98,7 +98,7 @@ def _logarithm(log_flat: Array, net: Array, out: Array) -> None:
 
 @kernel(inline=True)
 def _sum_row(row: Array, margin: int, out: Array) -> None:
-    """Sums of one row, those of kernels_cpu.row_moments; out (4,) float64."""
+    """Sums of one row, those of cpu_kernels.row_moments; out (4,) float64."""
     middle = (row.size - 1) * 0.5
     m0, m1, m2, m3 = 0.0, 0.0, 0.0, 0.0
     f0, f1, f2, f3 = 0.0, 0.0, 0.0, 0.0
@@ -126,7 +126,7 @@ def _sum_row(row: Array, margin: int, out: Array) -> None:
 
 @kernel(inline=True)
 def _extend(line: Array, side: int, taper: Array) -> None:
-    """Carry the first and last value of line[side:-side] on to both ends, times ``taper`` (side,)."""
+    """Continue line[side:-side] to both ends by its first and last value, times ``taper`` (side,)."""
     last = line.size - 1 - side
     a, b = line[side], line[last]
     for m in range(side):
@@ -136,14 +136,14 @@ def _extend(line: Array, side: int, taper: Array) -> None:
 
 @kernel(inline=True)
 def _derive(line: Array, out: Array) -> None:
-    """Derivative between the pixels of a row: out[j] lies between line[j + REACH - 1] and line[j + REACH]."""
-    for j in range(line.size - 2 * REACH + 1):
+    """Derivative between the pixels of a row: out[j] lies between line[j + 1] and line[j + 2] (DERIVATIVE_REACH)."""
+    for j in range(line.size - 2 * DERIVATIVE_REACH + 1):
         out[j] = _T0 * (line[j + 2] - line[j + 1]) + _T1 * (line[j + 3] - line[j])
 
 
 @kernel()
 def ray_through_plane(line: Array, angle: float, gain: float, center: float, ray: Array) -> None:
-    """Course of a plane's line 0 through the rows of derivatives of a frame; ray (4,) float64 is written.
+    """Path of a plane's line 0 through the rows of derivatives of a frame; ray (4,) float64 is written.
 
     ``line`` (4,) float64: direction of the lines, first sample, offset of line 0 and from line to line (``LineGrid``).
     ray: place of sample 0, step from sample to sample, sign of the derivative times ``gain``, step from line to line.
@@ -151,7 +151,7 @@ def ray_through_plane(line: Array, angle: float, gain: float, center: float, ray
     """
     cos, sin = np.cos(angle - line[0]), np.sin(angle - line[0])
     sign = -1.0 if cos < 0.0 else 1.0
-    ray[1] = sign * max(abs(cos), GRAZING)
+    ray[1] = sign * max(abs(cos), GRAZING_COSINE)
     ray[0] = center + line[1] * ray[1] + line[2] * sin
     ray[2] = sign * gain
     ray[3] = line[3] * sin
@@ -163,7 +163,7 @@ def _edges_seen(ray: Array, edges: Array, size: int, index: Array, share: Array)
 
     The edges (of bins, as sample numbers) ascend; ``ray`` as ``ray_through_plane`` makes it.
     """
-    start, step = ray[0] + (REACH - 0.5), ray[1]
+    start, step = ray[0] + (DERIVATIVE_REACH - 0.5), ray[1]
     a, b = -start / step, (size - 1 - start) / step
     first, end = np.searchsorted(edges, min(a, b)), np.searchsorted(edges, max(a, b))
     for k in range(first, end):
@@ -217,7 +217,7 @@ def _fill_rays(
                 w = s - np.float32(i)
                 index[p, f, x] = i
                 left[p, f, x], right[p, f, x] = inside * (_ONE - w), inside * w
-            first, end = _edges_seen(ray, edges, last + 2 * REACH, edge_index[p, f], edge_share[p, f])
+            first, end = _edges_seen(ray, edges, last + 2 * DERIVATIVE_REACH, edge_index[p, f], edge_share[p, f])
             seen[p, f, 0], seen[p, f, 1] = first, end
 
 
@@ -230,15 +230,15 @@ def fold_frames(
 ) -> None:  # fmt: skip
     """Raw frames to attenuation, derivative, and the sums of all vertical planes.
 
-    raw (frames, rows, bytes of a row) uint8 of a ``kind`` of KINDS, or ATTENUATION. Preparation: see prep.Constants;
+    raw (frames, rows, bytes of a row) uint8 of a ``kind`` of PIXEL_KINDS, or ATTENUATION. Preparation: see Constants;
     not read for attenuation but for ``dead_from``. taper (side,): see ``_extend``.
 
     Planes: ``lines`` (planes, 4), ``center``: see ``ray_through_plane``; angles and gains (weights) float64 (frames,);
-    ``edges`` of the bins. Added to are sums (planes, blocks, samples, 16) and tails (planes, blocks, 16, bins) float32,
-    a block being 16 detector rows.
+    ``edges`` of the bins. The kernel adds to sums (planes, blocks, samples, 16) and tails (planes, blocks, 16, bins)
+    float32, where a block is 16 detector rows.
 
-    Each of the rest is written unless its first axis is 0: rows_out (frames, slots, cols), the attenuation of row r
-    going to slot[r] ≥ 0; attenuation (frames, rows, cols); moments (frames, rows, 4), see ``_sum_row``.
+    The other arrays are written unless their first axis is 0: rows_out (frames, slots, cols) takes the attenuation of
+    row r to slot[r] ≥ 0; attenuation (frames, rows, cols); moments (frames, rows, 4), see ``_sum_row``.
     """
     frames, rows = raw.shape[:2]
     cols = raw.shape[2] // (4 if kind == ATTENUATION or kind == 8 else kind)
@@ -251,20 +251,20 @@ def fold_frames(
     left, right = np.empty((planes, frames, samples), np.float32), np.empty((planes, frames, samples), np.float32)
     edge_index = np.empty((planes, frames, edges.size), np.int32)
     edge_share = np.empty((planes, frames, edges.size), np.float32)
-    _fill_rays(lines, angles, gains, center, long - 2 * REACH, edges,
+    _fill_rays(lines, angles, gains, center, long - 2 * DERIVATIVE_REACH, edges,
                rays, index, left, right, seen, edge_index, edge_share)  # fmt: skip
     flat_sums = sums.reshape(-1)
     for thread in prange(threads):
         block_lines = np.zeros((LANES, width), np.float32)
         flat = block_lines.reshape(-1)
         net = np.empty(cols, np.float32)
-        turned = np.empty(GROUP * width * LANES, np.float32)
+        turned = np.empty(FRAMES_PER_PASS * width * LANES, np.float32)
         for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
             r0 = block * LANES
             depth = min(LANES, rows - r0)
             block_lines[depth:] = _ZERO
-            for first in range(0, frames, GROUP):
-                count = min(GROUP, frames - first)
+            for first in range(0, frames, FRAMES_PER_PASS):
+                count = min(FRAMES_PER_PASS, frames - first)
                 for k in range(count):
                     f = first + k
                     for lane in range(depth):
@@ -298,7 +298,7 @@ def fold_frames(
                 s1, s2, s3 = s0 + pitch, s0 + 2 * pitch, s0 + 3 * pitch
                 for p in range(planes):
                     at = (p * blocks + block) * samples * LANES
-                    if count == GROUP:
+                    if count == FRAMES_PER_PASS:
                         i0, i1, i2, i3 = index[p, first], index[p, first + 1], index[p, first + 2], index[p, first + 3]
                         v0, v1, v2, v3 = left[p, first], left[p, first + 1], left[p, first + 2], left[p, first + 3]
                         w0, w1, w2, w3 = right[p, first], right[p, first + 1], right[p, first + 2], right[p, first + 3]
@@ -322,8 +322,8 @@ def fold_tilted(
 ) -> None:  # fmt: skip
     """Add frames (frames, rows, cols) of attenuation to a tilted plane of lines (lines, samples).
 
-    Line n lies at detector row z[0] + n·z[1]; for ``across`` (4,) and ``center`` see ``ray_through_plane``, the rest is
-    as above. tails (lines, bins).
+    Line n lies at detector row z[0] + n·z[1]; for ``across`` (4,) and ``center`` see ``ray_through_plane``; tails
+    (lines, bins). The rest is as for ``fold_frames``.
     """
     frames, rows, cols = attenuation.shape
     lines, samples = sums.shape
@@ -336,7 +336,7 @@ def fold_tilted(
         derived = np.zeros(line.size, np.float32)
         ray = np.empty(4, np.float64)
         edge_index, edge_share = np.empty(edges.size, np.int32), np.empty(edges.size, np.float32)
-        last = line.size - 2 * REACH
+        last = line.size - 2 * DERIVATIVE_REACH
         top = np.uint32(last - 1)
         # Lines are dealt out in turn: those off the axis see fewer rays.
         for n in range(thread, lines, threads):

@@ -2,11 +2,11 @@
 
 Pixel (i, j) of a horizontal plane lies at column t = t0 + j·tj + i·ti. Where |tj| ≥ |ti| that is tj·(j + b(i)), with
 b(i) = (t0 + i·ti)/tj: line i sees the row resampled at steps of tj, shifted by b(i). So the row is resampled once per
-frame at PHASES shifts within a step (cubic), and each line adds the table of the nearest shift, without any gather.
-Frames that run along the other axis go into a transposed sum.
+frame at ``SHIFT_PHASES`` shifts within a step (cubic), and each line adds the table of the nearest shift, without any
+gather. Frames that run along the other axis are added to a transposed sum.
 
-A single row is filtered as the ramp is defined, as a sum over its odd lags: up to 2048 columns that is faster than the
-Fourier transforms, and every thread can have its share.
+A single row is filtered as the ramp is defined, as a sum over its odd lags: up to 2048 columns that is faster than
+Fourier transforms, and the threads can share a row.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from streamer.core.simd.plane_vectors import LANES, rows_to_points
 
 Sums = tuple[Image, Image]
 
-PHASES = 8
-"""Shifts within one voxel; the nearest of them is at most 1/16 voxel off."""
+SHIFT_PHASES = 8
+"""Shifts within one voxel; the nearest one is at most 1/16 voxel off."""
 
-PAD = 2  # values before and behind a row that repeat its ends, for the cubic
+CUBIC_PAD = 2  # values before and behind a row that repeat its ends, for the cubic
 
-GROUP = 8
+ROWS_PER_FOLD = 8
 """Frames that share one read and write of the sums."""
 
-TILE = 64  # pixels; a multiple of LANES
+TRANSPOSE_TILE = 64  # pixels; a multiple of LANES
 
 _ZERO, _HALF, _QUARTER = np.float32(0.0), np.float32(0.5), np.float32(0.25)
 _TWO, _THREE, _FOUR, _FIVE = np.float32(2.0), np.float32(3.0), np.float32(4.0), np.float32(5.0)
@@ -42,7 +42,7 @@ _TWO, _THREE, _FOUR, _FIVE = np.float32(2.0), np.float32(3.0), np.float32(4.0), 
 
 @kernel(inline=True)
 def _cubic(row: Array, t: Any, top: Any) -> Any:
-    """Row at t, float32, by Catmull-Rom (Keys 1981, a = -1/2); the row's value at t is row[t + PAD]."""
+    """Row at t, float32, by Catmull-Rom (Keys 1981, a = -1/2); the row's value at t is row[t + CUBIC_PAD]."""
     i = np.uint32(min(max(t, _ZERO), top))
     f = t - np.float32(i)
     a, b, c, d = row[i + np.uint32(1)], row[i + np.uint32(2)], row[i + np.uint32(3)], row[i + np.uint32(4)]
@@ -74,10 +74,10 @@ def _ramp(line: Array, at: int, lags: Array, begin: int, end: int, out: Array) -
 def _fill_table(row: Array, geometry: Array, first: int, every: int, table: Array) -> None:
     """table[k, j] = row at column t0 + step·(lowest + j + k/phases), cubic, 0 outside of it, for k = first, + every, …
 
-    row (cols + 2·PAD,) float32, see ``PAD``; geometry (5,) float64 as ``_place`` makes it; table (phases, …) float32.
+    row (cols + 2·CUBIC_PAD,) float32; geometry (5,) float64 as ``_place`` makes it; table (phases, …) float32.
     """
     phases = table.shape[0]
-    last = row.size - 2 * PAD - 1
+    last = row.size - 2 * CUBIC_PAD - 1
     step, length = geometry[1], int(geometry[4])
     for k in range(first, phases, every):
         line = table[k]
@@ -122,7 +122,7 @@ def fold_rows(
 ) -> None:  # fmt: skip
     """Add the rows that a horizontal plane sees, of attenuation, to its sums.
 
-    rows (frames, slots, cols) float32; the plane takes (1 - mix)·rows[:, upper] + mix·rows[:, lower], carried on beyond
+    rows (frames, slots, cols) float32; the plane takes (1 - mix)·rows[:, upper] + mix·rows[:, lower], continued beyond
     both ends by ``taper``. lags: see ``_ramp``; grid, center: see ``_place``; angles and gains (weights) float64, half
     int64 (frames,). table (frames, phases, …) is scratch. A frame's lines are the image's rows, straight[half[f]]
     (height, width), or its columns, across[half[f]] (width, height).
@@ -131,7 +131,7 @@ def fold_rows(
     phases, side, reach = table.shape[1], taper.size, 2 * lags.size
     height, width = straight.shape[1], straight.shape[2]
     at = reach
-    filtered = np.empty((frames, cols + 2 * PAD), np.float32)
+    filtered = np.empty((frames, cols + 2 * CUBIC_PAD), np.float32)
     geometry, turned = np.empty((frames, 5), np.float64), np.empty(frames, np.int64)
     for f in range(frames):
         turned[f] = 1 if _place(grid, angles[f], center, height, width, geometry[f]) else 0
@@ -148,10 +148,10 @@ def fold_rows(
             for c in range(side):
                 line[at - 1 - c] = line[at] * taper[c]
                 line[at + cols + c] = line[at + cols - 1] * taper[c]
-            _ramp(line, at, lags, begin, end, filtered[f, PAD:])
+            _ramp(line, at, lags, begin, end, filtered[f, CUBIC_PAD:])
     for f in range(frames):
-        filtered[f, :PAD] = filtered[f, PAD]
-        filtered[f, PAD + cols :] = filtered[f, PAD + cols - 1]
+        filtered[f, :CUBIC_PAD] = filtered[f, CUBIC_PAD]
+        filtered[f, CUBIC_PAD + cols :] = filtered[f, CUBIC_PAD + cols - 1]
     for thread in prange(threads):
         for f in range(frames):
             _fill_table(filtered[f], geometry[f], thread, threads, table[f])
@@ -185,14 +185,14 @@ def add_up(straight: Array, across: Array, gains: Array, threads: int, image: Ar
     flat = across.reshape(-1)
     for thread in prange(threads):
         turned = np.empty(LANES * LANES, np.float32)
-        for strip in range(thread, (height + TILE - 1) // TILE, threads):
+        for strip in range(thread, (height + TRANSPOSE_TILE - 1) // TRANSPOSE_TILE, threads):
             for h in range(gains.size):
                 gain = np.float32(gains[h])
                 # Whole tiles, so that both ways through memory run over few pages at a time.
-                for tile in range(0, width, TILE):
-                    for y0 in range(strip * TILE, min(strip * TILE + TILE, height), LANES):
+                for tile in range(0, width, TRANSPOSE_TILE):
+                    for y0 in range(strip * TRANSPOSE_TILE, min((strip + 1) * TRANSPOSE_TILE, height), LANES):
                         rows = min(LANES, height - y0)
-                        for x0 in range(tile, min(tile + TILE, width), LANES):
+                        for x0 in range(tile, min(tile + TRANSPOSE_TILE, width), LANES):
                             cols = min(LANES, width - x0)
                             if rows == LANES and cols == LANES:
                                 rows_to_points(flat, (h * width + x0) * height + y0, height, LANES - 1, turned, 0)
@@ -224,27 +224,28 @@ def ramp_lags(farthest: int) -> Image:
 class ShearPlane:
     """Geometry and scratch memory of one horizontal plane; the sums belong to the caller.
 
-    Rows wait until there are GROUP of them, or until the sums are asked for: so the sums are read and written once for
-    several frames, whatever the number that comes at a time. Waiting changes no bit, see ``fold_rows``.
+    Rows wait until there are ROWS_PER_FOLD of them, or until the sums are read: so the sums are read and written once
+    for several frames, whatever the number in a call. Waiting changes no bit, see ``fold_rows``.
     """
 
     def __init__(self, backend: Backend, plane: Plane, columns: int, taper: Image) -> None:
-        """``taper`` carries rows on beyond the detector, by the factors with which they begin."""
+        """``taper`` continues rows beyond the detector: the factors of the outermost values there."""
         self._backend = backend
         self._shape = plane.shape
         self._grid = as_input(pixel_grid(plane, columns))
         largest = max(float(np.hypot(*plane.u[:2])), float(np.hypot(*plane.v[:2])))
-        phases = PHASES * max(1, int(np.ceil(largest - 1e-9)))
-        self._table = np.empty((GROUP, phases, sum(self._shape) + 5), np.float32)
+        phases = SHIFT_PHASES * max(1, int(np.ceil(largest - 1e-9)))
+        self._table = np.empty((ROWS_PER_FOLD, phases, sum(self._shape) + 5), np.float32)
         self._taper = as_input(taper, np.float32)
         self._lags = as_input(ramp_lags(columns + len(taper)))
-        self._rows = np.empty((GROUP, 2, columns), np.float32)
-        self._angles, self._gains, self._half = np.empty(GROUP), np.empty(GROUP), np.empty(GROUP, np.int64)
+        self._rows = np.empty((ROWS_PER_FOLD, 2, columns), np.float32)
+        self._angles, self._gains = np.empty((2, ROWS_PER_FOLD))
+        self._half = np.empty(ROWS_PER_FOLD, np.int64)
         self._waiting = 0
-        self._target: tuple[Sums, float, float] | None = None  # of the rows that wait: sums, centre, share of the lower
+        self._target: tuple[Sums, float, float] | None = None  # of waiting rows: sums, centre, share of the lower slot
 
     def zeros(self, halves: int) -> Sums:
-        """Empty sums of so many sets of frames: those along the image's rows, and, transposed, along its columns."""
+        """Empty sums of ``halves`` sets of frames: along the image's rows and, transposed, along its columns."""
         return np.zeros((halves, *self._shape), np.float32), np.zeros((halves, *self._shape[::-1]), np.float32)
 
     def add(
@@ -253,8 +254,8 @@ class ShearPlane:
     ) -> None:  # fmt: skip
         """Add rows (frames, slots, columns) of attenuation, seen at ``angles`` with the weights ``gains``.
 
-        The plane sees two of the slots, upper and lower, with a share of the lower one: ``mixed``. ``half`` (frames,)
-        int64 are the sets of ``zeros`` that the frames belong to.
+        ``mixed`` says what the plane sees of the slots: the upper one, the lower one, and the share of the latter.
+        ``half`` (frames,) int64 are the sets of ``zeros`` to which the frames belong.
         """
         upper, lower, mix = mixed
         for k in range(len(rows)):
@@ -265,11 +266,11 @@ class ShearPlane:
             self._rows[n, 0], self._rows[n, 1] = rows[k, upper], rows[k, lower]
             self._angles[n], self._gains[n], self._half[n] = angles[k], gains[k], half[k]
             self._waiting += 1
-            if self._waiting == GROUP:
+            if self._waiting == ROWS_PER_FOLD:
                 self._fold()
 
     def _fold(self) -> None:
-        """Add the rows that wait to their sums."""
+        """Add the waiting rows to their sums."""
         if self._target is None:
             return
         (sums, center, mix), n = self._target, self._waiting

@@ -1,7 +1,7 @@
 """Which frames live planes show, and with what weights: a sliding window, or all frames with exact weights.
 
-A window is one set of sums per sector of angles, the oldest dropped as a new one begins. There nothing is ever
-subtracted and no frame is backprojected twice, so rounding errors do not grow with the scan.
+A window keeps one set of sums per sector of angles and drops the oldest when a new one begins. Nothing is subtracted
+and no frame is backprojected twice, so rounding errors do not grow with the scan.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from numpy.typing import NDArray
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.frames import BadInput
 
-New = Callable[[], Any]
+NewSet = Callable[[], Any]
 
 SECTORS = 8
-"""Parts of a sliding window; each needs the memory of one set of planes."""
+"""Sectors of a sliding window; each needs the memory of one set of planes."""
 
 
 @dataclass
 class Sector:
     """The frames of one range of angles."""
 
-    sums: Any  # of a live_sums.Fold
+    sums: Any  # of a PlaneAccumulator
     first: int = 0  # running number of the first frame
     angles: list[float] = field(default_factory=list)
 
 
-class Window:
-    """The sectors whose frames are shown. Without an angle there is one for ever.
+class SlidingWindow:
+    """The sectors whose frames are shown: a single one without an angle, else SECTORS complete ones and the newest.
 
-    With one there are up to ``sectors`` complete ones and the newest. Angles are counted as they are travelled, by the
-    shorter way from frame to frame, so a stage that turns on and on may report its angle modulo 360° or not.
+    Angles are counted as they are travelled, by the shorter way from frame to frame, so a stage that turns on and on
+    may report its angle modulo 360° or not.
     """
 
-    def __init__(self, window_rad: float | None, sectors: int) -> None:
-        """There is no sector before ``clear``. Raises BadInput."""
-        if window_rad is not None and not (np.isfinite(window_rad) and window_rad > 0 and sectors >= 1):
-            raise BadInput(f"a sliding window needs a positive angle and sectors, not {window_rad} rad in {sectors}")
-        self._width = None if window_rad is None else window_rad / sectors
+    def __init__(self, window_rad: float | None) -> None:
+        """``window_rad`` is the angle shown, None for all frames. Raises BadInput. ``begin`` makes the first sector."""
+        if window_rad is not None and not (np.isfinite(window_rad) and window_rad > 0):
+            raise BadInput(f"a sliding window needs a positive angle, not {window_rad} rad")
+        self._width = None if window_rad is None else window_rad / SECTORS
+        self.most = 1 if window_rad is None else SECTORS + 1  # sectors at once
         self.sectors: deque[Sector] = deque()
-        self.most = 1 if window_rad is None else sectors + 1  # sectors at once
-
-    def clear(self, new: New) -> None:
-        """Forget all frames. ``new`` makes empty sums."""
         self.seen = 0
         self._travelled = 0.0  # since the newest sector began
         self._last: float | None = None
-        self.sectors.clear()  # first, so that their memory can be had again
-        self.sectors.append(Sector(new()))
+
+    def begin(self, new_set: NewSet) -> None:
+        """Begin the first sector. ``new_set`` makes empty sums, now and for each sector that follows."""
+        self._new_set = new_set
+        self.sectors.append(Sector(new_set()))
 
     @property
     def newest(self) -> Sector:
@@ -90,8 +90,8 @@ class Window:
             gains[0], gains[-1] = 1.0 - 0.5 * done**2, 0.5 * done
         return gains
 
-    def enter(self, angles: NDArray[np.float64], new: New) -> int:
-        """How many of the next frames belong to the same sector, which becomes the newest one; ``new`` as above."""
+    def enter(self, angles: NDArray[np.float64]) -> int:
+        """How many of the next frames belong to the same sector, which becomes the newest one."""
         if self._width is None:
             return len(angles)
         for k, angle in enumerate(angles):
@@ -104,7 +104,7 @@ class Window:
                 self._travelled = min(self._travelled + step - self._width, 0.5 * self._width)
                 if len(self.sectors) == self.most:
                     self.sectors.popleft()
-                self.sectors.append(Sector(new(), self.seen))
+                self.sectors.append(Sector(self._new_set(), self.seen))
             else:
                 self._travelled += step
             self._last = float(angle)
@@ -116,27 +116,22 @@ class Window:
         self.seen += len(angles)
 
 
-NEGLIGIBLE = 1e-4
-"""Difference between the weight that a frame has and should have, in mean weights, that is as good as rounding."""
-
-UNSEEN = 0.03
-"""One that nobody sees: it makes the error of Shepp and Logan's head larger by 0.1 %, and that of smooth objects of
-height 1 less than 2e-4. With all smaller ones, an encoder that is off by 2 % of a step would have each frame added
-twice."""
+INVISIBLE_ERROR = 0.03
+"""Error of a frame's weight, in mean weights, that nobody sees: it raises the error of Shepp and Logan's head by 0.1 %
+and that of smooth objects of height 1 by less than 2e-4. Correcting smaller ones would add every frame twice for an
+encoder that is off by 2 % of a step."""
 
 
 class ExactWeights:
-    """The weights with which frames lie in the sums, and what is missing to those that they should have.
+    """The weights with which frames lie in the sums, and what they lack to those that they should have.
 
-    Those are ``angular_weights`` of the angles so far. A new angle takes from its neighbours, seldom from others: so a
-    frame enters with nearly its weight, and then about two others are to be added again, times a difference.
+    They should have the ``angular_weights`` of the angles so far. A new angle takes from its neighbours, seldom from
+    others: a frame enters with nearly its weight, and then about two others are to be added again, times a difference.
     """
 
     def __init__(self, period: float) -> None:
+        """``period`` (radian) is that of angular_weights."""
         self._period = period
-        self.clear()
-
-    def clear(self) -> None:
         self.angles: list[float] = []
         self._given = np.zeros(64)
         self._sorted: list[float] = []
@@ -164,10 +159,10 @@ class ExactWeights:
             self._mean = float(angular_weights(np.array(self.angles), self._period).mean())
         return weight
 
-    def due(self, limit: int | None = None, share: float = NEGLIGIBLE) -> list[tuple[int, float]]:
-        """Frames to be added again, each with the difference of its weight, which from now on counts as done.
+    def due(self, limit: int | None = None) -> list[tuple[int, float]]:
+        """Frames to add again, each with the difference of its weight, which from now on counts as added.
 
-        At most ``limit`` of them, the largest first, and none whose difference is below ``share`` of the mean weight.
+        At most ``limit`` of them, the largest first, and none whose difference is below INVISIBLE_ERROR mean weights.
         """
         if not self.angles:
             return []
@@ -176,7 +171,7 @@ class ExactWeights:
             self._mean = float(self._exact.mean())
         given = self.given
         missing = self._exact - given
-        chosen = np.flatnonzero(np.abs(missing) > share * self._mean)
+        chosen = np.flatnonzero(np.abs(missing) > INVISIBLE_ERROR * self._mean)
         if limit is not None and len(chosen) > limit:
             chosen = chosen[np.argsort(-np.abs(missing[chosen]), kind="stable")[:limit]]
         given[chosen] = self._exact[chosen]

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
-from streamer.core.planes.exact_planes import ExactPlanes
-from streamer.core.planes.live_planes import FastPlanes
+from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.pipeline.reconstruction.stored_projections import Ready
 
-NewPlanes = Callable[[Sequence[Plane], float, Ready], FastPlanes | ExactPlanes]
+NewPlanes = Callable[[Sequence[Plane], float, Ready], LivePlanes]
 
 REPLAY_BATCH = 4
 """Stored projections that are folded in in one idle moment, and besides as many as came, whenever some came.
@@ -40,7 +39,7 @@ class LiveView:
         self.planes = tuple(planes)
         self.center = center
         self._shown = self._make(center)
-        self._next: FastPlanes | ExactPlanes | None = None
+        self._next: LivePlanes | None = None
         self._next_center = center
         self._replayed = 0
         self._outdated = False  # the shown planes have another layout than the projections that come
@@ -58,7 +57,7 @@ class LiveView:
     @property
     def fused(self) -> bool:
         """True when raw frames may be given to ``add_raw``."""
-        return isinstance(self._shown, FastPlanes) and not self._outdated and not self._ready.layout.changes
+        return not self._outdated and not self._ready.layout.changes
 
     def add_raw(
         self,
@@ -68,8 +67,7 @@ class LiveView:
         attenuation: Image,
         moments: NDArray[np.float64],
     ) -> None:
-        """Fold in raw projections and fill in their attenuation and moments; see FastPlanes."""
-        assert isinstance(self._shown, FastPlanes)
+        """Fold in raw projections and fill in their attenuation and moments; see LivePlanes."""
         self._shown.add_raw(raw, correction, angle_rad, attenuation, moments)
 
     def add(self, projection: Image, angle_rad: float) -> None:
@@ -110,11 +108,7 @@ class LiveView:
         # What a projection weighs among all that came is known by now, so that none needs to be added twice.
         weights = self._ready.layout.weights(angles)[first:last]
         projections = self._ready.batch(first, last)
-        if isinstance(self._next, FastPlanes):
-            self._next.add(projections, angles[first:last], weights)
-        else:
-            for projection, angle, weight in zip(projections, angles[first:last], weights, strict=True):
-                self._next.add(projection, float(angle), float(weight))
+        self._next.add(projections, angles[first:last], weights)
         self._replayed = last
         if last == self._ready.count:
             self._show(self._next, self._next_center)
@@ -131,8 +125,8 @@ class LiveView:
         else:  # nothing to replay from: the planes start again, and say so by their "N of M angles"
             self._show(fresh, center)
 
-    def _show(self, planes: FastPlanes | ExactPlanes, center: float) -> None:
+    def _show(self, planes: LivePlanes, center: float) -> None:
         self._shown, self._next, self.center, self._outdated = planes, None, center, False
 
-    def _make(self, center: float) -> FastPlanes | ExactPlanes:
+    def _make(self, center: float) -> LivePlanes:
         return self._new(self.planes, self._ready.layout.center(center), self._ready)

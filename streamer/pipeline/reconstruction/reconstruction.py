@@ -14,8 +14,7 @@ from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.resident_frames import ResidentFrames, resident_frames
 from streamer.core.memory import Memory
-from streamer.core.planes.exact_planes import ExactPlanes
-from streamer.core.planes.live_planes import FastPlanes
+from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import ScanSpec
@@ -52,7 +51,7 @@ class Reconstruction:
         self._store, self._preparation = store, preparation
         self._asked = None if planes is None else tuple(planes)
         self._resident: ResidentFrames | None = None
-        if backend.on_device and preparation.plain and store.whole and settings.planes == "fast":
+        if backend.on_device and preparation.plain and store.whole:
             engine = backend.kernels.engine
             self._resident = resident_frames(engine, spec.rows, spec.columns, spec.projections)
         self._ready = self._laid_out(layout)
@@ -86,7 +85,7 @@ class Reconstruction:
         attenuation: Image,
         moments: NDArray[np.float64],
     ) -> None:
-        """Fold the next projections into the planes and fill in their attenuation and moments; see FastPlanes."""
+        """Fold the next projections into the planes and fill in their attenuation and moments; see LivePlanes."""
         self._view.add_raw(raw, correction, angle_rad, attenuation, moments)
 
     def add(self, attenuation: Image, number: int, angle_rad: float) -> None:
@@ -200,18 +199,11 @@ class Reconstruction:
     def _watched(self, layout: Layout) -> tuple[Plane, ...]:
         return self._asked if self._asked is not None else orthogonal_planes(self._spec.rows, layout.width)
 
-    def _new_planes(self, planes: Sequence[Plane], center: float, ready: Ready) -> FastPlanes | ExactPlanes:
+    def _new_planes(self, planes: Sequence[Plane], center: float, ready: Ready) -> LivePlanes:
         layout, settings = ready.layout, self._settings
-        if settings.planes == "quality" and ready.whole and settings.sliding_deg is None:
-            # These interpolate linearly, so that the window of that name is in them already.
-            window = "ramp" if settings.window == "linear" else settings.window
-            return ExactPlanes(
-                self._live, planes, self._spec.rows, layout.width, center,
-                stored=ready.one, window=window, extend=layout.extend, period=layout.period,
-            )  # fmt: skip
         sliding = None if settings.sliding_deg is None else float(np.deg2rad(settings.sliding_deg))
         stored = ready.one if ready.whole and sliding is None else None
-        return FastPlanes(
+        return LivePlanes(
             self._live, planes, self._spec.rows, layout.width, center, sliding,
             extend=layout.extend, stored=stored, period=layout.period, resident=self._resident,
         )  # fmt: skip

@@ -24,7 +24,6 @@ from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.gpu_grid import FourierVolume, Gridding, packs_of
 from streamer.core.fourier.kernels import NUDGE
 from streamer.core.masks import circle_mask
-from streamer.core.planes.plane import LivePlanes, orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import BadInput
 from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
@@ -78,27 +77,6 @@ class TestSameAsNumba:
             return out
 
         np.testing.assert_allclose(both_orders(engine, lambda: work(kernels)), work(kernels_cpu), atol=3e-6)
-
-    @pytest.mark.parametrize("rows", [1, 2, 31])
-    def test_planes(self, engine: ShimEngine, kernels: Kernels, rows: int) -> None:
-        rng = np.random.default_rng(1)
-        frames = rng.normal(size=(37, rows, 45)).astype(np.float32)
-        geometry = np.concatenate((rng.uniform(-5, 40, (37, 1)), rng.uniform(-1, 1, (37, 2))), axis=1)
-        heights = np.concatenate((rng.uniform(-2, rows, (37, 1)), rng.uniform(-0.5, 0.5, (37, 2))), axis=1)
-        heights[::2, 1] = 0.0
-        weight = rng.uniform(0.5, 1, 37).astype(np.float32)
-        expected = np.ones((33, 41), np.float32)
-        for frame, t, z, w in zip(frames, geometry, heights, weight, strict=True):
-            kernels_cpu.backproject_plane(frame, t, z, float(w), 2, expected)
-
-        def work() -> NDArray[Any]:
-            plane = np.ones((33, 41), np.float32)
-            kernels.add_to_plane(frames, np.hstack((geometry, heights)), weight, plane)
-            return plane
-
-        # At the very edge of the detector the CPU extrapolates by up to EDGE pixels in the row, we in both directions.
-        np.testing.assert_allclose(both_orders(engine, work), expected, atol=2e-3)
-        assert np.median(abs(work() - expected)) < 1e-5
 
     @pytest.mark.parametrize("depth", [1, 3, 4, 8, 12, 20, 21])
     def test_rows(self, engine: ShimEngine, kernels: Kernels, depth: int) -> None:
@@ -195,34 +173,6 @@ class TestFusedPreparation:
         zero = device(engine, np.zeros((3, 4), np.float32))
         kernels.prepare(device(engine, raw), zero, zero, 0.5, 10.0, slope=slope)
         assert not host(slope).any()
-
-
-def test_differentiated_backprojection(engine: ShimEngine, kernels: Kernels) -> None:
-    """Slopes, half a column off and with their sign, give the Hilbert transform of the slice along x.
-
-    b(x, y) = ∫ sgn(cos θ) ∂p/∂t dθ = -2π H f, H along x (Noo, Clackdoyle and Pack, Phys. Med. Biol. 49, 3903, 2004).
-    The transform of a Gaussian line is Dawson's function.
-    """
-    n, sigma, angles = 96, 7.0, 150
-    theta = np.arange(angles) * np.pi / angles
-    t = np.arange(n) - (n - 1) / 2
-    line = (sigma * np.sqrt(2 * np.pi) * np.exp(-(t**2) / (2 * sigma**2))).astype(np.float32)
-    slope = np.zeros((1, n), np.float32)
-    slope[0, :-1] = np.diff(line)
-    cos, sin = np.cos(theta), np.sin(theta)
-    middle = (n - 1) / 2
-    first = middle - middle * (cos + sin) - 0.5
-    zero = np.zeros(angles)
-    geometry = np.stack([first, cos, sin, zero, zero, zero], axis=1)
-    weight = (np.sign(cos) * np.pi / angles).astype(np.float32)
-    plane = np.zeros((n, n), np.float32)
-    kernels.add_to_plane(np.repeat(slope[None], angles, axis=0), geometry, weight, plane)
-    scaled = t / (np.sqrt(2) * sigma)
-    transform = 2 / np.sqrt(np.pi) * scipy.special.dawsn(scaled)  # of the Gaussian exp(-x²/2σ²)
-    y = n // 2
-    expected = -2 * np.pi * transform * np.exp(-((y - middle) ** 2) / (2 * sigma**2))
-    inner = slice(n // 8, -n // 8)
-    np.testing.assert_allclose(plane[y, inner], expected[inner], atol=0.03)
 
 
 class TestFourierVolume:
@@ -372,24 +322,6 @@ class TestFourierVolume:
         with pytest.raises(DeviceOutOfMemory):
             FourierVolume(kernels, 20, 32, 15.5)
         assert packs_of(20) == 12
-
-
-def test_planes_stay_on_the_device(engine: ShimEngine, kernels: Kernels, numba_backend: Backend) -> None:
-    """Nothing of the device is read by the host between frames (ShimArray would refuse), and the sums are the same."""
-    rng = np.random.default_rng(8)
-    frames = rng.normal(size=(5, 12, 20)).astype(np.float32)
-    theta = rng.uniform(0, np.pi, 5)
-    live = LivePlanes(numba_backend, orthogonal_planes(12, 20)[1:2], 12, 20, 9.7)
-    for frame, angle in zip(frames, theta, strict=True):
-        live.add(frame, float(angle))
-    plane = engine.zeros((12, 20), np.float32)
-    middle = 9.5
-    for frame, angle in zip(frames, theta, strict=True):
-        cos, sin = np.cos(angle), np.sin(angle)
-        t = np.array([9.7 - middle * cos + (10 - middle) * sin, cos, 0.0])
-        kernels.backproject_plane(device(engine, frame), t, np.array([0.0, 0.0, 1.0]), 1.0, 1, plane)
-    covered = angular_weights(theta).sum() / len(theta)
-    np.testing.assert_allclose(host(plane) * covered, live.images()["xz"], atol=1e-5)
 
 
 @pytest.fixture(scope="session")

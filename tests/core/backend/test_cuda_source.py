@@ -65,10 +65,10 @@ def test_constants_are_those_of_python() -> None:
     assert f"#define NUDGE {kernels_grid.NUDGE.hex().replace('.0000000000000', '')}f" in text
     assert value["TERMS"] == volume.TERMS
     assert value["POINTS"] == value["SIDE"] ** 2
-    assert (np.float32(value["TAP_NEAR"]), np.float32(value["TAP_FAR"])) == kernels_live.TAPS
-    assert value["BEFORE"] == kernels_live.REACH - 0.5
-    assert value["TOGETHER"] == planes.TOGETHER == live.BATCH
-    assert value["ROW_PAD"] == shear.PAD
+    assert (np.float32(value["TAP_NEAR"]), np.float32(value["TAP_FAR"])) == kernels_live.DERIVATIVE_TAPS
+    assert value["BEFORE"] == kernels_live.DERIVATIVE_REACH - 0.5
+    assert value["MAX_FRAMES"] == planes.MAX_FRAMES == live.FRAMES_PER_FOLD
+    assert value["ROW_PAD"] == shear.CUBIC_PAD
     assert (value["PHASES"], value["PAD"]) == (kernels_iterative.PHASES, kernels_iterative.PAD)
     assert (value["MANY"], value["ADDING"]) == (iterative.MANY, iterative.THREADS)
 

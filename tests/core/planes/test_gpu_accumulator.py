@@ -11,7 +11,7 @@ from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.resident_frames import ResidentFrames
 from streamer.core.planes import gpu_launches as launches
-from streamer.core.planes.live_planes import BATCH, FastPlanes
+from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.phantoms import half_turn
@@ -43,8 +43,8 @@ class Scan:
         self.attenuation = np.empty(self.raw.shape, np.float32)
         self.moments = np.empty((COUNT, ROWS, 4))
 
-    def fold(self, backend: Backend, size: int = 5, **options: Any) -> FastPlanes:
-        live = FastPlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, **options)
+    def fold(self, backend: Backend, size: int = 5, **options: Any) -> LivePlanes:
+        live = LivePlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, **options)
         correction = FlatFieldCorrection(backend, None, self.flat)
         self.attenuation.fill(np.nan)
         self.moments.fill(np.nan)
@@ -63,7 +63,7 @@ def same(mine: dict[str, np.ndarray], other: dict[str, np.ndarray], share: float
 def test_pieces_and_the_order_of_threads_do_not_change_a_bit(backend: Backend, engine: ShimEngine) -> None:
     scan = Scan()
     images = scan.fold(backend, COUNT).images()
-    for size, backwards in ((1, False), (3, True), (BATCH, True)):
+    for size, backwards in ((1, False), (3, True), (FRAMES_PER_FOLD, True)):
         engine.backwards = backwards
         same(images, scan.fold(backend, size).images())
     assert {"fold_lines", "fold_tails", "pick_rows", "filter_rows", "fold_level"} <= engine.launched
@@ -89,7 +89,7 @@ def test_counts_cross_the_bus_as_they_are(
         ShimEngine.download(engine, array, out)
 
     monkeypatch.setattr(engine, "transfer", lambda: Watched(engine))
-    live = FastPlanes(backend, orthogonal_planes(40, 60), 40, 60, 29.5)
+    live = LivePlanes(backend, orthogonal_planes(40, 60), 40, 60, 29.5)
     raw, correction = raw_frames(np.random.default_rng(0), 16, 40, 60, "<u2"), FlatFieldCorrection(backend, None, None)
     live.add_raw(raw[:8], correction, half_turn(16)[:8])
     monkeypatch.setattr(engine, "upload", upload)
@@ -98,8 +98,9 @@ def test_counts_cross_the_bus_as_they_are(
     assert sent == [(np.uint16, raw[:8].nbytes)] * 2
     assert beside[0] < 0.03 * raw[8:].nbytes
     assert back[0] == 0
-    live.images(["xy"])
-    assert back[0] == 60 * 60 * 4
+    pixels, lines = 60 * 60, 2 * 40 * (live._geometry.samples + live._geometry.bins)
+    live.images()
+    assert back[0] == 4 * (pixels + lines)
 
 
 def test_planes_that_do_not_fit_are_made_by_the_cpu(
@@ -123,7 +124,7 @@ def test_memory_that_runs_out_loses_no_frame(
     scan = Scan()
 
     def work(chosen: Backend) -> dict[str, np.ndarray]:
-        live = scan.fold(chosen, window_rad=window, sectors=3)
+        live = scan.fold(chosen, window_rad=window)
         assert live.count == (COUNT if window is None else 9)
         halves = live.half_images()
         assert halves is not None
@@ -160,7 +161,7 @@ def test_memory_that_runs_out_loses_no_frame(
 def test_attenuation_stays_on_the_device_for_others(backend: Backend, engine: ShimEngine, slots: int) -> None:
     """In calls of 10, cut into 8 and 2. Where the store has not even room for 8, frames are only folded in."""
     scan, store = Scan(), ResidentFrames(engine, ROWS, N, slots)
-    live = FastPlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, resident=store)
+    live = LivePlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, resident=store)
     correction = FlatFieldCorrection(backend, None, scan.flat)
     reference = np.stack([correction.attenuation(frame) for frame in scan.raw])
     for first in (0, 10):
@@ -175,7 +176,7 @@ def test_attenuation_stays_on_the_device_for_others(backend: Backend, engine: Sh
         engine.download(here, kept)
         np.testing.assert_allclose(kept, reference[some], atol=3e-6)
     assert store.next == 20
-    plain = FastPlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3)
+    plain = LivePlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3)
     for first in (0, 10):
         plain.add_raw(scan.raw[first : first + 10], correction, scan.angles[first : first + 10])
         plain.add(np.zeros((1, ROWS, N), np.float32), 0.0)
@@ -188,7 +189,7 @@ def test_other_counts_in_other_orders(backend: Backend, numba_backend: Backend, 
     scan = Scan("<" + dtype[1:] if dtype != "|u1" else dtype)
     made = []
     for chosen in (backend, numba_backend):
-        live = FastPlanes(chosen, all_kinds(ROWS, N)[1:3], ROWS, N, 15.3)
+        live = LivePlanes(chosen, all_kinds(ROWS, N)[1:3], ROWS, N, 15.3)
         correction = FlatFieldCorrection(chosen, None, scan.flat)
         wide = np.zeros((COUNT, ROWS, 2 * N), dtype)
         wide[..., ::2] = scan.raw
@@ -213,13 +214,14 @@ def test_rays_past_the_outer_pixels(engine: ShimEngine, columns: int) -> None:
 
 
 def test_launches_have_a_limit(engine: ShimEngine) -> None:
-    """What a block has shared memory for; FastPlanes gives no more at once."""
-    assert launches.TOGETHER == BATCH
-    image, table = engine.zeros((BATCH + 1, 2, 4), np.float32), engine.zeros((1, BATCH + 1, 4), np.float64)
+    """What a block has shared memory for; LivePlanes gives no more at once."""
+    assert launches.MAX_FRAMES == FRAMES_PER_FOLD
+    count = FRAMES_PER_FOLD + 1
+    image, table = engine.zeros((count, 2, 4), np.float32), engine.zeros((1, count, 4), np.float64)
     lines = launches.Lines(*(engine.zeros((1,), dtype) for dtype in (np.int32, np.int32, np.float64, np.float64)))
     plane = engine.zeros((1, 4), np.float32)
     with pytest.raises(ValueError, match="9 frames"):
         launches.fold_lines(engine, image, plane, table, lines, plane, plane)
-    rows = engine.zeros((1, BATCH + 1, 8), np.float32)
+    rows = engine.zeros((1, count, 8), np.float32)
     with pytest.raises(ValueError, match="9 frames"):
         launches.fold_level(engine, rows, table, 0, engine.zeros((1, 4, 4), np.float32))

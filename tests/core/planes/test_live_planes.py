@@ -1,4 +1,4 @@
-"""The fast live planes against LivePlanes (filtered backprojection of the same frames) and against the truth."""
+"""Live planes against filtered backprojection of the same frames and against the truth."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from streamer.core.backend.selection import Backend, select_backend
-from streamer.core.fbp.ramp_filter import RampFilter
+from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.masks import circle_mask
 from streamer.core.planes.hilbert import HilbertLines, bin_edges, to_blocks
-from streamer.core.planes.live_planes import FastPlanes
-from streamer.core.planes.plane import LivePlanes, Plane, orthogonal_planes
+from streamer.core.planes.live_planes import LivePlanes
+from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.phantoms import Ellipse, half_turn, image, shepp_logan, sinogram
-from tests.core.plane_suite import PlaneSuite, all_kinds, blobs, filtered_planes, inside, projections, raw_frames, rms
+from tests.core.filtered_planes import filtered_planes
+from tests.core.plane_suite import PlaneSuite, all_kinds, blobs, inside, projections, raw_frames, rms
 
 
 class TestNumba(PlaneSuite):
@@ -40,9 +41,9 @@ def test_edges_are_as_sharp_as_with_the_ramp_filter(numba_backend: Backend) -> N
     expected, mask = image(parts, n), circle_mask(n, 0.95)
     fast_error, slow_error = [], []
     for chosen in [planes[k : k + 16] for k in range(0, len(planes), 16)]:
-        fast = FastPlanes(numba_backend, chosen, 1, n, (n - 1) / 2)
+        fast = LivePlanes(numba_backend, chosen, 1, n, (n - 1) / 2)
         fast.add(frames, angles)
-        slow = filtered_planes(numba_backend, chosen, frames, angles, (n - 1) / 2).images()
+        slow = filtered_planes(chosen, frames, angles, (n - 1) / 2)
         for name, picture in fast.images().items():
             k = int(name[1:]) if name != "xy" else 0
             part = {"x": np.s_[k], "y": np.s_[:, k]}[name[0]] if name != "xy" else np.s_[:]
@@ -70,13 +71,13 @@ def test_every_prefix_is_what_the_filter_gives(numba_backend: Backend, order: st
     parts = blobs(n, rows)
     planes = [plane for plane in all_kinds(rows, n) if plane.name in ("xy", "xz", "yz", "turned", "tilted", "oblique")]
     frames = projections(parts, rows, n, angles, 30.7)
-    fast = FastPlanes(numba_backend, planes, rows, n, 30.7)
+    fast = LivePlanes(numba_backend, planes, rows, n, 30.7)
     first = 0
     for last in (1, 30, 60, len(angles)):
         fast.add(frames[first:last], angles[first:last])
         assert fast.count == last
         images = fast.images()
-        slow = filtered_planes(numba_backend, planes, frames[:last], angles[:last], 30.7).images()
+        slow = filtered_planes(planes, frames[:last], angles[:last], 30.7)
         for plane in planes:
             mask = inside(plane, rows, n)
             peak = float(np.abs(slow[plane.name]).max())
@@ -97,14 +98,14 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_sliding_window_equals_the_same_frames_alone(numba_backend: Backend) -> None:
-    """After 100 000 frames the window holds what LivePlanes and what a new FastPlanes make of its frames."""
+    """After 100 000 frames the window holds what the filter and what new planes make of its frames."""
     n, rows, turn = 32, 3, 96
     base = half_turn(turn)
     parts = blobs(n, rows)
     planes = orthogonal_planes(rows, n)
     frames = projections(parts, rows, n, base, 15.5)
     mirrored = frames[:, :, ::-1]
-    fast = FastPlanes(numba_backend, planes, rows, n, 15.5, window_rad=np.pi)
+    fast = LivePlanes(numba_backend, planes, rows, n, 15.5, window_rad=np.pi)
     total, piece = 100_037, 2 * turn
     both = np.concatenate([frames, mirrored])
     two_turns = np.concatenate([base, base + np.pi])
@@ -118,15 +119,13 @@ def test_sliding_window_equals_the_same_frames_alone(numba_backend: Backend) -> 
     np.testing.assert_allclose(angles, [two_turns[k % piece] for k in range(total - fast.count, total)])
     images = fast.images()
 
-    slow, ramp = LivePlanes(numba_backend, planes, rows, n, 15.5), RampFilter(n)
-    for frame, angle, weight in zip(kept, angles, weights, strict=True):
-        slow.add(ramp.apply(frame), float(angle), float(weight))
-    whole = slow.images()
+    covered = weights * angular_weights(angles).sum() / weights.sum()
+    whole = filtered_planes(planes, np.stack(kept), angles, 15.5, covered)
     for plane in planes:
         mask = inside(plane, rows, n)
         assert rms((images[plane.name] - whole[plane.name])[mask]) < 0.015 * whole[plane.name].max()
 
-    begin = FastPlanes(numba_backend, planes, rows, n, 15.5, window_rad=np.pi)
+    begin = LivePlanes(numba_backend, planes, rows, n, 15.5, window_rad=np.pi)
     begin.add(np.stack(kept), angles)
     np.testing.assert_allclose(begin.weights, weights)
     for name, picture in begin.images().items():
@@ -137,7 +136,7 @@ def test_window_moves_on_smoothly(numba_backend: Backend) -> None:
     """A sample at rest looks the same all the time, also while the newest sector replaces the oldest."""
     n, step = 48, np.pi / 120
     parts = [Ellipse(1.0, 12, 8, 4.0, -3.0)]
-    live = FastPlanes(numba_backend, orthogonal_planes(1, n), 1, n, 23.5, window_rad=np.pi)
+    live = LivePlanes(numba_backend, orthogonal_planes(1, n), 1, n, 23.5, window_rad=np.pi)
     angles = np.arange(600) * step
     lines = sinogram(parts, n, angles)[:, None]
     expected, seen = image(parts, n), []
@@ -154,7 +153,7 @@ def test_error_of_the_logarithm(numba_backend: Backend) -> None:
     """Below 1e-6 for every 16-bit count."""
     raw = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     seen = np.empty(raw.shape, np.float32)
-    live = FastPlanes(numba_backend, orthogonal_planes(256, 256), 256, 256, 127.5)
+    live = LivePlanes(numba_backend, orthogonal_planes(256, 256), 256, 256, 127.5)
     live.add_raw(raw, FlatFieldCorrection(numba_backend, None, np.ones(raw.shape) * 60_000), 0.0, seen)
     exact = np.log(np.float32(60_000.0)) - np.log(np.maximum(raw.astype(np.float64), 0.5))
     assert np.abs(seen - exact).max() < 1e-6
@@ -167,7 +166,7 @@ def test_threads_and_batches_do_not_change_a_bit(numba_backend: Backend) -> None
     images = []
     for threads, size in ((1, 13), (2, 13), (2, 1), (2, 3)):
         backend = select_backend("numba", threads)[0]
-        live = FastPlanes(backend, all_kinds(rows, n), rows, n, 24.0)
+        live = LivePlanes(backend, all_kinds(rows, n), rows, n, 24.0)
         correction = FlatFieldCorrection(backend, None, np.full((rows, n), 50_000.0))
         for first in range(0, 13, size):
             live.add_raw(raw[first : first + size], correction, angles[first : first + size])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from streamer.core.backend.selection import Backend
-from streamer.core.fbp.ramp_filter import RampFilter
-from streamer.core.planes.plane import LivePlanes, orthogonal_planes
+from streamer.core.planes.live_planes import LivePlanes
+from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.quality.frc import fourier_ring_correlation, frc_resolution
 from streamer.frames import BadInput
 from streamer.phantoms import half_turn, random_body, sinogram
@@ -70,8 +70,7 @@ def test_more_noise_means_less_resolution(numba_backend: Backend) -> None:
     for sigma in (0.002, 0.05, 0.4):
         noisy = lines + np.random.default_rng(1).normal(0, sigma, lines.shape).astype(np.float32)
         live = LivePlanes(numba_backend, orthogonal_planes(1, n)[:1], 1, n, (n - 1) / 2)
-        for angle, line in zip(angles, noisy, strict=True):
-            live.add(RampFilter(n).apply(line[None].astype(np.float32)), float(angle))
+        live.add(noisy[:, None].astype(np.float32), angles)
         halves = live.half_images()
         assert halves is not None
         found.append(frc_resolution(*halves) or float(n))

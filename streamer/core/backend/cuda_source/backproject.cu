@@ -1,44 +1,8 @@
-// Direct backprojection: into planes of any orientation, and into blocks of detector rows.
+// Direct backprojection into blocks of detector rows.
 #include "common.cuh"
 
-#define FRAMES 16 // frames whose geometry a block of pixels keeps at hand
 #define ANGLES 64 // angles in shared memory at a time: 768 bytes, one barrier per 64 angles
 #define DEPTH 8   // detector rows per thread: two float4 loads per neighbour, eight sums in registers
-
-// image (height, width) += sum over the frames of weight · frame at the pixel's place. Pixel (i, j) lies in frame k at
-// column g[0] + j·g[1] + i·g[2] and row g[3] + j·g[4] + i·g[5], where g = geometry + 6·k; zero outside of the detector.
-// Positions are float64: the pixels of a 4096-wide plane then need no care, and the loads, not the few double
-// additions, set the pace. The sum over all frames of the call is kept in a register: one read and write of the image
-// per call.
-extern "C" __global__ void __launch_bounds__(256)
-backproject_plane(const float *filtered, int frames, int rows, int cols, const double *geometry, const float *weight,
-                  float *image, int height, int width) {
-    __shared__ double place[FRAMES][6];
-    __shared__ float factor[FRAMES];
-    int j = blockIdx.x * 32 + threadIdx.x, i = blockIdx.y * 8 + threadIdx.y, thread = threadIdx.y * 32 + threadIdx.x;
-    bool inside = i < height && j < width;
-    float sum = 0.0f;
-    for (int first = 0; first < frames; first += FRAMES) {
-        int n = frames - first < FRAMES ? frames - first : FRAMES;
-        __syncthreads();
-        if (thread < 6 * n) place[thread / 6][thread % 6] = geometry[6 * first + thread];
-        if (thread < n) factor[thread] = weight[first + thread];
-        __syncthreads();
-        for (int k = 0; inside && k < n; k++) {
-            const double *g = place[k];
-            double t = g[0] + j * g[1] + i * g[2], z = g[3] + j * g[4] + i * g[5];
-            if (t < -EDGE || t > cols - 1 + EDGE || z < -EDGE || z > rows - 1 + EDGE) continue;
-            int c = clamped((int)t, 0, cols - 2), r = clamped((int)z, 0, rows > 1 ? rows - 2 : 0);
-            float ft = (float)(t - c), fz = (float)(z - r);
-            const float *upper = filtered + ((long long)(first + k) * rows + r) * cols + c;
-            const float *lower = upper + (rows > 1 ? cols : 0);
-            float a = upper[0] + ft * (upper[1] - upper[0]);
-            float b = lower[0] + ft * (lower[1] - lower[0]);
-            sum += factor[k] * (a + fz * (b - a));
-        }
-    }
-    if (inside) image[(long long)i * width + j] += sum;
-}
 
 // Eight consecutive detector rows of one column. PACKED: the address is a multiple of 16 bytes and `valid` of four.
 template <bool PACKED>

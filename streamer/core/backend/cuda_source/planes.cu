@@ -5,7 +5,7 @@
 // row is worked out in float64 once per block of 32 outputs, as a whole column and a rest; the rest goes on in float32.
 #include "common.cuh"
 
-#define TOGETHER 8    // frames of a call
+#define MAX_FRAMES 8    // frames of a call
 #define TAP_NEAR 1.3f // TAPS of kernels_live
 #define TAP_FAR -0.1f
 #define BEFORE 1.5 // REACH - 1/2 of kernels_live: column 0 of a row lies so far before derivative 0
@@ -49,13 +49,13 @@ BODY int split(double place, float &rest) {
 
 // sums (lines, samples) += the derivative of the frames' rows along the lines of planes, times sign and weight.
 //
-// rays (planes, frames, 4): see planes.kernels.ray_through_plane. Line n belongs to plane owner[n], is its number[n]-th,
+// rays (planes, frames, 4): see planes.kernels.ray_through_plane. Line n belongs to plane owner[n], is its number[n]-th
 // and lies at detector row height[n], below 0 if outside. Blocks are 32 samples of 8 lines.
 extern "C" __global__ void __launch_bounds__(256)
 fold_lines(const float *image, int frames, int rows, int cols, const float *taper, int side, const double *rays,
            const int *owner, const int *number, const double *height, int lines, int samples, float *sums) {
-    __shared__ int whole[TOGETHER][8];
-    __shared__ float rest[TOGETHER][8], pitch[TOGETHER][8], factor[TOGETHER][8];
+    __shared__ int whole[MAX_FRAMES][8];
+    __shared__ float rest[MAX_FRAMES][8], pitch[MAX_FRAMES][8], factor[MAX_FRAMES][8];
     int x = blockIdx.x * 32 + threadIdx.x, k = threadIdx.y, n = blockIdx.y * 8 + k;
     int thread = k * 32 + threadIdx.x, f = thread / 8, l = thread % 8, line = blockIdx.y * 8 + l;
     if (f < frames && line < lines) {
@@ -104,8 +104,8 @@ extern "C" __global__ void __launch_bounds__(256)
 fold_tails(const float *image, int frames, int rows, int cols, const float *taper, int side, const double *rays,
            const int *owner, const int *number, const double *height, int lines, const double *edges, int bins,
            float *tails) {
-    __shared__ double start[TOGETHER][8], step[TOGETHER][8];
-    __shared__ float factor[TOGETHER][8];
+    __shared__ double start[MAX_FRAMES][8], step[MAX_FRAMES][8];
+    __shared__ float factor[MAX_FRAMES][8];
     int bin = blockIdx.x * 32 + threadIdx.x, k = threadIdx.y, n = blockIdx.y * 8 + k;
     int thread = k * 32 + threadIdx.x, f = thread / 8, l = thread % 8, line = blockIdx.y * 8 + l;
     if (f < frames && line < lines) {
@@ -164,8 +164,8 @@ BODY float cubic(const float *row, int i, float f) {
 extern "C" __global__ void __launch_bounds__(256)
 fold_level(const float *filtered, int frames, int cols, const double *geometry, int first, int sets, int height,
            int width, float *sums) {
-    __shared__ int whole[TOGETHER];
-    __shared__ float rest[TOGETHER], along[TOGETHER], across[TOGETHER], factor[TOGETHER];
+    __shared__ int whole[MAX_FRAMES];
+    __shared__ float rest[MAX_FRAMES], along[MAX_FRAMES], across[MAX_FRAMES], factor[MAX_FRAMES];
     int j = blockIdx.x * 32 + threadIdx.x, i = blockIdx.y * 8 + threadIdx.y, thread = threadIdx.y * 32 + threadIdx.x;
     if (thread < frames) {
         const double *g = geometry + 4 * thread;
