@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,14 @@ from streamer.cli.outputs import check_outputs, write_json, writing
 from streamer.cli.progress import Progress
 from streamer.cli.scan_options import add_scan_options, detector_rows, read_settings, spec_with_overrides
 from streamer.core.arrays import Image
-from streamer.core.backend.selection import Backend, BackendError, select_backend
+from streamer.core.backend.selection import BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures
-from streamer.frames import BadInput, Quality, Verdict
+from streamer.frames import BadInput, Verdict
 from streamer.io.picture import slices_picture
 from streamer.io.source_file import ScanFile, usable
 from streamer.io.tomogram import TomogramFile
-from streamer.pipeline.offline.binned_scan import BinnedScan
-from streamer.pipeline.offline.tv_tomogram import TvOptions, TvTomogram
-from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.offline.reconstruction import OfflineReconstruction
+from streamer.pipeline.offline.tv_tomogram import TvOptions
 from streamer.pipeline.settings import ReconstructionOptions
 
 WORTH_A_LOOK = 16
@@ -61,19 +59,6 @@ def add_parser(verbs: Any) -> None:
     parser.set_defaults(run=run)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A finished reconstruction. Lengths and columns of ``quality`` and ``parameters`` are in pixels of the detector;
-    ``slices`` are the middle ones, in the unit of the tomogram.
-    """
-
-    pipeline: ScanPipeline
-    quality: Quality
-    verdict: Verdict
-    parameters: dict[str, Any]
-    slices: dict[str, Image]
-
-
 def run(args: argparse.Namespace) -> int:
     try:
         backend, why = select_backend(args.backend, args.threads)
@@ -82,8 +67,19 @@ def run(args: argparse.Namespace) -> int:
     print(why)
     _check_places(args)
     began = time.perf_counter()
-    outcome = _reconstruct(args, backend)
-    pipeline, verdict = outcome.pipeline, outcome.verdict
+    settings, center = read_settings(args), None if args.center == "auto" else args.center
+    tv = read_options(args, TvOptions) if args.method == "tv" else None
+    with ScanFile.open(args.scan) as scan:
+        for note in (*scan.info.notes, *(f"{name} is not here" for name in scan.info.missing_files)):
+            print(f"note: {note}")
+        rows, spec = detector_rows(args.rows, scan.info.rows), spec_with_overrides(args, scan.held())
+        offline = OfflineReconstruction(scan, spec, backend, settings, rows=rows, bin_=args.bin, center=center, tv=tv)
+        with Progress(f"reading {scan.path.name}", offline.spec.frames) as bar:
+            for count in offline.read(usable(scan, rows)):
+                bar.at(count)
+        quality, verdict = offline.judge()
+        slices = _write(args, offline)
+    pipeline, parameters = offline.pipeline, offline.parameters()
     result = {
         "version": __version__,
         "backend": backend.name,
@@ -92,28 +88,27 @@ def run(args: argparse.Namespace) -> int:
         "method": args.method,
         "shape": list(pipeline.shape),
         "unit": pipeline.unit,
-        "bin": outcome.parameters["bin"],
-        "center_px": outcome.parameters["center_px"],
-        "center_binned_px": outcome.parameters["center_binned_px"],
-        "center_confidence": outcome.quality.center_confidence if args.center == "auto" else 1.0,
+        "bin": parameters["bin"],
+        "center_px": parameters["center_px"],
+        "center_binned_px": parameters["center_binned_px"],
+        "center_confidence": quality.center_confidence if center is None else 1.0,
         **verdict.to_dict(),
-        "quality": outcome.quality.to_dict(),
-        "geometry": {name: outcome.parameters[name] for name in pipeline.layout.to_dict()},
-        "artefacts": pipeline.artefacts() or slice_figures(outcome.slices["xy"]),
-        "preparation": outcome.parameters,
+        "quality": quality.to_dict(),
+        "geometry": {name: parameters[name] for name in pipeline.layout.to_dict()},
+        "artefacts": pipeline.artefacts() or slice_figures(slices["xy"]),
+        "preparation": parameters,
         "seconds": time.perf_counter() - began,
     }
     asked = args.geometry != "auto" or args.tilt != "auto"
-    for line in summary(result, given=args.center != "auto", asked=asked):
+    for line in summary(result, given=center is not None, asked=asked):
         print(line)
     size = "×".join(map(str, pipeline.shape))
     took = f"{result['seconds']:.1f} s, {backend.name} with {backend.threads} threads"
     print(f"{args.output}: {size} in {pipeline.unit}, {took}")
     write_json(args.json, result)
     if args.png is not None:
-        spec, lines = pipeline.spec, [str(verdict)]
         with writing("--png", args.png):
-            slices_picture(args.png, outcome.slices, spec.sample, pipeline.unit, spec.pixel_size_m, lines)
+            slices_picture(args.png, slices, spec.sample, pipeline.unit, offline.spec.pixel_size_m, [str(verdict)])
     return 0
 
 
@@ -124,49 +119,9 @@ def _check_places(args: argparse.Namespace) -> None:
     check_outputs({"-o": args.output, "--png": args.png, "--json": args.json}, inputs=[args.scan])
 
 
-def _reconstruct(args: argparse.Namespace, backend: Backend) -> Outcome:
-    settings, center = read_settings(args), None if args.center == "auto" else args.center
-    with ScanFile.open(args.scan) as scan:
-        for note in (*scan.info.notes, *(f"{name} is not here" for name in scan.info.missing_files)):
-            print(f"note: {note}")
-        rows = detector_rows(args.rows, scan.info.rows)
-        binned = BinnedScan(scan, spec_with_overrides(args, scan.held()), rows, args.bin, backend.threads)
-        fixed = None if center is None else binned.binned_column(center)
-        pipeline = ScanPipeline(binned.spec, backend, settings, planes=(), fixed_center=fixed)
-        with Progress(f"reading {scan.path.name}", binned.spec.frames) as bar:
-            for frame in binned.frames(usable(scan, rows)):
-                pipeline.push(frame.meta, frame.pixels)
-                bar.at(frame.meta.index + 1)
-        pipeline.refine_center()
-        found = pipeline.judge(missing=0, corrupt=0, final=True)
-        quality, verdict = binned.verdict_at_full_resolution(*found, settings.limits, pipeline.layout.half)
-        column = binned.detector_column(pipeline.center)
-        parameters = {
-            **pipeline.parameters(),
-            "center_px": column,
-            "detector_center_px": column,
-            "center_binned_px": pipeline.center,
-            "bin": binned.bin,
-            "first_row": rows.start,
-        }
-        tv: TvTomogram | None = None
-        if args.method == "tv":
-            options = read_options(args, TvOptions)
-            tv = TvTomogram(backend, pipeline, binned.read, options, settings.reconstruction.memory_bytes)
-            parameters |= tv.parameters()
-        return Outcome(pipeline, quality, verdict, parameters, _write(args, pipeline, binned, parameters, tv))
-
-
-def _write(
-    args: argparse.Namespace,
-    pipeline: ScanPipeline,
-    binned: BinnedScan,
-    parameters: dict[str, Any],
-    tv: TvTomogram | None,
-) -> dict[str, Image]:
+def _write(args: argparse.Namespace, offline: OfflineReconstruction) -> dict[str, Image]:
     """Write the tomogram block by block; the three middle slices."""
-    spec, shape = pipeline.spec, pipeline.shape
-    steps, what = (spec.rows, "reconstructing rows") if tv is None else (tv.steps, "iterating")
+    spec, shape = offline.spec, offline.pipeline.shape
     middle = shape[2] // 2
     slices = {"xy": np.empty(shape[1:], np.float32)}
     if spec.rows >= WORTH_A_LOOK:
@@ -177,20 +132,19 @@ def _write(
             shape,
             sample=spec.sample,
             pixel_size_m=spec.pixel_size_m,
-            unit=pipeline.unit,
+            unit=offline.pipeline.unit,
             raw_file=args.scan,
-            parameters=parameters,
+            parameters=offline.parameters(),
         ) as volume,
-        Progress(what, steps) as bar,
+        Progress("reconstructing rows" if args.method == "fbp" else "iterating", offline.steps) as bar,
     ):
-        for first, block in pipeline.tomogram(binned.read) if tv is None else tv.blocks(bar.at):
+        for first, block in offline.blocks(bar.at):
             volume.write_rows(first, block)
             last = first + len(block)
             if "xz" in slices:
                 slices["xz"][first:last], slices["yz"][first:last] = block[:, middle], block[:, :, middle]
             if first <= spec.rows // 2 < last:
                 slices["xy"][:] = block[spec.rows // 2 - first]
-            bar.at(steps * last // spec.rows)
     return slices
 
 

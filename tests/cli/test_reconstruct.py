@@ -224,7 +224,7 @@ def test_phase_retrieval_needs_only_what_the_file_lacks(tmp_path: Path) -> None:
         (("--pixel-size-m", "inf"), "--pixel-size-m: give"),
         (("--bin", "3"), "--bin: give 1, 2, 4 or 8, not '3'"),
         (("--bin", "two"), "--bin: give 1, 2, 4 or 8"),
-        (("--bin", "8", "--rows", "0:5"), "--bin 8: too much for 5 rows"),
+        (("--bin", "8", "--rows", "0:5"), "bin 8: too much for 5 rows"),
         (("--memory-mb", "much"), "--memory-mb: give a number above 0"),
         (("--memory-mb", "0"), "--memory-mb: give"),
         (("--center", "inf"), "--center: give auto or a number, not 'inf'"),

@@ -46,7 +46,7 @@ class BinnedScan:
         height = rows.stop - rows.start
         for name, length, least in (("rows", height, 1), ("columns", whole.columns, 2)):
             if length // bin_ < least:
-                raise BadInput(f"--bin {bin_}: too much for {length} {name}")
+                raise BadInput(f"bin {bin_}: too much for {length} {name}")
         self.spec = self._reduction.scan(structs.replace(whole, rows=height))
         if bin_ > 1:
             # A mean of saturated and other pixels hides both: ``frames`` counts them before it bins.
