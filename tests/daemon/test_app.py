@@ -1,0 +1,158 @@
+"""The whole daemon in this process: silence of the source, stopping, what cannot be served."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from streamer.config import Config
+from streamer.daemon.app import Daemon
+from streamer.flow import wire
+from streamer.frames import BadInput
+from streamer.io.control import request
+from tests.daemon.rig import TinyScan
+
+ANYWHERE = "tcp://127.0.0.1:*"
+PATIENCE_S = 100.0
+
+
+def config(folder: Path, **sections: dict[str, Any]) -> Config:
+    return Config.model_validate(
+        {
+            "source": {"endpoint": ANYWHERE, "bind": True},
+            "control": {"endpoint": ANYWHERE, "events": ANYWHERE},
+            "preview": {"endpoint": ANYWHERE},
+            "metrics": {"port": 0},
+            "ring": {"memory_mb": 4},
+            "writer": {"directory": folder, "reserve_mb": 0},
+            "reconstruction": {"backend": "numba", "threads": 2},
+            **sections,
+        }
+    )
+
+
+class Running:
+    """A daemon on its threads, a source that is connected to it, and a client."""
+
+    def __init__(self, settings: Config) -> None:
+        self.daemon = Daemon(settings)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.source = self.context.socket(zmq.PUSH)
+        self.source.connect(self.daemon.endpoints["source"])
+        self._thread = threading.Thread(target=self.daemon.run)
+        self._thread.start()
+
+    def send(self, scan: TinyScan, indices: range) -> None:
+        self.source.send_multipart(wire.encode(wire.Start(scan.spec)))
+        for index in indices:
+            self.source.send_multipart(wire.encode_frame(scan.metas[index], scan.pixels[index]))
+
+    def ask(self, verb: str, **args: Any) -> dict[str, Any]:
+        return request(self.context, self.daemon.endpoints["control"], verb, args, PATIENCE_S)
+
+    def report(self, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The report of the scan, once there is one that is as wanted."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            report = self.ask("status")["scan"]
+            if report is not None and until(report):
+                return dict(report)
+            assert time.monotonic() < deadline, report
+
+    def final(self) -> dict[str, Any]:
+        """The report of the scan, once it has a final verdict and is over."""
+        self.report(lambda report: True)
+        self.ask("verdict", scan_id="scan-1", wait=True, timeout_s=PATIENCE_S)
+        return self.report(lambda report: report["state"] in ("complete", "incomplete", "aborted", "failed"))
+
+    def close(self) -> None:
+        self.daemon.stop()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def make(**sections: dict[str, Any]) -> Running:
+        started.append(Running(config(tmp_path, **sections)))
+        return started[-1]
+
+    yield make
+    for running in started:
+        running.close()
+
+
+def test_a_source_that_falls_silent_ends_the_scan_as_incomplete(start: Callable[..., Running]) -> None:
+    running = start(scan={"stall_timeout_s": 0.5})
+    running.send(TinyScan(), range(60))
+    report = running.final()
+    assert (report["state"], report["verdict"]) == ("incomplete", "RETAKE")
+    assert report["frames"]["received"] == report["written"] == 60
+
+
+def test_a_scan_whose_end_message_was_lost_is_complete(start: Callable[..., Running]) -> None:
+    running = start(scan={"end_timeout_s": 0.2})
+    scan = TinyScan()
+    running.send(scan, range(scan.spec.frames))
+    report = running.final()
+    assert (report["state"], report["verdict"]) == ("complete", "ENOUGH")
+
+
+def test_an_armed_scan_may_wait_for_its_first_frame(start: Callable[..., Running]) -> None:
+    running = start(scan={"stall_timeout_s": 0.1, "end_timeout_s": 0.1})
+    running.ask("arm", spec=TinyScan().spec.to_dict())
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        assert running.ask("status")["state"] == "armed"
+
+
+def test_stopping_closes_the_running_scan_as_aborted(start: Callable[..., Running], tmp_path: Path) -> None:
+    running = start()
+    running.send(TinyScan(), range(40))
+    running.report(lambda report: report["frames"]["received"] == 40)
+    running.daemon.stop()
+    report = running.daemon.scans.report("scan-1")
+    assert report is not None
+    assert (report["state"], report["written"], report["final"]) == ("aborted", 40, True)
+    assert (tmp_path / "scan-1.nx").exists()
+
+
+def test_the_endpoints_are_announced(start: Callable[..., Running], tmp_path: Path) -> None:
+    running = start()
+    running.daemon.announce(tmp_path / "ready.json")
+    told = json.loads((tmp_path / "ready.json").read_text())
+    assert set(told) == {"control", "events", "preview", "source", "metrics", "backend", "pid"}
+    assert told["control"] == running.daemon.endpoints["control"] != ANYWHERE
+    assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_an_endpoint_in_use_is_named_and_nothing_stays_open(
+    start: Callable[..., Running], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "streamer.daemon.app")
+    first = start()
+    taken = first.daemon.endpoints["preview"]
+    with first.context.socket(zmq.ROUTER) as socket:
+        socket.bind(ANYWHERE)
+        control = {"endpoint": socket.getsockopt_string(zmq.LAST_ENDPOINT), "events": ANYWHERE}
+    with pytest.raises(BadInput, match=f"preview.endpoint {taken}: .*in use"):
+        Daemon(config(tmp_path, control=control, preview={"endpoint": taken}))
+    assert not caplog.records, "what was open could be closed"
+    assert start(control=control).ask("ping")["ok"], "its control socket is free again"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"writer\.directory .*file/data: cannot be made"):
+        Daemon(config(tmp_path, writer={"directory": tmp_path / "file" / "data"}))

@@ -1,0 +1,209 @@
+"""The compute thread, turned by hand: frames from the ring into planes, previews, progress and verdicts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamer.core.planes.plane import Plane
+from streamer.core.quality.verdict import Limits
+from streamer.daemon.compute import JUDGE_EVERY_S, PROGRESS_EVERY_S
+from streamer.frames import Verdict
+from tests.daemon.rig import PROJECTIONS, Rig, TinyScan
+
+DIAGONAL = Plane("diagonal", (0.0, 0.0, 8.0), (0.7, 0.7, 0.0), (0.0, 0.0, 1.0), (16, 32))
+
+
+def of(messages: list[tuple[str, dict[str, Any]]], topic: str) -> list[dict[str, Any]]:
+    return [entries for name, entries in messages if name == topic]
+
+
+def test_every_frame_is_folded_in_and_timed(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan)
+    session = rig.session(scan)
+    assert rig.compute.folded == PROJECTIONS
+    assert (rig.compute.backlog, rig.compute.skipped) == (0, 0)
+    assert session.latency.count == rig.compute.latency.count == PROJECTIONS
+    assert session.pipeline is not None
+    assert session.pipeline.seen == scan.spec.frames
+
+
+def test_previews_show_how_far_the_scan_is_and_what_it_is_worth(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan)
+    rig.turn_for(1.0)
+    planes = of(rig.preview_listener.heard(), "plane")
+    assert {plane["plane"] for plane in planes} == {"xy", "xz", "yz"}
+    assert {plane["scan_id"] for plane in planes} == {"scan-1"}
+    angles = [plane["angles"] for plane in planes]
+    assert angles == sorted(angles)
+    assert (angles[-1], planes[-1]["of"]) == (PROJECTIONS, PROJECTIONS)
+    assert [plane["version"] for plane in planes] == sorted(plane["version"] for plane in planes)
+    assert planes[-1]["lo"] < planes[-1]["hi"]
+    assert planes[-1]["frame_rate_hz"] > 0
+    assert Verdict.from_dict(planes[-1]).codes
+    assert rig.previews.sent == len(planes)
+    assert rig.session(scan).first_preview_projections == angles[0]
+
+
+def test_previews_come_no_faster_than_the_configuration_says(build: Callable[..., Rig]) -> None:
+    rig = build(preview={"max_rate_hz": 0.5})
+    began = rig.clock.now
+    rig.run(TinyScan(), turn_every=1)
+    rig.turn_for(5.0)
+    versions = {plane["version"] for plane in of(rig.preview_listener.heard(), "plane")}
+    assert 1 <= len(versions) <= (rig.clock.now - began) * 0.5 + 2
+
+
+def test_a_large_plane_is_binned_for_the_preview(build: Callable[..., Rig]) -> None:
+    rig = build(preview={"max_px": 64})
+    rig.scans.watch((Plane("wide", (0.0, 0.0, 8.0), (0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (100, 130)),))
+    rig.run(TinyScan(), range(40))
+    rig.turn_for(1.0)
+    plane = of(rig.preview_listener.heard(), "plane")[-1]
+    assert (plane["bin"], plane["shape"]) == (3, [34, 44])
+
+
+def test_progress_is_told_ten_times_a_second_at_most(rig: Rig) -> None:
+    began = rig.clock.now
+    rig.run(TinyScan(), turn_every=1)
+    progress = of(rig.event_listener.heard(), "progress")
+    most = (rig.clock.now - began) / PROGRESS_EVERY_S + 2
+    assert most / 4 < len(progress) <= most
+    received = [entries["report"]["frames"]["received"] for entries in progress]
+    assert received == sorted(received)
+    assert all(Verdict.from_dict(entries["report"]).codes for entries in progress)
+
+
+def test_a_verdict_is_an_event_only_when_it_is_another_one(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, turn_every=1)
+    rig.finish(scan)
+    verdicts = [Verdict.from_dict(entries) for entries in of(rig.event_listener.heard(), "verdict")]
+    assert len(verdicts) >= 2
+    for before, after in pairwise(verdicts):
+        assert (before.decision, before.codes, before.final) != (after.decision, after.codes, after.final)
+    assert verdicts[0].decision == "CONTINUE"
+    assert verdicts[-1].decision == "ENOUGH"
+
+
+def test_data_that_are_enough_early_are_announced_while_the_scan_runs(build: Callable[..., Rig]) -> None:
+    rig = build(limits=Limits(max_resolution_px=12.0))
+    scan = TinyScan(turns=5)
+    rig.run(scan, range(scan.first_projection))
+    for start in range(scan.first_projection, scan.spec.frames - 1, PROJECTIONS // 5):
+        rig.feed(scan, range(start, min(start + PROJECTIONS // 5, scan.spec.frames - 1)))
+        rig.turn_for(JUDGE_EVERY_S)
+    verdicts = [Verdict.from_dict(entries) for entries in of(rig.event_listener.heard(), "verdict")]
+    assert verdicts[0].decision == "CONTINUE"
+    assert "ENOUGH" in [verdict.decision for verdict in verdicts]
+    assert not any(verdict.final for verdict in verdicts)
+
+
+def test_judging_keeps_its_pace(rig: Rig) -> None:
+    """Between two looks at the quality JUDGE_EVERY_S pass, however many frames come."""
+    scan = TinyScan()
+    rig.run(scan, range(30))
+    session = rig.session(scan)
+    rig.turn_for(JUDGE_EVERY_S)
+    judged = session.quality.projections
+    assert judged == 30 - scan.first_projection
+    rig.feed(scan, range(30, 60), turn_every=100)
+    assert session.quality.projections == judged
+    rig.turn_for(JUDGE_EVERY_S)
+    assert session.quality.projections == 60 - scan.first_projection
+
+
+def test_planes_are_changed_while_the_scan_runs(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(40))
+    rig.turn_for(1.0)
+    rig.preview_listener.heard()
+    rig.scans.watch((DIAGONAL,))
+    rig.feed(scan, range(40, scan.spec.frames))
+    rig.turn_for(1.0)
+    planes = of(rig.preview_listener.heard(), "plane")
+    assert planes[-1]["plane"] == "diagonal"
+    assert planes[-1]["shape"] == [16, 32]
+    assert planes[-1]["angles"] == PROJECTIONS, "what came before is in it"
+
+
+def test_a_center_is_held_and_let_go_while_the_scan_runs(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(60))
+    rig.scans.fix_center(20.0)
+    rig.turn_for(1.0)
+    session = rig.session(scan)
+    assert session.pipeline is not None
+    assert session.pipeline.center == 20.0
+    rig.scans.fix_center(None)
+    rig.feed(scan, range(60, scan.spec.frames))
+    rig.turn_for(1.0)
+    assert session.pipeline.center != 20.0
+    assert rig.finish(scan)["verdict"] == "ENOUGH"
+
+
+@pytest.mark.parametrize("center", [-500.0, 1e9])
+def test_a_center_far_off_the_detector_does_not_end_the_scan(
+    rig: Rig, center: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "streamer.daemon.compute")
+    scan = TinyScan()
+    rig.run(scan, range(60))
+    rig.scans.fix_center(center)
+    rig.feed(scan, range(60, scan.spec.frames))
+    rig.turn_for(1.0)
+    rig.scans.fix_center(None)
+    rig.turn_for(1.0)
+    report = rig.finish(scan)
+    assert (report["state"], report["projections"]["received"]) == ("complete", PROJECTIONS)
+
+
+def test_frames_of_another_scan_in_the_ring_are_passed_over(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.scans.arm(scan.spec)
+    slot = rig.ring.acquire()
+    assert slot is not None
+    slot[:] = np.zeros(len(slot), np.uint8)
+    rig.ring.commit(TinyScan("stranger").metas[0])
+    rig.feed(scan, range(20))
+    session = rig.session(scan)
+    assert session.pipeline is not None
+    assert session.pipeline.seen == 20
+
+
+def test_scans_of_other_shapes_follow_each_other(rig: Rig) -> None:
+    first = TinyScan()
+    rig.run(first)
+    rig.finish(first)
+    second = TinyScan("scan-2")
+    second.pixels = second.pixels[:, :8].copy()
+    second.spec = type(second.spec).from_dict({**second.spec.to_dict(), "rows": 8})
+    rig.run(second)
+    report = rig.finish(second)
+    assert (report["state"], report["verdict"]) == ("complete", "ENOUGH")
+    assert report["center_px"] == pytest.approx(rig.scans.report("scan-1")["center_px"], abs=0.3)  # type: ignore[index]
+
+
+def test_frames_in_any_order_give_the_same_verdict(rig: Rig) -> None:
+    in_turn, shuffled = TinyScan("in-turn"), TinyScan("shuffled")
+    rig.run(in_turn)
+    first = rig.finish(in_turn)
+    order = np.random.default_rng(2).permutation(np.arange(shuffled.first_projection, shuffled.spec.frames))
+    rig.run(shuffled, [*range(shuffled.first_projection), *order.tolist()])
+    second = rig.finish(shuffled)
+    assert (first["verdict"], second["verdict"]) == ("ENOUGH", "ENOUGH")
+    assert second["center_px"] == pytest.approx(first["center_px"], abs=0.05)
+    assert rig.scans.totals["disordered"] > 0
+
+
+def test_without_a_scan_a_turn_does_nothing(rig: Rig) -> None:
+    rig.turn_for(1.0)
+    assert rig.compute.folded == 0
+    assert rig.event_listener.heard() == rig.preview_listener.heard() == []

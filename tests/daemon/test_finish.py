@@ -1,0 +1,242 @@
+"""How scans end: whole, cut short, empty, spoiled, with files that cannot be written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamer.frames import FrameKind
+from streamer.io.nxtomo import open_raw
+from streamer.io.source_file import ScanFile
+from streamer.io.tomogram import read_tomogram
+from tests.daemon.rig import CENTER, COLUMNS, PROJECTIONS, ROWS, Rig, TinyScan
+
+TOMOGRAM = "scan-1.tomogram.h5"
+RAW = "scan-1.nx"
+
+
+def codes(report: dict[str, Any]) -> list[str]:
+    return [reason["code"] for reason in report["reasons"]]
+
+
+def test_a_whole_scan_is_complete_with_a_verdict_and_a_tomogram(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan)
+    report = rig.finish(scan)
+    assert (report["state"], report["verdict"], report["final"]) == ("complete", "ENOUGH", True), report
+    assert codes(report) == ["nothing_wrong"]
+    assert report["written"] == report["frames"]["received"] == scan.spec.frames
+    assert report["center_px"] == pytest.approx(CENTER, abs=0.2)
+    assert report["error"] is None
+    assert report["geometry"]["geometry"] == "plain"
+    assert report["artefacts"]["contrast"] > 0
+    volume = read_tomogram(rig.directory / TOMOGRAM)
+    assert volume.data.shape == (ROWS, COLUMNS, COLUMNS)
+    assert volume.unit == "1/cm"
+    with ScanFile.open(rig.directory / RAW) as raw:
+        assert raw.info.projections == PROJECTIONS
+
+
+def test_the_tomogram_does_not_wait_for_the_end_message(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan)
+    session = rig.session(scan)
+    rig.turn_until(lambda: session.result.tomogram_file is not None)
+    assert (session.state, session.verdict.final) == ("acquiring", True)
+    events = rig.event_listener.heard()
+    report = rig.finish(scan)
+    assert report["state"] == "complete"
+    assert report["tomogram_file"] == str(rig.directory / TOMOGRAM)
+    finals = [entries for topic, entries in events + rig.event_listener.heard() if topic == "verdict"]
+    assert [entries["final"] for entries in finals].count(True) == 1, "it is judged once"
+
+
+def test_the_time_from_the_last_frame_to_the_tomogram_is_measured(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan)
+    report = rig.finish(scan)
+    assert 0 < report["last_frame_to_tomogram_s"] < 10
+    assert rig.finisher.latency.count == 1
+
+
+def test_no_tomogram_when_none_is_wanted(build: Callable[..., Rig]) -> None:
+    rig = build(writer={"tomogram": False})
+    scan = TinyScan()
+    rig.run(scan)
+    report = rig.finish(scan)
+    assert (report["state"], report["verdict"], report["tomogram_file"]) == ("complete", "ENOUGH", None)
+    assert not (rig.directory / TOMOGRAM).exists()
+
+
+def test_frames_that_the_reconstruction_was_overtaken_by_come_from_the_raw_file(build: Callable[..., Rig]) -> None:
+    """The ring holds 16 frames; all projections are sent before the compute thread turns once."""
+    rig = build(ring={"max_slots": 16})
+    rig.scans.fix_center(CENTER)
+    slow, prompt = TinyScan("slow"), TinyScan("prompt")
+    rig.run(slow, range(slow.first_projection))
+    rig.feed(slow, range(slow.first_projection, slow.spec.frames), turn_every=10_000)
+    assert rig.compute.skipped > PROJECTIONS // 2
+    overtaken = rig.finish(slow)
+    rig.run(prompt)
+    paced = rig.finish(prompt)
+    assert (overtaken["state"], overtaken["verdict"]) == (paced["state"], paced["verdict"]) == ("complete", "ENOUGH")
+    assert overtaken["projections"]["received"] == PROJECTIONS
+    volumes = [read_tomogram(rig.directory / f"{name}.tomogram.h5").data for name in ("slow", "prompt")]
+    assert np.abs(volumes[0] - volumes[1]).max() < 1e-5 * np.abs(volumes[1]).max()
+
+
+def test_a_scan_aborted_midway_keeps_what_came(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(50))
+    rig.scans.abort("scan-1", "tea")
+    report = rig.finished(scan)
+    assert (report["state"], report["final"]) == ("aborted", True)
+    assert (report["frames"]["received"], report["written"]) == (50, 50)
+    with open_raw(rig.directory / RAW) as file:
+        assert file["entry/streamer/status"].asstr()[()] == "aborted"
+        assert file["entry/streamer/note"].asstr()[()] == "tea"
+        np.testing.assert_array_equal(file["entry/instrument/detector/data"], scan.pixels[:50])
+    assert rig.send(scan.metas[60], scan.pixels[60]) is False, "what comes later belongs to no scan"
+
+
+def test_a_scan_that_stalls_is_incomplete_and_judged_by_what_came(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(60))
+    rig.session(scan).end("stalled", None, "no frame for 30 s")
+    report = rig.finished(scan)
+    assert (report["state"], report["verdict"]) == ("incomplete", "RETAKE")
+    assert codes(report)[:2] == ["frames_lost", "angles_missing"]
+    assert report["frames"]["missing"] == scan.spec.frames - 60
+    assert (rig.directory / TOMOGRAM).exists()
+
+
+def test_a_scan_that_is_stopped_early_misses_nothing(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(60))
+    report = rig.finish(scan, frames=60, status="stopped")
+    assert (report["state"], report["frames"]["missing"]) == ("complete", 0)
+
+
+def test_lost_frames_are_listed_in_the_file_and_named(rig: Rig) -> None:
+    scan = TinyScan()
+    lost = {20, 21, 22, 23, 24, 25}
+    rig.run(scan, [index for index in range(scan.spec.frames) if index not in lost])
+    report = rig.finish(scan)
+    assert (report["state"], report["verdict"], report["frames"]["missing"]) == ("incomplete", "RETAKE", len(lost))
+    assert "frames_lost" in codes(report)
+    with open_raw(rig.directory / RAW) as file:
+        assert set(file["entry/streamer/missing_frames"][()]) == lost
+
+
+def test_an_empty_scan_is_unknown(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.scans.arm(scan.spec)
+    report = rig.finish(scan, frames=0)
+    assert (report["state"], report["verdict"], report["final"]) == ("incomplete", "UNKNOWN", True)
+    assert codes(report)[0] == "no_projections"
+    assert report["tomogram_file"] is None
+    assert report["scan_s"] is None
+
+
+def test_a_scan_without_flats_is_unknown(rig: Rig) -> None:
+    scan = TinyScan(flats=0)
+    rig.run(scan)
+    report = rig.finish(scan)
+    assert (report["state"], report["verdict"], codes(report)[0]) == ("complete", "UNKNOWN", "no_flats")
+
+
+def test_darks_and_flats_alone_are_no_scan(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(scan.first_projection))
+    report = rig.finish(scan, frames=scan.first_projection)
+    assert (report["state"], report["verdict"], codes(report)[0]) == ("incomplete", "UNKNOWN", "no_projections")
+
+
+def test_an_empty_holder_is_empty(rig: Rig) -> None:
+    scan = TinyScan(empty=True)
+    rig.run(scan)
+    report = rig.finish(scan)
+    assert (report["state"], report["verdict"], codes(report)[0]) == ("complete", "EMPTY", "empty")
+
+
+def test_a_tomogram_that_cannot_be_written_fails_the_scan_and_leaves_the_verdict(rig: Rig) -> None:
+    (rig.directory / TOMOGRAM).write_text("somebody else's")
+    scan = TinyScan()
+    rig.run(scan)
+    report = rig.finish(scan)
+    assert (report["state"], report["verdict"], report["final"]) == ("failed", "ENOUGH", True)
+    assert "exists already" in report["error"]
+    assert (rig.directory / TOMOGRAM).read_text() == "somebody else's"
+    assert report["written"] == scan.spec.frames
+
+
+def test_the_death_of_the_raw_writer_costs_neither_verdict_nor_tomogram(rig: Rig) -> None:
+    scan, after = TinyScan(), TinyScan("scan-2")
+    rig.run(scan, range(50))
+    os.kill(rig.writer.pid, signal.SIGKILL)
+    while "died" not in [event.kind for event in rig.writer.poll_events(1.0)]:
+        pass
+    rig.feed(scan, range(50, scan.spec.frames))
+    report = rig.finish(scan)
+    assert (report["state"], report["verdict"]) == ("failed", "ENOUGH")
+    assert "killed by signal 9" in report["error"]
+    assert (rig.directory / TOMOGRAM).exists()
+    assert rig.scans.lost_by_writer > 0
+    rig.run(after)
+    assert rig.finish(after)["state"] == "complete"
+
+
+def test_a_reconstruction_that_fails_leaves_the_raw_file_and_the_next_scan(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "streamer.daemon")
+    scan, after = TinyScan(), TinyScan("scan-2")
+    rig.run(scan, range(40))
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError("no 3 GB left")
+
+    monkeypatch.setattr(rig.session(scan).pipeline, "push_batch", no_memory)
+    rig.feed(scan, range(40, scan.spec.frames))
+    early = rig.session(scan).report()
+    assert (early["state"], early["verdict"], early["final"]) == ("acquiring", "UNKNOWN", True)
+    assert codes(early) == ["reconstruction_failed"]
+    report = rig.finish(scan)
+    assert (report["state"], codes(report)) == ("failed", ["reconstruction_failed"])
+    assert report["error"] == "MemoryError: no 3 GB left"
+    with ScanFile.open(rig.directory / RAW) as raw:
+        assert raw.info.projections == PROJECTIONS
+    rig.run(after)
+    assert rig.finish(after)["verdict"] == "ENOUGH"
+
+
+def test_a_verdict_that_cannot_be_drawn_is_unknown(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "streamer.daemon")
+    scan = TinyScan()
+    rig.run(scan, range(60))
+
+    def no_center() -> None:
+        raise ValueError("no centre")
+
+    monkeypatch.setattr(rig.session(scan).pipeline, "refine_center", no_center)
+    report = rig.finish(scan)
+    assert (report["state"], report["verdict"], codes(report)) == ("failed", "UNKNOWN", ["reconstruction_failed"])
+    assert report["error"] == "ValueError: no centre"
+
+
+def test_darks_flats_and_projections_reach_the_file_with_their_kinds(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan)
+    rig.finish(scan)
+    with open_raw(rig.directory / RAW) as file:
+        keys = file["entry/instrument/detector/image_key"][()]
+    assert keys.tolist() == [int(meta.kind) for meta in scan.metas]
+    assert (keys == FrameKind.PROJECTION).sum() == PROJECTIONS

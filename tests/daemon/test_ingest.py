@@ -1,0 +1,170 @@
+"""What the receive thread hands over: accepted, refused, counted; back-pressure when the ring is full."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from streamer.flow import wire
+from streamer.frames import FrameMeta
+from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
+
+
+@pytest.fixture(scope="module")
+def scan() -> TinyScan:
+    return TinyScan()
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "streamer.daemon.ingest")
+
+
+def header(meta: FrameMeta, pixels: np.ndarray[Any, Any]) -> wire.FrameHeader:
+    message = wire.decode(wire.encode_frame(meta, pixels)[0])
+    assert isinstance(message, wire.FrameHeader)
+    return message
+
+
+def test_accepted_frames_are_counted_by_kind_and_stamped(rig: Rig, scan: TinyScan) -> None:
+    rig.scans.arm(scan.spec)
+    for index in range(20):
+        rig.clock.now += 1
+        assert rig.send(scan.metas[index], scan.pixels[index])
+    assert rig.ingest.frames_by_kind == {"dark": 3, "flat": 6, "projection": 11}
+    assert rig.ingest.bytes == 20 * 2 * ROWS * COLUMNS
+    assert rig.ingest.last_frame_ns > 0
+    assert rig.session(scan).last_frame_s == rig.clock.now
+    assert rig.session(scan).report()["scan_s"] == 19.0
+
+
+def test_a_start_message_arms_and_may_be_resent(rig: Rig, scan: TinyScan) -> None:
+    for _ in range(2):
+        rig.ingest.start(wire.Start(scan.spec))
+    assert rig.scans.state == "armed"
+    assert not rig.ingest.rejected_by_reason
+
+
+def test_a_start_that_cannot_be_armed_is_counted(rig: Rig, scan: TinyScan) -> None:
+    rig.scans.arm(scan.spec)
+    rig.ingest.start(wire.Start(structs.replace(scan.spec, scan_id="other")))
+    assert rig.ingest.rejected_by_reason == {"spec": 1}
+    assert rig.scans.of("scan-1") is not None
+
+
+def test_frames_of_a_scan_that_is_not_armed_are_refused_with_one_line(
+    rig: Rig, scan: TinyScan, caplog: pytest.LogCaptureFixture
+) -> None:
+    for index in range(5):
+        assert not rig.send(scan.metas[index], scan.pixels[index])
+    assert rig.ingest.rejected_by_reason == {"stale_scan": 5}
+    assert [record.getMessage() for record in caplog.records] == ["frames of scan scan-1 are refused: it is not armed"]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.zeros((ROWS, COLUMNS + 1), "<u2"), "shape"),
+        (np.zeros((COLUMNS, ROWS), "<u2"), "shape"),
+        (np.zeros((ROWS, COLUMNS), "<f4"), "dtype"),
+        (np.zeros((ROWS, COLUMNS), "|u1"), "dtype"),
+    ],
+)
+def test_a_frame_that_was_not_announced_so_is_corrupt(
+    rig: Rig, scan: TinyScan, pixels: np.ndarray[Any, Any], reason: str
+) -> None:
+    rig.scans.arm(scan.spec)
+    assert not rig.send(scan.metas[10], pixels)
+    assert rig.ingest.rejected_by_reason == {reason: 1}
+    session = rig.session(scan)
+    assert (session.ledger.corrupt, session.ledger.corrupt_unreplaced) == (1, 1)
+    assert rig.send(scan.metas[10], scan.pixels[10]), "a good copy replaces it"
+    assert session.ledger.corrupt_unreplaced == 0
+
+
+def test_duplicates_and_frames_beyond_the_announced_ones_do_not_reach_the_ring(rig: Rig, scan: TinyScan) -> None:
+    rig.scans.arm(scan.spec)
+    before = rig.ring.committed
+    rig.send(scan.metas[0], scan.pixels[0])
+    rig.send(scan.metas[0], scan.pixels[1])
+    beyond = structs.replace(scan.metas[0], index=scan.spec.frames)
+    rig.send(beyond, scan.pixels[0])
+    assert rig.ring.committed == before + 1
+    frames = rig.session(scan).report()["frames"]
+    assert (frames["received"], frames["duplicate"], frames["late"]) == (1, 1, 1)
+    assert rig.ingest.rejected_by_reason == {"beyond": 1}
+
+
+def test_frames_after_the_end_are_late(rig: Rig, scan: TinyScan) -> None:
+    rig.run(scan, range(30))
+    rig.end(scan.spec)
+    assert not rig.send(scan.metas[40], scan.pixels[40])
+    assert rig.session(scan).ledger.late == 1
+    assert rig.finished(scan)["frames"]["late"] == 1
+
+
+def test_a_frame_whose_scan_ended_while_it_was_received_is_late(rig: Rig, scan: TinyScan) -> None:
+    """Its slot was given out before the abort; what was received into it is dropped."""
+    rig.run(scan, range(30))
+    message = header(scan.metas[30], scan.pixels[30])
+    assert rig.ingest.slot(message) is not None
+    rig.scans.abort("scan-1", "")
+    before = rig.ring.committed
+    rig.ingest.frame(message)
+    assert rig.ring.committed == before
+    assert rig.session(scan).ledger.late == 1
+
+
+def test_an_end_of_another_scan_or_a_second_one_changes_nothing(rig: Rig, scan: TinyScan) -> None:
+    rig.run(scan, range(30))
+    rig.ingest.end(wire.End("other", 5))
+    assert rig.session(scan).ending is None
+    rig.end(scan.spec, frames=30, status="stopped")
+    rig.end(scan.spec, status="aborted")
+    ending = rig.session(scan).ending
+    assert ending is not None
+    assert ending.status == "stopped"
+
+
+def test_a_corrupt_frame_of_no_scan_is_counted(rig: Rig, scan: TinyScan) -> None:
+    rig.ingest.corrupt(header(scan.metas[3], scan.pixels[3]), "checksum")
+    assert rig.ingest.rejected_by_reason == {"checksum": 1}
+
+
+def test_a_full_ring_holds_the_source_back_until_the_writer_reads_on(build: Callable[..., Rig], scan: TinyScan) -> None:
+    """A lossless reader that does not read stands for a slow disk."""
+    rig = build(ring={"max_slots": 8})
+    rig.scans.arm(scan.spec)
+    slow = rig.ring.reader(2, lossless=True)
+    for index in range(8):
+        assert rig.send(scan.metas[index], scan.pixels[index])
+    sent: list[bool] = []
+    source = threading.Thread(target=lambda: sent.append(rig.send(scan.metas[8], scan.pixels[8])))
+    source.start()
+    source.join(0.1)
+    assert source.is_alive()
+    rig.clock.now += 3.0
+    assert slow.poll() is not None
+    slow.release()
+    source.join(10)
+    slow.detach()
+    assert sent == [True]
+    assert rig.ingest.full_s == pytest.approx(3.0)
+    assert rig.session(scan).ledger.missing == 0
+
+
+def test_a_daemon_that_stops_does_not_wait_for_the_ring(build: Callable[..., Rig], scan: TinyScan) -> None:
+    rig = build(ring={"max_slots": 8})
+    rig.scans.arm(scan.spec)
+    slow = rig.ring.reader(2, lossless=True)
+    for index in range(8):
+        rig.send(scan.metas[index], scan.pixels[index])
+    rig.stopped.set()
+    assert not rig.send(scan.metas[8], scan.pixels[8])
+    slow.detach()

@@ -1,0 +1,43 @@
+"""What a scrape of the metrics sees."""
+
+from __future__ import annotations
+
+from streamer.daemon.snapshot import snapshot
+from tests.daemon.rig import PROJECTIONS, RING_BYTES, Rig, TinyScan
+
+
+def test_before_the_first_scan_all_is_zero(rig: Rig) -> None:
+    seen = snapshot(rig)
+    assert (seen.scan_state, seen.scan_frames_expected, seen.projections_folded) == ("idle", 0, 0)
+    assert seen.ring_bytes == RING_BYTES
+    assert seen.writer_up
+    assert seen.disk_free_bytes is not None
+    assert sum(seen.scans.values()) == sum(seen.verdicts.values()) == 0
+
+
+def test_a_running_scan_is_counted_as_it_goes_and_its_gaps_at_the_end(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, [*range(30), *range(20, 30), *range(40, 60)])
+    running = snapshot(rig)
+    assert (running.scan_state, running.scan_frames_received) == ("acquiring", 50)
+    assert (running.frames_duplicate, running.frames_missing) == (10, 0)
+    assert running.projections_folded == 50 - scan.first_projection
+    assert running.frame_to_preview.count == running.projections_folded
+    rig.finish(scan, frames=60)
+    over = snapshot(rig)
+    assert over.scan_state == "incomplete"
+    assert (over.frames_duplicate, over.frames_missing) == (10, scan.spec.frames - 50)
+    assert over.writer_written == 50
+
+
+def test_no_frame_is_counted_twice_over_several_scans(rig: Rig) -> None:
+    for number in range(2):
+        scan = TinyScan(f"scan-{number}")
+        rig.run(scan)
+        rig.finish(scan)
+    seen = snapshot(rig)
+    assert seen.projections_folded == 2 * PROJECTIONS
+    assert seen.writer_written == seen.frames_received["dark"] + seen.frames_received["flat"] + 2 * PROJECTIONS
+    assert seen.last_frame_to_tomogram.count == 2
+    assert (seen.scans["complete"], seen.verdicts["ENOUGH"]) == (2, 2)
+    assert seen.previews_published == rig.previews.sent > 0
