@@ -43,7 +43,8 @@ class Truth:
 
     def at(self, pose: Array, up: float = 0.0) -> Array:
         """Slices for a ``pose`` of x, y, z and the turn in radian; ``up`` shifts the heights looked at."""
-        return voxels(self.parts, turned(-pose[3]), pose[:3].copy(), self.heights + up, self.columns, 2)
+        slices: Array = voxels(self.parts, turned(-pose[3]), pose[:3].copy(), self.heights + up, self.columns, 2)
+        return slices
 
     def errors(self, slices: Array, pose: Array) -> tuple[float, float]:
         """Rms difference per pixel, and of both smoothed."""
@@ -77,7 +78,9 @@ class Truth:
 
 
 def smoothed(slices: Array) -> Array:
-    return gaussian_filter(slices, (0, SMOOTH_PX, SMOOTH_PX))
+    """Slices without their finest detail and most of their noise."""
+    blurred: Array = gaussian_filter(slices, (0, SMOOTH_PX, SMOOTH_PX))
+    return blurred
 
 
 def starts(draft: Draft) -> list[Array]:

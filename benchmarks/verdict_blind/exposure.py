@@ -38,9 +38,9 @@ def line_integrals(draft: Draft, sub: int = 2) -> Array:
     """Attenuation (n, rows, columns) of the body as it moves, without noise."""
     angles = np.deg2rad(draft.true_deg)
     inverse, shift, weight = draft.motion.poses(angles)
-    return project(
-        draft.phantom.parts, inverse, shift, weight, angles, draft.center, draft.rows, draft.columns, sub
-    )  # fmt: skip
+    field = draft.center, draft.rows, draft.columns
+    lines: Array = project(draft.phantom.parts, inverse, shift, weight, angles, *field, sub)
+    return lines
 
 
 def beam(draft: Draft, rng: np.random.Generator) -> Array:

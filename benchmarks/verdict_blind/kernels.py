@@ -37,11 +37,11 @@ def project(parts, inverse, shift, weight, angles, center, rows, columns, sub): 
     for i in range(len(angles)):
         cos, sin = np.cos(angles[i]), np.sin(angles[i])
         inv = inverse[i]
-        forward = np.linalg.inv(inv)
+        forward = np.ascontiguousarray(np.linalg.inv(inv))
         across, along, up = inv @ np.array([cos, sin, 0.0]), inv @ np.array([-sin, cos, 0.0]), inv[:, 2].copy()
         origin = -(inv @ shift[i])
         for part in parts:
-            place = forward @ part[1:4] + shift[i]
+            place = forward @ part[1:4].copy() + shift[i]
             matrix = part[4:13].copy().reshape(3, 3)
             slab_1, slab_2 = part[13:16].copy(), part[16:19].copy()
             s_half = z_half = 0.0
@@ -98,9 +98,9 @@ def voxels(parts, inverse, shift, heights, width, sub):  # type: ignore[no-untyp
     """
     out = np.zeros((len(heights), width, width), np.float32)
     middle = (width - 1) / 2
-    forward = np.linalg.inv(inverse)
+    forward = np.ascontiguousarray(np.linalg.inv(inverse))
     for part in parts:
-        place = forward @ part[1:4] + shift
+        place = forward @ part[1:4].copy() + shift
         half = np.zeros(3)
         for a in range(3):
             for j in range(3):

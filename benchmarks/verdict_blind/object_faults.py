@@ -126,7 +126,7 @@ def stall(draft: Draft, rng: Rng, size: float) -> None:
     true = draft.true_deg.copy()
     true[first : first + length] = true[first]
     if rng.random() < 0.5:
-        true[first + length :] = draft.true_deg[first : draft.n - length]
+        true[first + length :] = draft.true_deg[first + 1 : draft.n - length + 1]
     draft.true_deg = true
 
 

@@ -122,7 +122,7 @@ def bundle(rng: np.random.Generator, r: float, h: float) -> Parts:
 def porous(rng: np.random.Generator, r: float, h: float) -> Parts:
     turn, halves = turned(rng.uniform(0, np.pi)), np.array([0.75 * r, rng.uniform(0.5, 0.65) * r, 2 * h])
     parts = [box(1.0, (0, 0, 0), halves, turn)]
-    inner = halves * (0.85, 0.85, 0.5)
+    inner = halves - np.array([0.15 * r, 0.15 * r, h])
     pores = _apart(rng, 24, lambda: turn @ (inner * rng.uniform(-1, 1, 3)), (0.05 * r, 0.14 * r))
     return parts + [ellipsoid(-1.0, center, (size,) * 3) for center, size in pores]
 

@@ -15,7 +15,7 @@ from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
 
-LOOKS = 20
+LOOKS = 8
 """In how many pieces the frames are handed over; after each the centre is tracked, as the daemon does it."""
 
 

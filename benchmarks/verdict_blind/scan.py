@@ -171,7 +171,7 @@ def draw(
     ``projections`` and ``dose`` multiply their numbers, ``off_axis`` (share of the columns) is added to the axis.
     """
     rng = np.random.default_rng([seed, 1])
-    columns = int(rng.choice([96, 112, 128, 144, 160, 192, 256], p=[0.25, 0.2, 0.2, 0.15, 0.1, 0.07, 0.03]))
+    columns = int(rng.choice([96, 112, 128, 144, 160, 192, 256], p=[0.32, 0.24, 0.2, 0.1, 0.07, 0.05, 0.02]))
     rows = int(rng.choice([8, 10, 12, 16, 20, 24], p=[0.25, 0.2, 0.2, 0.2, 0.1, 0.05]))
     drawn = str(rng.choice(ORDERS))
     order = order or drawn
