@@ -45,6 +45,7 @@ class Outcome:
     confidence: float = 0.0
     resolution: float | None = None
     true_resolution: float | None = None
+    quality: dict[str, Any] = field(default_factory=dict)
 
     @property
     def caught(self) -> bool:
@@ -128,6 +129,7 @@ def _judged(case: Case, draft: Draft) -> tuple[Outcome, tuple[float, float] | No
         center_error=None if center is None else center - draft.center,
         confidence=quality.get("center_confidence", 0.0),
         resolution=quality.get("resolution_px"),
+        quality=quality,
     )
     if opinion.tomogram is None:
         return outcome, None

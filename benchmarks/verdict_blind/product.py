@@ -20,7 +20,7 @@ LOOKS = 8
 
 
 class Opinion(NamedTuple):
-    """What the product says of a scan, and the tomogram (rows, width, width) that it made, if it made one."""
+    """What the product says of a scan, and its tomogram (rows, width, width); None where the product failed."""
 
     decision: str
     reasons: tuple[str, ...]
@@ -54,7 +54,7 @@ def verdict_of(scan: Scan) -> Opinion:
         for seq, (index, kind, angle) in enumerate(zip(scan.index, scan.kind, scan.angle_deg, strict=True))
     ]
     for part in np.array_split(np.arange(len(metas)), LOOKS):
-        pipeline.push_some([metas[k] for k in part], scan.pixels[part])
+        pipeline.push_batch([metas[k] for k in part], scan.pixels[part])
         pipeline.track_center()
     pipeline.refine_center()
     quality, verdict = pipeline.judge(spec.frames - pipeline.seen, 0, final=True)
@@ -62,7 +62,7 @@ def verdict_of(scan: Scan) -> Opinion:
     if pipeline.count:
         for first, block in pipeline.tomogram(_no_file):
             tomogram[first : first + len(block)] = block
-    return Opinion(verdict.decision.value, verdict.reasons, quality.to_dict(), tomogram)
+    return Opinion(verdict.decision.value, tuple(map(str, verdict.reasons)), quality.to_dict(), tomogram)
 
 
 def _no_file(first: int, last: int) -> Any:
