@@ -23,7 +23,6 @@ from benchmarks.record import record
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.preprocessing.beam_drift import drift_from_margins, open_margins, remove_drift
 from streamer.core.preprocessing.defects import PixelStatistics, defects
-from streamer.core.preprocessing.flat_pair import FlatPair
 from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import remove_stripes
 from streamer.core.preprocessing.zingers import remove_zingers
@@ -113,7 +112,6 @@ def per_frame(backend: Backend, n: int, rounds: int) -> dict[str, Any]:
     statistics = PixelStatistics(backend.threads)
     for flat in flats:
         statistics.add(flat)
-    pair = FlatPair(flats[0].astype(float), 0.97 * flats[1])
     late = ready["defaults"]
     for k in range(64):
         late.observe(attenuation, k, k * np.pi / 64)
@@ -134,7 +132,6 @@ def per_frame(backend: Backend, n: int, rounds: int) -> dict[str, Any]:
         "eigen-flats": lambda: eigen.apply(fresh(), None),
         "stripe sums": lambda: late.observe(attenuation, 3, 0.1),
         "late terms": lambda: late.apply_late(attenuation, 500, out=out),
-        "second flat set alone": lambda: pair.apply(fresh(), 0.5, backend.threads),
         "phase": lambda: solver.attenuation(attenuation, out),
         "phase by 2-D transform": lambda: retrieved_by_transform(attenuation, backend.threads),
         "one more flat": lambda: statistics.add(raw),

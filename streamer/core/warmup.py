@@ -27,7 +27,6 @@ from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.binning import bin_frame
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
-from streamer.core.preprocessing.flat_pair import FlatPair
 from streamer.core.preprocessing.live_stripes import LiveStripeDetector
 from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import remove_stripes
@@ -126,11 +125,6 @@ def _zingers(backend: Backend) -> None:
     remove_zingers(_attenuation()[0], threads=backend.threads)
 
 
-def _flats(backend: Backend) -> None:
-    flat = np.full((ROWS, COLUMNS), 200.0)
-    FlatPair(flat, flat * 1.01).apply(_attenuation()[0], 0.5, backend.threads)
-
-
 def _binning(backend: Backend, dtype: str) -> None:
     bin_frame(_scan(dtype)[0], 2, 2, backend.threads)
 
@@ -171,7 +165,6 @@ STEPS: dict[str, Step] = {
     "moments": _moments,
     "stripes": _stripes,
     "zingers": _zingers,
-    "flats": _flats,
     **{f"binning {dtype}": partial(_binning, dtype=dtype) for dtype in DTYPES},
     "axis tilt": _straighten,
     "phase": _phase,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import weakref
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class ShimEngine:
         self.claims: int | None = None
         self.fails_from = self.fails_until = 2**40
         self.used = self.peak = self.allocations = 0
-        self.launched: set[str] = set()
+        self.launched: Counter[str] = Counter()
         self._locked: list[tuple[int, int]] = []  # addresses and sizes
 
     def resident(self, array: Any) -> bool:
@@ -152,7 +153,7 @@ class ShimEngine:
         entry = getattr(self._library, f"shim_{kernel}")
         assert entry(three(*grid), three(*block), int(self.backwards), pointers) == 0, f"{kernel}: barriers diverge"
         assert all(a.unharmed() for a in arguments if isinstance(a, ShimArray)), f"{kernel} wrote out of bounds"
-        self.launched.add(kernel)
+        self.launched[kernel] += 1
 
     def transfer(self) -> LateTransfer:
         return LateTransfer(self)

@@ -47,18 +47,15 @@ class OffsetWeights:
     w(t) + w(-t) = 1 where both are seen, 1 where one is.
     """
 
-    def __init__(self, columns: int, center: float, blend: float = 1.0) -> None:
-        """``blend`` is the share (0…1) of the overlap over which the two views fade into each other.
-
-        Raises BadInput when the axis lies outside of the detector: there are rays then that nobody saw.
-        """
-        if not EDGE < center < columns - 1 - EDGE or not 0 < blend <= 1:
+    def __init__(self, columns: int, center: float) -> None:
+        """Raises BadInput when the axis lies outside of the detector: there are rays then that nobody saw."""
+        if not EDGE < center < columns - 1 - EDGE:
             raise BadInput(f"half acquisition needs an axis on the detector of {columns} columns, not at {center}")
         self.columns, self.center = columns, center
         self.width = round(2 * max(center, columns - 1 - center)) + 1
         self.first = 0 if 2 * center >= columns - 1 else self.width - columns
         self.wide_center = self.first + center
-        self.weight: Image = column_weights(columns, center, blend)
+        self.weight: Image = column_weights(columns, center)
 
     def place(self, attenuation: Image, out: Image | None = None) -> Image:
         """Rows (..., columns) weighted and laid into zeros (..., width) float32; fills ``out`` when given."""
@@ -75,27 +72,25 @@ class OffsetWeights:
         return out
 
 
-def column_weights(columns: int, center: float, blend: float = 1.0) -> Image:
+def column_weights(columns: int, center: float) -> Image:
     """Weights (columns,) float32 by which the two opposite views of a ray share it; a sin² within the overlap."""
     middle = (columns - 1) / 2
     half = min(center, columns - 1 - center) - EDGE
     t = np.arange(columns) - center
     if center > middle:  # the far side of the axis, t > half, is not on the detector
         t = -t
-    fade = np.clip(0.5 + 0.5 * t / (half * blend), 0.0, 1.0) if half > 0 else (t > 0).astype(float)
+    fade = np.clip(0.5 + 0.5 * t / half, 0.0, 1.0) if half > 0 else (t > 0).astype(float)
     return (np.sin(0.5 * np.pi * fade) ** 2).astype(np.float32)
 
 
-def extend_half_turn(
-    attenuation: Image, angle_rad: Array, center: float, blend: float = 1.0
-) -> tuple[Image, Values, float]:
+def extend_half_turn(attenuation: Image, angle_rad: Array, center: float) -> tuple[Image, Values, float]:
     """Half a turn, twice as wide: (projections (n, rows, width) float32, angle_rad (n,), centre).
 
     Of projections (angles, rows, columns) over a full turn, those whose opposite was measured, or can be interpolated
     between two near neighbours, are kept; the mirrored opposite is moved by a cubic spline and faded in. The angles lie
     in [0, π); views that were seen from both sides come once. Raises BadInput when no projection has an opposite.
     """
-    wide = OffsetWeights(attenuation.shape[-1], center, blend)
+    wide = OffsetWeights(attenuation.shape[-1], center)
     theta = np.mod(np.asarray(angle_rad, np.float64), 2 * np.pi)
     pairs = [pair for pair in opposite_pairs(theta) if theta[pair[0]] < np.pi - 1e-9]
     if not pairs:

@@ -47,19 +47,16 @@ class FallbackCounters:
     ``events`` counts by ``FALLBACKS``; ``reason`` is the last one in words.
     """
 
-    chunks_on_device: int = 0
-    items_on_host: int = 0
     events: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FALLBACKS, 0))
     reason: str = ""
     _told: set[tuple[str, str]] = field(default_factory=set, repr=False, compare=False)
 
-    def fall_back(self, event: str, work: str, text: str, on_host: int = 0) -> None:
-        """Count one of ``FALLBACKS``, after which ``on_host`` items go to the CPU.
+    def fall_back(self, event: str, work: str, text: str) -> None:
+        """Count one of ``FALLBACKS`` and keep ``text``, which says what becomes of the ``work``.
 
-        The first one for this ``work`` is a warning in the log: a scan repeats it thousands of times.
+        Only the first one for this ``work`` is a warning in the log: a scan repeats it thousands of times.
         """
         self.events[event] += 1
-        self.items_on_host += on_host
         self.reason = f"{work}: {text}"
         log.log(logging.DEBUG if (event, work) in self._told else logging.WARNING, self.reason)
         self._told.add((event, work))
@@ -102,7 +99,6 @@ def run_chunked(work: ChunkedWork, engine: Engine, counters: FallbackCounters) -
             counters.fall_back("smaller_chunks", work.name, text)
             chunks = smaller
             continue
-        counters.chunks_on_device += 1
         chunks = chunks[1:]
 
 
@@ -132,6 +128,6 @@ def _halves(chunks: list[Chunk], multiple: int) -> list[Chunk] | None:
 
 def _to_host(work: ChunkedWork, first: int, event: str, why: str, counters: FallbackCounters) -> None:
     text = f"items {first} to {work.items} on the CPU: {why}"
-    counters.fall_back(event, work.name, text, work.items - first)
+    counters.fall_back(event, work.name, text)
     if first < work.items:
         work.on_host(first, work.items)

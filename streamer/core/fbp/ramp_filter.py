@@ -72,17 +72,17 @@ class RampFilter:
         return full
 
 
-def angular_weights(angle_rad: Array, period: float = np.pi, max_gap: float | None = None) -> Values:
+def angular_weights(angle_rad: Array, period: float = np.pi) -> Values:
     """Quadrature weights (radian, float64) of the measured angles, in any order; their sum is what they cover.
 
     Each angle owns half of the gap to its neighbour on either side, modulo ``period`` (π: opposite views are the same
     line integrals). Angles that coincide share their gap evenly. With filtered rows of the unit-spacing ramp,
     f = Σ w_i · backprojection_i; a full half circle gives Σ w = π.
 
-    A gap wider than ``max_gap`` was not measured, such as the rest of a running scan; its neighbours own only half a
-    typical gap there. The default is (5 + ln n) typical gaps: of n angles drawn at random the widest gap exceeds this
-    once in 150 cases, so golden-angle, interleaved and random scans count as complete, while in an even scan a dozen
-    consecutive lost frames are recognised as a hole. A single angle says nothing about its spacing and gets all.
+    A gap wider than (5 + ln n) typical gaps was not measured, such as the rest of a running scan; its neighbours own
+    only half a typical gap there. Of n angles drawn at random the widest gap exceeds this once in 150 cases, so
+    golden-angle, interleaved and random scans count as complete, while in an even scan a dozen consecutive lost frames
+    are recognised as a hole. A single angle says nothing about its spacing and gets all.
     """
     theta = np.asarray(angle_rad, np.float64).ravel()
     if theta.size == 0:
@@ -105,8 +105,7 @@ def angular_weights(angle_rad: Array, period: float = np.pi, max_gap: float | No
     # A cluster may be a little wide; what lies inside it is added to the gap behind it, so that nothing gets lost.
     after = after + np.bincount(group, np.where(distinct, 0.0, gap), groups)
     typical = (after.sum() - after.max()) / (groups - 1)
-    limit = (5.0 + np.log(groups)) * typical if max_gap is None else max_gap
-    measured = after <= limit
+    measured = after <= (5.0 + np.log(groups)) * typical
     if measured.any():
         typical = float(after[measured].mean())
     after = np.where(measured, after, typical)
@@ -119,15 +118,3 @@ def angular_weights(angle_rad: Array, period: float = np.pi, max_gap: float | No
 def _spread(gap: Values, period: float) -> float:
     """Share of the period that the angles span, so that a short prefix of a fine scan is not taken for one angle."""
     return max(1e-6, 1.0 - float(gap.max()) / period)
-
-
-def coverage(angle_rad: Array, range_rad: float) -> float:
-    """Share (0…1) of the wanted angular range that the measured angles cover.
-
-    Up to half a turn opposite views count as the same; a wider range was asked for on purpose and is counted in full.
-    """
-    wanted = min(abs(range_rad), 2 * np.pi)
-    if np.size(angle_rad) < 2 or wanted == 0:
-        return 0.0
-    period = np.pi if wanted <= np.pi * (1 + 1e-6) else 2 * np.pi
-    return float(min(1.0, angular_weights(angle_rad, period).sum() / wanted))

@@ -70,7 +70,7 @@ class DeviceVolume:
         fit = max(0, int(left / (plan.row_nbytes() + plan.add_row_nbytes(LEAST_ANGLES))) // LANES)
         blocks = min(fit, self.blocks)
         if blocks < self.blocks:
-            counters.fall_back("does_not_fit", "volume", self._kept(blocks), self.rows - blocks * LANES)
+            counters.fall_back("does_not_fit", "volume", self._kept(blocks))
         while blocks:
             rows = min(self.rows, blocks * LANES)
             volume, full = self._new(rows)
@@ -79,7 +79,7 @@ class DeviceVolume:
             self._engine.release()
             blocks //= 2
             event = "smaller_chunks" if blocks else "out_of_memory"
-            counters.fall_back(event, "volume", f"{self._kept(blocks)} ({full})", rows - blocks * LANES)
+            counters.fall_back(event, "volume", f"{self._kept(blocks)} ({full})")
         return None
 
     def _new(self, rows: int) -> tuple[ResidentVolume | None, str]:
@@ -209,7 +209,7 @@ class DeviceVolume:
             count = some.stop - first
             if count == 1:
                 rest = theta.size - first
-                counters.fall_back("out_of_memory", "projections", f"{rest} go to the CPU ({full})", rest)
+                counters.fall_back("out_of_memory", "projections", f"{rest} go to the CPU ({full})")
                 return first
             most = count // 2
             counters.fall_back("smaller_chunks", "projections", f"{count} do not fit at once, now {most} ({full})")

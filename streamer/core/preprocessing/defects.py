@@ -9,6 +9,8 @@ from streamer.core.arrays import Array, Image, Mask
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
+SIGMAS = 8.0  # of the scatter of good pixels, beyond which a pixel is bad
+RESPONSE = 0.5  # of its neighbours, below which a pixel is dead; above the reciprocal it is hot
 SAMPLE = 65_536  # pixels that are enough to measure the noise
 REACH = 2  # pixels to either side that are the neighbourhood of a suspect pixel
 
@@ -65,20 +67,14 @@ class PixelStatistics:
             self._mean.flags.writeable = self._variance.flags.writeable = False
 
 
-def defects(
-    flats: PixelStatistics,
-    darks: PixelStatistics | None = None,
-    sigmas: float = 8.0,
-    response: float = 0.5,
-    threads: int = 1,
-) -> Mask:
+def defects(flats: PixelStatistics, darks: PixelStatistics | None = None, threads: int = 1) -> Mask:
     """True (rows, columns) for pixels not to be used: dead, hot, stuck, or noisy.
 
-    Dead or hot: the net flat is below ``response`` or above 1/``response`` times the median of its 5 × 5 neighbours,
-    and by more than ``sigmas`` of the spread that all pixels show (a scintillator is uneven, but smoothly).
-    Hot: the dark is above its neighbours by ``sigmas`` and by a twentieth of the flat. Noisy or stuck: in four flats or
-    more, a variance 10 times higher, or 100 times lower, than that of its neighbours, and beyond the scatter of an
-    estimate from so few flats.
+    Dead or hot: the net flat is below half or above twice the level of its 5 × 5 neighbours, and differs by more than
+    SIGMAS of the spread that all pixels show (a scintillator is uneven, but smoothly). Hot: the dark exceeds its
+    neighbours by SIGMAS and by a twentieth of the flat. Noisy or stuck: in four flats or more, the variance is 10 times
+    higher, or 100 times lower, than that of its neighbours, beyond the scatter of an estimate from so few flats.
+    Raises BadInput when the shapes of ``darks`` and ``flats`` differ, or without a flat.
     """
     net = flats.mean
     if darks is not None:
@@ -91,17 +87,17 @@ def defects(
     ratio = net / around
     some = _some(ratio)
     spread = 1.4826 * float(np.median(np.abs(some - np.median(some))))
-    bad |= ((ratio < response) | (ratio > 1 / response)) & (np.abs(ratio - 1) > sigmas * spread)
+    bad |= ((ratio < RESPONSE) | (ratio > 1 / RESPONSE)) & (np.abs(ratio - 1) > SIGMAS * spread)
     if darks is not None:
         dark = np.nan_to_num(darks.mean)
         excess = dark - neighbourhood(dark, threads)
         usual = 1.4826 * float(np.median(_some(np.abs(excess))))
-        bad |= (excess > sigmas * usual) & (excess > 0.05 * around)
+        bad |= (excess > SIGMAS * usual) & (excess > 0.05 * around)
     if flats.count >= 4:
         variance = np.nan_to_num(flats.variance)
         expected = neighbourhood(variance, threads)
         typical = np.float32(np.median(_some(variance)))
-        chance = (1 + sigmas * np.sqrt(2 / (flats.count - 1))) ** 2
+        chance = (1 + SIGMAS * np.sqrt(2 / (flats.count - 1))) ** 2
         if typical > 0:  # flats that do not differ at all were averaged, or made up
             bad |= variance > max(10.0, chance) * np.maximum(expected, typical)
             bad |= 100.0 * variance < expected

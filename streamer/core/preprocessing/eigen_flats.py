@@ -11,6 +11,8 @@ from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
 MOST_FLATS = 50  # from which components are taken; more add time, not knowledge
+MOST_COMPONENTS = 3
+SMOOTH_PX = 1.0  # width of the Gaussian that takes the photon noise off the components
 SPREAD = 3.0  # eigenvalue over the median one from which a component is more than noise
 ROUNDS = 6  # re-weighted least squares
 BLOCK = 8  # pixels, at least, that are averaged to one when weights are looked for
@@ -25,10 +27,10 @@ class EigenFlats:
     the binned projection, which tends to the minimum of its total variation and needs no search.
     """
 
-    def __init__(self, flats: Array, most: int = 3, smooth_px: float = 1.0, threads: int = 1) -> None:
-        """``flats`` net single flats (n ≥ 3, rows, columns). ``components`` (≤ ``most``, rows, columns) float32, each
-        with an rms of one; ``strength`` their rms in the flats. Components no stronger than noise are left out.
-        ``smooth_px`` is the width of the Gaussian that takes the photon noise off them.
+    def __init__(self, flats: Array, threads: int = 1) -> None:
+        """``flats`` net single flats (n ≥ 3, rows, columns). ``components`` (≤ MOST_COMPONENTS, rows, columns) float32,
+        each with an rms of one; ``strength`` their rms in the flats. Components no stronger than noise are left out.
+        Raises BadInput for fewer flats.
         """
         self._threads = threads
         if flats.ndim != 3 or len(flats) < 3:
@@ -43,9 +45,9 @@ class EigenFlats:
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
         # One of the eigenvalues is 0, as the mean was taken off. Noise alone gives a band of nearly equal ones.
         noise = max(float(np.median(values[:-1])), 1e-12 * float(values[0]))
-        count = min(int(np.count_nonzero(values > SPREAD * noise)), most, max(1, len(logs) // 2 - 1))
+        count = min(int(np.count_nonzero(values > SPREAD * noise)), MOST_COMPONENTS, max(1, len(logs) // 2 - 1))
         shape = flats.shape[1:]
-        found = [gaussian_filter(np.tensordot(vectors[:, k], logs, 1), smooth_px) for k in range(count)]
+        found = [gaussian_filter(np.tensordot(vectors[:, k], logs, 1), SMOOTH_PX) for k in range(count)]
         rms = [max(float(np.sqrt(np.mean(image.astype(np.float64) ** 2))), 1e-12) for image in found]
         self.components: Image = as_input(
             np.stack([image / size for image, size in zip(found, rms, strict=True)])

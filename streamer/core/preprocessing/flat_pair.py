@@ -55,13 +55,6 @@ class FlatPair:
         now = 1.0 + fraction * (self.gain - 1.0)
         return float(np.log(now)), fraction * self.gain / now
 
-    def apply(self, attenuation: Image, fraction: float, threads: int = 1) -> None:
-        """Make attenuation (rows, columns) float32, worked out with the flats before, right for F(s); in place."""
-        if attenuation.shape != self.pattern.shape:
-            raise BadInput(f"a projection is {attenuation.shape}, the flats are {self.pattern.shape}")
-        change, share = self.shares(fraction)
-        add_log_pattern(attenuation, self.pattern, change, share, threads)
-
     def terms(self) -> list[Image]:
         """Images (one, q, q², q³): filtered, and times ``coefficients``, they are added to filtered projections."""
         return [np.ones_like(self.pattern), *(self.pattern**power for power in range(1, TERMS + 1))]
@@ -70,24 +63,6 @@ class FlatPair:
         """One number for each of ``terms``; what the series leaves out is below q⁴/4."""
         change, share = self.shares(fraction)
         return [change, *(-((-share) ** power) / power for power in range(1, TERMS + 1))]
-
-
-@kernel(parallel=True)
-def add_log_pattern(image: Array, pattern: Array, change: float, share: float, threads: int) -> None:
-    """image += change + ln(1 + share·pattern), all (rows, cols) float32; |share·pattern| ≤ 1/2 or so.
-
-    ln(1 + y) = 2 atanh(y / (2 + y)), summed to the seventh order: its error is below 1e-6, and it turns into vectors.
-    """
-    rows, cols = image.shape
-    base, u = np.float32(change), np.float32(share)
-    for thread in prange(threads):
-        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
-            for c in range(cols):
-                y = u * pattern[r, c]
-                s = y / (np.float32(2.0) + y)
-                q = s * s
-                series = np.float32(1.0) + q * (np.float32(1 / 3) + q * (np.float32(1 / 5) + q * np.float32(1 / 7)))
-                image[r, c] += base + (s + s) * series
 
 
 @kernel(parallel=True)
@@ -105,7 +80,8 @@ def add_late(
     """out = source + static + base + slope·(column - middle) + ln(1 + share·pattern); all (rows, cols) float32.
 
     Without ``use_static``, or with a share of 0, static or pattern are not looked at and may have another shape.
-    ``out`` may be ``source``. The logarithm is that of ``add_log_pattern``.
+    ``out`` may be ``source``. ln(1 + y) = 2 atanh(y / (2 + y)) is summed to the seventh order, with an error below 1e-6
+    for |y| ≤ 1/2, and becomes vector instructions.
     """
     rows, cols = source.shape
     u = np.float32(share)

@@ -19,6 +19,10 @@ from streamer.core.jit import as_input, kernel
 from streamer.core.running_median import median_line, median_rows
 from streamer.frames import BadInput
 
+RANK_WINDOW = 11  # columns over which ranks are smoothed
+WIDE_WINDOW = 81  # columns over which wide stripes stand out
+WIDE_SIGMAS = 10.0  # a column of a wide stripe stands out by more robust standard deviations
+FLICKER = 3.0  # a dead or fluctuating column varies over the angles by this factor less or more than those around it
 GROUP = 16  # columns that are sorted together: one cache line of the sinogram
 RADIX_BITS = 11
 RADIX = 1 << RADIX_BITS
@@ -30,28 +34,6 @@ SLOPE = 21  # columns over which the slope of the sample is taken off before jum
 
 
 @dataclass(frozen=True)
-class StripeSettings:
-    """``small``: columns over which ranks are smoothed, odd, 0 for off. ``large``: columns over which wide stripes
-    stand out, five times their width, 0 for off. ``threshold``: how far, in robust standard deviations, a column
-    must stand out to count as a wide stripe; ``flicker``: by which factor a dead or fluctuating column varies less or
-    more over the angles than those around it, 0 for off.
-    """
-
-    small: int = 11
-    large: int = 81
-    threshold: float = 10.0
-    flicker: float = 3.0
-
-    def __post_init__(self) -> None:
-        for name in ("small", "large"):
-            width = getattr(self, name)
-            if width < 0 or (width and width % 2 == 0):
-                raise BadInput(f"stripe window {name} is {width}; it must be odd, or 0 for off")
-        if self.threshold <= 0 or (self.flicker and self.flicker <= 1):
-            raise BadInput(f"stripe threshold {self.threshold} must be above 0, flicker {self.flicker} above 1 or 0")
-
-
-@dataclass(frozen=True)
 class StripeCount:
     """Columns, summed over the detector rows, that were replaced: ``dead`` from their neighbours, ``large`` by rank."""
 
@@ -59,15 +41,12 @@ class StripeCount:
     large: int
 
 
-def remove_stripes(
-    block: Image, settings: StripeSettings | None = None, order: Array | None = None, threads: int = 1
-) -> StripeCount:
+def remove_stripes(block: Image, order: Array | None = None, threads: int = 1) -> StripeCount:
     """Remove stripes from attenuation (angles, rows, columns) float32, in place, and say how many columns were bad.
 
     ``order`` sorts the projections by angle (``np.argsort(angle_rad)``) where they did not come in that order. The
     values must be finite. Needs 8 bytes per sample of one detector row and thread. Raises BadInput on another shape.
     """
-    settings = StripeSettings() if settings is None else settings
     if block.ndim != 3 or block.dtype != np.float32 or not block.flags.c_contiguous or 0 in block.shape:
         raise BadInput(f"sinograms must be contiguous float32 (angles, rows, columns), not {block.dtype} {block.shape}")
     angles, rows, columns = block.shape
@@ -75,40 +54,36 @@ def remove_stripes(
     if ranks.shape != (angles,):
         raise BadInput(f"{angles} projections with an order of {ranks.shape}")
     dead = np.zeros((rows, columns), np.bool_)
-    if settings.flicker and angles > 4 * NEIGHBOURS:
+    if angles > 4 * NEIGHBOURS:
         flicker = np.empty((rows, columns), np.float32)
         column_flicker(block, as_input(ranks, np.int64), NEIGHBOURS, threads, flicker)
-        dead = _is_dead(flicker, settings, threads)
+        dead = _is_dead(flicker, threads)
         fill_columns(block, as_input(dead), threads)
-    wide = np.zeros((rows, columns), np.bool_)
-    if settings.large:
-        mean = block.mean(axis=0, dtype=np.float64).astype(np.float32)
-        wide = _is_wide(mean, settings, threads)
-    if settings.small or wide.any():
-        sort_stripes(block, as_input(wide), min(settings.small // 2, columns - 1), threads)
+    wide = _is_wide(block.mean(axis=0, dtype=np.float64).astype(np.float32), threads)
+    sort_stripes(block, as_input(wide), min(RANK_WINDOW // 2, columns - 1), threads)
     return StripeCount(int(dead.sum()), int(wide.sum()))
 
 
-def _is_dead(flicker: Image, settings: StripeSettings, threads: int) -> Mask:
-    usual = median_rows(flicker, (settings.large or 4 * settings.small + 1) | 1, threads)
+def _is_dead(flicker: Image, threads: int) -> Mask:
+    usual = median_rows(flicker, WIDE_WINDOW, threads)
     floor = 1e-6 * float(usual.max()) + 1e-12
-    dead: Mask = (flicker > settings.flicker * (usual + floor)) | (settings.flicker * flicker < usual - floor)
+    dead: Mask = (flicker > FLICKER * (usual + floor)) | (FLICKER * flicker < usual - floor)
     # Many such columns in a row are a smooth sample in a scan without noise, not a bad detector.
     dead[dead.mean(axis=1) > MOST_DEAD] = False
     return dead
 
 
-def _is_wide(mean: Image, settings: StripeSettings, threads: int) -> Mask:
+def _is_wide(mean: Image, threads: int) -> Mask:
     """Columns of wide stripes: between a jump of the mean row and a like one back, within a fifth of the window.
 
     A sample, averaged over the angles, hardly jumps; if it does, as a cylinder on the axis, it does not jump back.
     """
     jump = np.diff(mean, axis=1, append=mean[:, -1:])
-    jump = jump - median_rows(jump, min(SLOPE, settings.large), threads)
+    jump = jump - median_rows(jump, SLOPE, threads)
     size = np.abs(jump)
     # Where the sample has structure, a jump must stand out of that structure, not of the noise in the open beam.
-    usual = np.maximum(median_rows(size, settings.large, threads), np.median(size, axis=1, keepdims=True))
-    clear = size > settings.threshold * (1.4826 * usual + 1e-7)
+    usual = np.maximum(median_rows(size, WIDE_WINDOW, threads), np.median(size, axis=1, keepdims=True))
+    clear = size > WIDE_SIGMAS * (1.4826 * usual + 1e-7)
     wide = np.zeros(mean.shape, np.bool_)
     for r in np.nonzero(clear.any(axis=1))[0]:
         columns = np.nonzero(clear[r])[0]
@@ -125,7 +100,7 @@ def _is_wide(mean: Image, settings: StripeSettings, threads: int) -> Mask:
         taken: set[int] = set()
         for width, i, k in sorted(pairs):
             first, last = int(parts[i][0]), min(int(parts[k][-1]) + 1, mean.shape[1] - 1)
-            if width > settings.large // WIDTHS or taken & {i, k}:
+            if width > WIDE_WINDOW // WIDTHS or taken & {i, k}:
                 continue
             # Between the jumps the row must be raised by as much as they are high, over the line between its sides.
             line = np.linspace(mean[r, first], mean[r, last], last - first + 1)
@@ -133,7 +108,7 @@ def _is_wide(mean: Image, settings: StripeSettings, threads: int) -> Mask:
             if raised.size and np.percentile(raised, 20) > 0.6 and np.percentile(raised, 80) < 1.6:
                 taken |= {i, k}
                 # What is narrower than half of the small window, sorting smooths away at less cost to the sample.
-                wide[r, first : last + 1] = last - first - 1 >= settings.small // 2
+                wide[r, first : last + 1] = last - first - 1 >= RANK_WINDOW // 2
     return wide
 
 

@@ -79,7 +79,7 @@ class Preparation:
         self._first, self._last = spec.frames, 0  # indices of projections that came
         self._looked = self._flats_used = 0
         self._offset: Image | None = None
-        self._from_flats = self._terms = self._terms_without = DeferredCorrections()
+        self._from_flats = self._terms = DeferredCorrections()
         self.flats_refused = ""
         self.zingers = self.stripe_columns = self.late_darks = self.late_flats = 0
 
@@ -236,12 +236,11 @@ class Preparation:
         return True
 
     def _adopt(self) -> None:
-        self._terms = self._terms_without = self._from_flats
+        self._terms = self._from_flats
         if self._offset is not None:
-            self._terms = self._from_flats.without_offset(self._offset)
+            self._terms = self._terms.without_offset(self._offset)
         if self._phase is not None:
             self._terms = self._terms.smoothed(self._phase.apply)
-            self._terms_without = self._terms_without.smoothed(self._phase.apply)
 
     def _fraction(self, number: int) -> float:
         """Where between the two sets of flats a projection was taken."""
@@ -269,15 +268,14 @@ class Preparation:
         number: int | NDArray[np.intp],
         rows: slice = slice(None),
         out: Image | None = None,
-        stripes: bool = True,
     ) -> Image:
         """Add what is known by now to stored attenuation, in place unless ``out`` is given; returns where it is.
 
         ``attenuation`` (rows, cols) of one projection ``number``, or (projections, rows, cols) of the projections whose
-        numbers are given; of the detector rows ``rows``. ``stripes`` False leaves the offsets of columns as they are.
+        numbers are given; of the detector rows ``rows``.
         """
         out = attenuation if out is None else out
-        terms = self._terms if stripes else self._terms_without
+        terms = self._terms
         if not terms:
             if out is not attenuation:
                 out[...] = attenuation

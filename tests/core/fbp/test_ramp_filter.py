@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.fbp.ramp_filter import RampFilter, angular_weights, coverage
+from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.core.fbp.window import WINDOWS
 from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
@@ -121,21 +121,11 @@ def test_a_prefix_covers_its_own_part_only(share: float) -> None:
     angles = half_turn(1000)[: int(1000 * share)]
     weights = angular_weights(angles)
     np.testing.assert_allclose(weights, np.pi / 1000, rtol=1e-6)
-    assert coverage(angles, np.pi) == pytest.approx(share)
 
 
 def test_a_missing_wedge_is_not_filled() -> None:
     angles = np.deg2rad(np.r_[0:60, 100:180].astype(float))
     assert angular_weights(angles).sum() == pytest.approx(np.deg2rad(140), rel=0.01)
-    assert angular_weights(angles, max_gap=np.pi).sum() == pytest.approx(np.pi)
-
-
-def test_coverage_of_a_full_turn_counts_both_halves() -> None:
-    half = np.deg2rad(np.arange(180.0))
-    assert coverage(half, np.pi) == pytest.approx(1)
-    assert coverage(half, -np.pi) == pytest.approx(1)
-    assert coverage(half, 2 * np.pi) == pytest.approx(0.5)
-    assert coverage(half[:1], np.pi) == 0
 
 
 def test_an_angle_that_is_no_number_is_refused() -> None:

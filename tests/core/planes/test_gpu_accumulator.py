@@ -66,7 +66,7 @@ def test_pieces_and_the_order_of_threads_do_not_change_a_bit(backend: Backend, e
     for size, backwards in ((1, False), (3, True), (FRAMES_PER_FOLD, True)):
         engine.backwards = backwards
         same(images, scan.fold(backend, size).images())
-    assert {"fold_lines", "fold_tails", "pick_rows", "filter_rows", "fold_level"} <= engine.launched
+    assert {"fold_lines", "fold_tails", "pick_rows", "filter_rows", "fold_level"} <= engine.launched.keys()
 
 
 def test_counts_cross_the_bus_as_they_are(

@@ -10,7 +10,7 @@ from PIL import Image
 from streamer.core.alignment.center import find_center
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.preprocessing.stripes import StripeCount, StripeSettings, remove_stripes
+from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
 from streamer.core.quality.artefacts import ring_index, stripe_index
 from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
@@ -48,9 +48,9 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
 
 
-def cleaned(sinogram: np.ndarray, **settings: float) -> np.ndarray:
+def cleaned(sinogram: np.ndarray) -> np.ndarray:
     block = sinogram[:, None].copy()  # it is cleaned in place
-    remove_stripes(block, StripeSettings(**settings), threads=2)
+    remove_stripes(block, threads=2)
     return block[:, 0]
 
 
@@ -98,7 +98,7 @@ def test_sorting_gives_back_equal_and_negative_values() -> None:
     rng = np.random.default_rng(3)
     block = np.repeat(rng.integers(-3, 4, (50, 2, 1)), 30, axis=2).astype(np.float32)
     before = block.copy()
-    remove_stripes(block, StripeSettings(flicker=0))
+    remove_stripes(block)
     assert np.array_equal(block, before)
 
 
@@ -118,9 +118,6 @@ def test_neutron_sinogram(numba_backend: Backend, neutrons: np.ndarray) -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    for settings in ({"small": 4}, {"large": -1}, {"threshold": 0}, {"flicker": 0.5}):
-        with pytest.raises(BadInput):
-            StripeSettings(**settings)
     with pytest.raises(BadInput, match="float32"):
         remove_stripes(np.zeros((3, 4), np.float32))
     with pytest.raises(BadInput, match="order"):
