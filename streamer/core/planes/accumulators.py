@@ -21,7 +21,7 @@ from streamer.core.planes.kernels import ATTENUATION, DERIVATIVE_REACH, fold_fra
 from streamer.core.planes.plane import Plane
 from streamer.core.planes.shear import ShearPlane, Sums
 from streamer.core.preprocessing.flat_field import CorrectionTables
-from streamer.core.simd.plane_vectors import LANES
+from streamer.core.simd.row_vectors import LANES
 
 NO_ROWS = np.empty((0, 0, 0), np.float32)
 NO_MOMENTS = np.empty((0, 0, 0), np.float64)

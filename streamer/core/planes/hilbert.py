@@ -26,7 +26,8 @@ from streamer.core.jit import as_input, kernel
 from streamer.core.planes.kernels import GRAZING_COSINE
 from streamer.core.planes.plane import Plane
 from streamer.core.simd.fft import fast_length, fft_tables, transform
-from streamer.core.simd.plane_vectors import LANES, add_4, points_to_rows, quarter_turn, scale_point
+from streamer.core.simd.plane_vectors import add_4, quarter_turn
+from streamer.core.simd.row_vectors import LANES, points_to_rows, scale_point
 
 LINE_MARGIN = 4
 """Samples of a line beyond the tomogram, on both sides."""

@@ -16,7 +16,8 @@ from numba import prange
 
 from streamer.core.arrays import Array
 from streamer.core.jit import kernel
-from streamer.core.simd.plane_vectors import LANES, LATE, add_1, add_4, derive_columns
+from streamer.core.simd.plane_vectors import LATE, add_1, add_4, derive_columns
+from streamer.core.simd.row_vectors import LANES
 
 FRAMES_PER_PASS = 4
 """Frames that share one read and write of the sums; their derivatives, 0.5 MB at 2048 columns, stay in the cache."""

@@ -22,7 +22,7 @@ from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
 from streamer.core.jit import as_input, kernel
 from streamer.core.planes.plane import Plane
-from streamer.core.simd.plane_vectors import LANES, rows_to_points
+from streamer.core.simd.row_vectors import LANES, rows_to_points
 
 Sums = tuple[Image, Image]
 

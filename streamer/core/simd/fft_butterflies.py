@@ -1,6 +1,6 @@
-"""Butterflies of Fourier transforms as vector instructions: the building blocks of ``lanefft``.
+"""Butterflies of Fourier transforms as vector instructions: the building blocks of ``simd.fft``.
 
-They transform points of 16 detector rows as ``lanes`` describes them, whose rules for arrays hold here as well.
+They transform points of 16 detector rows (see ``row_vectors``, whose rules for arrays hold here as well).
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from streamer.core.simd.row_vectors import FLOAT, HALF, INT, LANES, LlvmBuilder
+from streamer.core.simd.row_vectors import FLOAT, HALF, INDEX, INT, LANES, LlvmBuilder, intrinsic, written
 
 Pair = tuple[Any, Any]  # real and imaginary parts of 8 complex numbers, two LLVM values
 
@@ -109,12 +108,9 @@ def _butterfly(radix: int, sign: int, last: bool = False) -> Any:
     def stage(
         _: Any, x: Any, x_at: Any, y: Any, y_at: Any, size: Any, block: Any, factors: Any, start: Any
     ) -> Any:  # fmt: skip
-        count = types.int64
-        signature = types.void(x, count, y, count, count, count, factors, count)
-
-        def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            e = LlvmBuilder(context, builder, sig, values)
+        def write(e: LlvmBuilder) -> None:
             source, at, target, to, sizes, blocks, factor, first = e.args
+            builder, c = e.builder, _Complex(e, sign)
             stride = e.after(ir.Constant(INT, 0), blocks, LANES)
             step = builder.mul(sizes, stride)
             with cgutils.for_range(builder, sizes) as outer:
@@ -127,15 +123,12 @@ def _butterfly(radix: int, sign: int, last: bool = False) -> Any:
                 with cgutils.for_range(builder, blocks) as inner:
                     q = builder.mul(inner.index, ir.Constant(INT, LANES))
                     begin, end = (builder.add(q, builder.add(*pair)) for pair in ((at, near), (to, far)))
-                    c = _Complex(e, sign)
-                    for k, pair in enumerate(
-                        c.fourier([_load(e, source, e.after(begin, step, r)) for r in range(radix)])
-                    ):
+                    points = c.fourier([_load(e, source, e.after(begin, step, r)) for r in range(radix)])
+                    for k, pair in enumerate(points):
                         value = c.times(pair, *waves[2 * k - 2 : 2 * k]) if waves and k else pair
                         _store(e, value, target, e.after(end, stride, k))
-            return context.get_dummy_value()
 
-        return signature, generate
+        return types.void(x, INDEX, y, INDEX, INDEX, INDEX, factors, INDEX), written(write)
 
     return stage
 

@@ -13,11 +13,11 @@ numba's cache on disk does not notice a change of this file: delete ``__pycache_
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from numba import extending, types
 
 LANES = 16
 """Detector rows in one point."""
@@ -25,6 +25,10 @@ LANES = 16
 HALF = LANES // 2
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 FAST = ("contract", "arcp", "nsz")
+INDEX, REAL = types.int64, types.float32
+
+# Kernels call intrinsics without the typing context that numba passes first: their types say nothing to mypy.
+intrinsic: Callable[[Callable[..., Any]], Any] = extending.intrinsic
 
 
 class LlvmBuilder:
@@ -84,6 +88,16 @@ class LlvmBuilder:
         return self.builder.fmul(a, b, flags=FAST)
 
 
+def written(write: Callable[[LlvmBuilder], None]) -> Callable[..., Any]:
+    """What an intrinsic without a result returns beside its signature: numba then calls ``write`` for each use."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        write(LlvmBuilder(context, builder, signature, values))
+        return context.get_dummy_value()
+
+    return generate
+
+
 def _turned(e: LlvmBuilder, value: Any, real: Any, imaginary: Any) -> Any:
     """A point times real + i·imaginary."""
     swapped = e.pick(value, value, [*range(HALF, LANES), *range(HALF)])
@@ -95,107 +109,91 @@ def _turned(e: LlvmBuilder, value: Any, real: Any, imaginary: Any) -> Any:
 def copy_point(_: Any, x: Any, x_at: Any, y: Any, y_at: Any) -> Any:
     """Copy one point of x to y."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         source, at, target, to = e.args
         e.store(e.load(source, at), target, to)
-        return context.get_dummy_value()
 
-    return types.void(x, types.int64, y, types.int64), generate
+    return types.void(x, INDEX, y, INDEX), written(write)
 
 
 @intrinsic
 def rotate_phase(_: Any, x: Any, x_at: Any, real: Any, imaginary: Any, y: Any, y_at: Any) -> Any:
     """y = (real + i·imaginary) · x for one point; both factors float32."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         source, at, re, im, target, to = e.args
         e.store(_turned(e, e.load(source, at), re, im), target, to)
-        return context.get_dummy_value()
 
-    i, f = types.int64, types.float32
-    return types.void(x, i, f, f, y, i), generate
+    return types.void(x, INDEX, REAL, REAL, y, INDEX), written(write)
 
 
 @intrinsic
 def stream_point(_: Any, x: Any, x_at: Any, y: Any, y_at: Any) -> Any:
     """Copy one point of x to y, past the cache; y_at must begin a cache line. ``fence`` before others read it."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         source, at, target, to = e.args
         e.stream(e.load(source, at), target, to, 64)
-        return context.get_dummy_value()
 
-    return types.void(x, types.int64, y, types.int64), generate
+    return types.void(x, INDEX, y, INDEX), written(write)
 
 
 @intrinsic
 def stream_row(_: Any, x: Any, x_at: Any, y: Any, y_at: Any) -> Any:
     """Copy 16 float32 of x to y, past the cache; y_at must be a multiple of 16 bytes. ``fence`` as above."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         source, at, target, to = e.args
         for k in range(0, LANES, 4):
             e.stream(e.load(source, e.offset(at, k), 4), target, e.offset(to, k), 16)
-        return context.get_dummy_value()
 
-    return types.void(x, types.int64, y, types.int64), generate
+    return types.void(x, INDEX, y, INDEX), written(write)
 
 
 @intrinsic
 def fence(_: Any) -> Any:
     """What was streamed before is seen by other threads before what is written after."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
+    def write(e: LlvmBuilder) -> None:
+        e.builder.fence("seq_cst")
 
-    return types.void(), generate
+    return types.void(), written(write)
 
 
 @intrinsic
 def clear_point(_: Any, x: Any, x_at: Any) -> Any:
     """Set one point of x to zero."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         e.store(ir.Constant(ir.VectorType(FLOAT, LANES), [0.0] * LANES), e.args[0], e.args[1])
-        return context.get_dummy_value()
 
-    return types.void(x, types.int64), generate
+    return types.void(x, INDEX), written(write)
 
 
 @intrinsic
 def scale_point(_: Any, x: Any, x_at: Any, factor: Any, y: Any, y_at: Any) -> Any:
     """y = factor · x for one point; ``factor`` float32."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         source, at, number, target, to = e.args
         e.store(e.times(e.load(source, at), e.spread(number)), target, to)
-        return context.get_dummy_value()
 
-    return types.void(x, types.int64, types.float32, y, types.int64), generate
+    return types.void(x, INDEX, REAL, y, INDEX), written(write)
 
 
 @intrinsic
 def prefetch(_: Any, x: Any, at: Any) -> Any:
     """Ask for a cache line that will be written soon; harmless wherever it lies."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         name = "llvm.prefetch.p0"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        place = builder.bitcast(builder.gep(e.args[0], [e.args[1]]), byte)
-        builder.call(function, [place, *(ir.Constant(number, v) for v in (1, 3, 1))])
-        return context.get_dummy_value()
+        function = e.builder.module.globals.get(name) or ir.Function(e.builder.module, kind, name)
+        place = e.builder.bitcast(e.builder.gep(e.args[0], [e.args[1]]), byte)
+        e.builder.call(function, [place, *(ir.Constant(number, v) for v in (1, 3, 1))])
 
-    return types.void(x, types.int64), generate
+    return types.void(x, INDEX), written(write)
 
 
 def _transpose(e: LlvmBuilder, rows: list[Any]) -> list[Any]:
@@ -214,20 +212,17 @@ def rows_to_points(_: Any, rows: Any, rows_at: Any, step: Any, last: Any, points
     Rows behind row ``last`` (0 … 15) do not exist; the last one is read in their place.
     """
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         source, at, stride, end, target, to = e.args
         lines = []
         for k in range(LANES):
             number = ir.Constant(INT, k)
-            row = builder.select(builder.icmp_signed("<", end, number), end, number)
-            lines.append(e.load(source, builder.add(at, builder.mul(stride, row))))
+            row = e.builder.select(e.builder.icmp_signed("<", end, number), end, number)
+            lines.append(e.load(source, e.builder.add(at, e.builder.mul(stride, row))))
         for k, point in enumerate(_transpose(e, lines)):
             e.store(point, target, e.offset(to, LANES * k))
-        return context.get_dummy_value()
 
-    i = types.int64
-    return types.void(rows, i, i, i, points, i), generate
+    return types.void(rows, INDEX, INDEX, INDEX, points, INDEX), written(write)
 
 
 @intrinsic
@@ -236,8 +231,7 @@ def points_to_rows(
 ) -> Any:
     """16 points that follow each other, each times its number of ``scale``, become 16 columns of 16 rows."""
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         source, start, factors, place, target, to, stride = e.args
         lines = [
             e.times(e.load(source, e.offset(start, LANES * k)), e.spread(e.number(factors, e.offset(place, k))))
@@ -245,10 +239,8 @@ def points_to_rows(
         ]
         for k, row in enumerate(_transpose(e, lines)):
             e.store(row, target, e.after(to, stride, k))
-        return context.get_dummy_value()
 
-    i = types.int64
-    return types.void(points, i, scale, i, rows, i, i), generate
+    return types.void(points, INDEX, scale, INDEX, rows, INDEX, INDEX), written(write)
 
 
 @intrinsic
@@ -262,8 +254,7 @@ def add_weighted(
     grid are ``pitch`` apart.
     """
 
-    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        e = LlvmBuilder(context, builder, sig, values)
+    def write(e: LlvmBuilder) -> None:
         source, at, re, im, weight, first, step, target, to, line = e.args
         along = [e.spread(e.number(weight, e.after(first, step, k))) for k in range(4)]
         across = [e.spread(e.number(weight, e.after(first, step, k))) for k in range(4, 8)]
@@ -273,7 +264,5 @@ def add_weighted(
             for i in range(4):
                 place = e.offset(begin, LANES * i)
                 e.store(e.plus(e.load(target, place), e.times(part, along[i])), target, place)
-        return context.get_dummy_value()
 
-    i, f = types.int64, types.float32
-    return types.void(point, i, f, f, w, i, i, grid, i, i), generate
+    return types.void(point, INDEX, REAL, REAL, w, INDEX, INDEX, grid, INDEX, INDEX), written(write)
