@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import record
-from streamer.core.alignment.center import find_center
-from streamer.core.alignment.center_of_mass import as_track, margin_of
+from streamer.core.alignment.center_of_mass import MomentTrack, margin_of
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.alignment.trial_slices import center_from_sharpness
@@ -134,12 +133,14 @@ def project(bodies: Array, rows: int, columns: int, angle: float, center: float,
 
 
 def methods(backend: Backend, scan: Scan) -> dict[str, CenterEstimate]:
-    """What each method says on its own, and all of them given the whole scan at once."""
+    """What each method says on its own."""
+    track = MomentTrack(backend)
+    for angle, frame in zip(scan.angles, scan.frames, strict=True):
+        track.add(float(angle), frame)
     return {
-        "moments": as_track(backend, scan.frames, scan.angles).estimate(),
+        "moments": track.estimate(),
         "pairs": center_from_opposites(scan.frames, scan.angles),
         "sharpness": center_from_sharpness(backend, scan.frames, scan.angles),
-        "offline": find_center(backend, scan.frames, scan.angles),
     }
 
 
@@ -148,6 +149,16 @@ def empty_measurements(backend: Backend, scan: Scan) -> Measurements:
     first = float(np.rad2deg(scan.angles[0]))
     spec = ScanSpec("scan", "sample", rows, columns, count, start_deg=first, range_deg=RANGES_DEG.get(scan.turn, 180.0))
     return Measurements(spec, backend)
+
+
+def center_of(backend: Backend, frames: Array, angles: Array, range_deg: float) -> CenterEstimate:
+    """The final centre of a scan of attenuation (angles, rows, columns), as the daemon finds it."""
+    first = float(np.rad2deg(angles[0]))
+    spec = ScanSpec("scan", "sample", *frames.shape[1:], len(frames), start_deg=first, range_deg=range_deg)
+    measured = Measurements(backend=backend, spec=spec)
+    for angle, frame in zip(angles, frames, strict=True):
+        measured.projection(float(angle), frame, frame)
+    return measured.refine_center(frames)
 
 
 def as_it_comes(backend: Backend, scan: Scan) -> tuple[Measurements, CenterEstimate]:

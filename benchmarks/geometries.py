@@ -21,10 +21,10 @@ import numpy as np
 from algotom.prep.conversion import convert_sinogram_360_to_180, extend_sinogram
 from algotom.rec.reconstruction import fbp_reconstruction
 
+from benchmarks.center import center_of
 from benchmarks.measured import measured_scans
 from benchmarks.pages import Panel, span, write_page
 from benchmarks.record import record
-from streamer.core.alignment.center import find_center
 from streamer.core.alignment.tilt import find_tilt
 from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend, select_backend
@@ -152,7 +152,7 @@ def ours(backend: Backend, case: Case) -> tuple[Array, Layout]:
     heights = np.unique(np.linspace(0.06 * rows, 0.94 * rows, BANDS).astype(int)) if rows > 1 else np.zeros(1, int)
     bands = np.ascontiguousarray(case.frames[:, heights])
     spec = ScanSpec("case", "case", *case.frames.shape[1:], len(case.frames), range_deg=case.range_deg)
-    estimate = find_center(backend, bands, case.angles)
+    estimate = center_of(backend, bands, case.angles, case.range_deg)
     tilt = find_tilt(case.frames, case.angles) if rows >= 16 else None
     layout = choose_layout(spec, case.angles, bands, estimate, tilt=tilt, band_rows=heights.tolist())
     first, last = layout.source_rows(case.row, case.row + 1)

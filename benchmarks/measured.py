@@ -10,8 +10,8 @@ import numpy as np
 from algotom.prep.removal import remove_all_stripe
 from PIL import Image
 
+from benchmarks.center import center_of
 from benchmarks.pages import Panel, span, write_page
-from streamer.core.alignment.center import find_center
 from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.volume import reconstruct_rows_fourier
@@ -60,7 +60,7 @@ def _measure(
     clean = attenuation.copy()
     count = remove_stripes(clean, order=np.argsort(angles), threads=backend.threads)
     rival = np.ascontiguousarray(remove_all_stripe(attenuation[:, 0].copy(), 3.0, 81, 31), np.float32)[:, None]
-    layout = choose_layout(spec, angles, clean, find_center(backend, clean, angles))
+    layout = choose_layout(spec, angles, clean, center_of(backend, clean, angles, range_deg))
     sinograms = {"before": attenuation, "after": clean, "after algotom": rival}
     slices = {key: _slice(backend, layout, lines, angles) for key, lines in sinograms.items()}
     middle = ((layout.width - 1) / 2,) * 2

@@ -15,9 +15,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.center import find_center
 from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.tilt import Straighten, Tilt
+from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.arrays import Array, Values
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
@@ -139,7 +139,7 @@ def _phase(backend: Backend) -> None:
 
 
 def _centre(backend: Backend) -> None:
-    find_center(backend, _attenuation(), _angles())
+    center_from_sharpness(backend, _attenuation(), _angles())
 
 
 def _artefacts(_backend: Backend) -> None:

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.center import CUT_OFF, combine, with_motion
+from streamer.core.alignment.center import combine, refine_center, with_motion
 from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import CenterEstimate
-from streamer.core.alignment.half_acquisition import find_overlap
 from streamer.core.alignment.live_opposite_views import PairTrack
 from streamer.core.alignment.opposite_views import center_from_opposites
-from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
@@ -32,12 +30,6 @@ SIGNAL_FIRST = 4
 
 SATURATION_ROWS = 4
 """Saturated pixels are counted in every so-manieth row, in other ones each time."""
-
-NEAR_PX = 3.0
-SURE = 0.5
-
-CERTAIN = 0.96
-"""Confidence from which on trial reconstructions would not move the centre by 0.1 px."""
 
 MOST_PAIRS = 7
 """Opposite pairs that are looked for among stored projections when none was noticed as they came."""
@@ -115,18 +107,9 @@ class Measurements:
         pairs = self._pairs.estimate(self._track.mean, self.count, final=True)
         if pairs.center is None and stored is not None:
             pairs = center_from_opposites(stored, np.array(self._angles), MOST_PAIRS)
-        estimates = [self._track.estimate(), pairs]
-        guess = combine(estimates)
-        if guess.confidence >= CERTAIN:
-            return guess
         sinograms = self._sinograms[: self.count]
         angles = np.array(self._angles[: len(sinograms)])
-        if (self._track.truncation or 0.0) > CUT_OFF:
-            # Cut edges are the brightest thing in a trial reconstruction; opposite rows need no whole sample.
-            return combine([*estimates, find_overlap(sinograms[:, ::2], angles).estimate])
-        near = guess.center is not None and guess.confidence > SURE
-        prior, reach = (guess.center, NEAR_PX) if near else (None, None)
-        return combine([*estimates, center_from_sharpness(self._backend, sinograms, angles, prior, reach)])
+        return refine_center(self._backend, [self._track.estimate(), pairs], sinograms, angles, self._track.truncation)
 
     def _has_sample(self) -> bool:
         """Noise alone has a sharpest reconstruction, too; it must not be asked for its centre."""

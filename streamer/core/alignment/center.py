@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer.core.alignment.center_of_mass import as_track
 from streamer.core.alignment.estimate import CenterEstimate, confidence_of
-from streamer.core.alignment.opposite_views import center_from_opposites
+from streamer.core.alignment.half_acquisition import find_overlap
 from streamer.core.alignment.trial_slices import center_from_sharpness
-from streamer.core.arrays import Array
+from streamer.core.arrays import Array, Image
 from streamer.core.backend.selection import Backend
 
 AGREE_PX = 0.5  # two methods agree within this and three of their joint standard errors
 ALONE = 0.9  # confidence of a method that no other confirms is cut to this share
 CUT_OFF = 0.5  # share of the projections in which the sample reaches an edge of the detector
-NEAR_PX = 3.0  # reach of the search once another method has told where to look
+SURE = 0.5  # confidence from which on trial reconstructions search near the estimate only
+NEAR_PX = 3.0  # reach of that search
+CERTAIN = 0.96  # confidence from which on trial reconstructions would not move the centre by 0.1 px
 
 
 def combine(estimates: Sequence[CenterEstimate]) -> CenterEstimate:
@@ -56,23 +56,28 @@ def with_motion(estimate: CenterEstimate, motion_px: float | None) -> CenterEsti
     return replace(estimate, sigma_px=sigma, confidence=min(estimate.confidence, confidence_of(sigma)))
 
 
-def find_center(backend: Backend, attenuation: NDArray[np.float32], angle_rad: Array) -> CenterEstimate:
-    """Centre of rotation of a recorded scan, attenuation (angles, rows, columns) float32, by all methods.
+def refine_center(
+    backend: Backend,
+    estimates: Sequence[CenterEstimate],
+    sinograms: Image,
+    angle_rad: Array,
+    truncation: float | None,
+) -> CenterEstimate:
+    """Centre of a complete scan from the ``estimates`` of centres of mass and opposite views, and by trying.
 
-    The reconstructions of the sharpness method are tried last, near what moments and pairs agree on, and over its
-    whole range when those cannot say or contradict each other; not for a sample that is wider than the detector, whose
-    cut edges are the brightest thing in them.
+    ``sinograms`` (angles, rows, columns) attenuation float32, ``truncation`` the share of the projections in which the
+    sample reaches an edge. Trial reconstructions search near what the estimates agree on, or over their whole range
+    when the estimates are unknown or contradict each other; they are left out when they could not improve the answer.
     """
-    track = as_track(backend, attenuation, angle_rad)
-    first = [track.estimate(), center_from_opposites(attenuation, angle_rad)]
-    guess = combine(first)
-    if (track.truncation or 0.0) > CUT_OFF:
+    guess = combine(estimates)
+    if guess.confidence >= CERTAIN:
         return guess
-    near = guess.center is not None and guess.confidence > 0.5
-    last = center_from_sharpness(
-        backend, attenuation, angle_rad, guess.center if near else None, NEAR_PX if near else None
-    )
-    return combine([*first, last])
+    if (truncation or 0.0) > CUT_OFF:
+        # Cut edges are the brightest thing in a trial reconstruction; opposite rows need no whole sample.
+        return combine([*estimates, find_overlap(sinograms[:, ::2], angle_rad).estimate])
+    near = guess.center is not None and guess.confidence > SURE
+    prior, reach = (guess.center, NEAR_PX) if near else (None, None)
+    return combine([*estimates, center_from_sharpness(backend, sinograms, angle_rad, prior, reach)])
 
 
 def _agree(a: CenterEstimate, b: CenterEstimate) -> bool:

@@ -313,11 +313,3 @@ def _jump(base: Values, extra: Values, y: Values) -> float:
     spread = noise * np.sqrt(np.diagonal(inverse, axis1=1, axis2=2)[:, known:].max(axis=1))
     found = (gain > SIGNIFICANT) & (after <= EXPLAINS * before) & (step > 4.0 * spread)
     return float(step[np.argmax(np.where(found, gain, 0.0))]) if found.any() else 0.0
-
-
-def as_track(backend: Backend, attenuation: NDArray[np.float32], angle_rad: Array) -> MomentTrack:
-    """Track of all projections (angles, rows, columns) of a recorded scan."""
-    track = MomentTrack(backend)
-    for angle, frame in zip(angle_rad, attenuation, strict=True):
-        track.add(float(angle), frame)
-    return track

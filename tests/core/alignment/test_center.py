@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.core.alignment.center import combine, find_center
-from streamer.core.alignment.center_of_mass import MomentTrack, as_track
+from streamer.core.alignment.center import combine
+from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.opposite_views import center_from_opposites, center_from_pair, opposite_pairs
 from streamer.core.alignment.trial_slices import center_from_sharpness
@@ -16,6 +16,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import BadInput
 from streamer.phantoms import body_projections, half_turn, random_body
+from tests.core.alignment.recorded import as_track, find_center
 
 RANGES = {
     "half turn": half_turn(121),

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from benchmarks.center import project, random_bodies, random_scan
-from streamer.core.alignment.center import find_center
-from streamer.core.alignment.center_of_mass import MomentTrack, as_track
+from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import stripes_of
 from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.backend.selection import Backend
 from streamer.phantoms import half_turn
+from tests.core.alignment.recorded import as_track, find_center
 
 
 @pytest.mark.parametrize("seed", [1, 14, 25, 32, 43, 48, 57, 59, 95])

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.alignment.center import find_center
 from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.binning import Reduction, bin_frame, binned, crop, unbinned
 from streamer.frames import BadInput, ScanSpec
 from streamer.phantoms import body_projections, random_body
+from tests.core.alignment.recorded import find_center
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.core.alignment.center import find_center
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
@@ -15,6 +14,7 @@ from streamer.core.quality.artefacts import ring_index, stripe_index
 from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
 from streamer.phantoms import random_body, sinogram
+from tests.core.alignment.recorded import find_center
 
 AIR = 46_900.0
 

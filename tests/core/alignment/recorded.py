@@ -1,0 +1,25 @@
+"""The centre of a recorded scan, all projections at once, by the methods that a running scan uses."""
+
+from __future__ import annotations
+
+from streamer.core.alignment.center import refine_center
+from streamer.core.alignment.center_of_mass import MomentTrack
+from streamer.core.alignment.estimate import CenterEstimate
+from streamer.core.alignment.opposite_views import center_from_opposites
+from streamer.core.arrays import Array, Image
+from streamer.core.backend.selection import Backend
+
+
+def as_track(backend: Backend, attenuation: Image, angle_rad: Array) -> MomentTrack:
+    """Track of all projections (angles, rows, columns)."""
+    track = MomentTrack(backend)
+    for angle, frame in zip(angle_rad, attenuation, strict=True):
+        track.add(float(angle), frame)
+    return track
+
+
+def find_center(backend: Backend, attenuation: Image, angle_rad: Array) -> CenterEstimate:
+    """Centre of rotation from projections (angles, rows, columns)."""
+    track = as_track(backend, attenuation, angle_rad)
+    estimates = [track.estimate(), center_from_opposites(attenuation, angle_rad)]
+    return refine_center(backend, estimates, attenuation, angle_rad, track.truncation)
