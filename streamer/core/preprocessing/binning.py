@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from msgspec import structs
 from numba import prange
@@ -37,62 +35,19 @@ def bin_frame(frame: Array, rows: int, columns: int, threads: int = 1, out: Imag
     return out
 
 
-def crop(frame: Array, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None) -> Array:
-    """View of the rows [a, b) and columns [a, b); the centre moves to center - columns[0]. BadInput when empty."""
-    _length("rows", rows, frame.shape[-2])
-    _length("columns", columns, frame.shape[-1])
-    return frame[..., slice(*(rows or (None,))), slice(*(columns or (None,)))]
+def binned_spec(spec: ScanSpec, factor: int) -> ScanSpec:
+    """What the scan would have announced with ``factor`` × ``factor`` pixels as one, float32 beyond a factor of 1.
 
-
-def _length(name: str, part: tuple[int, int] | None, size: int) -> int:
-    if part is None:
-        return size
-    if not 0 <= part[0] < part[1] <= size:
-        raise BadInput(f"{name} {part[0]} … {part[1]} do not lie within 0 … {size}")
-    return part[1] - part[0]
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """Part of the detector, and how many of its pixels become one: ``rows`` [a, b), then ``columns`` [a, b), then
-    blocks of ``bin`` × ``bin``. Projections, flats and darks are to pass through the same one, before the logarithm.
+    Raises BadInput when nothing is left of the detector.
     """
-
-    rows: tuple[int, int] | None = None
-    columns: tuple[int, int] | None = None
-    bin: int = 1
-
-    def __post_init__(self) -> None:
-        if self.bin < 1:
-            raise BadInput(f"pixels are binned by 1 or more, not by {self.bin}")
-
-    def apply(self, frame: Array, threads: int = 1, out: Image | None = None) -> Array:
-        """Frame (rows, columns) of any real type reduced: a view of it without binning (``out`` is not used then),
-        else means of the counts, float32. Raises BadInput when the part does not lie within the frame.
-        """
-        part = crop(frame, self.rows, self.columns)
-        return part if self.bin == 1 else bin_frame(part, self.bin, self.bin, threads, out)
-
-    def scan(self, spec: ScanSpec) -> ScanSpec:
-        """What the reduced scan would have announced. Raises BadInput when nothing is left of the detector."""
-        rows = _length("rows", self.rows, spec.rows) // self.bin
-        columns = _length("columns", self.columns, spec.columns) // self.bin
-        return structs.replace(
-            spec,
-            rows=rows,
-            columns=columns,
-            dtype=spec.dtype if self.bin == 1 else "<f4",
-            pixel_size_m=None if spec.pixel_size_m is None else spec.pixel_size_m * self.bin,
-            center_px=None if spec.center_px is None else self.reduced(spec.center_px),
-        )
-
-    def reduced(self, center: float) -> float:
-        """Column of the axis on reduced frames, from that on the detector."""
-        return binned(center - (self.columns[0] if self.columns else 0), self.bin)
-
-    def detector(self, center: float) -> float:
-        """Column of the axis on the detector, from that on reduced frames."""
-        return unbinned(center, self.bin) + (self.columns[0] if self.columns else 0)
+    return structs.replace(
+        spec,
+        rows=spec.rows // factor,
+        columns=spec.columns // factor,
+        dtype=spec.dtype if factor == 1 else "<f4",
+        pixel_size_m=None if spec.pixel_size_m is None else spec.pixel_size_m * factor,
+        center_px=None if spec.center_px is None else binned(spec.center_px, factor),
+    )
 
 
 @kernel(parallel=True)

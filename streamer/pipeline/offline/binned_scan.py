@@ -11,7 +11,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
-from streamer.core.preprocessing.binning import Reduction
+from streamer.core.preprocessing.binning import bin_frame, binned, binned_spec, unbinned
 from streamer.core.quality.signal import saturated_share
 from streamer.core.quality.verdict import Limits, judge
 from streamer.frames import BadInput, Frame, FrameKind, Quality, ScanSpec, Verdict
@@ -42,21 +42,17 @@ class BinnedScan:
 
     def __init__(self, scan: RecordedScan, whole: ScanSpec, rows: slice, bin_: int, threads: int) -> None:
         self._scan, self._rows, self._threads = scan, rows, threads
-        self._whole, self._reduction = whole, Reduction(bin=bin_)
+        self._whole, self.bin = whole, bin_
         height = rows.stop - rows.start
         for name, length, least in (("rows", height, 1), ("columns", whole.columns, 2)):
             if length // bin_ < least:
                 raise BadInput(f"bin {bin_}: too much for {length} {name}")
-        self.spec = self._reduction.scan(structs.replace(whole, rows=height))
+        self.spec = binned_spec(structs.replace(whole, rows=height), bin_)
         if bin_ > 1:
             # A mean of saturated and other pixels hides both: ``frames`` counts them before it bins.
             self.spec = structs.replace(self.spec, saturation=None)
         self._saturated, self._projections = 0.0, 0
         self._memory = Memory()
-
-    @property
-    def bin(self) -> int:
-        return self._reduction.bin
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Bin ``frames``, which show the chosen rows only, and count the saturated pixels of their projections."""
@@ -66,7 +62,7 @@ class BinnedScan:
                 continue
             if frame.meta.kind is FrameKind.PROJECTION:
                 self._count(frame.pixels)
-            yield Frame(frame.meta, self._reduction.apply(frame.pixels, self._threads))
+            yield Frame(frame.meta, bin_frame(frame.pixels, self.bin, self.bin, self._threads))
 
     def _count(self, raw: NDArray[Any]) -> None:
         if raw.dtype.kind == "u" or self._whole.saturation is not None:
@@ -82,16 +78,16 @@ class BinnedScan:
         out = np.empty((angles.size, last - first, self.spec.columns), np.float32)
         for places, block in self._scan.projections(rows=part):
             for place, raw in zip(places, block, strict=True):
-                self._reduction.apply(raw, self._threads, out[place])
+                bin_frame(raw, self.bin, self.bin, self._threads, out[place])
         return index, angles, out
 
     def binned_column(self, column: float) -> float:
         """Column of the binned frames at a detector column."""
-        return self._reduction.reduced(column)
+        return binned(column, self.bin)
 
     def detector_column(self, column: float) -> float:
         """Detector column at a column of the binned frames."""
-        return self._reduction.detector(column)
+        return unbinned(column, self.bin)
 
     def verdict_at_full_resolution(
         self, quality: Quality, verdict: Verdict, limits: Limits, half: bool
