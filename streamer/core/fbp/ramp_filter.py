@@ -6,17 +6,46 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from streamer.core.arrays import Array, Values
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.fbp.window import window_gain
+from streamer.core.jit import as_input
 from streamer.frames import BadInput
 
 
-class RampFilter:
-    """Convolution of detector rows with the band-limited ramp, for a pixel spacing of one.
+def ramp_kernel(lags: Array) -> Values:
+    """Band-limited ramp filter at integer ``lags`` of any shape, for a pixel spacing of one; float64.
 
-    The kernel is sampled in space, h(0) = 1/4, h(odd n) = -1/(π n)², h(even n) = 0 (Kak and Slaney, Principles of
-    Computerized Tomographic Imaging, 1988, eq. 3.61). Sampling |frequency| instead sets the mean to zero and makes
-    every reconstruction too low by an offset. The padding is long enough for the convolution to be linear.
+    h(0) = 1/4, h(odd n) = -1/(π n)², h(even n) = 0 (Kak and Slaney, Principles of Computerized Tomographic Imaging,
+    1988, eq. 3.61). Sampling |frequency| instead sets the mean to zero and makes every reconstruction too low by an
+    offset.
+    """
+    lags = np.asarray(lags)
+    odd = lags % 2 == 1
+    kernel = np.where(lags == 0, 0.25, 0.0)
+    kernel[odd] = -1.0 / (np.pi * lags[odd]) ** 2
+    return kernel
+
+
+def ramp_gain(length: int, window: str) -> Values:
+    """Gain of ``ramp_kernel`` times ``window`` over a period of ``length`` columns: (length // 2 + 1,) float64.
+
+    Real, as the kernel is symmetric. Raises BadInput for an unknown window.
+    """
+    lags = np.minimum(np.arange(length), length - np.arange(length))
+    return np.asarray(scipy.fft.rfft(ramp_kernel(lags)).real * window_gain(window, np.fft.rfftfreq(length)))
+
+
+def edge_taper(columns: int, extend: bool) -> Image:
+    """Factors by which the outermost value of a row fades out beyond the edge: a cosine over half a width, float32.
+
+    Empty unless ``extend``.
+    """
+    side = (columns + 1) // 2 if extend else 0
+    return as_input(0.5 + 0.5 * np.cos(np.pi * np.arange(1, side + 1) / (side + 1)), np.float32)
+
+
+class RampFilter:
+    """Convolution of detector rows with ``ramp_kernel``. The padding is long enough for it to be linear.
 
     ``extend`` is for samples that are wider than the detector: the outermost values are carried on beyond both edges
     over half a width and taper off as a cosine, instead of dropping to zero at the edge, which would cup the image.
@@ -27,18 +56,11 @@ class RampFilter:
             raise BadInput(f"a ramp filter needs at least 2 columns, not {columns}")
         self.columns = columns
         self.window = window
-        self._side = (columns + 1) // 2 if extend else 0
+        self._taper = edge_taper(columns, extend)
+        self._side = self._taper.size
         # Lags from an extended end to the far edge of the detector reach 1.5 widths, without extension one width.
         self.length = int(scipy.fft.next_fast_len((3 if extend else 2) * columns + 2, real=True))
-        lag = np.minimum(np.arange(self.length), self.length - np.arange(self.length)).astype(np.float64)
-        kernel = np.zeros(self.length)
-        kernel[0] = 0.25
-        odd = lag % 2 == 1
-        kernel[odd] = -1.0 / (np.pi * lag[odd]) ** 2
-        gain = scipy.fft.rfft(kernel).real * window_gain(window, np.fft.rfftfreq(self.length))
-        self.gain: NDArray[np.float32] = gain.astype(np.float32)
-        fade = np.arange(1, self._side + 1) / (self._side + 1)
-        self._taper: NDArray[np.float32] = (0.5 + 0.5 * np.cos(np.pi * fade)).astype(np.float32)
+        self.gain: Image = ramp_gain(self.length, window).astype(np.float32)
 
     def apply(self, rows: Array, workers: int = 1, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Filter rows (..., columns) float32 along the last axis; returns ``out`` or a new float32 array.

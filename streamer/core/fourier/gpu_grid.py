@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from streamer.core.arrays import Values
 from streamer.core.backend.gpu_kernels import PACK, Kernels
 from streamer.core.backend.staging import UploadQueue
+from streamer.core.fbp.ramp_filter import edge_taper, ramp_gain
 from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_shape
 from streamer.core.fourier.kernels import SEAM
-from streamer.core.fourier.volume import edge_taper, grid_sizes, ramp_gain
+from streamer.core.fourier.volume import grid_sizes
 from streamer.core.jit import as_input
 from streamer.frames import BadInput
 

@@ -30,12 +30,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
-from streamer.core.fbp.window import window_gain
+from streamer.core.fbp.ramp_filter import edge_taper, ramp_gain
 from streamer.core.fourier import kernels as kernels_grid
 from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_polynomials, window_shape
 from streamer.core.jit import as_input
@@ -324,19 +323,3 @@ def reconstruct_rows_fourier(
         volume.add(source, angle_rad, weights, first)
         volume.rows_of(0, volume.blocks, result[first : first + depth])
     return result
-
-
-def ramp_gain(length: int, window: str) -> NDArray[np.float64]:
-    """Gain of the ramp, sampled in space (see ``filters.RampFilter``), for a period of ``length`` columns."""
-    lag = np.minimum(np.arange(length), length - np.arange(length))
-    kernel = np.zeros(length)
-    kernel[0] = 0.25
-    odd = lag % 2 == 1
-    kernel[odd] = -1.0 / (np.pi * lag[odd]) ** 2
-    return np.asarray(scipy.fft.rfft(kernel).real * window_gain(window, np.fft.rfftfreq(length)), np.float64)
-
-
-def edge_taper(columns: int, extend: bool) -> NDArray[np.float32]:
-    """Cosine that fades the edge values out over half a width."""
-    side = (columns + 1) // 2 if extend else 0
-    return as_input(0.5 + 0.5 * np.cos(np.pi * np.arange(1, side + 1) / (side + 1)), np.float32)

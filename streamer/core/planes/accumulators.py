@@ -15,6 +15,7 @@ import numpy as np
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
+from streamer.core.fbp.ramp_filter import edge_taper
 from streamer.core.jit import as_input
 from streamer.core.planes.hilbert import LineGrid, bin_edges, line_grid, to_blocks
 from streamer.core.planes.kernels import ATTENUATION, DERIVATIVE_REACH, fold_frames, fold_tilted
@@ -91,9 +92,10 @@ class PlaneGeometry:
 
     def __init__(self, planes: Sequence[Plane], rows: int, columns: int, extend: bool) -> None:
         self.rows, self.columns = rows, columns
-        self.fade = (columns + 1) // 2 if extend else 0
+        fade = edge_taper(columns, extend)
+        self.fade = fade.size
         taper = np.zeros(self.fade + 2 * DERIVATIVE_REACH - 1, np.float32)
-        taper[: self.fade] = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, self.fade + 1) / (self.fade + 1))
+        taper[: self.fade] = fade
         self.taper = as_input(taper)
         self.grids: dict[str, LineGrid] = {p.name: line_grid(p, rows, columns) for p in planes if not p.horizontal}
         self.samples = next(iter(self.grids.values())).samples if self.grids else 1

@@ -20,6 +20,7 @@ from numba import prange
 from streamer.core.arrays import Array, Image
 from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
+from streamer.core.fbp.ramp_filter import ramp_kernel
 from streamer.core.jit import as_input, kernel
 from streamer.core.planes.plane import Plane
 from streamer.core.simd.row_vectors import LANES, rows_to_points
@@ -217,7 +218,7 @@ def ramp_lags(farthest: int) -> Image:
     """The ramp filter's factors of the odd lags up to ``farthest`` columns, and zeros to a multiple of four of them."""
     odd = np.arange(1, farthest + 1, 2)
     lags = np.zeros(-(-len(odd) // 4) * 4, np.float32)
-    lags[: len(odd)] = -1.0 / (np.pi * odd) ** 2
+    lags[: len(odd)] = ramp_kernel(odd)
     return lags
 
 
