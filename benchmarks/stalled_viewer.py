@@ -7,7 +7,6 @@ events and previews that has been stopped by SIGSTOP. The ratio of the frame rat
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -21,7 +20,7 @@ from typing import Any
 import zmq
 
 from benchmarks.record import record
-from streamer.cli.processes import Child
+from streamer.cli.processes import ANYWHERE, start_daemon
 from streamer.io.control import request
 
 SUBSCRIBER = """
@@ -51,17 +50,13 @@ def main() -> None:
 
 
 def measure(folder: Path, scan: Path, rounds: int, rate: float) -> dict[str, Any]:
-    config = folder / "daemon.toml"
-    config.write_text(
-        'source = { endpoint = "tcp://127.0.0.1:*", bind = true }\n'
-        'control = { endpoint = "tcp://127.0.0.1:*", events = "tcp://127.0.0.1:*" }\n'
-        'preview.endpoint = "tcp://127.0.0.1:*"\nmetrics.enabled = false\n'
-        f"writer = {{ directory = {json.dumps(str(folder / 'data'))}, reserve_mb = 0, tomogram = false }}\n"
+    daemon = start_daemon(
+        folder,
+        source={"endpoint": ANYWHERE, "bind": True},
+        writer={"directory": folder / "data", "reserve_mb": 0, "tomogram": False},
     )
-    ready = folder / "ready.json"
-    daemon = Child("daemon", ["streamer", "run", str(config), "--ready-file", str(ready)], folder / "daemon.log", ready)
     try:
-        ends = daemon.wait_ready(120)
+        ends = daemon.wait_ready()
         quiet, stalled = [], []
         replay(ends, scan, "warm-up", rate)
         for turn in range(rounds):

@@ -1,4 +1,4 @@
-"""Child processes of ``streamer demo``: started, waited for, and always stopped."""
+"""Processes that a command starts, waits for and always stops: the virtual beamline, the daemon and others."""
 
 from __future__ import annotations
 
@@ -8,32 +8,40 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from streamer.config import Config, render
 from streamer.frames import StreamerError
 
-POLL_S = 0.05
+ANYWHERE = "tcp://127.0.0.1:*"
+START_S = 300.0  # the first start of an installation compiles the kernels
+POLL_S = 0.02
 
 
-class ChildError(StreamerError):
-    """A process of the demo ended or did not come up; the message names its log."""
+class ProcessError(StreamerError):
+    """A process ended too early, did not come up or did not end; the message names its log."""
 
 
-class Child:
-    """``python -m MODULE ARGS`` in a session of its own, so that Ctrl-C reaches it only through us, in good order."""
+class ManagedProcess:
+    """``python ARGUMENTS`` in a session of its own: Ctrl-C reaches it only through us, in good order.
+
+    Its output goes to the file ``log``; with ``pipe`` only its errors do, and the rest is read from ``output``.
+    ``ready`` is the JSON file that it writes once its sockets are bound.
+    """
 
     def __init__(
         self, name: str, arguments: Sequence[str], log: Path, ready: Path | None = None, pipe: bool = False
     ) -> None:
         self.name, self.log, self._ready = name, log, ready
+        self.endpoints: dict[str, Any] = {}
         log.parent.mkdir(parents=True, exist_ok=True)
         if ready is not None:
             ready.unlink(missing_ok=True)
         with log.open("wb") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipe else sink,
                 stderr=sink,
@@ -53,23 +61,18 @@ class Child:
     def poll(self) -> int | None:
         return self._process.poll()
 
-    def wait_ready(self, timeout_s: float) -> dict[str, Any]:
-        """The map that the child writes once it is up. Raises ChildError when it ends first or takes too long."""
+    def wait_ready(self, timeout_s: float = START_S) -> dict[str, Any]:
+        """``endpoints``, once the process has written them. Raises ProcessError when it ends before, or is too slow."""
         assert self._ready is not None
         deadline = time.monotonic() + timeout_s
         while not self._ready.exists():
             if self._process.poll() is not None:
-                raise ChildError(f"the {self.name} ended with code {self._process.returncode}: {self.last_line()}")
+                raise ProcessError(f"the {self.name} ended with code {self._process.returncode}: {self.last_line()}")
             if time.monotonic() > deadline:
-                raise ChildError(f"the {self.name} was not up after {timeout_s:g} s; see {self.log}")
+                raise ProcessError(f"the {self.name} was not up after {timeout_s:g} s; see {self.log}")
             time.sleep(POLL_S)
-        return self.endpoints(self._ready)
-
-    @staticmethod
-    def endpoints(ready: Path) -> dict[str, Any]:
-        """What a child wrote into its ready file."""
-        endpoints: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
-        return endpoints
+        self.endpoints = json.loads(self._ready.read_text(encoding="utf-8"))
+        return self.endpoints
 
     def last_line(self) -> str:
         """The last line of its log, which is where a one-line error is."""
@@ -77,14 +80,14 @@ class Child:
         return lines[-1] if lines else f"it said nothing; see {self.log}"
 
     def wait(self, timeout_s: float) -> int:
-        """Its exit code. Raises ChildError when it goes on for longer."""
+        """Its exit code. Raises ProcessError when it goes on for longer."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise ChildError(f"the {self.name} did not end within {timeout_s:g} s; see {self.log}") from error
+            raise ProcessError(f"the {self.name} did not end within {timeout_s:g} s; see {self.log}") from error
 
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 15.0) -> None:
-        """Ask it to end, and end it when it does not."""
+        """Ask it to end, and kill it when it does not."""
         if self._process.poll() is None:
             self._process.send_signal(number)
             try:
@@ -94,3 +97,25 @@ class Child:
                 self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def start_beamline(folder: Path, *options: str) -> ManagedProcess:
+    """The virtual beamline on free ports; its log and ready file are in ``folder``."""
+    ready = folder / "beamline.json"
+    arguments = ["-m", "streamer.sim", *options, "--ready-file", str(ready)]
+    return ManagedProcess("virtual beamline", arguments, folder / "beamline.log", ready)
+
+
+def start_daemon(folder: Path, **sections: Mapping[str, Any]) -> ManagedProcess:
+    """A daemon on free ports with the options in ``sections``; configuration, log and ready file are in ``folder``."""
+    free: dict[str, dict[str, Any]] = {
+        "control": {"endpoint": ANYWHERE, "events": ANYWHERE},
+        "preview": {"endpoint": ANYWHERE},
+        "metrics": {"port": 0},
+    }
+    config = Config(**{name: {**free.get(name, {}), **sections.get(name, {})} for name in {**free, **sections}})
+    ready, path = folder / "daemon.json", folder / "daemon.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(config), encoding="utf-8")
+    arguments = ["-m", "streamer", "run", str(path), "--ready-file", str(ready), "--with-parent"]
+    return ManagedProcess("daemon", arguments, folder / "daemon.log", ready)

@@ -1,49 +1,61 @@
-"""Progress of long work: a bar on a terminal, a plain line every tenth otherwise."""
+"""Progress of long work on stderr: a bar on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import Progress as Bar
 
 
 class Progress:
-    """``with Progress("reading", 100) as bar: bar.at(3)``. Writes to stderr."""
+    """``with Progress("reading", 100) as progress: progress.at(3)``. A plain line is written for every ``parts``-th
+    part of the work.
+    """
 
-    def __init__(self, label: str, total: int) -> None:
-        self._label, self._total, self._tenth = label, max(total, 1), -1
-        self._bar: RichProgress | None = None
-        if sys.stderr.isatty():
-            self._bar = RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task(label, total=self._total, note="")
+    def __init__(self, label: str = "", total: int = 0, parts: int = 10) -> None:
+        """Without a label nothing is shown until ``begin``."""
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._parts = parts
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        if label:
+            self.begin(label, total)
+
+    def begin(self, label: str, total: int) -> None:
+        """Show other work from now on."""
+        self._label, self._total, self._part = label, max(total, 1), -1
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
+        self._task = self._bar.add_task(label, total=self._total, note="")
 
     def at(self, done: int, note: str = "") -> None:
-        if self._bar is not None:
+        if not self._bar.disable:
             self._bar.update(self._task, completed=done, note=note)
             return
-        tenth = 10 * min(done, self._total) // self._total
-        if tenth > self._tenth:
-            self._tenth = tenth
-            print(f"{self._label}: {done} of {self._total} {note}".rstrip(), file=sys.stderr, flush=True)
+        part = self._parts * min(done, self._total) // self._total
+        if part > self._part:
+            self._part = part
+            self.say(f"{self._label}: {done} of {self._total} {note}".rstrip())
+
+    def say(self, line: str) -> None:
+        """Write a line, above the bar where there is one."""
+        self._console.print(line, markup=False)
 
     def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 import zmq
 from station import Station, eventually
 
-from streamer.cli.processes import Child
 from streamer.flow import wire
 
 
@@ -153,7 +153,7 @@ def test_children_end_with_their_parent(tmp_path: Path) -> None:
     )
     parent = subprocess.Popen([sys.executable, "-c", script])
     eventually(ready.exists, "the daemon is up", 150)
-    pid = Child.endpoints(ready)["pid"]
+    pid = json.loads(ready.read_text())["pid"]
     parent.kill()
     parent.wait()
     eventually(lambda: ended(pid), "the daemon has ended", 100)

@@ -14,7 +14,7 @@ import numpy as np
 import zmq
 
 from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
-from streamer.cli.processes import Child
+from streamer.cli.processes import ANYWHERE, ManagedProcess
 from streamer.core.backend.selection import Backend
 from streamer.flow import wire
 from streamer.flow.ring import Ring, bytes_needed
@@ -26,7 +26,6 @@ from streamer.io.source_zmq import FrameReceiver
 SLOTS = 16
 HIGH_WATER = 8
 FIRST_FRAME_S = 60.0
-LISTEN = "tcp://127.0.0.1:*"
 
 
 class RingSink:
@@ -80,7 +79,7 @@ def _into_ring(size: int, seconds: float) -> tuple[float, int]:
         ring = Ring(shared.memory)
         ring.format((size, size), "<u2", SLOTS)
         sink, stopped = RingSink(ring), threading.Event()
-        receiver = FrameReceiver(context, LISTEN, True, HIGH_WATER, 2 * size * size)
+        receiver = FrameReceiver(context, ANYWHERE, True, HIGH_WATER, 2 * size * size)
         thread = threading.Thread(target=receiver.run, args=(sink, stopped.is_set), name="receive")
         try:
             with _sender(receiver.endpoint, size):
@@ -100,7 +99,7 @@ def _bare(size: int, seconds: float) -> float:
     with until_done() as context, context.socket(zmq.PULL) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
-        socket.bind(LISTEN)
+        socket.bind(ANYWHERE)
         count, stopped = [0], threading.Event()
 
         def receive() -> None:
@@ -123,11 +122,12 @@ def _bare(size: int, seconds: float) -> float:
 @contextmanager
 def _sender(endpoint: str, size: int) -> Any:
     with TemporaryDirectory(prefix="streamer-bench-") as folder:
-        child = Child("sender", ["streamer.cli.bench.sender", endpoint, str(size)], Path(folder) / "sender.log")
+        arguments = ["-m", "streamer.cli.bench.sender", endpoint, str(size)]
+        sender = ManagedProcess("sender", arguments, Path(folder) / "sender.log")
         try:
-            yield child
+            yield sender
         finally:
-            child.stop()
+            sender.stop()
 
 
 def _rate(counted: Callable[[], int], seconds: float) -> float:
