@@ -10,7 +10,6 @@ import numpy as np
 from benchmarks.verdict_blind.exposure import Scan
 from benchmarks.verdict_blind.scan import Array
 from streamer.core.backend.selection import Backend, select_backend
-from streamer.core.quality.verdict import Limits
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
@@ -48,7 +47,7 @@ def verdict_of(scan: Scan) -> Opinion:
         scan.range_deg,
         saturation=scan.ceiling,
     )
-    pipeline = ScanPipeline(spec, _backend(), Settings(), Limits())
+    pipeline = ScanPipeline(spec, _backend(), Settings())
     metas = [
         FrameMeta("blind", int(index), FrameKind(int(kind)), float(angle), seq=seq)
         for seq, (index, kind, angle) in enumerate(zip(scan.index, scan.kind, scan.angle_deg, strict=True))
