@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from streamer.core.backend.selection import Backend
-from streamer.core.quality.verdict import Limits
 from tests.daemon.rig import Rig, Transport
 
 
@@ -20,11 +19,11 @@ def transport(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transport]:
 
 @pytest.fixture
 def build(transport: Transport, numba_backend: Backend, tmp_path: Path) -> Iterator[Callable[..., Rig]]:
-    """Make the test's rig: ``build(reconstruction={...}, limits=Limits(...))``."""
+    """Make the test's rig: ``build(ring={"max_slots": 16})``."""
     built: list[Rig] = []
 
-    def make(limits: Limits = Limits(), **sections: dict[str, Any]) -> Rig:  # noqa: B008 - a frozen value
-        built.append(Rig(transport, numba_backend, tmp_path, limits, **sections))
+    def make(**sections: dict[str, Any]) -> Rig:
+        built.append(Rig(transport, numba_backend, tmp_path, **sections))
         return built[-1]
 
     yield make

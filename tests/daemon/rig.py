@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
-from streamer.core.quality.verdict import Limits
 from streamer.daemon.compute import Compute
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers
@@ -92,11 +91,9 @@ class Listener:
 
 
 class Rig:
-    """``sections`` change the configuration; ``limits`` those of the verdict."""
+    """``sections`` of the configuration go on top of the defaults."""
 
-    def __init__(
-        self, transport: Transport, backend: Backend, folder: Path, limits: Limits, **sections: dict[str, Any]
-    ) -> None:
+    def __init__(self, transport: Transport, backend: Backend, folder: Path, **sections: dict[str, Any]) -> None:
         writer = {"directory": folder, "reserve_mb": 0, **sections.pop("writer", {})}
         self.config = Config.model_validate({"writer": writer, **sections})
         self.clock, self.directory, self.backend = Clock(), folder, backend
@@ -110,7 +107,7 @@ class Rig:
         self.event_listener = Listener(self.context, self.events)
         self.preview_listener = Listener(self.context, self.previews)
         self.previews.sent = 0
-        self.scans = Scans(self.config, backend, limits, self.ring, self.writer, self.events, self.clock)
+        self.scans = Scans(self.config, backend, self.ring, self.writer, self.events, self.clock)
         tomogram = self.config.writer.tomogram
         self.finisher = Finisher(self.scans, self.writer, self.events, tomogram, self.clock)
         self.compute = Compute(

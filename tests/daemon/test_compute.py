@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from streamer.core.planes.plane import Plane
-from streamer.core.quality.verdict import Limits
 from streamer.daemon.compute import JUDGE_EVERY_S, PROGRESS_EVERY_S
 from streamer.frames import Verdict
 from tests.daemon.rig import PROJECTIONS, Rig, TinyScan
@@ -94,7 +93,7 @@ def test_a_verdict_is_an_event_only_when_it_is_another_one(rig: Rig) -> None:
 
 
 def test_data_that_are_enough_early_are_announced_while_the_scan_runs(build: Callable[..., Rig]) -> None:
-    rig = build(limits=Limits(max_resolution_px=12.0))
+    rig = build(limits={"max_resolution_px": 12.0})
     scan = TinyScan(turns=5)
     rig.run(scan, range(scan.first_projection))
     for start in range(scan.first_projection, scan.spec.frames - 1, PROJECTIONS // 5):
