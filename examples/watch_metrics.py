@@ -32,7 +32,7 @@ def main(url: str, seconds: float) -> None:
             f"{now['streamer_frames_received_total'] - before['streamer_frames_received_total']:6.0f} frames/s   "
             f"{now['streamer_writer_frames_total']:8.0f} written   "
             f"{now['streamer_frames_missing_total']:4.0f} missing   "
-            f"ring {now['streamer_ring_occupied_slots']:.0f} of {now['streamer_ring_slots']:.0f}",
+            f"ring {now['streamer_ring_occupied_frames']:.0f} of {now['streamer_ring_capacity_frames']:.0f}",
             flush=True,
         )
         before = now

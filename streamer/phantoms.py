@@ -19,7 +19,7 @@ from functools import reduce
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "SHEPP_LOGAN",
@@ -179,15 +179,16 @@ def body_projections(body: Sequence[Ellipse], rows: int, columns: int, angles: F
 
 
 def exposures(
-    attenuation: Image,
-    beam: float = 40_000.0,
-    dark: float = 100.0,
+    attenuation: ArrayLike,
+    beam: ArrayLike = 40_000.0,
+    dark: ArrayLike = 100.0,
     rng: np.random.Generator | None = None,
 ) -> NDArray[np.uint16]:
     """What a detector counts behind the attenuation (any shape), uint16: beam·exp(−attenuation) + dark.
 
-    ``beam`` is the number of photons in a pixel without sample. With ``rng`` they have Poisson noise.
+    ``beam`` is the number of photons in a pixel without sample. With ``rng`` they have Poisson noise. Numbers above
+    65 535 are cut, as the detector is saturated.
     """
-    photons = beam * np.exp(-np.asarray(attenuation, np.float64))
+    photons = np.asarray(beam) * np.exp(-np.asarray(attenuation, np.float64))
     counted = photons if rng is None else rng.poisson(photons)
-    return np.clip(np.round(counted + dark), 0, 65_535).astype(np.uint16)
+    return np.asarray(np.clip(np.round(counted + np.asarray(dark)), 0, 65_535), np.uint16)

@@ -1,0 +1,90 @@
+"""The examples run as they stand, against real processes on this machine."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from streamer.io.source_file import ScanFile
+from streamer.io.tomogram import read_tomogram
+from tests.integration.station import Station
+
+pytestmark = pytest.mark.timeout(900)  # the cache of kernels may be empty
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name: str, *arguments: object) -> str:
+    """What the example prints; it must succeed and complain of nothing."""
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    station = Station(tmp_path_factory.mktemp("station"))
+    yield station
+    station.close()
+
+
+@pytest.fixture(scope="module")
+def session(station: Station) -> str:
+    return example("bluesky_session", station.beamline["control"], station.daemon["control"])
+
+
+def raw_file(session: str) -> Path:
+    return Path(re.search("raw file (.*)", session)[1])
+
+
+def test_arrays_are_reconstructed() -> None:
+    told = example("reconstruct_arrays")
+    assert "(4, 256, 256) in 1/pixel" in told
+    assert abs(float(re.search(r"rotation ([\d.]+)", told)[1]) - 134.8) < 0.1
+    assert int(re.search(r"(\d+) pixels mended", told)[1]) > 10
+    assert float(re.search(r"phantom ([\d.]+)", told)[1]) < 0.001
+    assert "ENOUGH" in told
+
+
+def test_a_bluesky_session_ends_with_a_verdict(session: str) -> None:
+    assert "ENOUGH" in session
+    with ScanFile.open(raw_file(session)) as scan:
+        assert scan.info.projections == 180
+
+
+def test_a_file_is_reconstructed_and_written(session: str, tmp_path: Path) -> None:
+    pages, volume = tmp_path / "slices.tif", tmp_path / "volume.h5"
+    told = example("reconstruct_file", raw_file(session), pages)
+    assert "180 projections of 48 × 64 pixels" in told
+    example("reconstruct_file", raw_file(session), volume)
+    np.testing.assert_array_equal(tifffile.imread(pages), read_tomogram(volume).data)
+
+
+def test_a_detector_sends_frames(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        source = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    station = Station(tmp_path, source={"endpoint": source})
+    try:
+        scan_id = re.search(r"195 frames of (\S+) sent", example("send_frames", source))[1]
+        report = station.final(scan_id)
+    finally:
+        station.close()
+    assert (report["state"], report["frames"]["received"]) == ("complete", 195)
+    assert abs(report["center_px"] - 65.0) < 0.1
+
+
+def test_metrics_are_watched(station: Station, session: str) -> None:
+    told = example("watch_metrics", station.daemon["metrics"], 2)
+    assert len(told.splitlines()) == 2
+    assert re.fullmatch(r" +0 frames/s +210 written +0 missing +ring 0 of \d+", told.splitlines()[0])
