@@ -1,35 +1,32 @@
 """PNG pictures for reports and the README: three slices on one scale, and a strip that shows a scan filling in.
 
 The same input gives the same bytes: no date and no version goes into a file, and the font is the one that Matplotlib
-brings along. A file is whole or absent. Figures are objects of their own, so any thread may draw.
+brings along. A file is whole or absent. Matplotlib does the layout; numbers and captions are fitted into what it found.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.text import Text
-from matplotlib.textpath import text_to_path
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image as Picture
 
 from streamer.frames import BadInput
 
-Pixels = NDArray[Any]
-Stage = tuple[float, int, int, Mapping[str, Pixels]]
+Image = NDArray[np.float32]
+Stage = tuple[float, int, int, Mapping[str, NDArray[Any]]]
 """Share of the scan, angles so far, angles wanted, planes by name."""
 
 AXES = {"xy": ("x", "y"), "xz": ("x", "z"), "yz": ("y", "z")}
@@ -37,16 +34,31 @@ MAX_BYTES = 1_000_000
 MAX_SIDE = 1024
 DPI = 150
 INK, GREY, FRAME = "#1c2127", "#5c6670", "#aab2bb"
-FONT = "DejaVu Sans"
+PAGE_INCH = (9.5, 5.8)  # that the slices take at most, across and down
+BAR_INCH = 1.2  # that the colour bar takes at least
+CAPTION_INCH, LETTERS_PER_INCH = 5.0, 13  # width of the captions, at least
 FLAT = 0.6  # of the height of the first slice: others that add up to less find room above one another
-TICK_INCH = 0.32  # height that a number at the side of a slice needs
-LABEL_INCH = 0.6  # height that the name of an axis needs
+TICK_INCH = 0.4  # that a number at a slice needs
 PERCENTILES = (0.5, 99.7)
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a sample called "a$b" is no formula
+    "image.cmap": "gray",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.edgecolor": FRAME,
+    "axes.linewidth": 0.6,
+    "axes.labelcolor": GREY,
+    **{f"{axis}tick.{name}": value for axis in "xy" for name, value in
+       {"color": FRAME, "labelcolor": INK, "major.size": 3, "major.width": 0.6}.items()},
+}  # fmt: skip
 
 
 def slices_picture(
     path: str | os.PathLike[str],
-    planes: Mapping[str, Pixels],
+    planes: Mapping[str, NDArray[Any]],
     title: str,
     unit: str,
     pixel_size_m: float | None,
@@ -54,110 +66,123 @@ def slices_picture(
 ) -> None:
     """Write the slices side by side, all with the same contrast and to the same scale.
 
-    ``pixel_size_m`` is the size of a pixel of these arrays; without it the axes are in pixels. ``lines`` are small
-    texts under the title: verdict, centre, resolution.
+    ``pixel_size_m`` is the size of a pixel of these arrays; without it the axes are in pixels. ``lines`` are captions
+    under the title: verdict, centre, resolution. Raises BadInput for planes that are not images.
     """
-    pictures = {name: _picture(name, plane) for name, plane in planes.items()}
-    if not pictures:
-        raise BadInput("picture of slices: no planes were given")
-    step = 1.0 if pixel_size_m is None else pixel_size_m * 1e3
-    columns = _columns({name: image.shape for name, image in pictures.items()})
-    widths = [max(pictures[name].shape[1] for name in column) * step for column in columns]
-    talls = [sum(pictures[name].shape[0] for name in column) * step for column in columns]
-    left, right, bottom, between = 0.75, 1.15, 0.52, 0.9
-    # Beside flat slices the name of the axis lies flat as well.
-    gap = 0.75 if len(columns[-1]) == 1 else 1.25
-    inch = (11.0 - left - right - gap * (len(widths) - 1)) / sum(widths)
-    for column, tall in zip(columns, talls, strict=True):
-        inch = min(inch, (6.0 - between * (len(column) - 1)) / tall)
-    tallest = max(inch * tall + between * (len(column) - 1) for column, tall in zip(columns, talls, strict=True))
-    width = max(left + right + gap * (len(widths) - 1) + inch * sum(widths), 5.0)
-    heading, small = _font(13, "bold"), _font(9.5)
-    heads = _folded(title, heading, width - left - 0.1)
-    texts = _folded("    ·    ".join(lines), small, width - left - 0.1)
-    top = 0.44 + 0.24 * len(heads) + 0.26 * bool(texts) + 0.17 * max(0, len(texts) - 1)
-    height = max(top + bottom + tallest, 2.5)
-    figure = Figure(figsize=(width, height), facecolor="white")
-    scale = _scale(list(pictures.values()))
-    across = left
-    for column, wide in zip(columns, widths, strict=True):
-        # All slices hang from one line, so that equal heights are at equal heights.
-        down = top
-        for name in column:
-            image = pictures[name]
-            tall, broad = (side * step * inch for side in image.shape)
-            place = (across / width, 1 - (down + tall) / height, broad / width, tall / height)
-            _draw(figure.add_axes(place), name, image, scale, pixel_size_m, tall)
-            down += tall + between
-        across += wide * inch + gap
-    bar_tall = max(tallest, 1.2)
-    bar_place = ((width - right + 0.18) / width, 1 - (top + bar_tall) / height, 0.14 / width, bar_tall / height)
-    _colour_bar(figure, figure.add_axes(bar_place), scale, unit)
-    figure.text(left / width, 1 - 0.12 / height, "\n".join(heads), va="top", color=INK, fontproperties=heading)
-    place = 1 - (0.16 + 0.24 * len(heads)) / height
-    figure.text(left / width, place, "\n".join(texts), va="top", color=GREY, fontproperties=small)
-    _save(figure, path)
+    with style.context(["default", STYLE]):
+        _save(slices_figure(planes, title, unit, pixel_size_m, lines), path)
 
 
 def strip_picture(path: str | os.PathLike[str], stages: Sequence[Stage]) -> None:
     """Write a table of pictures: a row for each plane, a column for each stage of the scan.
 
     Each column has its own contrast, common to its planes, as a viewer would have shown it at that moment: sums over
-    few angles are weaker, not emptier.
+    few angles are weaker, not emptier. Raises BadInput when there is nothing to show.
     """
+    with style.context(["default", STYLE]):
+        _save(strip_figure(stages), path)
+
+
+def slices_figure(
+    planes: Mapping[str, NDArray[Any]], title: str, unit: str, pixel_size_m: float | None, lines: Sequence[str]
+) -> Figure:
+    """The figure of ``slices_picture``."""
+    images = {name: _finite(name, plane) for name, plane in planes.items()}
+    if not images:
+        raise BadInput("picture of slices: no planes were given")
+    figure, axes = _side_by_side(images)
+    scale = _scale(list(images.values()))
+    for name, image in images.items():
+        _draw(axes[name], name, image, scale, pixel_size_m)
+    _colour_bar(figure, list(axes.values()), unit)
+    letters = int(LETTERS_PER_INCH * max(figure.get_figwidth(), CAPTION_INCH))
+    captions = [part for line in lines for part in textwrap.wrap(line, letters)]
+    first = next(iter(axes.values()))
+    _caption(first, 24, "\n".join(captions), color=GREY)
+    _caption(first, 32 + 12 * len(captions), textwrap.fill(title, letters // 2), fontsize=13, weight="bold")
+    return figure
+
+
+def _side_by_side(images: Mapping[str, Image]) -> tuple[Figure, dict[str, Axes]]:
+    """Axes whose widths are those of the images, so that all have one scale; flat images lie above one another."""
+    first, *others = images
+    tallest = max(image.shape[0] for image in images.values())
+    flat = others and sum(images[name].shape[0] for name in others) < FLAT * images[first].shape[0]
+    rows: list[Any] = [[first, name] for name in others] if flat else [[first, *others]]
+    widths = [images[name].shape[1] for name in rows[0]]
+    inch = min(PAGE_INCH[0] / sum(widths), PAGE_INCH[1] / tallest)
+    figure = Figure(figsize=(inch * sum(widths) + 2.0, inch * tallest + 1.0), layout="constrained")
+    return figure, figure.subplot_mosaic(rows, width_ratios=widths)
+
+
+def _draw(axes: Axes, name: str, image: Image, scale: Normalize, pixel_size_m: float | None) -> None:
+    rows, columns = image.shape
+    if pixel_size_m is None:
+        extent, unit = (-0.5, columns - 0.5, rows - 0.5, -0.5), "px"
+    else:
+        step = pixel_size_m * 1e3
+        extent, unit = (-columns * step / 2, columns * step / 2, rows * step / 2, -rows * step / 2), "mm"
+    axes.imshow(_thin(image, MAX_SIDE), norm=scale, extent=extent)
+    axes.set_anchor("N")  # so that equal heights are at equal heights
+    across, down = AXES.get(name, ("column", "row"))
+    axes.set_title(name, loc="left")
+    axes.set_xlabel(f"{across} ({unit})")
+    axes.set_ylabel(f"{down} ({unit})")
+
+
+def _colour_bar(figure: Figure, axes: list[Axes], unit: str) -> None:
+    """A bar as high as the tallest slice where it can be, and as many numbers at the slices as there is room for."""
+    bar = figure.colorbar(axes[0].images[0], ax=axes, panchor=False, fraction=0.02, pad=0.02)
+    bar.set_label(f"attenuation ({unit})")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    tallest = max((each.get_position() for each in axes), key=lambda place: place.height)
+    height = max(tallest.height, BAR_INCH / figure.get_figheight())
+    bar.ax.set_box_aspect(None)
+    bar.ax.set_position((bar.ax.get_position().x0, tallest.y1 - height, 0.014, height))
+    for each in axes:
+        for axis, side in ((each.xaxis, each.bbox.width), (each.yaxis, each.bbox.height)):
+            count, middle = int(side / figure.dpi / TICK_INCH), round(float(np.mean(axis.get_view_interval())))
+            axis.set_major_locator(MaxNLocator(min(5, count)) if count > 1 else FixedLocator([middle]))
+
+
+def _caption(axes: Axes, points: float, text: str, **look: Any) -> None:
+    """A text ``points`` above the axes."""
+    axes.annotate(text, (0, 1), (0, points), "axes fraction", "offset points", va="bottom", **look)
+
+
+def strip_figure(stages: Sequence[Stage]) -> Figure:
+    """The figure of ``strip_picture``."""
     if not stages or not stages[-1][3]:
         raise BadInput("strip of a scan: no stages, or no planes in the last one")
-    table = [{name: _picture(name, plane) for name, plane in planes.items()} for *_rest, planes in stages]
-    names = list(table[-1])
-    cell, left, top, gap = 2.0, 0.42, 0.5, 0.08
-    talls = [cell * table[-1][name].shape[0] / table[-1][name].shape[1] for name in names]
-    width = left + len(stages) * (cell + gap)
-    height = top + sum(talls) + gap * len(talls)
-    figure = Figure(figsize=(width, height), facecolor="white")
+    table = [{name: _finite(name, plane) for name, plane in planes.items()} for *_rest, planes in stages]
+    shapes = {name: image.shape for name, image in table[-1].items()}
+    heights = [shape[0] / shape[1] for shape in shapes.values()]
+    figure = Figure(figsize=(2.1 * len(stages) + 0.4, 2.1 * sum(heights) + 0.5), layout="compressed")
+    axes = figure.subplots(len(shapes), len(stages), squeeze=False, height_ratios=heights)
     for column, (fraction, angles, of, _planes) in enumerate(stages):
-        across = left + column * (cell + gap)
-        middle = (across + cell / 2) / width
-        figure.text(
-            middle, 1 - 0.08 / height, f"{100 * fraction:.0f} %", ha="center", va="top", color=INK,
-            fontproperties=_font(11, "bold"),
-        )  # fmt: skip
-        figure.text(
-            middle, 1 - 0.28 / height, f"{angles} of {of} angles", ha="center", va="top", color=GREY,
-            fontproperties=_font(8.5),
-        )  # fmt: skip
+        axes[0][column].set_title(f"{100 * fraction:.0f} %\n{angles} of {of} angles", fontsize=9)
         scale = _scale(list(table[column].values()) or [np.zeros((1, 1), np.float32)])
-        down = top
-        for name, tall in zip(names, talls, strict=True):
-            place = (across / width, 1 - (down + tall) / height, cell / width, tall / height)
-            if name in table[column]:
-                axes = figure.add_axes(place)
-                axes.imshow(table[column][name], cmap="gray", norm=scale, interpolation="antialiased", aspect="auto")
-                _bare(axes)
-            down += tall + gap
-    down = top
-    for name, tall in zip(names, talls, strict=True):
-        label = figure.text(0.2 / width, 1 - (down + tall / 2) / height, name, ha="center", va="center", color=INK)
-        label.set(rotation=90, fontproperties=_font(11, "bold"))
-        down += tall + gap
-    _save(figure, path)
+        for row, (name, shape) in enumerate(shapes.items()):
+            # A plane that was not there yet leaves its place blank.
+            image = table[column].get(name, np.full(shape, np.nan, np.float32))
+            axes[row][column].imshow(_thin(image, MAX_SIDE), norm=scale)
+            axes[row][column].set(xticks=[], yticks=[])
+            axes[row][column].spines[:].set_visible(False)
+    for row, name in enumerate(shapes):
+        axes[row][0].set_ylabel(name, rotation=0, ha="right", va="center", weight="bold", fontsize=11, color=INK)
+    return figure
 
 
-def _columns(shapes: Mapping[str, tuple[int, ...]]) -> list[list[str]]:
-    """Slices side by side; those after the first above one another where that is no taller than the first."""
-    first, *others = shapes
-    flat = sum(shapes[name][0] for name in others) < FLAT * shapes[first][0]
-    return [[first], others] if others and flat else [[name] for name in shapes]
-
-
-def _picture(name: str, plane: Pixels) -> NDArray[np.float32]:
-    """A plane ready to be drawn: two axes, finite, thinned where it is larger than any screen shows."""
+def _finite(name: str, plane: NDArray[Any]) -> Image:
     image = np.asarray(plane)
     if image.ndim != 2 or image.size == 0:
         raise BadInput(f"plane {name}: shape {image.shape}, expected (rows, columns)")
     return np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _scale(images: Sequence[NDArray[np.float32]]) -> Normalize:
+def _scale(images: Sequence[Image]) -> Normalize:
+    """The contrast that shows all images well."""
     sample = np.concatenate([_thin(image, 256).ravel() for image in images])
     low, high = (float(level) for level in np.percentile(sample, PERCENTILES))
     if not low < high:
@@ -167,86 +192,19 @@ def _scale(images: Sequence[NDArray[np.float32]]) -> Normalize:
     return Normalize(low, high)
 
 
-def _thin(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def _thin(image: Image, side: int) -> Image:
     step = max(1, math.ceil(max(image.shape) / side))
     return image[::step, ::step]
 
 
-def _draw(
-    axes: Axes, name: str, image: NDArray[np.float32], scale: Normalize, pixel_size_m: float | None, inches: float
-) -> None:
-    """``inches``: the height of the axes."""
-    rows, columns = image.shape
-    if pixel_size_m is None:
-        extent, unit = (-0.5, columns - 0.5, rows - 0.5, -0.5), "px"
-    else:
-        step = pixel_size_m * 1e3
-        extent, unit = (-columns * step / 2, columns * step / 2, rows * step / 2, -rows * step / 2), "mm"
-    shown = _thin(image, MAX_SIDE)
-    axes.imshow(shown, cmap="gray", norm=scale, extent=extent, interpolation="antialiased", aspect="auto")
-    across, down = AXES.get(name, ("column", "row"))
-    axes.set_title(name, loc="left", pad=5, color=INK, fontproperties=_font(11, "bold"))
-    axes.set_xlabel(f"{across} ({unit})", color=GREY, fontproperties=_font(9))
-    label = axes.set_ylabel(f"{down} ({unit})", color=GREY, fontproperties=_font(9), labelpad=2)
-    if inches < LABEL_INCH:
-        label.set(rotation=0, horizontalalignment="right", verticalalignment="center")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(max(1, min(5, int(inches / TICK_INCH)))))
-    _dress(axes)
-
-
-def _dress(axes: Axes) -> None:
-    axes.tick_params(length=3, width=0.6, color=FRAME, labelcolor=INK, pad=2.5)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_fontproperties(_font(8.5))
-    for spine in axes.spines.values():
-        spine.set(color=FRAME, linewidth=0.6)
-
-
-def _bare(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def _colour_bar(figure: Figure, axes: Axes, scale: Normalize, unit: str) -> None:
-    bar = figure.colorbar(ScalarMappable(norm=scale, cmap="gray"), cax=axes)
-    bar.set_label(f"attenuation ({unit})", color=GREY, fontproperties=_font(9))
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    _dress(axes)
-    bar.outline.set(edgecolor=FRAME, linewidth=0.6)
-
-
-def _folded(text: str, font: FontProperties, inches: float) -> list[str]:
-    """Lines of a text that are no wider than ``inches``, unless a single word is."""
-    lines: list[str] = []
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines else word
-        wide = text_to_path.get_text_width_height_descent(longer, font, ismath=False)[0] / 72.0 > inches
-        if wide or not lines:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return [line for line in (line.strip() for line in lines) if line]
-
-
-def _font(size: float, weight: str = "normal") -> FontProperties:
-    return FontProperties(family=FONT, size=size, weight=weight)
-
-
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Draw, reduce to 256 colours, write beside the target and move into place."""
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a sample called "a$b" is no formula
-    canvas: Any = FigureCanvasAgg(figure)  # whose methods have no types
     dpi = float(DPI)
     while True:
-        figure.set_dpi(dpi)
-        canvas.draw()
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        buffer = BytesIO()
-        picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True, dpi=(dpi, dpi))
+        drawn, buffer = BytesIO(), BytesIO()
+        figure.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.12)
+        picture = Picture.open(drawn).convert("RGB").quantize(256, dither=Picture.Dither.NONE)
+        picture.save(buffer, "PNG", optimize=True, dpi=(dpi, dpi))
         if len(buffer.getvalue()) < MAX_BYTES or dpi < 40:
             break
         dpi *= 0.8
