@@ -19,6 +19,7 @@ SCRIPTS = (
     "verdict_blind",
 )
 
-for script in SCRIPTS:
-    print(f"== {script}", flush=True)
-    subprocess.run([sys.executable, "-m", f"benchmarks.{script}"], check=True)
+if __name__ == "__main__":
+    for script in SCRIPTS:
+        print(f"== {script}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{script}"], check=True)
