@@ -15,27 +15,37 @@ from streamer.frames import BadInput, StreamerError
 DESCRIPTION = """\
 Streamer reconstructs tomograms while the scan runs, and tells the plan what to do next.
 
-  streamer demo                        the whole system on a virtual beamline, nothing to set up
-  streamer run beamline.toml           the daemon at a beamline
-  streamer view                        a window on what it reconstructs right now
+  streamer demo                                 the whole system on a virtual beamline, nothing to set up
+  streamer run beamline.toml                    the daemon at a beamline
+  streamer view                                 a window on what it reconstructs right now
   streamer reconstruct scan.nx -o tomogram.h5   the same reconstruction from a file
 """
 
+EPILOG = """\
+streamer VERB --help explains a verb, with examples.
+exit codes: 0 done; 1 failed; 2 bad input, with one line that says what may be given
+"""
+
 VERBS = {
-    "demo": "the whole system on the embedded virtual beamline",
-    "run": "the daemon: take frames, reconstruct, judge",
-    "check": "say what is wrong with a configuration",
-    "view": "a window on the planes as they fill in",
+    "demo": "run the whole system on a virtual beamline",
+    "run": "start the daemon: take frames, reconstruct, judge",
+    "check": "check a configuration, ports and folder before the daemon starts",
+    "view": "watch the planes fill in, in a window",
     "status": "ask a daemon what it is doing",
-    "replay": "send a recorded scan as a detector would",
-    "reconstruct": "make a tomogram from a file",
+    "replay": "send a recorded scan to a daemon as a detector would",
+    "reconstruct": "reconstruct a recorded scan",
     "bench": "measure what this machine can do",
 }
 """Each verb is the module of its name with ``add_parser`` and ``run``; only the one that is used gets imported."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="streamer", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog="streamer",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"streamer {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     words = sys.argv[1:] if argv is None else list(argv)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -12,6 +13,8 @@ from streamer.frames import BadInput
 from streamer.options import Options, alternatives, field_type, rule
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+HELP_WIDTH = 100
 
 UNITS = ("mb", "px", "deg", "kev", "m", "s")
 """Units that end the name of an option."""
@@ -22,6 +25,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(message.removeprefix("argument "))
+
+
+def add_verb(verbs: Any, name: str, description: str, examples: Mapping[str, str], more: str = "") -> Any:
+    """The parser of a verb. ``examples`` are command lines, without ``streamer``, and what they do."""
+    width = max(map(len, examples))
+    lines = [f"  streamer {command:{width}}   {effect}" for command, effect in examples.items()]
+    return verbs.add_parser(
+        name,
+        description="\n\n".join(textwrap.fill(part, HELP_WIDTH) for part in description.split("\n\n")),
+        epilog="\n".join(["examples:", *lines, *([] if not more else ["", more])]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def checked(kind: Any) -> Callable[[str], Any]:

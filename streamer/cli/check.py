@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from streamer.cli.arguments import add_verb
 from streamer.cli.warming import warm_with_bar
 from streamer.config import Config, load
 from streamer.core.backend.selection import BackendError, select_backend
@@ -18,10 +19,15 @@ from streamer.io.writer import check_space
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser(
+    parser = add_verb(
+        verbs,
         "check",
-        description="Say what is wrong with a configuration, and which of its ports are taken. Exit code 2 when the "
-        "daemon could not start with it.",
+        "Check a configuration: its options, whether the backend runs here, the folder of the files, and which of its "
+        "ports are taken. Exit code 2 when the daemon could not start with it.",
+        {
+            "check beamline.toml": "say what is wrong with it",
+            "check beamline.toml --warm": "also compile the kernels, so that the daemon starts at once",
+        },
     )
     parser.add_argument(
         "config", nargs="?", type=Path, metavar="CONFIG.toml", help="configuration (default: all defaults)"

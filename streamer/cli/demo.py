@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field
 
 from streamer import __version__
-from streamer.cli.arguments import add_options
+from streamer.cli.arguments import add_options, add_verb
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.processes import ManagedProcess, ProcessError, start_beamline, start_daemon
 from streamer.cli.progress import Progress
@@ -54,11 +54,17 @@ class DemoOptions(Options):
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser(
+    parser = add_verb(
+        verbs,
         "demo",
-        description="Scan samples on a virtual beamline with a real RunEngine, real sockets and real files: a good "
-        "sample, one whose axis is off, one that moves during its first scan, an empty holder. Opens the viewer where "
-        "there is a display. Ctrl-C ends everything cleanly.",
+        "Scan samples on a virtual beamline with a real RunEngine, real sockets and real files: a good sample, one "
+        "whose axis is off, one that moves during its first scan, and an empty holder. Opens the viewer where there "
+        "is a display. Ctrl-C ends everything cleanly.",
+        {
+            "demo": "four samples; the results go to streamer-demo",
+            "demo --samples 1 --size 512 --projections 720": "one larger sample",
+            "demo --headless --json result.json": "without a window; results for a program",
+        },
     )
     add_options(parser, DemoOptions)
     parser.add_argument(

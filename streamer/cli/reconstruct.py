@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from streamer import __version__
-from streamer.cli.arguments import add_options, read_options
+from streamer.cli.arguments import add_options, add_verb, read_options
 from streamer.cli.outputs import check_outputs, write_json, writing
 from streamer.cli.progress import Progress
 from streamer.cli.scan_options import add_scan_options, detector_rows, read_settings, spec_with_overrides
@@ -30,11 +30,18 @@ WORTH_A_LOOK = 16
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser(
+    parser = add_verb(
+        verbs,
         "reconstruct",
-        description="Reconstruct an NXtomo or DXchange file (/exchange/data, data_white, data_dark, theta) with the "
-        "same steps and numbers as the daemon. The file is read in blocks: it may be larger than the memory. The "
-        "output is NXtomoproc, /entry/reconstruction/results/data, float32 (row, y, x).",
+        "Reconstruct an NXtomo or DXchange file (/exchange/data, data_white, data_dark, theta) with the same steps and "
+        "numbers as the daemon. The file is read in blocks, so it may be larger than the memory. The output is "
+        "NXtomoproc, /entry/reconstruction/results/data, float32 (row, y, x).",
+        {
+            "reconstruct scan.nx -o t.h5": "centre, geometry and tilt are found",
+            "reconstruct scan.nx -o t.h5 --rows 500:600 --png t.png": "some rows, and a picture",
+            "reconstruct scan.nx -o t.h5 --stripes full --zingers 8": "against rings and bright spots",
+            "reconstruct scan.nx -o t.h5 --method tv --bin 4": "few or noisy projections, binned",
+        },
     )
     parser.add_argument("scan", type=Path, metavar="SCAN.h5", help="NXtomo or DXchange file")
     parser.add_argument(
@@ -42,7 +49,10 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--png", type=Path, metavar="FILE", help="also write a picture of the three middle slices")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write centre, geometry, quality, artefacts and times here"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write centre, geometry, verdict, quality, artefacts and times to FILE",
     )
     add_scan_options(parser)
     method = parser.add_argument_group("method")

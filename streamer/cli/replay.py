@@ -13,7 +13,7 @@ import zmq
 from msgspec import structs
 from pydantic import Field
 
-from streamer.cli.arguments import checked
+from streamer.cli.arguments import add_verb, checked
 from streamer.cli.progress import Progress
 from streamer.flow import wire
 from streamer.frames import StreamerError
@@ -29,14 +29,25 @@ class NobodyListensError(StreamerError):
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser(
+    parser = add_verb(
+        verbs,
         "replay",
-        description="Send the frames of an NXtomo or DXchange file to a daemon, in the order and with the angles of "
-        "the file. Binds ENDPOINT like a detector, since the daemon connects to its source; --connect is for a daemon "
-        "with source.bind = true.",
+        "Send the frames of an NXtomo or DXchange file to a daemon, in the order and with the angles of the file. "
+        "Binds ENDPOINT like a detector, since a daemon connects to its source; --connect is for a daemon with "
+        "source.bind = true.",
+        {
+            "replay scan.nx": "as fast as the frames are taken",
+            "replay scan.nx --rate 100 --scan-id test-1": "100 frames per second, as scan test-1",
+            "replay scan.nx --to tcp://beamline-7:5580 --connect": "a daemon elsewhere, which binds its source",
+        },
     )
     parser.add_argument("scan", type=Path, metavar="SCAN.h5", help="NXtomo or DXchange file")
-    parser.add_argument("--to", default="tcp://127.0.0.1:5580", metavar="ENDPOINT", help="default tcp://127.0.0.1:5580")
+    parser.add_argument(
+        "--to",
+        default="tcp://127.0.0.1:5580",
+        metavar="ENDPOINT",
+        help="where the daemon expects its detector (default tcp://127.0.0.1:5580)",
+    )
     parser.add_argument("--connect", action="store_true", help="connect to ENDPOINT instead of binding it")
     parser.add_argument(
         "--rate",
@@ -45,13 +56,15 @@ def add_parser(verbs: Any) -> None:
         help="frames per second (default: as fast as they are taken)",
     )
     parser.add_argument("--dialect", choices=["native"], default="native", help="wire format (default native)")
-    parser.add_argument("--scan-id", metavar="NAME", help="default: a new one, since a daemon takes each id once")
+    parser.add_argument(
+        "--scan-id", metavar="NAME", help="scan id (default: a new one, since a daemon takes each only once)"
+    )
     parser.add_argument(
         "--timeout",
         type=checked(Annotated[float, Field(ge=0, le=1e6)]),
         default=30.0,
         metavar="S",
-        help="give up when nobody takes a frame for so long",
+        help="give up after S seconds in which no frame is taken (default 30)",
     )
     parser.set_defaults(run=run)
 

@@ -8,16 +8,22 @@ import os
 from pathlib import Path
 from typing import Any
 
+from streamer.cli.arguments import add_verb
 from streamer.config import load, render
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser(
+    parser = add_verb(
+        verbs,
         "run",
-        description="Start the daemon: take frames, reconstruct, judge. Options that CONFIG.toml does not set have "
-        "their defaults; STREAMER_SECTION__KEY in the environment overrides one, for example "
-        "STREAMER_METRICS__PORT=9200. Ctrl-C or SIGTERM ends the daemon: a running scan is closed as aborted, and its "
-        "file stays readable.",
+        "Start the daemon: take frames, reconstruct, judge. Options that CONFIG.toml does not set have their defaults; "
+        "STREAMER_SECTION__KEY in the environment overrides one. Ctrl-C or SIGTERM ends the daemon: a running scan is "
+        "closed as aborted, and its file stays readable.",
+        {
+            "run --print-config > beamline.toml": "a configuration to begin with, every option explained",
+            "run beamline.toml": "the daemon",
+            "run beamline.toml --print-config": "what that configuration, with the environment, amounts to",
+        },
     )
     parser.add_argument(
         "config",
@@ -38,7 +44,7 @@ def add_parser(verbs: Any) -> None:
         help="write the endpoints to FILE, as JSON, once all sockets are bound",
     )
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started the daemon ends")
-    parser.add_argument("-v", "--verbose", action="store_true", help="also log what helps to find errors")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also log what helps to find a fault")
     parser.set_defaults(run=run)
 
 

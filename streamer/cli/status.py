@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from streamer.cli.arguments import checked
+from streamer.cli.arguments import add_verb, checked
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.frames import Verdict
 from streamer.io.control import request
@@ -18,17 +18,30 @@ DEFAULT = "tcp://127.0.0.1:5581"
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser("status", description="Ask a daemon what it is doing.")
-    parser.add_argument(
-        "endpoint", nargs="?", default=DEFAULT, metavar="ENDPOINT", help=f"its control socket (default {DEFAULT})"
+    parser = add_verb(
+        verbs,
+        "status",
+        "Ask a daemon what it is doing: its endpoints, how full the ring is, and the present or last scan with its "
+        "frames and its verdict. Exit code 2 when no daemon answers.",
+        {
+            "status": "the daemon on this machine",
+            "status tcp://beamline-7:5581 --json s.json": "a daemon elsewhere; the whole answer for a program",
+        },
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole answer here")
+    parser.add_argument(
+        "endpoint",
+        nargs="?",
+        default=DEFAULT,
+        metavar="ENDPOINT",
+        help=f"control endpoint of the daemon (default {DEFAULT})",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole answer to FILE")
     parser.add_argument(
         "--timeout",
         type=checked(Annotated[float, Field(gt=0, le=1e6)]),
         default=3.0,
         metavar="S",
-        help="seconds to wait (default 3)",
+        help="wait S seconds for the answer (default 3)",
     )
     parser.set_defaults(run=run)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from streamer.cli.arguments import checked
+from streamer.cli.arguments import add_verb, checked
 from streamer.cli.outputs import OutputError, check_outputs
 from streamer.frames import BadInput, StreamerError
 
@@ -26,24 +26,11 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5581"
 NEEDED = ("PySide6.QtWidgets", "pyqtgraph")
 
-DESCRIPTION = """\
-Watch a scan while it runs: three planes of the sample that fill in as the angles arrive, the verdict with its
-reasons, the centre of rotation, and every frame that was lost.
-
-The viewer only looks. It asks the daemon at ENDPOINT where its previews are, finds it again when it restarts, and
-can never slow it: when this window cannot keep up, pictures are skipped, not frames.
-"""
-
-EPILOG = """\
+MORE = """\
 in the window:
   F  full screen         A  automatic contrast      L  one contrast for all planes
   M  next colour map     R  show the whole plane    S  save a PNG in this folder     Q  quit
   Drag the two handles of a colour bar to set the contrast by hand; turn the wheel to zoom; point to read values.
-
-examples:
-  streamer view                                    the daemon on this machine
-  streamer view tcp://beamline-7:5581              a daemon elsewhere
-  streamer view --snapshot now.png --after 3       no display needed: watch for 3 s, save a picture, exit
 
 exit codes: 0 closed or saved; 1 no plane came before the snapshot was due, or it could not be written;
 2 bad input, no display, or no GUI packages
@@ -55,11 +42,19 @@ class NoSnapshotError(StreamerError):
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser(
+    parser = add_verb(
+        verbs,
         "view",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "Watch a scan while it runs: three planes of the sample that fill in as the angles arrive, the verdict with "
+        "its reasons, the centre of rotation, and every frame that was lost.\n\n"
+        "The viewer only looks. It asks the daemon at ENDPOINT where its previews are, finds it again when it "
+        "restarts, and can never slow it: a window that cannot keep up skips pictures, and no frame is lost.",
+        {
+            "view": "the daemon on this machine",
+            "view tcp://beamline-7:5581": "a daemon elsewhere",
+            "view --snapshot now.png --after 3": "no display needed: watch for 3 s, save a picture, exit",
+        },
+        MORE,
     )
     parser.add_argument(
         "endpoint", nargs="?", default=DEFAULT_ENDPOINT, metavar="ENDPOINT",

@@ -23,8 +23,7 @@ class ReconstructionOptions(LayoutOptions):
     window: Window = "linear"
     """window of the ramp filter"""
     memory_mb: float = Field(4096.0, gt=0)
-    """memory for the projections and the Fourier volume of one scan, in MiB, which is kept for the next; a larger scan
-is read again from its raw file"""
+    """memory for the projections and the Fourier volume of a scan, in MiB; a larger scan is read again from its file"""
     sliding_deg: float | None = Field(None, gt=0, examples=[180.0])
     """show only the last angles in the planes, in degrees, for a scan without end; unset: all"""
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamer import __version__
-from streamer.cli.arguments import add_options, checked
+from streamer.cli.arguments import add_options, add_verb, checked
 from streamer.cli.bench.figures import Figure, Step, Task
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.cli.progress import Progress
@@ -49,12 +49,12 @@ MEASUREMENTS = {
 
 
 def add_parser(verbs: Any) -> None:
-    lines = "\n".join(f"  {name:12}{what.text}" for name, what in MEASUREMENTS.items())
-    parser = verbs.add_parser(
+    parser = add_verb(
+        verbs,
         "bench",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Measure what this machine can do. Beside each figure stands the plain way to do the same, or a\n"
-        "limit of the machine, from the same run; other work on the machine makes all of them worse.\n\n" + lines,
+        "Measure what this machine can do. Each figure is compared with the plain way to do the same, or with a limit "
+        "of the machine, measured in the same run. Other work on the machine makes all of them worse.",
+        {f"bench {name}": what.text for name, what in MEASUREMENTS.items()},
     )
     parser.add_argument("what", choices=list(MEASUREMENTS), help="what to measure")
     parser.add_argument(
@@ -62,17 +62,17 @@ def add_parser(verbs: Any) -> None:
         type=checked(Annotated[int, Field(ge=16, le=4096)]),
         action="append",
         metavar="PX",
-        help="rows and columns of the detector; may be given again (default 512 and 1024; end-to-end 256)",
+        help="rows and columns of the detector; may be repeated (default 512 and 1024; end-to-end 256)",
     )
     parser.add_argument(
         "--seconds",
         type=checked(Annotated[float, Field(gt=0, le=3600)]),
         default=10.0,
         metavar="S",
-        help="for each size (default 10)",
+        help="measure each size for S seconds (default 10)",
     )
     add_options(parser, ReconstructionOptions, ("threads",))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.set_defaults(run=run)
 
 

@@ -20,9 +20,9 @@ class PreparationOptions(Options):
     """replace pixels that darks and flats show to be dead, hot, stuck or noisy"""
     flat_drift: FlatDrift = "off"
     """where the change of the beam since the flats is measured: at the margins beside the sample, by the monitor of
-each frame, or as a sum of eigen-flats"""
+    each frame, or as a sum of eigen-flats"""
     stripes: Literal["off", "live", "full"] = "off"
     """removal of stripes, which become rings: live subtracts offsets of detector columns, full also corrects them
-grey value by grey value when the tomogram is made"""
+    grey value by grey value when the tomogram is made"""
     delta_beta: float | None = Field(None, ge=0, examples=[100.0])
     """δ/β of the sample for phase retrieval (Paganin), which needs energy, distance and pixel size; unset: none"""
