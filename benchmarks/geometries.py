@@ -31,7 +31,9 @@ from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import ScanSpec
 from streamer.phantoms import half_turn, image, random_body, shepp_logan, sinogram
-from streamer.pipeline.layout.layout import Layout, choose_layout
+from streamer.pipeline.layout.choice import choose_layout
+from streamer.pipeline.layout.evidence import sinogram_evidence
+from streamer.pipeline.layout.layout import Layout
 
 BALLS = 60
 BANDS = 8
@@ -154,7 +156,8 @@ def ours(backend: Backend, case: Case) -> tuple[Array, Layout]:
     spec = ScanSpec("case", "case", *case.frames.shape[1:], len(case.frames), range_deg=case.range_deg)
     estimate = center_of(backend, bands, case.angles, case.range_deg)
     tilt = find_tilt(case.frames, case.angles) if rows >= 16 else None
-    layout = choose_layout(spec, case.angles, bands, estimate, tilt=tilt, band_rows=heights.tolist())
+    seen = sinogram_evidence(spec, case.angles, bands, estimate)
+    layout = choose_layout(spec, replace(seen, tilt=lambda: tilt, band_rows=heights.tolist()))
     first, last = layout.source_rows(case.row, case.row + 1)
     placed = layout.place(case.frames[:, first:last], first_row=first)[:, case.row - first][:, None]
     weights = layout.weights(case.angles)

@@ -29,7 +29,7 @@ from streamer.core.backend.chunks import USABLE, plan_chunks
 from streamer.core.backend.engine import Transfer
 from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.core.backend.staging import UploadQueue
-from streamer.core.fourier.gpu_grid import SLOTS, FourierVolume, Gridding
+from streamer.core.fourier.gpu_grid import QUEUED_PROJECTIONS, GpuGrid, Gridding
 from streamer.core.planes.gpu_accumulator import QUEUED_BATCHES
 from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
@@ -50,14 +50,14 @@ class Scan:
         self.frames[...] = np.random.default_rng(0).integers(20_000, 50_000, self.frames.shape, np.uint16)
         self.angles, self.weights = np.arange(count) * np.pi / count, np.full(count, np.pi / count)
 
-    def pour(self, volume: FourierVolume | None, first: int, last: int, batch: int, copy: bool = True) -> None:
+    def pour(self, volume: GpuGrid | None, first: int, last: int, batch: int, copy: bool = True) -> None:
         """Rows first … last-1 of all frames, in batches, through the ring into a volume; None: only copy them.
 
         Without ``copy`` the kernels get the same frames of the device over and over.
         """
         depth, engine = last - first, self.engine
         dark, log_flat = (engine.upload(np.full((depth, self.columns), v, np.float32)) for v in (0.0, np.log(FLAT)))
-        ring = UploadQueue(self.transfer, SLOTS, (depth, self.columns), np.uint16)
+        ring = UploadQueue(self.transfer, QUEUED_PROJECTIONS, (depth, self.columns), np.uint16)
         still = None if copy else engine.upload(np.ascontiguousarray(self.frames[0, first:last]))
         plain = engine.empty((batch, depth, self.columns), np.float32)
         put = 0
@@ -79,7 +79,7 @@ class Scan:
 
     def chunk_nbytes(self, plan: Gridding, batch: int) -> tuple[int, int]:
         """Device memory for one row of ``tomogram`` and for all, which cannot be cut."""
-        row = plan.row_nbytes() + plan.add_row_nbytes(batch) + (4 * batch + 2 * SLOTS + 8) * self.columns
+        row = plan.row_nbytes() + plan.add_row_nbytes(batch) + (4 * batch + 2 * QUEUED_PROJECTIONS + 8) * self.columns
         return row, PAIRS * plan.pair_nbytes()
 
     def tomogram(self, out: NDArray[np.float32], batch: int) -> int:
@@ -88,7 +88,7 @@ class Scan:
         memory = int(USABLE * self.engine.free_bytes())
         chunks = plan_chunks(self.rows, *self.chunk_nbytes(plan, batch), memory, 16)
         for first, last in chunks:
-            volume = FourierVolume(self.kernels, last - first, self.columns)
+            volume = GpuGrid(self.kernels, last - first, self.columns)
             self.pour(volume, first, last, batch)
             for row in range(0, last - first, 2 * PAIRS):
                 end = min(row + 2 * PAIRS, last - first)
@@ -138,7 +138,7 @@ def limits(backend: Backend, clock: Clock, columns: int, mebibytes: int = 256) -
 def stream(backend: Backend, clock: Clock, rows: int, columns: int, count: int, batch: int) -> dict[str, float]:
     """Frames per second into a resident volume, and how much of the copies is hidden behind the kernels."""
     scan = Scan(backend, rows, columns, count)
-    volume = FourierVolume(backend.kernels, rows, columns)
+    volume = GpuGrid(backend.kernels, rows, columns)
     both = clock(lambda: scan.pour(volume, 0, rows, batch))
     copies = clock(lambda: scan.pour(None, 0, rows, batch))
     kernels = clock(lambda: scan.pour(volume, 0, rows, batch, copy=False))

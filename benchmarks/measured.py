@@ -18,7 +18,9 @@ from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.preprocessing.stripes import remove_stripes
 from streamer.core.quality.artefacts import ring_index, stripe_index
 from streamer.frames import ScanSpec
-from streamer.pipeline.layout.layout import Layout, choose_layout
+from streamer.pipeline.layout.choice import choose_layout
+from streamer.pipeline.layout.evidence import sinogram_evidence
+from streamer.pipeline.layout.layout import Layout
 
 AIR = 46_900.0  # counts of the neutron sinogram outside of the sample
 
@@ -60,7 +62,8 @@ def _measure(
     clean = attenuation.copy()
     count = remove_stripes(clean, order=np.argsort(angles), threads=backend.threads)
     rival = np.ascontiguousarray(remove_all_stripe(attenuation[:, 0].copy(), 3.0, 81, 31), np.float32)[:, None]
-    layout = choose_layout(spec, angles, clean, center_of(backend, clean, angles, range_deg))
+    estimate = center_of(backend, clean, angles, range_deg)
+    layout = choose_layout(spec, sinogram_evidence(spec, angles, clean, estimate))
     sinograms = {"before": attenuation, "after": clean, "after algotom": rival}
     slices = {key: _slice(backend, layout, lines, angles) for key, lines in sinograms.items()}
     middle = ((layout.width - 1) / 2,) * 2

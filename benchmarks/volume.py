@@ -24,7 +24,8 @@ from benchmarks.record import record
 from benchmarks.volume_rivals import Rival, ways
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.ramp_filter import angular_weights
-from streamer.core.fourier.volume import BATCH, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
+from streamer.core.fourier.projection_batch import ProjectionBatch
+from streamer.core.fourier.volume import PROJECTIONS_PER_BATCH, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
 from streamer.core.masks import circle_mask
 from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 
@@ -88,12 +89,13 @@ def streaming(backend: Backend, n: int, order: NDArray[np.int64], rounds: int) -
     frames = np.ascontiguousarray(np.repeat(line[order][:, None], n, axis=1))
     angles, weights = angles[order], angular_weights(angles[order])
     volume, tomogram = FourierVolume(backend, n, n), np.zeros((n, n, n), np.float32)
+    whole = ProjectionBatch(frames, angles, weights)
 
     def stream() -> tuple[float, float]:
         volume.clear()
         begin = time.perf_counter()
-        for k in range(0, n, BATCH):
-            volume.add(frames[k : k + BATCH], angles[k : k + BATCH], weights[k : k + BATCH])
+        for k in range(0, n, PROJECTIONS_PER_BATCH):
+            volume.add(whole.part(k, min(k + PROJECTIONS_PER_BATCH, n)))
         gathered = time.perf_counter()
         volume.rows_of(0, volume.blocks, tomogram)
         return gathered - begin, time.perf_counter() - gathered

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import FourierVolume
 from streamer.core.simd.row_vectors import LANES
 
@@ -44,7 +45,7 @@ def _ours(backend: Backend) -> Rival:
             kept[n] = FourierVolume(backend, rows, n), np.empty((rows, n, n), np.float32)
         volume, slices = kept[n]
         volume.clear()
-        volume.add(attenuation, angles, angular_weights(angles))
+        volume.add(ProjectionBatch(attenuation, angles, angular_weights(angles)))
         return volume.rows_of(0, volume.blocks, slices)
 
     return Rival(run, rows)

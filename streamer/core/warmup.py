@@ -22,6 +22,7 @@ from streamer.core.arrays import Array, Values
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import FourierVolume
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
@@ -100,7 +101,7 @@ def _volume(backend: Backend) -> None:
     rows = 17  # two blocks, of which the second is incomplete
     volume = FourierVolume(backend, rows, COLUMNS, CENTER)
     attenuation = np.repeat(_attenuation()[:, :1], rows, axis=1)
-    volume.add(attenuation, _angles(), angular_weights(_angles()))
+    volume.add(ProjectionBatch(attenuation, _angles(), angular_weights(_angles())))
     volume.clear()
     volume.rows_of(0, volume.blocks)
 

@@ -101,7 +101,7 @@ class Compute:
     def _follow_operator(self, pipeline: ScanPipeline) -> None:
         if self._scans.operator_revision != self._operator_revision:
             self._operator_revision = self._scans.operator_revision
-            pipeline.watch(self._scans.planes)
+            pipeline.view.watch(self._scans.planes)
             try:
                 pipeline.fix_center(self._scans.fixed_center)
             except BadInput as error:
@@ -161,9 +161,9 @@ class Compute:
         if force or now - self._reported_s >= PROGRESS_EVERY_S:
             self._reported_s = now
             self._events.event("progress", {"scan_id": session.spec.scan_id, "report": session.report()})
-        if force or (now - self._shown_s >= self._preview_every_s and pipeline.shown != self._shown_count):
-            self._shown_s, self._shown_count = now, pipeline.shown
-            if pipeline.shown:
+        if force or (now - self._shown_s >= self._preview_every_s and pipeline.view.count != self._shown_count):
+            self._shown_s, self._shown_count = now, pipeline.view.count
+            if pipeline.view.count:
                 self._publish_planes(session, pipeline)
 
     def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
@@ -175,7 +175,7 @@ class Compute:
 
     def _publish_planes(self, session: Session, pipeline: ScanPipeline) -> None:
         if session.first_preview_projections is None:
-            session.first_preview_projections = pipeline.shown
+            session.first_preview_projections = pipeline.view.count
         self._version += 1
         entries = self._entries(session, pipeline)
         for name, image in pipeline.images().items():
@@ -193,7 +193,7 @@ class Compute:
             "scan_id": session.spec.scan_id,
             "sample": session.spec.sample,
             "version": self._version,
-            "angles": pipeline.shown,
+            "angles": pipeline.view.count,
             "of": session.spec.projections,
             "unit": pipeline.unit,
             "pixel_size_m": session.spec.pixel_size_m,

@@ -47,7 +47,7 @@ class Finisher:
             if pipeline.count and self._make_tomogram:
                 self._tomogram(session, pipeline)
                 session.result.artefacts = pipeline.artefacts()
-            pipeline.settle()
+            pipeline.view.catch_up()
             show()
         except Exception as problem:
             log.exception("scan %s could not be reconstructed", session.spec.scan_id)

@@ -23,7 +23,7 @@ from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.control import Busy
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space
-from streamer.pipeline.layout.layout import widest
+from streamer.pipeline.layout.choice import max_layout_width
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Scans:
     def _open(self, spec: ScanSpec) -> Session:
         config = self._config
         directory = config.writer.directory
-        width = widest(spec, config.reconstruction)
+        width = max_layout_width(spec, config.reconstruction)
         volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
         check_space(directory, spec.frames * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
         path = directory / f"{spec.scan_id}.nx"

@@ -30,4 +30,4 @@ def rehearse(backend: Backend) -> None:
     pipeline.judge(0, 0, final=True)
     for _ in pipeline.tomogram(lambda first, last: (np.empty(0, np.int64), np.empty(0), np.empty(0))):
         pass
-    pipeline.settle()
+    pipeline.view.catch_up()

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer.core.arrays import Image
+from streamer.core.alignment.half_acquisition import extend_half_turn
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import Backend
+from streamer.core.fourier.recent_projections import recent_projections
 from streamer.core.jit import at_most
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
@@ -21,13 +22,15 @@ from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.core.quality.artefacts import slice_figures
 from streamer.core.quality.verdict import judge
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
-from streamer.pipeline.layout.layout import Layout, is_full_turn
-from streamer.pipeline.layout.rotation_axis import Axis
+from streamer.pipeline.layout.choice import is_full_turn
+from streamer.pipeline.layout.layout import Layout
+from streamer.pipeline.layout.tracker import LayoutTracker
 from streamer.pipeline.measurements import Measurements
 from streamer.pipeline.preparation.preparation import Preparation
-from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, plan_tomogram
-from streamer.pipeline.reconstruction.reconstruction import Reconstruction
-from streamer.pipeline.reconstruction.row_blocks import ReadRows
+from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, GrowingTomogram, plan_tomogram
+from streamer.pipeline.reconstruction.live_view import LiveView
+from streamer.pipeline.reconstruction.row_blocks import ReadRows, half_slices, sinograms, slices
+from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.settings import Settings
 from streamer.pipeline.store import FRAMES_PER_BATCH, AttenuationStore
 
@@ -40,12 +43,15 @@ ONE_THREAD_PIXELS = 2**20
 LOOKS_PER_SCAN = 20
 """How often in a scan the geometry and, where it may end the scan, the resolution are looked at."""
 
-AHEAD = 32
+PROJECTIONS_AHEAD = 32
 """Projections for which memory is found before anything else is done in idle moments."""
 
 
 class ScanPipeline:
-    """One scan. Not thread-safe: it belongs to whoever pushes."""
+    """One scan: planes follow every projection, the tomogram grows in idle moments. Not thread-safe.
+
+    ``view`` has the watched planes, per pixel.
+    """
 
     def __init__(
         self,
@@ -56,8 +62,10 @@ class ScanPipeline:
         fixed_center: float | None = None,
         memory: Memory | None = None,
     ) -> None:
-        """``memory`` that scans one after the other share."""
-        memory = memory or Memory()
+        """``planes`` to watch (None: the three orthogonal ones), an operator's ``fixed_center`` (detector column), and
+        ``memory`` that scans share, one after the other. Raises BadInput.
+        """
+        self._memory = memory = memory or Memory()
         self.spec, self._backend = spec, backend
         self._options, self._limits = settings.reconstruction, settings.limits
         memory_bytes = self._options.memory_bytes
@@ -66,10 +74,14 @@ class ScanPipeline:
         self._live = replace(backend, threads=1) if small else backend
         self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, memory_bytes, memory)
         self._preparation = Preparation(spec, self._live, settings.preparation)
-        self._axis = Axis(spec, self._options, fixed_center)
-        self._pictures = Reconstruction(
-            spec, backend, self._live, self._options, self._store, self._preparation, self._axis.first, planes, memory
+        self._tracker = LayoutTracker(spec, self._options, fixed_center)
+        kept = spec.projections if self._preparation.plain and self._store.whole else 0
+        recent = recent_projections(backend, spec.rows, spec.columns, kept)
+        self._stored = StoredProjections(
+            self._store, self._preparation, self._tracker.first, self._live.threads, recent
         )
+        self.view = LiveView(self._live, self._stored, self._options.sliding_deg, planes)
+        self._tomogram: GrowingTomogram | None = None
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
         self._looked = self._compared = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
@@ -82,18 +94,14 @@ class ScanPipeline:
         return self._store.count
 
     @property
-    def shown(self) -> int:
-        """Projections in the planes as they are shown now."""
-        return self._pictures.shown
-
-    @property
     def center(self) -> float:
         """Of rotation, a detector column."""
-        return self.layout.detector_center if self._axis.final else self._pictures.shown_center
+        return self.layout.detector_center if self._tracker.final else self.view.center
 
     @property
     def layout(self) -> Layout:
-        return self._pictures.layout
+        """How projections are laid out; known for good after ``refine_center``."""
+        return self._stored.layout
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -102,6 +110,7 @@ class ScanPipeline:
 
     @property
     def unit(self) -> str:
+        """Of images and tomogram."""
         return "1/pixel" if self.spec.pixel_size_m is None else "1/cm"
 
     @property
@@ -114,13 +123,14 @@ class ScanPipeline:
         return self._store.whole
 
     def has(self, index: int) -> bool:
+        """Whether the frame of this index was pushed."""
         return bool(self._has[index])
 
-    def push(self, meta: FrameMeta, pixels: NDArray[Any]) -> None:
-        """Take one accepted frame (rows, columns); the pixels are not kept. Raises BadInput on another shape."""
+    def push(self, meta: FrameMeta, pixels: Array) -> None:
+        """Take one accepted frame (rows, columns); its pixels are not kept. Raises BadInput on another shape."""
         self.push_batch((meta,), pixels[None])
 
-    def push_batch(self, metas: Sequence[FrameMeta], pixels: NDArray[Any]) -> None:
+    def push_batch(self, metas: Sequence[FrameMeta], pixels: Array) -> None:
         """``push`` frames (frames, rows, columns) that came one after the other.
 
         Projections among them are folded in together, which takes less time and gives the same numbers.
@@ -144,7 +154,7 @@ class ScanPipeline:
                 self._calibrate(meta, pixels[k])
         self._project(metas[first:], pixels[first:])
 
-    def _calibrate(self, meta: FrameMeta, pixels: NDArray[Any]) -> None:
+    def _calibrate(self, meta: FrameMeta, pixels: Array) -> None:
         if meta.kind is FrameKind.DARK:
             self._measured.darks += 1
             self._preparation.dark(pixels)
@@ -152,7 +162,7 @@ class ScanPipeline:
             self._measured.flats += 1
             self._preparation.flat(pixels, meta.monitor, meta.index)
 
-    def _project(self, metas: Sequence[FrameMeta], raw: NDArray[Any]) -> None:
+    def _project(self, metas: Sequence[FrameMeta], raw: Array) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
         if metas:
             raw, filled = fill_nonfinite(raw)
@@ -160,14 +170,15 @@ class ScanPipeline:
             with at_most(self._live.threads):
                 self._fold(metas, raw)
 
-    def _fold(self, metas: Sequence[FrameMeta], raw: NDArray[Any]) -> None:
+    def _fold(self, metas: Sequence[FrameMeta], raw: Array) -> None:
         angles = np.deg2rad([meta.angle_deg for meta in metas])
         if self.count == 0:
             self._begin(raw[0], float(angles[0]))
         numbers, attenuation = self.count + np.arange(len(metas)), self._store.next(len(metas))
-        sums = np.empty((len(metas), self.spec.rows, 4)) if self._pictures.fused else None
+        fused = self._preparation.plain and self.view.takes_raw
+        sums = np.empty((len(metas), self.spec.rows, 4)) if fused else None
         if sums is not None:
-            self._pictures.add_raw(raw, self._preparation.correction, angles, attenuation, sums)
+            self.view.add_raw(raw, self._preparation.correction, angles, attenuation, sums)
         for k, (number, angle) in enumerate(zip(numbers.tolist(), angles.tolist(), strict=True)):
             if sums is None:
                 monitor, index = metas[k].monitor, metas[k].index
@@ -175,70 +186,100 @@ class ScanPipeline:
             else:
                 self._preparation.observe(attenuation[k], number, angle, metas[k].index)
         self._store.add(angles)
-        for k, (number, angle) in enumerate(zip(numbers.tolist(), angles.tolist(), strict=True)):
-            if sums is None:
-                self._pictures.add(attenuation[k], number, angle)
+        if sums is None:
+            self.view.add(self._stored.laid_out(attenuation, numbers), angles)
+        for k, angle in enumerate(angles.tolist()):
             self._measured.projection(angle, raw[k], attenuation[k], None if sums is None else sums[k])
-        self._pictures.follow(len(metas))
+        self._stored.recent.arrived(self.count)
+        self.view.replay(len(metas))
 
-    def _begin(self, first: NDArray[Any], angle_rad: float) -> None:
-        """The first projection fixes the darks and flats, and tells whether the sample is wider than the detector."""
+    def _begin(self, first: Array, angle_rad: float) -> None:
+        """The first projection fixes darks and flats, and shows whether the sample is wider than the detector."""
         self._preparation.begin(first)
         self._measured.dark_flat_share = self._preparation.correction.dead_share
         attenuation = self._preparation.correction.attenuation(first)
-        self._pictures.use(self._axis.begin(attenuation, angle_rad, self._measured.center, self.layout), 0.0)
+        self._use(self._tracker.begin(attenuation, angle_rad, self._measured.center, self.layout), 0.0)
 
     def work(self) -> bool:
         """Use an idle moment. False when there was nothing to do."""
-        if self._store.find_memory(AHEAD):
+        if self._store.find_memory(PROJECTIONS_AHEAD):
             return True
         with at_most(self._live.threads):
-            if self._preparation.prepare_ahead() or self._pictures.work():
+            if self._preparation.prepare_ahead() or self.view.work():
                 return True
-        return self._pictures.gather(self._axis.known) or self._store.find_memory(self.spec.projections)
+        return self._grow() or self._store.find_memory(self.spec.projections)
+
+    def _grow(self) -> bool:
+        """Use an idle moment for the tomogram, which begins to grow once the axis is known. False if it is done."""
+        center = self.view.target_center
+        if self._tomogram is not None and not self._tomogram.reaches(center):
+            self._tomogram = None
+        if self._tomogram is None and self._tracker.known:
+            self._tomogram = self._new_tomogram(center)
+        return self._tomogram is not None and self._tomogram.work()
+
+    def _new_tomogram(self, center: float) -> GrowingTomogram | None:
+        """None where it has to be made after the scan."""
+        if not GrowingTomogram.fits(self._stored, self._options.memory_bytes, self._backend.threads):
+            return None
+        return GrowingTomogram(self._backend, self.spec, self._stored, center, self._options.window, self._memory)
+
+    def _use(self, layout: Layout, tolerance_px: float) -> None:
+        """Bring planes and tomogram to another layout or axis; one less than ``tolerance_px`` away changes nothing."""
+        before, center = self.layout, layout.detector_center
+        same = replace(layout, detector_center=before.detector_center) == before
+        if same and abs(center - before.detector_center) <= tolerance_px:
+            self._stored.layout = replace(before, reason=layout.reason)
+        elif same and not layout.changes:
+            self._stored.layout = layout
+            if self._tomogram is not None and not self._tomogram.reaches(center):
+                self._tomogram = None
+            self.view.recenter(center)
+        else:
+            self._stored = self._stored.with_layout(layout)
+            self._tomogram = None
+            self.view.lay_out(self._stored)
+
+    def _invalidate_stored(self) -> None:
+        """The corrections of stored projections have changed: what was made of them is made again."""
+        self._tomogram = None
+        if self._store.whole:
+            self.view.recenter(self.view.target_center)
 
     def images(self) -> dict[str, Image]:
-        """The watched planes from what has come so far, in ``unit``."""
+        """The watched planes from what has come so far, by name, (height, width) float32 in ``unit``."""
         with at_most(self._live.threads):
-            return {name: image * self._per_unit for name, image in self._pictures.images().items()}
-
-    def watch(self, planes: Sequence[Plane] | None) -> None:
-        """Show other planes (None: the three orthogonal ones); they fill with what has come so far."""
-        self._pictures.watch(planes)
+            return {name: image * self._per_unit for name, image in self.view.images().items()}
 
     def fix_center(self, center: float | None) -> None:
-        """Hold the centre at a column (None: find it). Raises BadInput for one that no slice could be made about."""
-        self._pictures.use(self._axis.fix(center, self.layout), 0.0)
+        """Hold the centre at a detector column (None: find it). Raises BadInput if no slice could be made about it."""
+        self._use(self._tracker.fix(center, self.layout), 0.0)
 
     def track_center(self) -> None:
-        """Look at the centre and the geometry that the projections so far tell, and move the planes there."""
+        """Determine centre and layout from the projections so far, and move the planes there."""
         found = self._measured.estimate_center()
         if self._preparation.refresh():
-            self._pictures.read_again()
+            self._invalidate_stored()
         looked = int(LOOKS_PER_SCAN * self.count / self.spec.projections)
         due, self._looked = looked > self._looked, looked
         sure = self._limits.min_center_confidence
-        self._pictures.use(self._axis.track(self._store, found, sure, self.layout, due), RECENTER_PX)
+        self._use(self._tracker.track(self._store, found, sure, self.layout, due), RECENTER_PX)
 
     def refine_center(self) -> None:
-        """The final centre and geometry, from all projections."""
+        """Determine the final centre and layout, from all projections."""
         if not self.count:
             return
         found = self._measured.refine_center(self._store.all if self._store.whole else None)
         if self._preparation.refresh(final=True):
-            self._pictures.read_again()
-        self._pictures.use(self._axis.refine(self._store, found, self.layout), CENTER_TOLERANCE_PX)
-
-    def settle(self) -> None:
-        """Bring the shown planes to the final centre."""
-        self._pictures.settle()
+            self._invalidate_stored()
+        self._use(self._tracker.refine(self._store, found, self.layout), CENTER_TOLERANCE_PX)
 
     def judge(self, missing: int, corrupt: int, final: bool = False) -> tuple[Quality, Verdict]:
         """The measured quality and what it means. ``missing`` and ``corrupt`` are the ledger's."""
-        halves = self._pictures.half_slices(self.center) if final else None
+        halves = half_slices(self._stored, self.center, self._options.window, self._backend) if final else None
         if not final and self._limits.max_resolution_px is not None and self._compared < self._looked:
             self._compared = self._looked
-            halves = self._pictures.half_images()
+            halves = self.view.half_images()
         quality = self._measured.quality(missing, corrupt, halves, self.layout.period)
         if self.layout.half or (not final and self._options.geometry != "plain" and is_full_turn(self.spec)):
             # An axis near the edge is meant to be there, and the sample to reach over it.
@@ -249,27 +290,37 @@ class ScanPipeline:
     def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.
 
-        ``read_rows`` gives raw rows of the projections; it is asked only when they did not fit into memory. A block may
+        ``read_rows`` gives raw rows of the projections; it is called only if they did not fit into memory. A block may
         be overwritten once the next but one is asked for.
         """
         middle = self.spec.rows // 2
-        for first, block in self._pictures.blocks(self.center, read_rows):
+        if self._tomogram is None:
+            self._tomogram = self._new_tomogram(self.center)
+        for first, block in self._blocks(read_rows):
             block *= self._per_unit
             if first <= middle < first + len(block):
                 self._middle = block[middle - first].copy()
             yield first, block
 
+    def _blocks(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
+        if self._tomogram is not None:
+            return self._tomogram.finish(self.center)
+        window, memory_bytes = self._options.window, self._options.memory_bytes
+        return slices(self._backend, self._stored, read_rows, self.center, window, memory_bytes, self._memory)
+
     def artefacts(self) -> dict[str, float]:
         """Noise, rings, truncation and cupping of the middle slice of the tomogram; empty before it was made."""
         return {} if self._middle is None else slice_figures(self._middle)
 
-    def projections(self, first: int, last: int, read_rows: ReadRows) -> tuple[Image, NDArray[np.float64], float]:
-        """What an iterative method wants: line integrals (n, last - first, width), angles (n,) in radian, the centre.
+    def projections(self, first: int, last: int, read_rows: ReadRows) -> tuple[Image, Values, float]:
+        """Line integrals (n, last - first, width) for an iterative method, angles (n,) in radian, and the centre.
 
         Prepared projections of these rows, per pixel, after ``refine_center``. Those of half acquisition are joined
         with their opposites to half a turn. ``read_rows`` as for ``tomogram``. Raises BadInput without opposites.
         """
-        return self._pictures.projections(first, last, self.center, read_rows)
+        stored = self._stored.with_layout(replace(self.layout, half=False))
+        rows, angles = sinograms(stored, read_rows, first, last, self._memory)
+        return extend_half_turn(rows, angles, self.center) if self.layout.half else (rows, angles, self.center)
 
     def parameters(self) -> dict[str, Any]:
         """What a reader of the tomogram needs to repeat it."""

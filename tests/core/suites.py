@@ -11,6 +11,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows, reconstruct_block, to_z_contiguous
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.factory import fourier_volume, reconstruct_rows
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume
 from streamer.core.jit import as_input
 from streamer.core.masks import circle_mask
@@ -206,7 +207,7 @@ class VolumeSuite:
         volume = fourier_volume(backend, rows, n, center, window, extend)
         reference = FourierVolume(numba_backend, rows, n, center, window, extend)
         for each in (volume, reference):
-            each.add(frames, angles, weights)
+            each.add(ProjectionBatch(frames, angles, weights))
         assert (volume.rows, volume.columns, volume.center) == (rows, n, center)
         assert (volume.blocks, volume.within_half_turn) == (reference.blocks, False)
         expected = reference.rows_of(0, reference.blocks)
@@ -220,13 +221,13 @@ class VolumeSuite:
         center = (n - 1) / 2
         frames, weights = self.scan(rows, center, angles), angular_weights(angles)
         volume, at_once = (fourier_volume(backend, rows, n, center) for _ in range(2))
-        at_once.add(frames, angles, weights)
+        at_once.add(ProjectionBatch(frames, angles, weights))
         expected = at_once.rows_of(0, 2)
         used = weights * np.linspace(0.9, 1.1, n)
         for part in np.array_split(np.random.default_rng(1).permutation(n), 5):
-            volume.add(frames[part], angles[part], used[part])
-        volume.add(frames, angles, weights - used)
-        late = np.concatenate([block for _, block in volume.finish()])
+            volume.add(ProjectionBatch(frames[part], angles[part], used[part]))
+        volume.add(ProjectionBatch(frames, angles, weights - used))
+        late = volume.rows_of(0, volume.blocks)
         assert np.abs(late - expected).max() < 2e-5 * np.abs(expected).max()
 
     def test_blocks_come_one_after_the_other_and_runs_repeat_bit_for_bit(self, backend: Backend) -> None:
@@ -236,20 +237,20 @@ class VolumeSuite:
         for _ in range(2):
             whole.clear()
             assert not whole.rows_of(0, 3).any()
-            whole.add(frames[:13], angles[:13], weights[:13], first_row=5)
+            whole.add(ProjectionBatch(frames[:13], angles[:13], weights[:13]), first_row=5)
             whole.rows_of(1, 2)
-            whole.add(frames[13:], angles[13:], weights[13:], first_row=5)
+            whole.add(ProjectionBatch(frames[13:], angles[13:], weights[13:]), first_row=5)
         result = whole.rows_of(0, 3)
         split = fourier_volume(backend, 37, n)
         for blocks in ((1, 3), (0, 1)):
-            split.add(frames[:13], angles[:13], weights[:13], 5, blocks)
-        split.add(frames[13:], angles[13:], weights[13:], 5, (0, 2))
-        split.add(frames[13:], angles[13:], weights[13:], 5, (2, 3))
+            split.add(ProjectionBatch(frames[:13], angles[:13], weights[:13]), 5, blocks)
+        split.add(ProjectionBatch(frames[13:], angles[13:], weights[13:]), 5, (0, 2))
+        split.add(ProjectionBatch(frames[13:], angles[13:], weights[13:]), 5, (2, 3))
         assert np.array_equal(split.rows_of(0, 3), result)
         out = np.empty((5, n, n), np.float32)
         assert split.rows_of(2, 3, out) is out
         assert np.array_equal(out, result[32:])
-        assert [first for first, _ in split.finish()] == [0, 16, 32]
+        assert split.blocks == 3
 
     def test_rows_do_not_touch_each_other(self, backend: Backend) -> None:
         n, angles = self.n, half_turn(self.n)
@@ -268,7 +269,7 @@ class VolumeSuite:
         frames, weights = self.scan(rows, center, angles), angular_weights(angles)
         exact = reconstruct_rows(backend, frames, angles, weights, center)
         volume = fourier_volume(backend, rows, n, center - move)
-        volume.add(frames, angles, weights)
+        volume.add(ProjectionBatch(frames, angles, weights))
         moved, unmoved = volume.rows_of(0, 1, center=center), volume.rows_of(0, 1)
         assert rms((moved - exact)[:, mask]) < 0.3 * rms((unmoved - exact)[:, mask])
         assert np.array_equal(volume.rows_of(0, 1, center=center - move), unmoved)
@@ -276,13 +277,13 @@ class VolumeSuite:
     def test_moving_the_centre_is_refused_where_it_cannot_work(self, backend: Backend) -> None:
         volume = fourier_volume(backend, 2, 32)
         frame = np.zeros((1, 2, 32), np.float32)
-        volume.add(frame, np.array([-0.1]), np.ones(1))
-        volume.add(frame, np.array([-0.1 + np.pi]), np.ones(1))
+        volume.add(ProjectionBatch(frame, np.array([-0.1]), np.ones(1)))
+        volume.add(ProjectionBatch(frame, np.array([-0.1 + np.pi]), np.ones(1)))
         volume.rows_of(0, 1, center=15.5 + MAX_SHIFT)
         with pytest.raises(BadInput, match="is not within"):
             volume.rows_of(0, 1, center=15.4 - MAX_SHIFT)
         assert volume.within_half_turn
-        volume.add(frame, np.array([-0.2]), np.ones(1))
+        volume.add(ProjectionBatch(frame, np.array([-0.2]), np.ones(1)))
         assert not volume.within_half_turn
         volume.rows_of(0, 1, center=15.5)
         with pytest.raises(BadInput, match=r"span 185\.7°"):
@@ -303,10 +304,10 @@ class VolumeSuite:
             (good, three, np.array([0.0, np.inf, 0.0]), 0, "not a finite number"),
         ):
             with pytest.raises(BadInput, match=match):
-                volume.add(frames, angles, weights, first)
+                volume.add(ProjectionBatch(frames, angles, weights), first)
         for blocks in ((0, 3), (1, 1), (-1, 1)):
             with pytest.raises(BadInput, match="blocks"):
-                volume.add(good, three, three, blocks=blocks)
+                volume.add(ProjectionBatch(good, three, three), blocks=blocks)
             with pytest.raises(BadInput, match="blocks"):
                 volume.rows_of(*blocks)
         with pytest.raises(BadInput, match=r"not contiguous float32 \(16, 32, 32\)"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from streamer.core.backend.selection import Backend
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import FourierVolume
 from streamer.core.memory import Memory
 
@@ -92,15 +93,15 @@ def test_a_volume_in_used_memory_is_that_in_new_memory(numba_backend: Backend) -
     frames, angles = rng.normal(size=(9, 40, 24)).astype(np.float32), rng.uniform(0, np.pi, 9)
     weights = np.ones(9)
     first = FourierVolume(numba_backend, 40, 24, memory=memory)
-    first.add(1e6 * frames, angles, weights)
+    first.add(ProjectionBatch(1e6 * frames, angles, weights))
     first.rows_of(0, first.blocks)
     del first
     assert memory.kept_bytes
 
     second, fresh = FourierVolume(numba_backend, 40, 24, memory=memory), FourierVolume(numba_backend, 40, 24)
     for volume in (second, fresh):
-        volume.add(frames, angles, weights, blocks=(1, 2))
-        volume.add(frames, angles, weights, blocks=(0, 1))
+        volume.add(ProjectionBatch(frames, angles, weights), blocks=(1, 2))
+        volume.add(ProjectionBatch(frames, angles, weights), blocks=(0, 1))
 
     expected = fresh.rows_of(0, fresh.blocks)
     assert expected.any()
@@ -110,7 +111,7 @@ def test_a_volume_in_used_memory_is_that_in_new_memory(numba_backend: Backend) -
 def test_a_block_without_projections_is_empty_in_used_memory(numba_backend: Backend) -> None:
     memory = Memory()
     first = FourierVolume(numba_backend, 40, 24, memory=memory)
-    first.add(np.ones((1, 40, 24), np.float32), np.zeros(1), np.ones(1))
+    first.add(ProjectionBatch(np.ones((1, 40, 24), np.float32), np.zeros(1), np.ones(1)))
     del first
 
     assert not FourierVolume(numba_backend, 40, 24, memory=memory).rows_of(0, 3).any()

@@ -94,7 +94,7 @@ def test_a_buffer_that_is_used_for_every_frame_gives_what_fresh_arrays_give(back
     buffer[...] = 0
     for pipeline in (fresh, reused):
         pipeline.refine_center()
-        pipeline.settle()
+        pipeline.view.catch_up()
     assert reused.center == fresh.center
     assert reused.judge(0, 0, final=True) == fresh.judge(0, 0, final=True)
     np.testing.assert_array_equal(volume(reused), volume(fresh))
@@ -245,8 +245,8 @@ def test_planes_that_are_finished_in_the_middle_of_a_batch_hold_every_frame_once
         some = frames[first : first + 8]
         metas = [FrameMeta("s", index, kind, angle) for kind, index, angle, _ in some]
         moved.push_batch(metas, np.stack([pixels for *_, pixels in some]))
-    moved.settle()
-    assert moved.shown == moved.count == 60
+    moved.view.catch_up()
+    assert moved.view.count == moved.count == 60
     for name, image in plain.images().items():
         np.testing.assert_allclose(moved.images()[name], image, atol=2e-3 * np.abs(image).max())
 

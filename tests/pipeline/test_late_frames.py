@@ -176,33 +176,33 @@ def test_planes_of_a_scan_that_does_not_fit_in_memory(backend: Backend, frames: 
     pipeline.fix_center(CENTER - 2)
     frames.push_darks(pipeline)
     frames.push_flats(pipeline, range(FLATS))
-    assert pipeline.shown == 0
+    assert pipeline.view.count == 0
     frames.push(pipeline, list(range(20)))
     pipeline.work()
-    assert pipeline.shown == 20
+    assert pipeline.view.count == 20
     pipeline.fix_center(CENTER)
-    pipeline.settle()
+    pipeline.view.catch_up()
     frames.push(pipeline, list(range(20, 30)))
-    assert pipeline.shown == 10, "nothing to replay from: the planes begin again"
-    pipeline.watch([CUT])
-    assert pipeline.shown == 0
+    assert pipeline.view.count == 10, "nothing to replay from: the planes begin again"
+    pipeline.view.watch([CUT])
+    assert pipeline.view.count == 0
     frames.push(pipeline, list(range(30, COUNT)))
-    pipeline.settle()
+    pipeline.view.catch_up()
     if "sliding_deg" in settings:
-        assert COUNT / 2 <= pipeline.shown < 0.6 * COUNT, "a window of 90°, or a little more"
+        assert COUNT / 2 <= pipeline.view.count < 0.6 * COUNT, "a window of 90°, or a little more"
     else:
-        assert pipeline.shown == COUNT - 30
+        assert pipeline.view.count == COUNT - 30
     seen = pipeline.images()["cut"]
     whole = new(backend, ENOUGH, PreparationOptions(zingers=8.0, flat_drift="monitor"), **settings)
-    whole.watch([CUT])
+    whole.view.watch([CUT])
     frames.push_darks(whole)
     frames.push_flats(whole, range(FLATS))
     frames.push(whole, list(range(30, COUNT)))
-    whole.settle()
-    assert whole.shown == pipeline.shown
+    whole.view.catch_up()
+    assert whole.view.count == pipeline.view.count
     wanted = whole.images()["cut"]
     assert rms(seen - wanted) < 0.05 * np.abs(wanted).max()
-    pipeline.watch(None)
+    pipeline.view.watch(None)
     frames.push(pipeline, [])
     assert set(pipeline.images()) == {"xy", "xz", "yz"}
     pipeline.track_center()

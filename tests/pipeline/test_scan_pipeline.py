@@ -170,8 +170,8 @@ def test_the_centre_is_found_while_the_scan_runs_and_the_planes_move_there(backe
     assert pipeline.center == pytest.approx(CENTER, abs=0.2)
     volume = finish(pipeline)
     assert pipeline.center == pytest.approx(CENTER, abs=0.1)
-    pipeline.settle()
-    assert pipeline.shown == ANGLES
+    pipeline.view.catch_up()
+    assert pipeline.view.count == ANGLES
     planes = pipeline.images()
     assert rms(planes["xy"], volume[(ROWS - 1) // 2 : ROWS // 2 + 1].mean(axis=0)) < 0.02 * volume.max()
 
@@ -185,11 +185,11 @@ def test_planes_asked_for_in_mid_scan_show_all_that_came(backend):
     def between():
         pushed.append(1)
         if len(pushed) == 50:
-            pipeline.watch([cut])
+            pipeline.view.watch([cut])
 
     scan.push(pipeline, between=between)
-    pipeline.settle()
-    assert pipeline.shown == ANGLES
+    pipeline.view.catch_up()
+    assert pipeline.view.count == ANGLES
     volume = finish(pipeline)
     assert rms(pipeline.images()["cut"], volume[12]) < 0.02 * volume.max()
 
@@ -211,7 +211,7 @@ def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(backend):
     assert pipeline.center == pytest.approx(center, abs=0.15)
     truth = image(parts, width)
     assert rms(volume[10], HEIGHT[10] * truth, 0.9) < 0.1 * truth.max()
-    pipeline.settle()
+    pipeline.view.catch_up()
     assert pipeline.images()["xy"].shape == (width, width)
     assert pipeline.layout.to_dict()["geometry"] == "half acquisition"
     quality, verdict = pipeline.judge(0, 0, final=True)

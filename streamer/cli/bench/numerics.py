@@ -14,6 +14,7 @@ from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import FourierVolume, reconstruct_rows_fourier
 from streamer.core.masks import circle_mask
 from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
@@ -97,6 +98,7 @@ def _volume_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
     lines, truth = sinogram(blobs, size, angles, oversample=1), image(blobs, size, oversample=1)
     attenuation = np.ascontiguousarray(np.repeat(lines[:, None], rows, axis=1))
     out = np.empty((rows, size, size), np.float32)
+    whole = ProjectionBatch(attenuation, angles, weights)
     stream = FourierVolume(backend, rows, size, center)
     few = np.ascontiguousarray(attenuation[::FEWER_ANGLES, :ROWS_PER_THREAD])
     spectrum = np.ones((stream_size(size), stream_size(size)), np.complex64)
@@ -107,8 +109,7 @@ def _volume_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
         stream.clear()
         began = time.perf_counter()
         for first in range(0, size, FRAMES_PER_FOLD):
-            chosen = slice(first, first + FRAMES_PER_FOLD)
-            stream.add(attenuation[chosen], angles[chosen], weights[chosen])
+            stream.add(whole.part(first, min(first + FRAMES_PER_FOLD, size)))
         between = time.perf_counter()
         stream.rows_of(0, stream.blocks, out)
         folding.append(between - began)

@@ -157,7 +157,8 @@ class Kernels:
     def shift_planes(self, planes: Array, distance: float, seam_rad: float, out: Array) -> None:
         """Grid planes (packs, size, size) complex64 → out, the axis moved by ``distance`` columns. On the device.
 
-        ``seam_rad`` is the direction in which the last angles meet the first ones; see "Late centre" in ``gridding``.
+        ``seam_rad`` is the direction in which the last angles meet the first ones; see "Late centre" in
+        ``fourier.volume``.
         """
         packs, size, _ = planes.shape
         grid = (_blocks(size, 32), _blocks(size, 8), _within(packs, "packs"))

@@ -1,8 +1,7 @@
-"""The Fourier volume and the tomogram of whichever backend: the CPU's ``gridding``, or ``gpu_volume``."""
+"""The Fourier volume and the tomogram of the chosen backend: ``volume`` on the CPU, ``gpu_volume`` on a device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,13 +9,14 @@ from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
-from streamer.core.fourier.gpu_volume import DeviceVolume, reconstruct_rows_on_device
+from streamer.core.fourier.gpu_volume import GpuFourierVolume, reconstruct_rows_on_device
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import FourierVolume, reconstruct_rows_fourier
 from streamer.core.memory import Memory
 
 
 class TomogramVolume(Protocol):
-    """A Fourier volume to which projections are added as they come; ``gridding.FourierVolume`` says what each does."""
+    """A Fourier volume to which projections are added as they come; ``volume.FourierVolume`` describes the methods."""
 
     rows: int
     columns: int
@@ -34,26 +34,20 @@ class TomogramVolume(Protocol):
     def within_half_turn(self) -> bool:
         """Whether the centre can be moved afterwards."""
 
+    @property
+    def blocks_at_once(self) -> int:
+        """Blocks that one call of ``add`` takes while frames arrive."""
+
     def clear(self) -> None:
         """Forget all projections."""
 
-    def add(
-        self,
-        attenuation: NDArray[np.float32],
-        angle_rad: NDArray[Any],
-        weight: NDArray[Any],
-        first_row: int = 0,
-        blocks: tuple[int, int] | None = None,
-    ) -> None:
-        """Add projections (angles, rows, columns)."""
+    def add(self, batch: ProjectionBatch, first_row: int = 0, blocks: tuple[int, int] | None = None) -> None:
+        """Add projections."""
 
     def rows_of(
         self, first_block: int, last_block: int, out: Image | None = None, center: float | None = None
     ) -> Image:
         """Slices of some blocks."""
-
-    def finish(self, center: float | None = None) -> Iterator[tuple[int, Image]]:
-        """(first row, slices) of one block after the other."""
 
 
 def fourier_volume(
@@ -65,12 +59,12 @@ def fourier_volume(
     extend: bool = False,
     memory: Memory | None = None,
 ) -> TomogramVolume:
-    """An empty Fourier volume where ``backend`` computes. Raises BadInput as ``gridding.FourierVolume`` does.
+    """An empty Fourier volume where ``backend`` computes. Raises BadInput as ``FourierVolume`` does.
 
-    On a device that has not the memory for all rows, the others are gridded by the CPU (``backend.fallbacks`` counts
-    them), so that the host's memory has to be planned with ``gridding.fourier_nbytes`` all the same.
+    If a device lacks memory for some rows, the CPU grids them (``backend.fallbacks`` counts them). So the host's memory
+    has to be planned with ``fourier_nbytes`` in any case.
     """
-    kind = DeviceVolume if backend.on_device else FourierVolume
+    kind = GpuFourierVolume if backend.on_device else FourierVolume
     return kind(backend, rows, columns, center, window, extend, memory)
 
 
@@ -87,7 +81,7 @@ def reconstruct_rows(
 ) -> Image:
     """Tomogram (rows, columns, columns) float32 of projections (angles, rows, columns), where ``backend`` computes.
 
-    Arguments and BadInput as in ``gridding.reconstruct_rows_fourier``.
+    Arguments and BadInput as for ``reconstruct_rows_fourier``.
     """
     if backend.on_device:
         return reconstruct_rows_on_device(backend, attenuation, angle_rad, weights, center, window, extend, out)

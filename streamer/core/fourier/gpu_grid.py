@@ -1,6 +1,6 @@
 """The tomogram while the scan runs, on a device: a Fourier volume into which every projection is gridded as it comes.
 
-The arithmetic is that of ``gridding``, with the same sizes, ramp and window (Jackson et al., IEEE Trans. Med. Imaging
+The arithmetic is that of ``volume``, with the same sizes, ramp and window (Jackson et al., IEEE Trans. Med. Imaging
 10, 473, 1991), so that both give the same numbers. Here two neighbouring detector rows make one complex plane, and the
 volume of r rows with a grid of n x n points takes r·n²·4 bytes.
 
@@ -29,10 +29,10 @@ from streamer.frames import BadInput
 
 Move = tuple[float, float]
 
-TERMS = 9
+WINDOW_TERMS = 9
 """Coefficients of the window as a polynomial in the squared distance."""
 
-SLOTS = 8
+QUEUED_PROJECTIONS = 8
 """Projections on their way to the device at once."""
 
 
@@ -40,7 +40,7 @@ class Gridding:
     """Numbers of a Fourier volume that do not depend on the data: sizes, window, ramp, correction. Pure."""
 
     def __init__(self, columns: int, center: float | None = None, window: str = "ramp", extend: bool = False) -> None:
-        """As for ``gridding.FourierVolume``, of which these are the numbers. Raises BadInput."""
+        """Arguments as for ``volume.FourierVolume``. Raises BadInput."""
         self.center = (columns - 1) / 2 if center is None else float(center)
         sizes = grid_sizes(1, columns, self.center, extend)
         self.columns, self.length, self.size, self.radii = columns, sizes.length, sizes.size, sizes.radii
@@ -58,9 +58,9 @@ class Gridding:
         def kernel(square: Values) -> Values:
             return np.asarray(scipy.special.i0(self.beta * np.sqrt(1 - square)) / scipy.special.i0(self.beta))
 
-        fit = Chebyshev.interpolate(kernel, TERMS - 1, domain=[0, 1])
+        fit = Chebyshev.interpolate(kernel, WINDOW_TERMS - 1, domain=[0, 1])
         power = np.asarray(fit.convert(kind=Polynomial, domain=[0, 1], window=[0, 1]).coef, np.float64)
-        return np.asarray(power * (WIDTH / 2) ** (-2.0 * np.arange(TERMS)), np.float32)
+        return np.asarray(power * (WIDTH / 2) ** (-2.0 * np.arange(WINDOW_TERMS)), np.float32)
 
     def correction(self) -> NDArray[np.float32]:
         """One over the window's transform at the image's pixels (columns,), with the sign of the origin's shift."""
@@ -89,8 +89,8 @@ class Gridding:
         return 4 * self.size**2
 
     def add_row_nbytes(self, angles: int) -> int:
-        """Device memory of one row while ``angles`` projections are added, and of the ring through which they come."""
-        return 12 * angles * self.length + 4 * SLOTS * self.columns
+        """Device memory of one row while ``angles`` projections are added, and of the queue through which they come."""
+        return 12 * angles * self.length + 4 * QUEUED_PROJECTIONS * self.columns
 
     def pair_nbytes(self) -> int:
         """Device memory of two rows while slices are made of them: moved, transformed, the transform's work, result."""
@@ -102,8 +102,8 @@ def packs_of(rows: int) -> int:
     return -(-rows // PACK) * PACK // 2
 
 
-class FourierVolume:
-    """Resident Fourier volume of ``rows`` detector rows; ``add`` while the scan runs, ``finish`` at any time."""
+class GpuGrid:
+    """Fourier grid of ``rows`` detector rows on a device; ``add`` while the scan runs, ``finish`` at any time."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class FourierVolume:
         self._correction = upload(self.plan.correction())
         self._taper = None if self.plan.taper is None else upload(self.plan.taper)
         self._grid = self._engine.zeros((packs_of(rows), self.plan.size, self.plan.size), np.complex64)
-        self._ring: UploadQueue | None = None
+        self._queue: UploadQueue | None = None
 
     def clear(self) -> None:
         """Forget all projections."""
@@ -180,23 +180,24 @@ class FourierVolume:
         kernels.grid_samples(samples, direction, self._coefficient, self.plan.radii, grid)
 
     def _send(self, frames: NDArray[np.float32], packed: Any) -> None:
-        """Frames (angles, rows, columns) through the ring, each packed into packed (angles, packs, length)."""
-        if self._ring is None:
-            self._ring = UploadQueue(self._engine.transfer(), SLOTS, (self.rows, self.plan.columns), np.float32)
-        ring, sent = self._ring, 0
+        """Frames (angles, rows, columns) through the queue, each packed into packed (angles, packs, length)."""
+        if self._queue is None:
+            shape = self.rows, self.plan.columns
+            self._queue = UploadQueue(self._engine.transfer(), QUEUED_PROJECTIONS, shape, np.float32)
+        queue, sent = self._queue, 0
         for index in range(len(frames)):
-            while sent < len(frames) and not ring.full:
-                ring.put(as_input(frames[sent], np.float32))
+            while sent < len(frames) and not queue.full:
+                queue.put(as_input(frames[sent], np.float32))
                 sent += 1
-            self._kernels.pack_lines(ring.take()[None], self._taper, packed[index : index + 1])
-            ring.done()
+            self._kernels.pack_lines(queue.take()[None], self._taper, packed[index : index + 1])
+            queue.done()
 
     def finish(self, first: int, last: int, out: Any | None = None, move: Move | None = None) -> Any:
         """Tomogram of rows [first, last), float32 (last - first, columns, columns), attenuation per pixel.
 
         The Fourier volume stays as it is, so this shows the scan so far. ``first`` must be even (rows go in pairs).
         Writes into ``out``, on the host or the device, or returns a new array on the device. ``move``: columns by which
-        the axis is moved after the fact, and the direction of the seam in rad (see "Late centre" in ``gridding``).
+        the axis is moved after the fact, and the direction of the seam in rad (see "Late centre" in ``volume``).
         """
         shape = self._check(first, last, out)
         direct = out is not None and self._engine.resident(out)

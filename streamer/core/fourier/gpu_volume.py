@@ -1,4 +1,4 @@
-"""The tomogram on a device, whatever its memory: ``gridding.FourierVolume`` with the same interface and numbers.
+"""The tomogram on a device, whatever its memory: the interface and the numbers of ``volume.FourierVolume``.
 
 Everything here is linear: rows for which the device has no memory, and projections for which it had none at the moment,
 go into a Fourier volume of the CPU, and the slices of both are added. So nothing is lost and nothing is done twice when
@@ -7,7 +7,6 @@ the memory runs out in the middle of a scan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,26 +16,26 @@ from streamer.core.arrays import Image
 from streamer.core.backend.chunks import USABLE, ChunkedWork, out_of_memory, run_chunked
 from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.backend.selection import Backend
-from streamer.core.fourier.gpu_grid import FourierVolume as ResidentVolume
-from streamer.core.fourier.gpu_grid import Gridding, Move, packs_of
+from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, Move, packs_of
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import OVERSCAN, FourierVolume, late_move, reconstruct_rows_fourier
 from streamer.core.jit import as_input
 from streamer.core.memory import Memory
 from streamer.core.simd.row_vectors import LANES
 from streamer.frames import BadInput
 
-MOST_ANGLES = 64
+MAX_PROJECTIONS = 64
 """Projections that are gridded together: the grid is read and written once for all of them."""
 
-LEAST_ANGLES = 16
-"""As many must fit beside the rows that are kept on the device."""
+MIN_PROJECTIONS = 16
+"""Projections that must fit beside the rows that are kept on the device."""
 
-FINISH_PAIRS = 32
-"""Pairs of rows of which slices are made at once after the scan."""
+SLICE_PAIRS = 32
+"""Pairs of slices that are made at once after the scan."""
 
 
-class DeviceVolume:
-    """``gridding.FourierVolume`` on the device of ``backend``; see there for what is not said here.
+class GpuFourierVolume:
+    """A Fourier volume on the device of ``backend``, with the methods of ``volume.FourierVolume``.
 
     Not thread-safe. Raises BadInput as that does; a device that fails otherwise than by its memory raises DeviceError.
     """
@@ -63,11 +62,11 @@ class DeviceVolume:
         self._angles = self._angles_that_fit()
         self._first_angle, self._last_angle = np.inf, -np.inf
 
-    def _resident(self) -> ResidentVolume | None:
+    def _resident(self) -> GpuGrid | None:
         """A volume on the device of as many rows as it takes, whole blocks or all."""
         plan, counters = self._plan, self._backend.fallbacks
         left = USABLE * self._engine.free_bytes() - LANES // 2 * plan.pair_nbytes()
-        fit = max(0, int(left / (plan.row_nbytes() + plan.add_row_nbytes(LEAST_ANGLES))) // LANES)
+        fit = max(0, int(left / (plan.row_nbytes() + plan.add_row_nbytes(MIN_PROJECTIONS))) // LANES)
         blocks = min(fit, self.blocks)
         if blocks < self.blocks:
             counters.fall_back("does_not_fit", "volume", self._kept(blocks))
@@ -82,11 +81,11 @@ class DeviceVolume:
             counters.fall_back(event, "volume", f"{self._kept(blocks)} ({full})")
         return None
 
-    def _new(self, rows: int) -> tuple[ResidentVolume | None, str]:
+    def _new(self, rows: int) -> tuple[GpuGrid | None, str]:
         """A volume of so many rows, or what the device said if its memory did not suffice."""
         kernels = self._backend.kernels
         try:
-            return ResidentVolume(kernels, rows, self.columns, self.center, self._window, self._extend), ""
+            return GpuGrid(kernels, rows, self.columns, self.center, self._window, self._extend), ""
         except DeviceOutOfMemory as error:
             return None, str(error)
 
@@ -97,7 +96,7 @@ class DeviceVolume:
         if self._device is None:
             return 0
         each = self._device.rows * self._plan.add_row_nbytes(1)
-        return int(min(MOST_ANGLES, max(1, 0.5 * self._engine.free_bytes() // each)))
+        return int(min(MAX_PROJECTIONS, max(1, 0.5 * self._engine.free_bytes() // each)))
 
     @property
     def _engine(self) -> Engine:
@@ -133,49 +132,31 @@ class DeviceVolume:
         if self._host is not None:
             self._host.clear()
 
-    def add(
-        self,
-        attenuation: NDArray[np.float32],
-        angle_rad: NDArray[Any],
-        weight: NDArray[Any],
-        first_row: int = 0,
-        blocks: tuple[int, int] | None = None,
-        resident: Any | None = None,
-    ) -> None:
-        """Add projections (angles, rows, columns) float32 on the host; arguments as in ``gridding.FourierVolume``.
+    @property
+    def blocks_at_once(self) -> int:
+        """All blocks: a device is not kept waiting, and nobody waits for it."""
+        return self.blocks
 
-        ``resident`` are the same numbers on the device, C-contiguous, where they are there already: then only what has
-        to be gridded on the CPU is taken from the host.
+    def add(self, batch: ProjectionBatch, first_row: int = 0, blocks: tuple[int, int] | None = None) -> None:
+        """Add projections, as to a ``FourierVolume``. Only what the CPU has to grid is read from the host if the batch
+        is on the device.
         """
         first_block, last_block = (0, self.blocks) if blocks is None else blocks
         self._check_blocks(first_block, last_block)
-        theta, weights = np.asarray(angle_rad, np.float64).ravel(), np.asarray(weight, np.float64).ravel()
-        if attenuation.ndim != 3 or attenuation.shape[2] != self.columns:
-            raise BadInput(f"projections (angle, row, column) {attenuation.shape} for {self.columns} columns")
-        if not 0 <= first_row <= attenuation.shape[1] - self.rows:
-            raise BadInput(f"{attenuation.shape[1]} rows for a volume of {self.rows} from row {first_row}")
-        if theta.size != len(attenuation) or weights.size != len(attenuation):
-            raise BadInput(f"{len(attenuation)} projections with {theta.size} angles and {weights.size} weights")
-        if resident is not None and resident.shape != attenuation.shape:
-            raise BadInput(f"projections are {attenuation.shape}, on the device {resident.shape}")
-        if not (np.isfinite(theta).all() and np.isfinite(weights).all()):
-            raise BadInput("an angle or a weight is not a finite number")
-        if not theta.size:
+        batch.check_fit(self.rows, self.columns, first_row)
+        if not len(batch):
             return
         on_device = min(last_block, self._device_blocks)
         if self._device is not None and first_block < on_device:
             part = first_block * LANES, min(on_device * LANES, self._device.rows)
-            frames = attenuation if resident is None else resident
-            done = self._add_on_device(self._device, frames, theta, weights, first_row, part)
-            if done < theta.size:
+            done = self._add_on_device(self._device, batch, first_row, part)
+            if done < len(batch):
                 self._spilled = True
-                rest = slice(done, None)
-                self._on_host.add(attenuation[rest], theta[rest], weights[rest], first_row, (first_block, on_device))
+                self._on_host.add(batch.part(done, len(batch)), first_row, (first_block, on_device))
         if last_block > self._device_blocks:
-            beyond = max(first_block, self._device_blocks), last_block
-            self._on_host.add(attenuation, theta, weights, first_row, beyond)
-        self._first_angle = min(self._first_angle, float(theta.min()))
-        self._last_angle = max(self._last_angle, float(theta.max()))
+            self._on_host.add(batch, first_row, (max(first_block, self._device_blocks), last_block))
+        self._first_angle = min(self._first_angle, float(batch.angle_rad.min()))
+        self._last_angle = max(self._last_angle, float(batch.angle_rad.max()))
 
     @property
     def _on_host(self) -> FourierVolume:
@@ -186,29 +167,23 @@ class DeviceVolume:
             )
         return self._host
 
-    def _add_on_device(
-        self,
-        volume: ResidentVolume,
-        frames: Any,
-        theta: NDArray[np.float64],
-        weights: NDArray[np.float64],
-        first_row: int,
-        part: tuple[int, int],
-    ) -> int:
-        """Add frames, on the host or the device, to rows ``part``, in halves when the device's memory runs out; how
-        many projections there were before not even one fitted any more.
+    def _add_on_device(self, grid: GpuGrid, batch: ProjectionBatch, first_row: int, part: tuple[int, int]) -> int:
+        """Add projections to the rows ``part``, in halves when the device's memory runs out.
+
+        Returns how many were added before not even one fitted any more.
         """
         first, most, counters = 0, self._angles, self._backend.fallbacks
-        while first < theta.size:
-            some = slice(first, min(first + most, theta.size))
-            full = out_of_memory(volume.add, frames[some], theta[some], weights[some], first_row, part)
+        while first < len(batch):
+            some = batch.part(first, min(first + most, len(batch)))
+            frames = some.attenuation if some.on_device is None else some.on_device
+            full = out_of_memory(grid.add, frames, some.angle_rad, some.weight, first_row, part)
             if full is None:
-                first = some.stop
+                first += len(some)
                 continue
             self._engine.release()
-            count = some.stop - first
+            count = len(some)
             if count == 1:
-                rest = theta.size - first
+                rest = len(batch) - first
                 counters.fall_back("out_of_memory", "projections", f"{rest} go to the CPU ({full})")
                 return first
             most = count // 2
@@ -218,7 +193,7 @@ class DeviceVolume:
     def rows_of(
         self, first_block: int, last_block: int, out: Image | None = None, center: float | None = None
     ) -> Image:
-        """Slices of the blocks first_block … last_block - 1 on the host, as ``gridding.FourierVolume`` gives them."""
+        """Slices of the blocks first_block … last_block - 1 on the host, as ``FourierVolume.rows_of`` makes them."""
         self._check_blocks(first_block, last_block)
         move = self._move(center)
         first, last = first_block * LANES, min(last_block * LANES, self.rows)
@@ -236,7 +211,7 @@ class DeviceVolume:
             self._on_host.rows_of(split, last_block, result[on_device:], center)
         return result
 
-    def _finish(self, volume: ResidentVolume, first: int, out: Image, move: Move | None) -> None:
+    def _finish(self, volume: GpuGrid, first: int, out: Image, move: Move | None) -> None:
         """Slices of the device's rows from ``first`` on, in pieces that fit, those that do not on the CPU."""
         last = first + len(out)
 
@@ -262,11 +237,6 @@ class DeviceVolume:
         distance, seam = late_move(center, self.center, self._first_angle, self._last_angle)
         return (distance, seam) if distance else None
 
-    def finish(self, center: float | None = None) -> Iterator[tuple[int, Image]]:
-        """(first row, slices) of one block after the other, as ``rows_of`` makes them."""
-        for block in range(self.blocks):
-            yield block * LANES, self.rows_of(block, block + 1, center=center)
-
 
 def reconstruct_rows_on_device(
     backend: Backend,
@@ -278,7 +248,7 @@ def reconstruct_rows_on_device(
     extend: bool = False,
     out: Image | None = None,
 ) -> Image:
-    """``gridding.reconstruct_rows_fourier`` on the device, in chunks of rows that fit, those that do not on the CPU."""
+    """``reconstruct_rows_fourier`` on the device, in chunks of rows that fit; the CPU makes rows that do not."""
     if attenuation.ndim != 3:
         raise BadInput(f"projections must be (angles, rows, columns), not {attenuation.shape}")
     angles, rows, columns = attenuation.shape
@@ -289,15 +259,15 @@ def reconstruct_rows_on_device(
     if result.shape != (rows, columns, columns) or result.dtype != np.float32 or not result.flags.c_contiguous:
         raise BadInput(f"out is {result.dtype} {result.shape}, not contiguous float32 {(rows, columns, columns)}")
     plan, source = Gridding(columns, center, window, extend), as_input(attenuation, np.float32)
-    together = min(MOST_ANGLES, max(angles, 1))
+    together = min(MAX_PROJECTIONS, max(angles, 1))
 
     def on_device(first: int, last: int) -> None:
-        volume = ResidentVolume(backend.kernels, last - first, columns, center, window, extend)
+        volume = GpuGrid(backend.kernels, last - first, columns, center, window, extend)
         for begin in range(0, angles, together):
             some = slice(begin, begin + together)
             volume.add(source[some], theta[some], weight[some], first)
-        for begin in range(0, last - first, 2 * FINISH_PAIRS):
-            end = min(begin + 2 * FINISH_PAIRS, last - first)
+        for begin in range(0, last - first, 2 * SLICE_PAIRS):
+            end = min(begin + 2 * SLICE_PAIRS, last - first)
             volume.finish(begin, end, result[first + begin : first + end])
 
     def on_host(first: int, last: int) -> None:
@@ -305,7 +275,7 @@ def reconstruct_rows_on_device(
         reconstruct_rows_fourier(backend, part, theta, weight, center, window, extend, result[first:last])
 
     row = plan.row_nbytes() + plan.add_row_nbytes(together)
-    pairs = min(FINISH_PAIRS, -(-rows // 2))
+    pairs = min(SLICE_PAIRS, -(-rows // 2))
     work = ChunkedWork("tomogram", rows, row, pairs * plan.pair_nbytes(), on_device, on_host, LANES)
     run_chunked(work, backend.kernels.engine, backend.fallbacks)
     return result

@@ -1,6 +1,6 @@
 """Numba kernels of Fourier gridding: projections into a Fourier grid, and the grid into slices.
 
-All float arrays are flat, writable float32 that hold points of 16 detector rows (see ``lanes``), unless said
+All float arrays are flat, writable float32 that hold points of 16 detector rows (see ``simd.row_vectors``), unless said
 otherwise. ``threads`` is the number of threads; they write disjoint memory in a fixed order, so results are
 bit-identical between runs and do not depend on ``threads``.
 """

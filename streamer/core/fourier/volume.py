@@ -7,8 +7,8 @@ Dowd et al., Proc. SPIE 3772, 224, 1999). An inverse transform and a division by
 the slice. The cost is that of a few Fourier transforms instead of N³ additions per slice.
 
 Parallel beams make the geometry of all detector rows the same, so 16 rows share every weight and every address and ride
-in the lanes of vector registers (``lanes``). The grid is 1.25 times as fine as the image; the 4 points of the window
-along each axis (``gridwindow``) leave an error below 1e-4.
+in the lanes of vector registers (``simd.row_vectors``). The grid is 1.25 times as fine as the image; the 4 points of
+the window along each axis (``kaiser_bessel``) leave an error below 1e-4.
 
 The grid is linear in the projections and in their weights: they come in any order, a weight can be corrected by adding
 the same projection again with the difference, and slices can be looked at in between.
@@ -25,7 +25,6 @@ gathered again from stored projections (``clear`` and ``add``), which is exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +36,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import edge_taper, ramp_gain
 from streamer.core.fourier import kernels as kernels_grid
 from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_polynomials, window_shape
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.jit import as_input
 from streamer.core.memory import Memory
 from streamer.core.simd.fft import fast_length, fft_tables
@@ -46,11 +46,15 @@ from streamer.frames import BadInput
 OVERSAMPLING = 1.25
 """Grid points per pixel of the image, along each axis."""
 
-BATCH = 32
-"""Projections that are best added at once: in any order, so many sorted ones share cache lines of the grid."""
+PROJECTIONS_PER_BATCH = 32
+"""Projections that are best added at once: sorted by angle, they share cache lines of the grid whatever their order."""
 
-NEAREST = 16
-"""Of these, so many neighbours are gridded together, by radius and then by angle: their spectra fit the cache."""
+NEIGHBOURS = 16
+"""Of these, the neighbours that are gridded together, by radius and then by angle: their spectra fit the cache."""
+
+BLOCK_COLUMNS = 512
+"""Columns times blocks of 16 rows that one thread grids in one call of ``add`` while frames arrive: a few milliseconds.
+More would also mean that the first calls, for which the system has to find the memory, hold up the frames."""
 
 MAX_SHIFT = 1.0
 """Pixels by which the centre may be moved when slices are made."""
@@ -89,7 +93,7 @@ class GridSizes:
     @property
     def work(self) -> int:
         """For one thread: a batch with its factors, rows and two transforms, or columns of the inverse transform."""
-        forward = (NEAREST + 3) * self.length * LANES + 2 * NEAREST * self.radii
+        forward = (NEIGHBOURS + 3) * self.length * LANES + 2 * NEIGHBOURS * self.radii
         return max(forward, (kernels_grid.COLUMNS + 2) * self.size * LANES)
 
     def nbytes(self, threads: int) -> int:
@@ -124,7 +128,7 @@ class FourierVolume:
     projections do not see get what the ramp filter has there beyond the detector's edge. Values must be finite: one
     that is not spoils its row and the row 8 further.
 
-    ``window`` and ``extend`` are those of ``filters.RampFilter``. Frequencies within 4 / size of the highest are left
+    ``window`` and ``extend`` are those of ``RampFilter``. Frequencies within 4 / size of the highest are left
     out, a grid point or two. Not thread-safe; uses ``backend.threads`` threads, of which ``add`` keeps one busy per 16
     rows.
     """
@@ -167,49 +171,39 @@ class FourierVolume:
         """Blocks of 16 rows; the last may be incomplete."""
         return self._sizes.blocks
 
+    @property
+    def blocks_at_once(self) -> int:
+        """Blocks that one call of ``add`` takes while frames arrive, so that it holds none of them up."""
+        return self._threads * max(1, BLOCK_COLUMNS // self.columns)
+
     def clear(self) -> None:
         """Forget all projections."""
         self._first_angle, self._last_angle = np.inf, -np.inf
         self._zeroed[:] = False
 
-    def add(
-        self,
-        attenuation: NDArray[np.float32],
-        angle_rad: NDArray[Any],
-        weight: NDArray[Any],
-        first_row: int = 0,
-        blocks: tuple[int, int] | None = None,
-    ) -> None:
-        """Add projections (angles, rows, columns) float32 with their ``angle_rad`` and ``weight`` (angles,).
+    def add(self, batch: ProjectionBatch, first_row: int = 0, blocks: tuple[int, int] | None = None) -> None:
+        """Add projections. Any number at once; 16 neighbouring angles, or 32 in any order, are fastest.
 
-        Any number at once; 16 neighbouring angles, or BATCH in any order, are fastest. Weights are those of
-        ``filters.angular_weights`` and may be negative: adding a projection again with (right - used) weight corrects
-        it. The projections may have more rows than the volume, which then begins at ``first_row``. With ``blocks``
-        (b0, b1) only the blocks b0 … b1 - 1 get them, so that one call may be as short as the time between two frames;
-        the caller sees to it that each block gets every projection once. Raises BadInput when shapes do not fit, a
-        block does not exist or a number is not finite.
+        A projection that is added again with the weight (right - used) is corrected. Projections may have more rows
+        than the volume, which then begins at ``first_row``. With ``blocks`` (b0, b1) they are added to the blocks
+        b0 … b1 - 1 only, so that a call may be shorter than the time between two frames (see ``blocks_at_once``); the
+        caller adds every projection once to each block. Raises BadInput for shapes that do not fit and blocks that do
+        not exist.
         """
         first_block, last_block = (0, self.blocks) if blocks is None else blocks
         self._begin(first_block, last_block)
-        theta, weights = np.asarray(angle_rad, np.float64).ravel(), np.asarray(weight, np.float64).ravel()
-        if attenuation.ndim != 3 or attenuation.shape[2] != self.columns:
-            raise BadInput(f"projections (angle, row, column) {attenuation.shape} for {self.columns} columns")
-        if not 0 <= first_row <= attenuation.shape[1] - self.rows:
-            raise BadInput(f"{attenuation.shape[1]} rows for a volume of {self.rows} from row {first_row}")
-        if theta.size != len(attenuation) or weights.size != len(attenuation):
-            raise BadInput(f"{len(attenuation)} projections with {theta.size} angles and {weights.size} weights")
-        if not (np.isfinite(theta).all() and np.isfinite(weights).all()):
-            raise BadInput("an angle or a weight is not a finite number")
-        rows = as_input(attenuation, np.float32)
+        batch.check_fit(self.rows, self.columns, first_row)
+        rows = as_input(batch.attenuation, np.float32)
+        theta, weights = (np.asarray(values, np.float64).ravel() for values in (batch.angle_rad, batch.weight))
         s = self._sizes
         cos, sin = np.cos(theta), np.sin(theta)
         step, half_pixel = s.size / s.length, self.columns // 2 - (self.columns - 1) / 2
         turn = 2 * np.pi / s.length * (self.center + half_pixel * (cos + sin))
         order = np.argsort(np.mod(theta, np.pi), kind="stable")
         kernels_grid.add_projections(
-            rows.reshape(-1), rows.shape, first_row, first_row + self.rows, order, NEAREST, weights, turn, self._gain,
-            cos * step, sin * step, self._coefficients, self._taper, self._forward.stages, self._forward.factors,
-            s.size, s.pitch, first_block, last_block, self._work, self._grid,
+            rows.reshape(-1), rows.shape, first_row, first_row + self.rows, order, NEIGHBOURS, weights, turn,
+            self._gain, cos * step, sin * step, self._coefficients, self._taper, self._forward.stages,
+            self._forward.factors, s.size, s.pitch, first_block, last_block, self._work, self._grid,
         )  # fmt: skip
         if theta.size:
             self._first_angle = min(self._first_angle, float(theta.min()))
@@ -266,14 +260,6 @@ class FourierVolume:
         phase = 2 * np.pi / s.size * distance * np.arange(s.size * kernels_grid.WAVES) / kernels_grid.WAVES
         return as_input(np.stack([np.cos(phase), np.sin(phase)]), np.float32), seam
 
-    def finish(self, center: float | None = None) -> Iterator[tuple[int, Image]]:
-        """(first row, slices) of one block after the other, as ``rows_of`` makes them.
-
-        The grid stays; ``clear`` makes it ready for a new scan.
-        """
-        for block in range(self.blocks):
-            yield block * LANES, self.rows_of(block, block + 1, center=center)
-
 
 def late_move(center: float | None, gathered: float, first_rad: float, last_rad: float) -> tuple[float, float]:
     """Columns by which slices are to be moved from the centre ``gathered``, and the angle in the middle of the seam.
@@ -311,7 +297,8 @@ def reconstruct_rows_fourier(
         raise BadInput(f"projections must be (angles, rows, columns), not {attenuation.shape}")
     _, rows, columns = attenuation.shape
     result = np.empty((rows, columns, columns), np.float32) if out is None else out
-    source = as_input(attenuation, np.float32)
+    theta, weight = (np.asarray(values, np.float64).ravel() for values in (angle_rad, weights))
+    batch = ProjectionBatch(as_input(attenuation, np.float32), theta, weight)
     group = LANES * backend.threads
     volume: FourierVolume | None = None
     for first in range(0, rows, group):
@@ -320,6 +307,6 @@ def reconstruct_rows_fourier(
             volume = FourierVolume(backend, depth, columns, center, window, extend, memory)
         else:
             volume.clear()
-        volume.add(source, angle_rad, weights, first)
+        volume.add(batch, first)
         volume.rows_of(0, volume.blocks, result[first : first + depth])
     return result

@@ -40,7 +40,7 @@ QUEUED_BATCHES = 2
 """One is copied while kernels read the other."""
 
 
-class Resident(Protocol):
+class RecentStore(Protocol):
     """A store of attenuation on the device, into which raw frames are prepared for the tomogram to read them there."""
 
     @property
@@ -63,9 +63,9 @@ class GpuPlaneSums:
 class GpuPlaneAccumulator:
     """A PlaneAccumulator on the device of ``backend``. It allocates before it changes any sum."""
 
-    def __init__(self, backend: Backend, geometry: PlaneGeometry, sets: int, resident: Resident | None = None) -> None:
+    def __init__(self, backend: Backend, geometry: PlaneGeometry, sets: int, recent: RecentStore | None = None) -> None:
         """``sets`` is how many sets of sums there will be. Raises DeviceOutOfMemory if they do not fit."""
-        self._kernels, self._geometry, self._resident = backend.kernels, geometry, resident
+        self._kernels, self._geometry, self._recent = backend.kernels, geometry, recent
         self._engine: Engine = backend.kernels.engine
         self._heights = [2 if k == 0 else 1 for k in range(len(geometry.horizontal))]
         grids = geometry.grids.values()
@@ -182,9 +182,9 @@ class GpuPlaneAccumulator:
         return self._rows
 
     def _image_room(self, place: int | None, count: int) -> Any:
-        """Where frames are prepared to: the resident store if they belong there, else scratch memory."""
-        if self._resident is not None and place is not None:
-            slot = self._resident.slot(place, count)
+        """Where frames are prepared to: the recent projections if they belong there, else scratch memory."""
+        if self._recent is not None and place is not None:
+            slot = self._recent.slot(place, count)
             if slot is not None:
                 return slot
         if self._plain is None or self._plain.shape[0] < count:

@@ -32,7 +32,7 @@ from streamer.core.planes.accumulators import (
     PlaneAccumulator,
     PlaneGeometry,
 )
-from streamer.core.planes.gpu_accumulator import GpuPlaneAccumulator, Resident
+from streamer.core.planes.gpu_accumulator import GpuPlaneAccumulator, RecentStore
 from streamer.core.planes.hilbert import HilbertLines, to_pixels
 from streamer.core.planes.kernels import ATTENUATION, PIXEL_KINDS
 from streamer.core.planes.plane import Plane, check_planes
@@ -70,14 +70,14 @@ class LivePlanes:
         extend: bool = False,
         stored: Callable[[int], Image] | None = None,
         period: float = np.pi,
-        resident: Resident | None = None,
+        recent: RecentStore | None = None,
     ) -> None:
         """Empty planes of a detector of ``rows`` × ``columns`` whose axis is at column ``center``.
 
         ``window_rad`` is the sliding window in angle travelled (None: all frames). ``extend`` carries the edges of a
         sample wider than the detector on, see RampFilter. ``stored`` returns attenuation (rows, columns) float32 of the
         i-th frame added; the exact weights that it allows are those of angular_weights for ``period``, and are not for
-        windows. On a device, raw frames are prepared into ``resident``, as projections ``resident.next`` and following.
+        windows. On a device, raw frames are prepared into ``recent``, as projections ``recent.next`` and following.
         Raises BadInput.
         """
         check_planes(planes)
@@ -87,7 +87,7 @@ class LivePlanes:
             raise BadInput(f"the centre of rotation must be a finite column, not {center}")
         self.planes = tuple(planes)
         self.rows, self.columns, self.center = rows, columns, float(center)
-        self._backend, self._resident = backend, resident
+        self._backend, self._recent = backend, recent
         self._geometry = PlaneGeometry(planes, rows, columns, extend)
         self._lines = HilbertLines(self._geometry.samples) if self._geometry.grids else None
         self._plain = _nothing_to_prepare(rows)
@@ -96,7 +96,7 @@ class LivePlanes:
         self._exact = ExactWeights(period)
         self._window = SlidingWindow(window_rad)
         self._sums = self._choose(self._window.most)
-        self._window.begin(self._new_set)
+        self._window.begin(self._new_set())
 
     @property
     def count(self) -> int:
@@ -138,7 +138,7 @@ class LivePlanes:
             known = self._prepared = (correction, raw.dtype, correction.constants(frames[0]))
         whole = NO_ROWS if attenuation is None else attenuation.reshape(frames.shape)
         sums = NO_MOMENTS if moments is None else moments.reshape(len(frames), self.rows, 4)
-        place = None if self._resident is None else self._resident.next
+        place = None if self._recent is None else self._recent.next
         self._enter(
             FrameBatch(frames, kind, known[2], angles, np.ones(len(frames)), self.center, 0, whole, sums, place)
         )
@@ -212,7 +212,7 @@ class LivePlanes:
         """Fold new frames in, at most FRAMES_PER_FOLD at once and all of one sector."""
         first, angles = 0, batch.angles
         while first < len(batch.frames):
-            last = first + self._window.enter(angles[first : first + FRAMES_PER_FOLD])
+            last = first + self._window.enter(angles[first : first + FRAMES_PER_FOLD], self._new_set)
             part = batch.part(first, last, self._window.seen)
             if self._stored is not None:
                 known = [None] * (last - first) if weights is None else weights[first:last].tolist()
@@ -242,7 +242,7 @@ class LivePlanes:
         """Sums on the device if there is one with the memory for so many sets."""
         if self._backend.on_device:
             try:
-                return GpuPlaneAccumulator(self._backend, self._geometry, sets, self._resident)
+                return GpuPlaneAccumulator(self._backend, self._geometry, sets, self._recent)
             except DeviceOutOfMemory as error:
                 why = str(error)
             self._backend.kernels.engine.release()

@@ -51,10 +51,9 @@ class SlidingWindow:
         self._travelled = 0.0  # since the newest sector began
         self._last: float | None = None
 
-    def begin(self, new_set: NewSet) -> None:
-        """Begin the first sector. ``new_set`` makes empty sums, now and for each sector that follows."""
-        self._new_set = new_set
-        self.sectors.append(Sector(new_set()))
+    def begin(self, sums: Any) -> None:
+        """Begin the first sector with these empty sums."""
+        self.sectors.append(Sector(sums))
 
     @property
     def newest(self) -> Sector:
@@ -90,8 +89,11 @@ class SlidingWindow:
             gains[0], gains[-1] = 1.0 - 0.5 * done**2, 0.5 * done
         return gains
 
-    def enter(self, angles: NDArray[np.float64]) -> int:
-        """How many of the next frames belong to the same sector, which becomes the newest one."""
+    def enter(self, angles: NDArray[np.float64], new_set: NewSet) -> int:
+        """How many of the next frames belong to the same sector, which becomes the newest one.
+
+        ``new_set`` makes empty sums for a sector that begins.
+        """
         if self._width is None:
             return len(angles)
         for k, angle in enumerate(angles):
@@ -104,7 +106,7 @@ class SlidingWindow:
                 self._travelled = min(self._travelled + step - self._width, 0.5 * self._width)
                 if len(self.sectors) == self.most:
                     self.sectors.popleft()
-                self.sectors.append(Sector(self._new_set(), self.seen))
+                self.sectors.append(Sector(new_set(), self.seen))
             else:
                 self._travelled += step
             self._last = float(angle)

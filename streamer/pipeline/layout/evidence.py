@@ -1,7 +1,9 @@
-"""A look at what was stored of a scan so far: which geometry it has."""
+"""What the projections of a scan show of its geometry: the evidence from which a layout is chosen."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -10,40 +12,59 @@ from numpy.typing import NDArray
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.half_acquisition import GROUPS, MOST_PAIRS, OppositeViews, facing_views
 from streamer.core.alignment.tilt import Tilt, find_tilt
-from streamer.core.alignment.truncation import LOOKS, measure_edges
-from streamer.frames import ScanSpec
-from streamer.pipeline.layout.layout import MIN_TILT_RAD, Evidence, Layout, best_layout
-from streamer.pipeline.layout.options import LayoutOptions
+from streamer.core.alignment.truncation import LOOKS, Edge, measure_edges
+from streamer.core.arrays import Image, Values
+from streamer.frames import BadInput, ScanSpec
+from streamer.pipeline.layout.layout import MIN_TILT_RAD
 from streamer.pipeline.store import AttenuationStore
 
-ROWS, LIVE_ROWS = 16, 4
-"""Detector rows from which the geometry is told, in the end and while the scan runs."""
+FINAL_ROWS, LIVE_ROWS = 16, 4
+"""Detector rows from which the geometry is determined, at the end and while the scan runs."""
 
-GLANCE = 48
-"""Projections that tell while the scan runs whether the sample is cut off."""
+LIVE_EDGE_VIEWS = 48
+"""Projections that show, while the scan runs, whether the sample is cut off."""
 
 LIVE_PAIRS = 48
-"""Opposite views that tell while the scan runs where the axis of a full turn lies, on a detector of 1024 columns: a
-wider one needs fewer."""
+"""Opposite views that show, while the scan runs, the axis of a full turn on a detector of 1024 columns; a wider one
+needs fewer."""
 
 
-def see_layout(
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a scan's geometry.
+
+    ``angle_rad`` of all projections; the ``edges``, left and right, of some of them; the ``estimate`` of the axis by
+    the methods that expect it near the middle; ``center_px``, the axis as a detector column if it was given.
+
+    What takes longer is called for only if needed: ``views``, opposite views of the detector rows ``band_rows``, None
+    if there are too few; and ``tilt``, that of the axis from whole projections. Without ``band_rows`` the tilt of half
+    acquisition is that of ``tilt``, too.
+    """
+
+    angle_rad: Values
+    edges: tuple[Edge, Edge]
+    estimate: CenterEstimate
+    views: Callable[[], OppositeViews | None]
+    tilt: Callable[[], Tilt | None]
+    band_rows: Sequence[float] | None = None
+    center_px: float | None = None
+
+
+def measure_evidence(
     spec: ScanSpec,
     store: AttenuationStore,
     estimate: CenterEstimate,
-    options: LayoutOptions,
     final: bool,
     center_px: float | None = None,
-) -> Layout:
-    """``layout.best_layout`` by stored projections: some while frames come, so that none of them has to wait.
+) -> Evidence:
+    """Evidence of stored projections: of some of them while frames arrive, so that none of these has to wait.
 
-    ``final``: from more of them, and also whether the axis of a plain scan leans, which takes longer.
-    ``center_px``: the axis, where it was given.
+    ``final``: of more of them, and also whether the axis of a plain scan is tilted, which takes longer.
     """
-    rows = np.unique(np.linspace(0, store.all.shape[1] - 1, ROWS if final else LIVE_ROWS).astype(int))
+    rows = np.unique(np.linspace(0, store.all.shape[1] - 1, FINAL_ROWS if final else LIVE_ROWS).astype(int))
     angles = store.angles_rad
 
-    def some(numbers: NDArray[np.intp]) -> NDArray[np.float32]:
+    def sinograms(numbers: NDArray[np.intp]) -> Image:
         return np.asarray(store.all[numbers[:, None], rows])
 
     @cache
@@ -51,13 +72,27 @@ def see_layout(
         most = MOST_PAIRS if final else min(LIVE_PAIRS, max(2 * GROUPS, LIVE_PAIRS * 1024 // spec.columns))
         pairs = np.array([pair[:3] for pair in facing_views(angles, most)], np.intp)
         numbers = np.unique(pairs)
-        return OppositeViews.of(some(numbers), angles[numbers], most)
+        return OppositeViews.of(sinograms(numbers), angles[numbers], most)
 
     def tilt() -> Tilt | None:
-        leans = estimate.tilt_rad is None or abs(estimate.tilt_rad) > 0.5 * MIN_TILT_RAD
-        return find_tilt(store.all, angles) if final and leans and store.whole else None
+        tilted = estimate.tilt_rad is None or abs(estimate.tilt_rad) > 0.5 * MIN_TILT_RAD
+        return find_tilt(store.all, angles) if final and tilted and store.whole else None
 
-    count = min(LOOKS if final else GLANCE, store.count)
-    edges = measure_edges(some(np.unique(np.linspace(0, store.count - 1, count).astype(int))))
+    count = min(LOOKS if final else LIVE_EDGE_VIEWS, store.count)
+    edges = measure_edges(sinograms(np.unique(np.linspace(0, store.count - 1, count).astype(int))))
     heights = (store.first_row + rows).tolist()
-    return best_layout(spec, Evidence(angles, edges, estimate, views, tilt, heights, center_px), options)
+    return Evidence(angles, edges, estimate, views, tilt, heights, center_px)
+
+
+def sinogram_evidence(
+    spec: ScanSpec, angle_rad: Values, sinograms: Image, estimate: CenterEstimate, center_px: float | None = None
+) -> Evidence:
+    """Evidence of ``sinograms`` (projections, rows or bands of rows, columns), attenuation at ``angle_rad``.
+
+    They show no tilt. Raises BadInput for shapes that do not belong together.
+    """
+    angles = np.asarray(angle_rad, np.float64).ravel()
+    if sinograms.ndim != 3 or sinograms.shape[2] != spec.columns or len(sinograms) != angles.size:
+        raise BadInput(f"sinograms {sinograms.shape} with {angles.size} angles of a scan of {spec.columns} columns")
+    views = cache(lambda: OppositeViews.of(sinograms, angles))
+    return Evidence(angles, measure_edges(sinograms), estimate, views, lambda: None, None, center_px)

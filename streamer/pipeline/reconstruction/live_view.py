@@ -1,48 +1,51 @@
 """The watched planes of a running scan, moved to a better centre of rotation without stopping the scan.
 
-When a new centre arrives, a second set of planes is built from the stored projections, a few per frame and in idle
-moments, while the first set goes on being shown; then they change places. So a re-centring never costs the camera a
-frame, nor the scientist the picture.
+When a new centre, layout or choice of planes comes, a second set of planes is built from the stored projections, a few
+per frame and in idle moments, while the first set remains visible; then it takes the first one's place. So a new centre
+never costs the camera a frame, nor the scientist the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer.core.arrays import Image
+from streamer.core.arrays import Array, Image, Values
+from streamer.core.backend.selection import Backend
 from streamer.core.planes.live_planes import LivePlanes
-from streamer.core.planes.plane import Plane
+from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
-from streamer.pipeline.reconstruction.stored_projections import Ready
-
-NewPlanes = Callable[[Sequence[Plane], float, Ready], LivePlanes]
+from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 
 REPLAY_BATCH = 4
-"""Stored projections that are folded in in one idle moment, and besides as many as came, whenever some came.
-
-So planes that are being built catch up in any case, and the more frames wait the less they are held up by it.
-"""
+"""Stored projections that one call of ``replay`` folds in besides as many as arrived: planes that are being built catch
+up in any case, and hold up the frames the less, the more of them wait."""
 
 
 class LiveView:
-    """Folds projections into the planes; see the module's text for ``recenter``.
+    """Folds projections into the watched planes, about the axis of ``stored.layout``. Not thread-safe.
 
-    ``new`` makes empty planes about a column of the laid-out projections; ``center`` is a column of the detector.
+    Values are attenuation per pixel. ``center`` is always a column of the detector.
     """
 
-    def __init__(self, new: NewPlanes, planes: Sequence[Plane], ready: Ready, center: float) -> None:
-        self._new, self._ready = new, ready
-        self.planes = tuple(planes)
-        self.center = center
-        self._shown = self._make(center)
+    def __init__(
+        self,
+        backend: Backend,
+        stored: StoredProjections,
+        sliding_deg: float | None,
+        planes: Sequence[Plane] | None,
+    ) -> None:
+        """``planes`` None: the three orthogonal ones. ``sliding_deg`` shows only the latest angles (None: all)."""
+        self._backend, self._stored = backend, stored
+        self._sliding_rad = None if sliding_deg is None else float(np.deg2rad(sliding_deg))
+        self._wanted = None if planes is None else tuple(planes)
+        self.center = stored.layout.detector_center
+        self._shown = self._empty(self.center)
         self._next: LivePlanes | None = None
-        self._next_center = center
+        self._next_center = self.center
         self._replayed = 0
-        self._outdated = False  # the shown planes have another layout than the projections that come
+        self._outdated = False  # the shown planes have another layout than the projections that arrive
 
     @property
     def target_center(self) -> float:
@@ -55,78 +58,90 @@ class LiveView:
         return self._shown.count
 
     @property
-    def fused(self) -> bool:
-        """True when raw frames may be given to ``add_raw``."""
-        return not self._outdated and not self._ready.layout.changes
+    def takes_raw(self) -> bool:
+        """Whether raw frames may be given to ``add_raw``, which knows neither layouts nor deferred corrections."""
+        return not self._outdated and self._stored.as_stored
 
     def add_raw(
-        self,
-        raw: NDArray[Any],
-        correction: FlatFieldCorrection,
-        angle_rad: NDArray[np.float64],
-        attenuation: Image,
-        moments: NDArray[np.float64],
+        self, raw: Array, correction: FlatFieldCorrection, angle_rad: Values, attenuation: Image, moments: Values
     ) -> None:
-        """Fold in raw projections and fill in their attenuation and moments; see LivePlanes."""
+        """Fold in raw projections, and fill in their attenuation and moments; see LivePlanes.add_raw."""
         self._shown.add_raw(raw, correction, angle_rad, attenuation, moments)
 
-    def add(self, projection: Image, angle_rad: float) -> None:
-        """Fold in a laid-out projection (rows, width). Planes of another layout stay as they are until replaced."""
+    def add(self, projections: Image, angle_rad: Values) -> None:
+        """Fold in laid-out projections (n, rows, width). Planes of another layout stay as they are until replaced."""
         if not self._outdated:
-            self._shown.add(projection, angle_rad)
+            self._shown.add(projections, angle_rad)
 
     def images(self) -> dict[str, Image]:
+        """The shown planes by name, (height, width) float32."""
         return self._shown.images()
 
     def half_images(self) -> tuple[Image, Image] | None:
-        """The horizontal plane from every second projection, and from the others."""
+        """The horizontal plane from every second projection, and from the others; None without such a plane."""
         return self._shown.half_images()
 
-    def set_planes(self, planes: Sequence[Plane]) -> None:
-        """Watch other planes; they fill with what has come so far."""
-        self.planes = tuple(planes)
-        self._begin(self.target_center)
+    def watch(self, planes: Sequence[Plane] | None) -> None:
+        """Show other planes (None: the three orthogonal ones); they fill with what has come so far."""
+        before, self._wanted = self._planes, None if planes is None else tuple(planes)
+        if self._planes != before:
+            self.recenter(self.target_center)
+
+    def lay_out(self, stored: StoredProjections) -> None:
+        """Go on with another layout, about its axis."""
+        self._outdated = self._outdated or stored.layout.width != self._stored.layout.width
+        self._stored = stored
+        self.recenter(stored.layout.detector_center)
 
     def recenter(self, center: float) -> None:
-        self._begin(center)
+        """Build the planes anew about ``center``, from the stored projections.
 
-    def lay_out(self, ready: Ready, planes: Sequence[Plane], center: float) -> None:
-        """Go on with another layout, planes and centre."""
-        self._outdated = self._outdated or ready.layout.width != self._ready.layout.width
-        self._ready, self.planes = ready, tuple(planes)
-        self._begin(center)
+        If these are not in memory, the planes start again, and report by their count that they hold few angles.
+        """
+        fresh = self._empty(center)
+        if self._stored.whole and self._stored.count:
+            self._next, self._next_center, self._replayed = fresh, center, 0
+        else:
+            self._show(fresh, center)
 
-    def replay(self, new: int = 0) -> bool:
+    def replay(self, arrived: int = 0) -> bool:
         """Fold some stored projections into the planes being built. False when there are none.
 
-        Call it after ``new`` projections were added to the store, and in idle moments.
+        Call it after ``arrived`` projections were added to the store, and in idle moments.
         """
         if self._next is None:
             return False
-        first, last = self._replayed, min(self._replayed + new + REPLAY_BATCH, self._ready.count)
-        angles = self._ready.angles_rad
-        # What a projection weighs among all that came is known by now, so that none needs to be added twice.
-        weights = self._ready.layout.weights(angles)[first:last]
-        projections = self._ready.batch(first, last)
-        self._next.add(projections, angles[first:last], weights)
+        first, last = self._replayed, min(self._replayed + arrived + REPLAY_BATCH, self._stored.count)
+        angles = self._stored.angles_rad
+        # The weights among all that came are known by now, so no projection needs to be added twice.
+        weights = self._stored.layout.weights(angles)[first:last]
+        self._next.add(self._stored.span(first, last), angles[first:last], weights)
         self._replayed = last
-        if last == self._ready.count:
+        if last == self._stored.count:
             self._show(self._next, self._next_center)
         return True
+
+    def catch_up(self) -> None:
+        """Finish the planes that are being built."""
+        while self.replay():
+            pass
 
     def work(self) -> bool:
         """Use an idle moment. False when there is nothing to do."""
         return self.replay() or self._shown.work()
 
-    def _begin(self, center: float) -> None:
-        fresh = self._make(center)
-        if self._ready.whole and self._ready.count:
-            self._next, self._next_center, self._replayed = fresh, center, 0
-        else:  # nothing to replay from: the planes start again, and say so by their "N of M angles"
-            self._show(fresh, center)
+    @property
+    def _planes(self) -> tuple[Plane, ...]:
+        layout = self._stored.layout
+        return orthogonal_planes(layout.rows, layout.width) if self._wanted is None else self._wanted
 
     def _show(self, planes: LivePlanes, center: float) -> None:
         self._shown, self._next, self.center, self._outdated = planes, None, center, False
 
-    def _make(self, center: float) -> LivePlanes:
-        return self._new(self.planes, self._ready.layout.center(center), self._ready)
+    def _empty(self, center: float) -> LivePlanes:
+        stored, layout = self._stored, self._stored.layout
+        fetch = stored.one if stored.whole and self._sliding_rad is None else None
+        return LivePlanes(
+            self._backend, self._planes, layout.rows, layout.width, layout.center(center), self._sliding_rad,
+            extend=layout.extend, stored=fetch, period=layout.period, recent=stored.recent,
+        )  # fmt: skip

@@ -15,7 +15,7 @@ from streamer.core.fourier.factory import reconstruct_rows
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.memory import Memory
 from streamer.core.preprocessing.nonfinite import fill_nonfinite
-from streamer.pipeline.reconstruction.stored_projections import Ready
+from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 
 ReadRows = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]]
 """Frame indices (n,), angles (n,) in radian and raw detector rows first … last-1 (n, last - first, columns) of the
@@ -28,7 +28,7 @@ BLOCK_BYTES = 256 * 2**20
 
 def slices(
     backend: Backend,
-    ready: Ready,
+    stored: StoredProjections,
     read_rows: ReadRows,
     center: float,
     window: str,
@@ -39,10 +39,10 @@ def slices(
 
     Raises BadInput when the raw file is to be read and not even one row fits into ``memory_bytes``.
     """
-    layout = ready.layout
-    block_bytes = BLOCK_BYTES if ready.whole else memory_bytes
-    for first, last in plan_row_blocks(layout.rows, ready.count, layout.width, block_bytes):
-        rows, angles = sinograms(ready, read_rows, first, last, memory)
+    layout = stored.layout
+    block_bytes = BLOCK_BYTES if stored.whole else memory_bytes
+    for first, last in plan_row_blocks(layout.rows, stored.count, layout.width, block_bytes):
+        rows, angles = sinograms(stored, read_rows, first, last, memory)
         weights = layout.weights(angles)
         out, _ = memory.floats(last - first, layout.width, layout.width)
         reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend, out, memory)
@@ -51,34 +51,34 @@ def slices(
 
 
 def sinograms(
-    ready: Ready, read_rows: ReadRows, first: int, last: int, memory: Memory
+    stored: StoredProjections, read_rows: ReadRows, first: int, last: int, memory: Memory
 ) -> tuple[Image, NDArray[np.float64]]:
     """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian.
 
     From what was stored, else from raw rows read again and prepared as they were when they came; projections that did
     not come are left out.
     """
-    if ready.whole:
-        return ready.block(first, last), ready.angles_rad
-    top, bottom = ready.layout.source_rows(first, last)
-    part = ready.preparation.rows(top, bottom)
+    if stored.whole:
+        return stored.block(first, last), stored.angles_rad
+    top, bottom = stored.layout.source_rows(first, last)
+    part = stored.preparation.rows(top, bottom)
     index, angles, raw = read_rows(part.read.start, part.read.stop)
-    numbers = ready.preparation.numbers(index)
+    numbers = stored.preparation.numbers(index)
     if (numbers < 0).any():
         came = numbers >= 0
         numbers, angles, raw = numbers[came], angles[came], raw[came]
     raw, _ = fill_nonfinite(raw)
     attenuation, _ = memory.floats(len(raw), bottom - top, raw.shape[2])
-    rows = ready.finished(part.projections(raw, numbers, attenuation), numbers, angles, top)
+    rows = stored.finished(part.projections(raw, numbers, attenuation), numbers, angles, top)
     return rows[:, first - top : last - top], angles
 
 
-def half_slices(ready: Ready, center: float, window: str, backend: Backend) -> tuple[Image, Image] | None:
+def half_slices(stored: StoredProjections, center: float, window: str, backend: Backend) -> tuple[Image, Image] | None:
     """The middle slice from the even and from the odd projections; None when there are too few."""
-    if ready.count < 4:
+    if stored.count < 4:
         return None
-    layout, angles = ready.layout, ready.angles_rad
-    row = ready.block(ready.middle, ready.middle + 1)
+    layout, angles = stored.layout, stored.angles_rad
+    row = stored.block(stored.middle, stored.middle + 1)
     even, odd = (
         reconstruct_rows_fourier(
             backend, row[half::2], angles[half::2], layout.weights(angles[half::2]), layout.center(center), window,

@@ -1,23 +1,25 @@
-"""Stored projections as the reconstruction sees them: what is known late is applied when they are read again."""
+"""Stored projections as the reconstruction reads them: corrected by what became known late, and laid out."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.arrays import Image
-from streamer.core.fourier.resident_frames import ResidentFrames
+from streamer.core.arrays import Image, Values
+from streamer.core.fourier.projection_batch import ProjectionBatch
+from streamer.core.fourier.recent_projections import RecentProjections
+from streamer.core.fourier.volume import PROJECTIONS_PER_BATCH
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.preparation.preparation import Preparation
 from streamer.pipeline.store import AttenuationStore
 
+Numbers = NDArray[np.intp]
 
-class Ready:
-    """A view on the store through the late corrections and the layout; copies only where these change something.
 
-    ``resident`` are the newest projections as they are stored, on a device; None without a device or room on it.
+class StoredProjections:
+    """A view on the store through the deferred corrections and a layout; it copies only where these change something.
+
+    ``recent`` holds the newest projections, as they are stored, where the backend has a memory of its own.
     """
 
     def __init__(
@@ -26,66 +28,73 @@ class Ready:
         preparation: Preparation,
         layout: Layout,
         threads: int,
-        resident: ResidentFrames | None = None,
+        recent: RecentProjections,
     ) -> None:
         self._store, self._threads = store, threads
-        self.preparation, self.layout, self.resident = preparation, layout, resident
+        self.preparation, self.layout, self.recent = preparation, layout, recent
+
+    def with_layout(self, layout: Layout) -> StoredProjections:
+        """The same projections, laid out in another way."""
+        return StoredProjections(self._store, self.preparation, layout, self._threads, self.recent)
 
     @property
     def whole(self) -> bool:
-        """All detector rows are stored."""
+        """Whether all detector rows are stored."""
         return self._store.whole
 
     @property
     def middle(self) -> int:
-        """The middle row of the detector; it is stored in any case."""
+        """The middle row of the detector, which is always stored."""
         return self._store.first_row + self._store.middle
 
     @property
     def count(self) -> int:
+        """Projections so far."""
         return self._store.count
 
     @property
-    def angles_rad(self) -> NDArray[np.float64]:
+    def nbytes(self) -> int:
+        """Memory of the store when the scan is complete."""
+        return self._store.nbytes
+
+    @property
+    def angles_rad(self) -> Values:
+        """Angles (count,) in order of arrival."""
         return self._store.angles_rad
 
     @property
     def as_stored(self) -> bool:
-        """Whether projections are as they are stored: then ``batch`` copies nothing."""
+        """Whether projections are read as they are stored, without a copy."""
         return not self.preparation.late and not self.layout.changes
 
-    def laid(self, attenuation: Image, number: int) -> Image:
-        """A prepared projection (rows, columns), the ``number``-th, as (rows, width)."""
+    def laid_out(self, attenuation: Image, numbers: Numbers) -> Image:
+        """Prepared projections (projections, rows, columns) with these numbers, as (projections, rows, width)."""
         if self.preparation.late:
-            attenuation = self.preparation.apply_late(attenuation, number, out=np.empty_like(attenuation))
+            attenuation = self.preparation.apply_late(attenuation, numbers, out=np.empty_like(attenuation))
         return self.layout.place(attenuation, threads=self._threads)
 
     def one(self, number: int) -> Image:
-        """(rows, width) of one stored projection."""
-        return self.laid(self._store.all[number], number)
+        """(rows, width) of one projection."""
+        projection: Image = self.span(number, number + 1)[0]
+        return projection
 
-    def batch(self, first: int, last: int) -> Image:
-        """(projections, rows, width) of the projections first … last-1."""
-        if self.as_stored:
-            return self._store.all[first:last]
-        return np.stack([self.one(number) for number in range(first, last)])
+    def span(self, first: int, last: int) -> Image:
+        """(last - first, rows, width) of the projections first … last-1."""
+        return self.laid_out(self._store.all[first:last], np.arange(first, last))
 
-    @property
-    def on_device(self) -> bool:
-        """Whether the newest projections are kept on a device, as they are wanted."""
-        return self.resident is not None and self.as_stored and self.whole
+    def batch(self, first: int, last: int, weights: Values) -> ProjectionBatch:
+        """The projections first … last-1 with their ``weights``, for the tomogram."""
+        device = self.recent.get(first, last) if self.as_stored and self.whole else None
+        return ProjectionBatch(self.span(first, last), self.angles_rad[first:last], weights, device)
 
-    def together(self, first: int, most: int) -> int:
-        """How many projections from ``first`` on, at most so many, one ``resident_batch`` can give."""
-        return self.resident.together(first, most) if self.resident is not None and self.on_device else 0
+    def picked(self, numbers: Numbers, weights: Values) -> ProjectionBatch:
+        """The projections with these numbers, with their ``weights``, for the tomogram."""
+        attenuation = self.laid_out(self._store.all[numbers], numbers)
+        return ProjectionBatch(attenuation, self.angles_rad[numbers], weights)
 
-    def resident_batch(self, first: int, last: int) -> Any | None:
-        """What ``batch`` gives, on the device; None where it is not there."""
-        return self.resident.of(first, last) if self.resident is not None and self.on_device else None
-
-    def pick(self, numbers: NDArray[np.intp]) -> Image:
-        """(projections, rows, width) of these projections."""
-        return np.stack([self.one(int(number)) for number in numbers])
+    def batch_size(self, first: int) -> int:
+        """How many projections from ``first`` on are best added to the tomogram at once."""
+        return self.recent.batch_size(first) if self.as_stored and self.whole else PROJECTIONS_PER_BATCH
 
     def block(self, first: int, last: int) -> Image:
         """(projections, last - first, width) of all projections; detector rows first … last-1, which are stored."""
@@ -95,9 +104,7 @@ class Ready:
         rows = store.all[:, top - store.first_row : bottom - store.first_row]
         return self.finished(rows, np.arange(self.count), self.angles_rad, top)[:, first - top : last - top]
 
-    def finished(
-        self, attenuation: Image, numbers: NDArray[np.intp], angle_rad: NDArray[np.float64], top: int
-    ) -> Image:
+    def finished(self, attenuation: Image, numbers: Numbers, angle_rad: Values, top: int) -> Image:
         """Prepared detector rows from ``top`` on of projections (projections, rows, columns) as (…, width)."""
         preparation = self.preparation
         if preparation.late or preparation.options.stripes == "full":

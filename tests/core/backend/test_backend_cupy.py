@@ -11,7 +11,7 @@ from streamer.core.backend.selection import Backend, BackendError, select_backen
 from streamer.core.backend.staging import UploadQueue
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
-from streamer.core.fourier.gpu_grid import FourierVolume
+from streamer.core.fourier.gpu_grid import GpuGrid
 from streamer.phantoms import gaussians, half_turn, image, sinogram
 from tests.core.plane_suite import PlaneSuite
 from tests.core.suites import BackendSuite, VolumeSuite
@@ -46,7 +46,7 @@ def test_frames_go_through_the_ring_into_the_fourier_volume(gpu: Backend) -> Non
     lines = sinogram(gaussians(n), n, theta).astype(np.float32)[:, None]
     engine = gpu.kernels.engine
     ring = UploadQueue(cupy_engine.CupyTransfer(engine), 3, (1, n), np.float32)
-    volume = FourierVolume(gpu.kernels, 1, n, (n - 1) / 2)
+    volume = GpuGrid(gpu.kernels, 1, n, (n - 1) / 2)
     for line, angle, weight in zip(lines, theta, angular_weights(theta), strict=True):
         ring.put(line)
         volume.add(ring.take()[None], np.array([angle]), np.array([weight]))

@@ -21,7 +21,7 @@ from streamer.core.backend.gpu_kernels import Kernels
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
-from streamer.core.fourier.gpu_grid import FourierVolume, Gridding, packs_of
+from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, packs_of
 from streamer.core.fourier.kernels import NUDGE
 from streamer.core.masks import circle_mask
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
@@ -182,7 +182,7 @@ class TestFourierVolume:
         theta = half_turn(n + 32)
         blobs = [type(g)(g.value, 1.2 * g.sigma, 0.6 * g.x, 0.6 * g.y) for g in gaussians(n)]
         lines = sinogram(blobs, n, theta, center)
-        volume = FourierVolume(kernels, 1, n, center)
+        volume = GpuGrid(kernels, 1, n, center)
         volume.add(lines[:, None], theta, angular_weights(theta))
         result = volume.finish(0, 1, np.empty((1, n, n), np.float32))[0]
         error = (result - image(blobs, n))[circle_mask(n, 0.9 - 2 * abs(offset) / n)]
@@ -194,7 +194,7 @@ class TestFourierVolume:
         n = 64
         theta = half_turn(96)
         lines = sinogram(shepp_logan(n), n, theta)[:, None].astype(np.float32)
-        volume = FourierVolume(kernels, 1, n, (n - 1) / 2)
+        volume = GpuGrid(kernels, 1, n, (n - 1) / 2)
         volume.add(lines, theta, angular_weights(theta))
         result = volume.finish(0, 1, np.empty((1, n, n), np.float32))[0]
         truth, mask = image(shepp_logan(n), n), circle_mask(n, 0.9)
@@ -215,19 +215,19 @@ class TestFourierVolume:
         frames = rng.normal(size=(75, rows, n)).astype(np.float32)
 
         def work() -> NDArray[Any]:
-            volume = FourierVolume(kernels, rows, n, 11.2)
+            volume = GpuGrid(kernels, rows, n, 11.2)
             volume.add(frames, theta, weight)
             return host(volume.finish(0, rows))
 
         whole = both_orders(engine, work)
-        mixed = FourierVolume(kernels, rows, n, 11.2)
+        mixed = GpuGrid(kernels, rows, n, 11.2)
         for some in np.array_split(rng.permutation(75), 4):
             mixed.add(device(engine, frames[some]), theta[some], weight[some])
         np.testing.assert_allclose(host(mixed.finish(0, rows)), whole, atol=1e-5)
         part = np.empty((3, n, n), np.float32)
         assert mixed.finish(4, 7, part) is part
         np.testing.assert_allclose(part, whole[4:7], atol=1e-5)
-        alone = FourierVolume(kernels, 1, n, 11.2)
+        alone = GpuGrid(kernels, 1, n, 11.2)
         alone.add(frames[:, 5:6], theta, weight)
         np.testing.assert_allclose(host(alone.finish(0, 1))[0], whole[5], atol=1e-5)
 
@@ -267,7 +267,7 @@ class TestFourierVolume:
         theta = half_turn(96)
         wide = sinogram(gaussians(2 * n), 2 * n, theta)[:, n // 2 : n // 2 + n]
         lines = np.ascontiguousarray(wide)[:, None].astype(np.float32)
-        volume = FourierVolume(kernels, 1, n, (n - 1) / 2, extend=True)
+        volume = GpuGrid(kernels, 1, n, (n - 1) / 2, extend=True)
         volume.add(lines, theta, angular_weights(theta))
         result = host(volume.finish(0, 1))[0]
         direct = reconstruct_block(numba_backend, lines, theta, (n - 1) / 2, extend=True)[0]
@@ -278,7 +278,7 @@ class TestFourierVolume:
         """The end of a scan in chunks of row pairs, on a device that has room for less than it says."""
         n, rows = 20, 11
         frames = np.random.default_rng(10).normal(size=(9, rows, n)).astype(np.float32)
-        volume = FourierVolume(kernels, rows, n, 9.5)
+        volume = GpuGrid(kernels, rows, n, 9.5)
         volume.add(frames, half_turn(9), np.full(9, 0.1))
         whole = volume.finish(0, rows, np.empty((rows, n, n), np.float32))
         out, counters = np.full(whole.shape, np.nan, np.float32), FallbackCounters()
@@ -298,8 +298,8 @@ class TestFourierVolume:
 
     def test_refuses_nonsense(self, kernels: Kernels) -> None:
         with pytest.raises(BadInput):
-            FourierVolume(kernels, 4, 16, np.nan)
-        volume = FourierVolume(kernels, 4, 16, 7.5)
+            GpuGrid(kernels, 4, 16, np.nan)
+        volume = GpuGrid(kernels, 4, 16, 7.5)
         frames = np.zeros((2, 4, 16), np.float32)
         for bad in (frames[:, :3], frames[..., :15], frames[:1]):
             with pytest.raises(BadInput):
@@ -317,10 +317,10 @@ class TestFourierVolume:
 
     def test_memory_is_what_is_stated(self, engine: ShimEngine, kernels: Kernels) -> None:
         engine.memory = 2 * packs_of(20) * Gridding(32).row_nbytes()
-        FourierVolume(kernels, 20, 32, 15.5)
+        GpuGrid(kernels, 20, 32, 15.5)
         engine.memory -= 1
         with pytest.raises(DeviceOutOfMemory):
-            FourierVolume(kernels, 20, 32, 15.5)
+            GpuGrid(kernels, 20, 32, 15.5)
         assert packs_of(20) == 12
 
 

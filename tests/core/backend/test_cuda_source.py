@@ -63,7 +63,7 @@ def test_constants_are_those_of_python() -> None:
     assert value["REACH"] * 2 == gridwindow.WIDTH
     assert value["SEAM"] == kernels_grid.SEAM
     assert f"#define NUDGE {kernels_grid.NUDGE.hex().replace('.0000000000000', '')}f" in text
-    assert value["TERMS"] == volume.TERMS
+    assert value["TERMS"] == volume.WINDOW_TERMS
     assert value["POINTS"] == value["SIDE"] ** 2
     assert (np.float32(value["TAP_NEAR"]), np.float32(value["TAP_FAR"])) == kernels_live.DERIVATIVE_TAPS
     assert value["BEFORE"] == kernels_live.DERIVATIVE_REACH - 0.5

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.factory import fourier_volume, reconstruct_rows
-from streamer.core.fourier.gpu_volume import DeviceVolume
+from streamer.core.fourier.gpu_volume import GpuFourierVolume
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import FourierVolume
 from streamer.frames import BadInput
 from streamer.phantoms import half_turn
@@ -46,14 +47,15 @@ class TestMostlyOnTheHost(TestOnTheShim):
 
     def test_both_have_a_part(self, backend: Backend, engine: ShimEngine) -> None:
         angles = half_turn(20)
-        fourier_volume(backend, 19, self.n).add(self.noise(20, 19, self.n), angles, angular_weights(angles))
+        batch = ProjectionBatch(self.noise(20, 19, self.n), angles, angular_weights(angles))
+        fourier_volume(backend, 19, self.n).add(batch)
         assert "grid_samples" in engine.launched
         assert backend.fallbacks.reason.startswith("volume: 16 of 19 rows")
 
 
 def test_each_backend_gets_its_own(engine: ShimEngine, numba_backend: Backend) -> None:
     assert isinstance(fourier_volume(numba_backend, 1, 16), FourierVolume)
-    assert isinstance(fourier_volume(shim_backend(engine), 1, 16), DeviceVolume)
+    assert isinstance(fourier_volume(shim_backend(engine), 1, 16), GpuFourierVolume)
     assert (numba_backend.on_device, shim_backend(engine).on_device) == (False, True)
 
 
@@ -68,7 +70,7 @@ class TestLittleMemory:
     def streamed(self, backend: Backend) -> NDArray[np.float32]:
         volume = fourier_volume(backend, self.rows, self.n, 11.3)
         for some in (slice(0, 12), slice(12, 30)):
-            volume.add(self.frames[some], self.angles[some], self.weights[some])
+            volume.add(ProjectionBatch(self.frames[some], self.angles[some], self.weights[some]))
         return volume.rows_of(0, volume.blocks)
 
     def at_once(self, backend: Backend) -> NDArray[np.float32]:
@@ -148,9 +150,9 @@ class TestLittleMemory:
         assert backend.fallbacks.reason.startswith("volume: 32 of 37 rows")
         for each in (volume, reference):
             engine.fails_from, engine.fails_until = 2**40, 2**40
-            each.add(self.frames[:15], self.angles[:15], self.weights[:15])
+            each.add(ProjectionBatch(self.frames[:15], self.angles[:15], self.weights[:15]))
             engine.fails_from = 0
-            each.add(self.frames[15:], self.angles[15:], self.weights[15:])
+            each.add(ProjectionBatch(self.frames[15:], self.angles[15:], self.weights[15:]))
         expected = reference.rows_of(0, 3, center=11.5) - exact
         for fails_from in (0, 2**40):
             engine.fails_from = fails_from
@@ -160,14 +162,14 @@ class TestLittleMemory:
         backend = shim_backend(engine)
         volume = fourier_volume(backend, self.rows, self.n)
         engine.fails_from, engine.fails_until = 0, 2**40
-        volume.add(self.frames, self.angles, self.weights)
+        volume.add(ProjectionBatch(self.frames, self.angles, self.weights))
         assert backend.fallbacks.events["out_of_memory"] == 1
         engine.fails_from = 2**40
         volume.clear()
         assert not volume.rows_of(0, 3).any()
-        volume.add(self.frames, self.angles, self.weights)
+        volume.add(ProjectionBatch(self.frames, self.angles, self.weights))
         reference = FourierVolume(numba_backend, self.rows, self.n)
-        reference.add(self.frames, self.angles, self.weights)
+        reference.add(ProjectionBatch(self.frames, self.angles, self.weights))
         expected = reference.rows_of(0, 3)
         assert rms(volume.rows_of(0, 3) - expected) < 1e-4 * rms(expected)
 
@@ -182,11 +184,11 @@ class TestFramesThatAreThere:
 
     def expected(self, numba_backend: Backend, first_row: int, extend: bool = False) -> NDArray[np.float32]:
         reference = FourierVolume(numba_backend, self.rows, self.n, 11.3, extend=extend)
-        reference.add(self.frames, self.angles, self.weights, first_row)
+        reference.add(ProjectionBatch(self.frames, self.angles, self.weights), first_row)
         return reference.rows_of(0, reference.blocks)
 
-    def volume(self, backend: Backend, extend: bool = False) -> DeviceVolume:
-        return DeviceVolume(backend, self.rows, self.n, 11.3, extend=extend)
+    def volume(self, backend: Backend, extend: bool = False) -> GpuFourierVolume:
+        return GpuFourierVolume(backend, self.rows, self.n, 11.3, extend=extend)
 
     @pytest.mark.parametrize("first_row", [0, 3])
     @pytest.mark.parametrize("extend", [False, True])
@@ -197,7 +199,7 @@ class TestFramesThatAreThere:
         volume, lies = self.volume(shim_backend(engine), extend), np.full_like(self.frames, np.nan)
         there = engine.upload(np.concatenate([self.frames, lies]))[:30]
         for blocks in ((0, 1), (1, 2), (2, 3)):
-            volume.add(lies, self.angles, self.weights, first_row, blocks, resident=there)
+            volume.add(ProjectionBatch(lies, self.angles, self.weights, there), first_row, blocks)
         expected = self.expected(numba_backend, first_row, extend)
         assert rms(volume.rows_of(0, 3) - expected) < 1e-4 * rms(expected)
 
@@ -214,7 +216,7 @@ class TestFramesThatAreThere:
         engine.claims = None
         for some, allocations in ((slice(0, 12), 2**40), (slice(12, 30), 0)):
             engine.fails_from, engine.fails_until = allocations, 2**40
-            volume.add(self.frames[some], self.angles[some], self.weights[some], resident=there[some])
+            volume.add(ProjectionBatch(self.frames[some], self.angles[some], self.weights[some], there[some]))
         assert backend.fallbacks.events["out_of_memory"] == (rows_on_device > 0)
         engine.fails_from = 2**40
         expected = self.expected(numba_backend, 0)
@@ -224,7 +226,7 @@ class TestFramesThatAreThere:
         backend = shim_backend(engine)
         volume, there = self.volume(backend), engine.upload(self.frames)
         engine.memory = 8 * volume.rows * 64 * 10  # lines of some ten projections
-        volume.add(np.full_like(self.frames, np.nan), self.angles, self.weights, resident=there)
+        volume.add(ProjectionBatch(np.full_like(self.frames, np.nan), self.angles, self.weights, there))
         assert backend.fallbacks.events["smaller_chunks"] > 0
         engine.memory = 2**40
         expected = self.expected(numba_backend, 0)
@@ -234,5 +236,5 @@ class TestFramesThatAreThere:
         volume = self.volume(shim_backend(engine))
         for bad in (self.frames[:29], self.frames[:, :40], self.frames.astype(np.float64)):
             with pytest.raises(BadInput, match="on the device"):
-                volume.add(self.frames, self.angles, self.weights, resident=engine.upload(bad))
+                volume.add(ProjectionBatch(self.frames, self.angles, self.weights, engine.upload(bad)))
         assert not volume.rows_of(0, 3).any()

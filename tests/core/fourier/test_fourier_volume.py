@@ -12,6 +12,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fbp.window import WINDOWS
+from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
 from streamer.core.masks import circle_mask
 from streamer.core.memory import Memory
@@ -110,9 +111,9 @@ def test_any_order_and_late_weights_are_the_same_sum(numba_backend: Backend) -> 
     order = np.random.default_rng(1).permutation(len(angles))
     used = weights * np.linspace(0.9, 1.1, len(angles))
     for part in np.array_split(order, 7):
-        volume.add(attenuation[part], angles[part], used[part])
-    volume.add(attenuation, angles, weights - used)
-    late = np.concatenate([block for _, block in volume.finish()])
+        volume.add(ProjectionBatch(attenuation[part], angles[part], used[part]))
+    volume.add(ProjectionBatch(attenuation, angles, weights - used))
+    late = volume.rows_of(0, volume.blocks)
     assert np.abs(late - at_once).max() < 2e-5 * np.abs(at_once).max()
 
 
@@ -124,8 +125,9 @@ def test_every_prefix_is_a_reconstruction_of_what_came(numba_backend: Backend) -
     for share in (1, 2, 3, 4):
         came = order[: share * n // 4]
         weights, fresh = angular_weights(angles[came]), came[(share - 1) * n // 4 :]
-        volume.add(attenuation[fresh], angles[fresh], weights[len(used) :])
-        volume.add(attenuation[came[: len(used)]], angles[came[: len(used)]], weights[: len(used)] - used)
+        volume.add(ProjectionBatch(attenuation[fresh], angles[fresh], weights[len(used) :]))
+        before = came[: len(used)]
+        volume.add(ProjectionBatch(attenuation[before], angles[before], weights[: len(used)] - used))
         used = weights
         direct = reconstruct_block(numba_backend, attenuation[came], angles[came], 63.5)
         assert rms((volume.rows_of(0, 1) - direct)[:, circle_mask(n, 0.9)]) < 3e-3
@@ -153,7 +155,7 @@ def test_results_depend_neither_on_threads_nor_on_time_slices(numba_backend: Bac
     volume = FourierVolume(numba_backend, 70, 80, 41.0)
     assert volume.blocks == 5
     for blocks in ((3, 5), (0, 1), (1, 3)):
-        volume.add(attenuation, angles, weights, blocks=blocks)
+        volume.add(ProjectionBatch(attenuation, angles, weights), blocks=blocks)
     runs.append(volume.rows_of(0, 5))
     for run in runs[1:]:
         assert np.array_equal(run, runs[0])
@@ -164,7 +166,7 @@ def test_no_sample_reaches_beyond_the_grid_of_its_block(numba_backend: Backend) 
     for columns in range(2, 75):
         volume = FourierVolume(numba_backend, 17, columns, (columns - 1) / 2 + columns % 3 / 3)
         frames = rng.standard_normal((4, 17, columns)).astype(np.float32)
-        volume.add(frames, turns, np.ones(4), blocks=(0, 1))
+        volume.add(ProjectionBatch(frames, turns, np.ones(4)), blocks=(0, 1))
         assert np.isfinite(volume.rows_of(0, 1)).all()
         assert not volume.rows_of(1, 2).any(), columns
 
@@ -173,13 +175,13 @@ def test_looking_in_between_and_clearing_change_nothing(numba_backend: Backend) 
     attenuation, angles = scan(64, 18, 31.5)
     weights = angular_weights(angles)
     volume = FourierVolume(numba_backend, 18, 64)
-    volume.add(attenuation, angles, weights)
+    volume.add(ProjectionBatch(attenuation, angles, weights))
     undisturbed = volume.rows_of(0, 2)
     volume.clear()
     assert not volume.rows_of(0, 2).any()
-    volume.add(attenuation[:32], angles[:32], weights[:32])
+    volume.add(ProjectionBatch(attenuation[:32], angles[:32], weights[:32]))
     volume.rows_of(1, 2)
-    volume.add(attenuation[32:], angles[32:], weights[32:])
+    volume.add(ProjectionBatch(attenuation[32:], angles[32:], weights[32:]))
     assert np.abs(volume.rows_of(0, 2) - undisturbed).max() < 1e-5 * undisturbed.max()
     assert np.array_equal(volume.rows_of(1, 2), volume.rows_of(0, 2)[16:])
 
@@ -188,7 +190,7 @@ def test_looking_in_between_and_clearing_change_nothing(numba_backend: Backend) 
 def test_slices_go_where_they_are_wanted(numba_backend: Backend, n: int) -> None:
     attenuation, angles = scan(n, 60, (n - 1) / 2)
     volume = FourierVolume(numba_backend, 40, n)
-    volume.add(attenuation, angles, angular_weights(angles), first_row=7)
+    volume.add(ProjectionBatch(attenuation, angles, angular_weights(angles)), first_row=7)
     wanted = reconstruct_rows_fourier(numba_backend, attenuation[:, 7:47], angles, angular_weights(angles), (n - 1) / 2)
     given = np.full((42 * n * n + 1), 9.0, np.float32)
     shifted = given[1 : 40 * n * n + 1].reshape(40, n, n)  # begins at no multiple of 16 bytes
@@ -206,7 +208,7 @@ def test_the_centre_can_be_moved_afterwards(numba_backend: Backend, start: float
         attenuation, weights = sinogram(parts, n, angles, center)[:, None], angular_weights(angles)
         exact = reconstruct_rows_fourier(numba_backend, attenuation, angles, weights, center)[0]
         volume = FourierVolume(numba_backend, 1, n, center - move)
-        volume.add(attenuation, angles, weights)
+        volume.add(ProjectionBatch(attenuation, angles, weights))
         moved, unmoved = volume.rows_of(0, 1, center=center)[0], volume.rows_of(0, 1)[0]
         if most is None:
             assert rms((moved - exact)[mask]) < 2e-3 * abs(move)
@@ -219,13 +221,13 @@ def test_the_centre_can_be_moved_afterwards(numba_backend: Backend, start: float
 def test_moving_the_centre_is_refused_where_it_cannot_work(numba_backend: Backend) -> None:
     volume = FourierVolume(numba_backend, 2, 32)
     frame = np.zeros((1, 2, 32), np.float32)
-    volume.add(frame, [-0.1], [1.0])
-    volume.add(frame, [-0.1 + np.pi], [1.0])
+    volume.add(ProjectionBatch(frame, np.array([-0.1]), np.ones(1)))
+    volume.add(ProjectionBatch(frame, np.array([-0.1 + np.pi]), np.ones(1)))
     volume.rows_of(0, 1, center=15.5 + MAX_SHIFT)
     with pytest.raises(BadInput, match="is not within"):
         volume.rows_of(0, 1, center=15.4 - MAX_SHIFT)
     assert volume.within_half_turn
-    volume.add(frame, [-0.2], [1.0])
+    volume.add(ProjectionBatch(frame, np.array([-0.2]), np.ones(1)))
     assert not volume.within_half_turn
     volume.rows_of(0, 1, center=15.5)
     with pytest.raises(BadInput, match=r"span 185\.7°"):
@@ -240,7 +242,7 @@ def test_memory_is_known_beforehand(numba_backend: Backend, rows: int, columns: 
     frames, memory = np.zeros((20, rows, columns), np.float32), Memory()
     tracemalloc.start()
     volume = FourierVolume(numba_backend, rows, columns, columns / 2 + 3, extend=extend, memory=memory)
-    volume.add(frames, np.zeros(20), np.zeros(20))
+    volume.add(ProjectionBatch(frames, np.zeros(20), np.zeros(20)))
     tables, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert volume.nbytes == told
@@ -262,10 +264,10 @@ def test_bad_input_is_named(numba_backend: Backend) -> None:
         (good, [0.0] * 3, [1.0, np.inf, 0.0], 0, "not a finite number"),
     ):
         with pytest.raises(BadInput, match=match):
-            volume.add(frames, angles, weights, first)
+            volume.add(ProjectionBatch(frames, np.array(angles), np.array(weights)), first)
     for blocks in ((0, 3), (1, 1), (-1, 1)):
         with pytest.raises(BadInput, match="blocks"):
-            volume.add(good, [0.0] * 3, [1.0] * 3, blocks=blocks)
+            volume.add(ProjectionBatch(good, np.zeros(3), np.ones(3)), blocks=blocks)
         with pytest.raises(BadInput, match="blocks"):
             volume.rows_of(*blocks)
     with pytest.raises(BadInput, match=r"not contiguous float32 \(16, 32, 32\)"):

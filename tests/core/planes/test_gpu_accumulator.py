@@ -9,7 +9,7 @@ import pytest
 
 from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
-from streamer.core.fourier.resident_frames import ResidentFrames
+from streamer.core.fourier.recent_projections import RecentProjections
 from streamer.core.planes import gpu_launches as launches
 from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
@@ -160,18 +160,18 @@ def test_memory_that_runs_out_loses_no_frame(
 @pytest.mark.parametrize("slots", [14, 5])
 def test_attenuation_stays_on_the_device_for_others(backend: Backend, engine: ShimEngine, slots: int) -> None:
     """In calls of 10, cut into 8 and 2. Where the store has not even room for 8, frames are only folded in."""
-    scan, store = Scan(), ResidentFrames(engine, ROWS, N, slots)
-    live = LivePlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, resident=store)
+    scan, store = Scan(), RecentProjections(engine.empty((slots, ROWS, N), np.float32))
+    live = LivePlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, recent=store)
     correction = FlatFieldCorrection(backend, None, scan.flat)
     reference = np.stack([correction.attenuation(frame) for frame in scan.raw])
     for first in (0, 10):
         some = slice(first, first + 10)
         live.add_raw(scan.raw[some], correction, scan.angles[some])
         live.add(np.zeros((1, ROWS, N), np.float32), 0.0)  # not a new projection
-        kept, here = np.zeros((10, ROWS, N), np.float32), store.of(first, first + 10)
+        kept, here = np.zeros((10, ROWS, N), np.float32), store.get(first, first + 10)
         assert (here is not None) == (slots == 14)
         if here is None:
-            store.skip(10)
+            store.arrived(first + 10)
             continue
         engine.download(here, kept)
         np.testing.assert_allclose(kept, reference[some], atol=3e-6)

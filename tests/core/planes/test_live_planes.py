@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import numba
@@ -176,6 +178,21 @@ def test_threads_and_batches_do_not_change_a_bit(numba_backend: Backend) -> None
             tolerance = 1e-6 * np.abs(picture).max() if name in ("xy", "between", "fine", "coarse") else 0.0
             np.testing.assert_allclose(picture, images[0][name], rtol=0, atol=tolerance)
     np.testing.assert_array_equal(images[0]["xy"], images[1]["xy"])
+
+
+@pytest.mark.parametrize("window", [None, 1.0])
+def test_their_memory_is_free_once_nobody_has_them(numba_backend: Backend, window: float | None) -> None:
+    """Without waiting for the collector of cycles: the next planes may need this memory."""
+    live = LivePlanes(numba_backend, orthogonal_planes(8, 16), 8, 16, 7.5, window)
+    live.add(np.ones((40, 8, 16), np.float32), np.arange(40) * 0.1)
+    live.images()
+    watched = weakref.ref(live)
+    gc.disable()
+    try:
+        del live
+        assert watched() is None
+    finally:
+        gc.enable()
 
 
 def test_hilbert_transform_of_a_bump() -> None:

@@ -10,9 +10,9 @@ import pytest
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.frames import ScanSpec
 from streamer.phantoms import body_projections, random_body
-from streamer.pipeline.layout.evidence import see_layout
+from streamer.pipeline.layout.choice import choose_layout
+from streamer.pipeline.layout.evidence import measure_evidence
 from streamer.pipeline.layout.layout import Layout
-from streamer.pipeline.layout.options import LayoutOptions
 from streamer.pipeline.store import AttenuationStore
 
 ROWS, COLUMNS = 24, 160
@@ -68,12 +68,12 @@ def test_what_is_seen_live_is_what_is_seen_in_the_end(
         frames = leaning(frames, 0.6)
     frames += np.random.default_rng(7).normal(0, 0.02, frames.shape).astype(np.float32)
     spec, store = stored(frames, angles, range_deg)
-    final = see_layout(spec, store, estimate, LayoutOptions(), final=True)
+    final = choose_layout(spec, measure_evidence(spec, store, estimate, final=True))
     assert (final.half, final.extend) == (half, extend), final.reason
     assert final.detector_center == pytest.approx(center, abs=0.1)
     assert np.rad2deg(final.tilt_rad) == pytest.approx(0.6 if "leans" in name else 0.0, abs=0.06)
     for share in (0.75, 0.9, 1.0):
-        live = see_layout(spec, part(spec, store, share), estimate, LayoutOptions(), final=False)
+        live = choose_layout(spec, measure_evidence(spec, part(spec, store, share), estimate, final=False))
         assert (live.half, live.extend, live.width) == (final.half, final.extend, final.width), (share, live.reason)
         assert live.detector_center == pytest.approx(final.detector_center, abs=0.1)
         assert live.tilt_rad == pytest.approx(final.tilt_rad, abs=np.deg2rad(0.1))
@@ -91,7 +91,7 @@ def test_a_live_look_does_not_grow_with_the_scan() -> None:
         runs = []
         for _ in range(5):
             begin = time.perf_counter()
-            see_layout(spec, store, CenterEstimate.unknown("none"), LayoutOptions(), final)
+            choose_layout(spec, measure_evidence(spec, store, CenterEstimate.unknown("none"), final))
             runs.append(time.perf_counter() - begin)
         taken[final] = min(runs)
     assert taken[False] < 0.4 * taken[True]

@@ -1,20 +1,25 @@
+"""Layouts against wide detectors, straight axes and the truth; what they refuse."""
+
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from streamer.core.alignment.estimate import CenterEstimate
-from streamer.core.alignment.half_acquisition import OppositeViews
-from streamer.core.alignment.tilt import MAX_TILT_RAD, Tilt
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import BadInput, ScanSpec
 from streamer.phantoms import gaussians, half_turn, image, random_body, shepp_logan, sinogram
-from streamer.pipeline.layout.layout import Layout, choose_layout, tilt_of_views, widest
-from streamer.pipeline.layout.options import MAX_TILT_DEG, LayoutOptions
+from streamer.pipeline.layout.choice import choose_layout
+from streamer.pipeline.layout.evidence import sinogram_evidence
+from streamer.pipeline.layout.layout import Layout
+from streamer.pipeline.layout.options import LayoutOptions
 
 FULL = np.arange(721) * 2 * np.pi / 721
+UNKNOWN = CenterEstimate.unknown("none")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +92,8 @@ def test_half_acquisition_of_a_sample_that_is_wider_still(backend: Backend, cent
     parts, spare = random_body(np.random.default_rng(1), int(1.7 * size)), (size - width) // 2
     truth = image(parts, size)[spare : spare + width, spare : spare + width]
     lines = sinogram(parts, columns, FULL, center)
-    chosen = choose_layout(scan(columns), FULL, lines[:, None], CenterEstimate.unknown("none"))
+    spec = scan(columns)
+    chosen = choose_layout(spec, sinogram_evidence(spec, FULL, lines[:, None], UNKNOWN))
     assert chosen.half
     assert chosen.extend
     assert "carried on" in chosen.reason
@@ -108,7 +114,8 @@ def test_a_cut_sample_is_carried_on_where_that_is_better(backend: Backend, facto
     lines = sinogram(parts, columns, angles)
     truth = image(parts, size)[spare : spare + columns, spare : spare + columns]
     spec = scan(columns, 1, angles, 180.0)
-    chosen = choose_layout(spec, angles, lines[:, None], CenterEstimate(99.5, 0.9, 0.1, "pairs"))
+    estimate = CenterEstimate(99.5, 0.9, 0.1, "pairs")
+    chosen = choose_layout(spec, sinogram_evidence(spec, angles, lines[:, None], estimate))
     assert chosen.extend == extend
     other = Layout(1, columns, 99.5, extend=not extend)
     here, there = (rmse(rebuilt(backend, layout, lines, angles), truth, 0.9) for layout in (chosen, other))
@@ -191,14 +198,13 @@ def test_tilted_half_acquisition_by_blocks_of_rows(backend: Backend) -> None:
     heights = np.linspace(6, 89, 8)
     bands = frames[:, heights.astype(int)]
     spec = scan(columns, rows, angles)
-    chosen = choose_layout(spec, angles, bands, CenterEstimate.unknown("none"), band_rows=heights.astype(int).tolist())
+    seen = replace(sinogram_evidence(spec, angles, bands, UNKNOWN), band_rows=heights.astype(int).tolist())
+    chosen = choose_layout(spec, seen)
     assert chosen.half
     assert np.rad2deg(chosen.tilt_rad) == pytest.approx(0.3, abs=0.03)
     assert chosen.detector_center == pytest.approx(center, abs=0.1)
     assert chosen.needs_all_rows
-    assert not choose_layout(
-        spec, angles, bands, CenterEstimate.unknown("none"), LayoutOptions(tilt="off"), band_rows=heights.tolist()
-    ).tilt_rad
+    assert not choose_layout(spec, seen, LayoutOptions(tilt="off")).tilt_rad
     layout = Layout(rows, columns, center, True, False, tilt)
     first, last = 80, 86
     a, b = layout.source_rows(first, last)
@@ -236,114 +242,7 @@ def test_late_choice_is_early_choice() -> None:
     assert late.center(45.0) == late.center() - 0.5
 
 
-BODY = random_body(np.random.default_rng(6), 300)
-"""About 170 columns across."""
-
-
-@pytest.mark.parametrize(
-    ("columns", "center", "range_deg", "options", "half", "reason"),
-    [
-        (140, 110.3, 360.0, {}, True, "axis found by opposite views"),
-        (140, 28.6, 360.0, {}, True, "axis found by opposite views"),
-        (140, 110.3, 360.0, {"geometry": "plain"}, False, "asked for"),
-        (140, 110.3, 360.0, {"center_px": 110.3}, True, "axis given"),
-        (140, 110.3, 270.0, {}, False, "a scan of 270°"),
-        (300, 148.0, 360.0, {}, False, "within the detector"),
-        (300, 148.0, 360.0, {"geometry": "half"}, True, "axis found by opposite views"),
-        (300, 148.0, 180.0, {}, False, "a scan of 180°"),
-        (120, 59.0, 360.0, {}, False, "hardly a wider view"),
-        (140, 110.3, 360.0, {"center_px": 300.0}, False, "not on the detector"),
-    ],
-)
-def test_choices(columns: int, center: float, range_deg: float, options: dict, half: bool, reason: str) -> None:
-    angles = np.deg2rad(np.arange(0, range_deg, 1.0))
-    lines = sinogram(BODY, columns, angles, center, 2)[:, None]
-    lines += np.random.default_rng(7).normal(0, 0.01, lines.shape).astype(np.float32)
-    given = options.get("center_px")
-    wanted = LayoutOptions(**{name: value for name, value in options.items() if name != "center_px"})
-    spec = scan(columns, 1, angles, range_deg)
-    estimate = CenterEstimate(center + 0.5, 0.7, 0.3, "pairs")
-    layout = choose_layout(spec, angles, lines, estimate, wanted, center_px=given)
-    assert layout.half == half
-    assert reason in layout.reason
-    assert layout.detector_center == pytest.approx(center if given is None else given, abs=0.15 if half else 0.51)
-    assert layout.width <= widest(spec, wanted, given)
-    if half:
-        assert layout.width == round(2 * max(layout.detector_center, columns - 1 - layout.detector_center)) + 1
-        assert not layout.extend
-    assert layout.to_dict()["reason"] == layout.reason
-
-
-def test_what_is_not_known_stays_plain() -> None:
-    rng = np.random.default_rng(8)
-    angles = np.deg2rad(np.arange(360.0))
-    flat = np.full((360, 1, 100), 0.7, np.float32) + rng.normal(0, 0.01, (360, 1, 100)).astype(np.float32)
-    spec = scan(100, 1, angles)
-    for options in (None, LayoutOptions(geometry="half")):
-        layout = choose_layout(spec, angles, flat, CenterEstimate.unknown("none"), options)
-        assert not layout.half
-        assert layout.detector_center == 49.5
-        assert "axis unknown" in layout.reason
-        assert "do not tell" in layout.reason
-    assert (
-        choose_layout(
-            spec, angles[:0], flat[:0], CenterEstimate.unknown("none"), LayoutOptions(geometry="half")
-        ).detector_center
-        == 49.5
-    )
-    known = scan(100, 1, angles, center_px=52.0)
-    assert choose_layout(known, angles[:0], flat[:0], CenterEstimate.unknown("none")).detector_center == 52.0
-    early = choose_layout(spec, angles[:90], flat[:90], CenterEstimate.unknown("none"))
-    assert not early.half
-    lines = sinogram(BODY, 140, angles, 110.3, 2)[:, None]
-    assert not choose_layout(scan(140, 1, angles), angles[:150], lines[:150], CenterEstimate.unknown("none")).half
-    assert choose_layout(scan(140, 1, angles), angles[:260], lines[:260], CenterEstimate.unknown("none")).half
-    estimate = CenterEstimate(60.0, 0.8, 0.1, "moments")
-    assert choose_layout(spec, angles, flat, estimate, LayoutOptions(geometry="half")).detector_center == 60.0
-
-
-@pytest.mark.parametrize(
-    ("found", "options", "degrees", "reason"),
-    [
-        (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.02), 0.9), {}, 0.3, "0.300° corrected"),
-        (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.02), 0.3), {}, 0.0, ""),
-        (Tilt(50.0, np.deg2rad(0.04), np.deg2rad(0.005), 0.9), {}, 0.0, "left alone"),
-        (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.2), 0.9), {}, 0.0, "left alone"),
-        (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.02), 0.9), {"tilt": "off"}, 0.0, ""),
-        (None, {"tilt": -0.7}, -0.7, "given"),
-        (None, {}, 0.0, ""),
-    ],
-)
-def test_tilt_is_applied_when_it_is_sure_and_matters(
-    found: Tilt | None, options: dict, degrees: float, reason: str
-) -> None:
-    angles = half_turn(30)
-    lines = np.zeros((30, 1, 100), np.float32)
-    estimate = CenterEstimate(48.0, 0.9, 0.1, "pairs")
-    layout = choose_layout(scan(100, 400, angles, 180.0), angles, lines, estimate, LayoutOptions(**options), tilt=found)
-    assert np.rad2deg(layout.tilt_rad) == pytest.approx(degrees)
-    assert layout.needs_all_rows == (degrees != 0)
-    assert reason in layout.reason
-    assert layout.detector_center == 48.0
-
-
-def test_widest() -> None:
-    assert widest(scan(100, range_deg=180.0)) == 100
-    assert widest(scan(100, range_deg=-360.0)) == 200
-    assert widest(scan(100), LayoutOptions(geometry="plain")) == 100
-    assert widest(scan(100, range_deg=180.0), LayoutOptions(geometry="half")) == 200
-    assert widest(scan(100), center_px=70.0) == 141
-    assert widest(scan(100), center_px=-20.0) == 100
-
-
-def test_the_tilts_that_may_be_given_are_those_that_are_measured() -> None:
-    assert np.deg2rad(MAX_TILT_DEG) == MAX_TILT_RAD
-
-
 def test_refusals() -> None:
-    for wrong in ({"geometry": "spiral"}, {"tilt": "yes"}, {"tilt": 9.0}, {"tilt": np.nan}):
-        with pytest.raises(BadInput, match=next(iter(wrong))):
-            LayoutOptions(**wrong)
     with pytest.raises(BadInput, match="axis on the detector"):
         Layout(4, 100, 130.0, half=True)
     with pytest.raises(BadInput, match="number"):
@@ -360,8 +259,3 @@ def test_refusals() -> None:
     ):
         with pytest.raises(BadInput):
             layout.place(frames, out, first)
-    with pytest.raises(BadInput, match="sinograms"):
-        choose_layout(scan(100), FULL, np.zeros((3, 1, 100), np.float32), CenterEstimate.unknown("none"))
-    with pytest.raises(BadInput, match="2 sinograms of 1 rows"):
-        tilt_of_views(OppositeViews(*np.ones((2, 2, 16, 100), np.float32)), [1.0], 2.0)
-    assert tilt_of_views(None, [1.0], 2.0).confidence == 0.0

@@ -10,16 +10,17 @@ import pytest
 from numpy.typing import NDArray
 
 from streamer.core.backend.selection import Backend, select_backend
-from streamer.core.fourier.gpu_volume import MOST_ANGLES, DeviceVolume
-from streamer.core.fourier.resident_frames import ResidentFrames
-from streamer.core.fourier.volume import BATCH
+from streamer.core.fourier.gpu_volume import MAX_PROJECTIONS, GpuFourierVolume
+from streamer.core.fourier.projection_batch import ProjectionBatch
+from streamer.core.fourier.recent_projections import RecentProjections
+from streamer.core.fourier.volume import PROJECTIONS_PER_BATCH
 from streamer.core.memory import Memory
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.preparation.preparation import Preparation
-from streamer.pipeline.reconstruction.growing_tomogram import Gathering
-from streamer.pipeline.reconstruction.stored_projections import Ready
+from streamer.pipeline.reconstruction.growing_tomogram import GrowingTomogram
+from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
 from streamer.pipeline.store import AttenuationStore
@@ -42,24 +43,28 @@ def cpu() -> Backend:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """How many projections each call brings, and whether they were on the device."""
     seen: list[tuple[int, bool]] = []
-    add = DeviceVolume.add
+    add = GpuFourierVolume.add
 
-    def watched(self: DeviceVolume, attenuation: Any, *arguments: Any, **more: Any) -> None:
-        seen.append((len(attenuation), more.get("resident") is not None))
-        add(self, attenuation, *arguments, **more)
+    def watched(self: GpuFourierVolume, batch: ProjectionBatch, **more: Any) -> None:
+        seen.append((len(batch), batch.on_device is not None))
+        add(self, batch, **more)
 
-    monkeypatch.setattr(DeviceVolume, "add", watched)
+    monkeypatch.setattr(GpuFourierVolume, "add", watched)
     return seen
+
+
+def room(engine: ShimEngine, slots: int) -> RecentProjections:
+    return RecentProjections(engine.empty((slots, ROWS, COLUMNS), np.float32))
 
 
 class Scan:
     """Projections as they come: into the store, onto the device, and into the tomogram in idle moments."""
 
-    def __init__(self, backend: Backend, resident: ResidentFrames | None = None, layout: Layout = LAYOUT) -> None:
-        self.store, self.resident = AttenuationStore(ROWS, COLUMNS, COUNT, 2**30), resident
+    def __init__(self, backend: Backend, recent: RecentProjections | None = None, layout: Layout = LAYOUT) -> None:
+        self.store, self.recent = AttenuationStore(ROWS, COLUMNS, COUNT, 2**30), recent or RecentProjections()
         preparation = Preparation(SPEC, backend, PreparationOptions(zingers=0.0, stripes="off"))
-        self.ready = Ready(self.store, preparation, layout, 1, resident)
-        self.gathering = Gathering(backend, SPEC, self.ready, layout.detector_center, "ramp", Memory())
+        stored = StoredProjections(self.store, preparation, layout, 1, self.recent)
+        self.growing = GrowingTomogram(backend, SPEC, stored, layout.detector_center, "ramp", Memory())
 
     def come(
         self,
@@ -71,20 +76,19 @@ class Scan:
         """All projections, by threes, with an idle moment after some of them."""
         for first in range(0, COUNT, 3):
             some = slice(first, first + 3)
-            if self.resident is not None and not left_out(first):
-                slot = self.resident.slot(self.resident.next, 3)
+            if self.recent.capacity and not left_out(first):
+                slot = self.recent.slot(self.recent.next, 3)
                 assert slot is not None
                 slot._values[...] = on_device[some]
-            elif self.resident is not None:
-                self.resident.skip(3)
             self.store.next(3)[...] = on_host[some]
             self.store.add(ANGLES[some])
-            while idle(first) and self.gathering.work():
+            self.recent.arrived(self.store.count)
+            while idle(first) and self.growing.work():
                 pass
         return self
 
     def tomogram(self, center: float = CENTER) -> NDArray[np.float32]:
-        return np.concatenate([block.copy() for _, block in self.gathering.finish(center)])
+        return np.concatenate([block.copy() for _, block in self.growing.finish(center)])
 
 
 def same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
@@ -96,17 +100,17 @@ def on_the_cpu(cpu: Backend, layout: Layout = LAYOUT, center: float = CENTER) ->
 
 
 def test_nothing_crosses_the_bus_again(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
-    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, 2 * MOST_ANGLES))
+    scan = Scan(shim_backend(engine), room(engine, 2 * MAX_PROJECTIONS))
     assert same(scan.come(NOWHERE, FRAMES).tomogram(), on_the_cpu(cpu))
-    jump = 2 * MOST_ANGLES // 3 * 3
-    assert batches == [(MOST_ANGLES, True), (jump - MOST_ANGLES, True), (COUNT - jump, True)]
+    jump = 2 * MAX_PROJECTIONS // 3 * 3
+    assert batches == [(MAX_PROJECTIONS, True), (jump - MAX_PROJECTIONS, True), (COUNT - jump, True)]
 
 
 @pytest.mark.parametrize(
     ("slots", "idle", "left_out", "used"),
     [
         (COUNT, lambda number: number % 27 == 0, lambda number: number in (0, 90), {False, True}),
-        (MOST_ANGLES, lambda number: number in (84, 87), lambda number: False, {False, True}),
+        (MAX_PROJECTIONS, lambda number: number in (84, 87), lambda number: False, {False, True}),
         (9, lambda number: True, lambda number: False, {False}),
     ],
 )
@@ -120,7 +124,7 @@ def test_what_is_not_there_comes_from_the_store(
     used: set[bool],
 ) -> None:
     """Some were prepared on the host; some were overwritten before there was an idle moment; there is little room."""
-    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, slots))
+    scan = Scan(shim_backend(engine), room(engine, slots))
     assert same(scan.come(FRAMES, FRAMES, idle, left_out).tomogram(), on_the_cpu(cpu))
     assert {there for _, there in batches} == used
     assert sum(count for count, _ in batches) == COUNT
@@ -128,9 +132,9 @@ def test_what_is_not_there_comes_from_the_store(
 
 def test_another_layout_is_not_what_is_there(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
     layout = Layout(ROWS, COLUMNS, CENTER, tilt_rad=0.05)
-    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, COUNT), layout)
+    scan = Scan(shim_backend(engine), room(engine, COUNT), layout)
     assert same(scan.come(FRAMES, NOWHERE).tomogram(), on_the_cpu(cpu, layout))
-    assert set(batches) == {(BATCH, False), (COUNT % BATCH, False)}
+    assert set(batches) == {(PROJECTIONS_PER_BATCH, False), (COUNT % PROJECTIONS_PER_BATCH, False)}
 
 
 def test_what_became_known_late_is_not_in_what_is_there(
@@ -138,15 +142,15 @@ def test_what_became_known_late_is_not_in_what_is_there(
 ) -> None:
     expected = on_the_cpu(cpu)
     monkeypatch.setattr(Preparation, "late", property(lambda self: True))
-    monkeypatch.setattr(Preparation, "apply_late", lambda self, frame, number, out: np.multiply(frame, 2, out=out))
-    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, COUNT))
+    monkeypatch.setattr(Preparation, "apply_late", lambda self, frames, numbers, out: np.multiply(frames, 2, out=out))
+    scan = Scan(shim_backend(engine), room(engine, COUNT))
     assert same(scan.come(FRAMES, NOWHERE).tomogram(), 2 * expected)
 
 
 def test_another_centre_gathers_again_from_both(
     engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]
 ) -> None:
-    scan = Scan(shim_backend(engine), ResidentFrames(engine, ROWS, COLUMNS, 2 * MOST_ANGLES)).come(FRAMES, FRAMES)
+    scan = Scan(shim_backend(engine), room(engine, 2 * MAX_PROJECTIONS)).come(FRAMES, FRAMES)
     batches.clear()
     assert same(scan.tomogram(CENTER + 2), on_the_cpu(cpu, center=CENTER + 2))
     assert {there for _, there in batches} == {False, True}
@@ -154,7 +158,7 @@ def test_another_centre_gathers_again_from_both(
 
 def test_a_device_that_keeps_no_frames(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
     assert same(Scan(shim_backend(engine)).come(FRAMES, NOWHERE).tomogram(), on_the_cpu(cpu))
-    assert set(batches) == {(BATCH, False), (COUNT % BATCH, False)}
+    assert set(batches) == {(PROJECTIONS_PER_BATCH, False), (COUNT % PROJECTIONS_PER_BATCH, False)}
 
 
 def test_a_whole_scan_crosses_the_bus_once(cpu: Backend, engine: ShimEngine, batches: list[tuple[int, bool]]) -> None:
@@ -184,7 +188,7 @@ def test_a_whole_scan_crosses_the_bus_once(cpu: Backend, engine: ShimEngine, bat
     scale = float(np.abs(tomogram).max())
     np.testing.assert_allclose(device_tomogram, tomogram, atol=5e-4 * scale)
     for name, image in images.items():
-        # Planes of one height interpolate differently on a device; see ``gpu_sums``.
+        # Planes of one height interpolate differently on a device; see ``gpu_accumulator``.
         assert float(np.abs(device_images[name] - image).max()) < 1e-2 * float(np.abs(image).max())
     assert batches
     assert all(on_device for _, on_device in batches)

@@ -1,4 +1,4 @@
-"""Where the axis of a scan lies, and how its projections are laid out about it: measured, given, or not known yet."""
+"""Tracks the rotation axis of a scan and chooses the layout of its projections."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import numpy as np
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.arrays import Image
 from streamer.frames import BadInput, ScanSpec
-from streamer.pipeline.layout.evidence import see_layout
-from streamer.pipeline.layout.layout import Layout, choose_layout, is_full_turn
+from streamer.pipeline.layout.choice import choose_layout, is_full_turn
+from streamer.pipeline.layout.evidence import measure_evidence, sinogram_evidence
+from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.options import LayoutOptions
 from streamer.pipeline.store import AttenuationStore
 
 
-class Axis:
-    """Decides on the layout; what follows from it is up to ``reconstruction``. An axis that the operator gave goes
-    before what is measured.
-    """
+class LayoutTracker:
+    """Decides on the layout, and applies nothing. An axis that an operator fixed takes precedence over measurements."""
 
     def __init__(self, spec: ScanSpec, options: LayoutOptions, fixed: float | None = None) -> None:
         """``fixed`` is the operator's axis, a detector column. Raises BadInput as ``fix``."""
         self._spec, self._options, self._fixed = spec, options, fixed
-        told = [center for center in (fixed, spec.center_px) if center is not None]
-        self.known = bool(told)
-        """Whether there is any reason for the axis of the layout: measured or told."""
-        self.first = Layout(spec.rows, spec.columns, told[0] if told else (spec.columns - 1) / 2)
-        """What to begin with, before any frame has come."""
+        given = [center for center in (fixed, spec.center_px) if center is not None]
+        self.known = bool(given)
+        """Whether there is any reason for the axis of the layout: measured, fixed or announced."""
+        self.first = Layout(spec.rows, spec.columns, given[0] if given else (spec.columns - 1) / 2)
+        """The layout before any frame has come."""
         self._check(self.first.detector_center)
         self.final = False
         """True once ``refine`` has decided."""
@@ -47,34 +46,35 @@ class Axis:
         return layout
 
     def begin(self, attenuation: Image, angle_rad: float, estimate: CenterEstimate, layout: Layout) -> Layout:
-        """The layout by the first projection (rows, columns): it tells whether the sample reaches over the edges."""
-        options = LayoutOptions(geometry="plain", tilt="off")
+        """The layout by the first projection (rows, columns): it shows whether the sample fits on the detector."""
         center = layout.detector_center
-        return choose_layout(self._spec, np.array([angle_rad]), attenuation[None], estimate, options, center_px=center)
+        seen = sinogram_evidence(self._spec, np.array([angle_rad]), attenuation[None], estimate, center)
+        return choose_layout(self._spec, seen, LayoutOptions(geometry="plain", tilt="off"))
 
     def track(self, store: AttenuationStore, found: CenterEstimate, sure: float, layout: Layout, look: bool) -> Layout:
         """The layout by what has come so far; ``found`` counts from confidence ``sure`` on.
 
-        Only with ``look`` is it told from the projections. A full turn waits for its second half, when opposite views
-        have come.
+        Only with ``look`` are projections examined, and those of a full turn only in its second half, when opposite
+        views have come.
         """
         center = found.center if found.confidence >= sure and self._fixed is None else None
         self.known = self.known or center is not None
         if look and (store.count > 0.5 * self._spec.projections or not is_full_turn(self._spec)):
-            return self._seen(store, found, center, layout, final=False)
+            return self._measured(store, found, center, layout, final=False)
         return layout if center is None or layout.half else layout.at(center)
 
     def refine(self, store: AttenuationStore, found: CenterEstimate, layout: Layout) -> Layout:
-        """The layout for good, from all projections."""
+        """The final layout, from all projections."""
         center = found.center if self._fixed is None else None
         self.final = True
-        return self._seen(store, found, center, layout, final=True)
+        return self._measured(store, found, center, layout, final=True)
 
-    def _seen(
+    def _measured(
         self, store: AttenuationStore, found: CenterEstimate, center: float | None, before: Layout, final: bool
     ) -> Layout:
-        """As far as the projections tell; about ``center``, or as ``before``, if they tell nothing better."""
-        layout = see_layout(self._spec, store, found, self._options, final, self._fixed)
+        """By the projections; about ``center``, or as ``before``, if they show nothing better."""
+        seen = measure_evidence(self._spec, store, found, final, self._fixed)
+        layout = choose_layout(self._spec, seen, self._options)
         self.known = self.known or layout.half
         if layout.half or self._fixed is not None:
             return layout
