@@ -15,6 +15,7 @@ from streamer import cli
 
 DOCS = Path(__file__).parent
 LOADED = re.compile(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?https?:[^>]*>""")
+NO_SNIPPET = re.compile(r'^--8(?!<-- ").*', re.MULTILINE)
 TRANSITION = re.compile(r"(\w+) --> (\w+): (\w+)")
 
 
@@ -27,6 +28,8 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    if broken := NO_SNIPPET.search(markdown):
+        raise PluginError(f"{page.file.src_uri}: {broken[0]!r} includes no file")
     if page.file.src_uri == "command-line.md":
         return markdown + "".join(f"\n## streamer {verb}\n\n```text\n{help_of(verb)}```\n" for verb in cli.VERBS)
     # Pages on a code host draw the diagram; here its arrows are a table, as the drawing would need a script from afar.

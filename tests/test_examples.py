@@ -47,13 +47,10 @@ def raw_file(session: str) -> Path:
     return Path(re.search("raw file (.*)", session)[1])
 
 
-def test_arrays_are_reconstructed() -> None:
-    told = example("reconstruct_arrays")
-    assert "(4, 256, 256) in 1/pixel" in told
-    assert abs(float(re.search(r"rotation ([\d.]+)", told)[1]) - 134.8) < 0.1
-    assert int(re.search(r"(\d+) pixels mended", told)[1]) > 10
-    assert float(re.search(r"phantom ([\d.]+)", told)[1]) < 0.001
-    assert "ENOUGH" in told
+def test_arrays_are_reconstructed_and_the_page_says_what_is_printed() -> None:
+    *figures, verdict = example("reconstruct_arrays").splitlines(keepends=True)
+    assert "".join(figures) in (EXAMPLES.parent / "docs/how-to/python.md").read_text(encoding="utf-8")
+    assert verdict.startswith("ENOUGH")
 
 
 def test_a_bluesky_session_ends_with_a_verdict(session: str) -> None:
