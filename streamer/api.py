@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,23 +38,23 @@ SECTIONS: dict[str, type[Options]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """A reconstructed scan.
 
     ``volume`` (row, y, x) float32 is in ``unit``: "1/cm" when the pixel size is known, else "1/pixel". ``center`` is
     the detector column of the rotation axis. ``quality`` holds what was measured, ``verdict`` the decision and its
-    reasons. ``parameters`` says how the volume was made, and counts what was mended: ``nonfinite_pixels`` of the
-    projections, ``defect_pixels`` of the detector, and others.
+    reasons, ``spec`` the scan that was reconstructed. ``parameters`` say how the volume was made, and count what was
+    mended: ``nonfinite_pixels`` of the projections, ``defect_pixels`` of the detector, and others.
     """
 
-    volume: Image
+    volume: Image = field(repr=False)
     unit: str
     center: float
     quality: Quality
     verdict: Verdict
-    parameters: dict[str, Any]
-    spec: ScanSpec
+    parameters: dict[str, Any] = field(repr=False)
+    spec: ScanSpec = field(repr=False)
 
     def save(self, path: str | Path) -> None:
         """Write the volume as NXtomoproc (HDF5), as ``streamer reconstruct`` does. Raises BadInput when it exists."""
@@ -91,9 +91,10 @@ def reconstruct(
     the brightest part of the first projection is taken for the beam. Pixels that are not numbers are mended.
 
     ``center`` is the detector column of the rotation axis, by default found. ``bin`` × ``bin`` pixels are replaced by
-    their mean. ``method`` "tv" is least squares with total variation, for few projections, and slow. ``options`` are
-    those of the sections ``reconstruction``, ``preparation`` and ``limits`` of the daemon's configuration, for example
-    ``stripes="full"``, ``zingers=8``, ``threads=4``; with ``method="tv"`` also ``iterations`` and ``strength``.
+    their mean; columns and lengths stay in pixels of the detector, 1/pixel is then per larger pixel. ``method`` "tv" is
+    least squares with total variation, for few projections, and slow. ``options`` are those of the sections
+    ``reconstruction``, ``preparation`` and ``limits`` of the daemon's configuration, for example ``stripes="full"``,
+    ``zingers=8``, ``threads=4``; with ``method="tv"`` also ``iterations`` and ``strength``.
 
     The first call on a machine compiles the kernels, which takes a minute or two. Raises BadInput, one line that names
     the argument, for what cannot be used.

@@ -76,6 +76,7 @@ def test_the_volume_is_the_truth_and_everything_is_told(plain: streamer.Result) 
     assert plain.center == pytest.approx(CENTER, abs=0.1)
     assert plain.verdict.decision is Decision.ENOUGH
     assert plain.quality.projections == ANGLES
+    assert "array" not in repr(plain)
 
 
 def test_arrays_give_the_numbers_of_the_command_line(plain: streamer.Result, scan: Path, tmp_path: Path) -> None:
