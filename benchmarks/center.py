@@ -167,7 +167,7 @@ def as_it_comes(backend: Backend, scan: Scan) -> tuple[Measurements, CenterEstim
     every = max(1, len(scan.frames) // LIVE_ASKED)
     worst: CenterEstimate | None = None
     for number, (angle, frame) in enumerate(zip(scan.angles, scan.frames, strict=True), start=1):
-        measured.projection(float(angle), frame, frame)
+        measured.projection(float(angle), measured.count, frame)
         if number % every == 0:
             found = measured.estimate_center()
             if found.confidence >= CONFIDENT and (worst is None or _off(found, scan) > _off(worst, scan)):
@@ -230,16 +230,15 @@ def timed_scan(side: int, count: int, turn: str) -> Scan:
 
 
 def times_ms(backend: Backend, side: int, count: int, turn: str) -> dict[str, Any]:
-    """Mean time of ``projection`` per frame with uint16 frames and ready sums, live answers, and both refinements."""
+    """Mean time of ``projection`` per frame with ready sums, live answers, and both refinements."""
     scan = timed_scan(side, count, turn)
     measured = empty_measurements(backend, scan)
-    raw = np.minimum(50_000 * np.exp(-scan.frames[0]), 65_535).astype(np.uint16)
     sums = np.empty((side, 4), np.float64)
     spent, live = 0.0, []
     for number, (angle, frame) in enumerate(zip(scan.angles, scan.frames, strict=True)):
         backend.kernels.row_moments(frame, margin_of(side), backend.threads, sums)
         start = time.perf_counter()
-        measured.projection(float(angle), raw, frame, sums)
+        measured.projection(float(angle), measured.count, frame, sums)
         spent += time.perf_counter() - start
         if number % 50 == 49:
             start = time.perf_counter()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 
@@ -100,15 +100,27 @@ class ReasonCode(StrEnum):
     NO_LIGHT = "no_light", Decision.UNKNOWN, "the flats are as dark as the darks: the shutter was probably closed"
     EMPTY = "empty", Decision.EMPTY, "there is no sample in the beam"
     MOTION = "motion", Decision.RETAKE, "the sample moved during the scan"
+    MISFIT = "misfit", Decision.RETAKE, "the projections do not fit one rigid sample that turned by these angles"
+    SAMPLE_CHANGED = "sample_changed", Decision.RETAKE, "the sample shrank, fell off, or left the field of view"
     AXIS_OFF = "axis_off", Decision.REALIGN, "the rotation axis is too far from the middle of the detector"
     SATURATED = "saturated", Decision.RETAKE, "too many pixels are saturated"
+    UNUSABLE = "unusable", Decision.RETAKE, "too many projections hold no image of the sample and were set aside"
+    ANGLES_WRONG = "angles_wrong", Decision.UNKNOWN, "the angles are not those that were announced; check the encoder"
+    FLATS_WRONG = "flats_wrong", Decision.UNKNOWN, "the flats show something else than the open beam"
+    DARKS_LIT = "darks_lit", Decision.UNKNOWN, "the darks were taken with light"
+    SHADOW = "shadow", Decision.UNKNOWN, "part of the detector sees no light in any projection"
+    PATTERN = "pattern", Decision.RETAKE, "pixels or columns of the detector changed since the flats"
+    ZINGERS = "zingers", Decision.RETAKE, "too many single pixels are far too bright"
+    BEAM_DRIFTED = "beam_drifted", Decision.RETAKE, "the beam became brighter or darker by too much during the scan"
     FRAMES_LOST = "frames_lost", Decision.RETAKE, "too many projections are missing or corrupt"
     ANGLES_MISSING = "angles_missing", Decision.RETAKE, "the angles leave a gap"
     RESOLUTION_NOT_REACHED = "resolution_not_reached", Decision.RETAKE, "the resolution is worse than wanted"
     CENTER_UNKNOWN = "center_unknown", Decision.UNKNOWN, "the centre of rotation was not found"
-    BEAM_CHANGED = "beam_changed", None, "the beam is not what it was when the flats were taken"
     TRUNCATED = "truncated", None, "the sample is wider than the detector"
-    CENTER_UNCERTAIN = "center_uncertain", None, "the confidence in the centre of rotation is low"
+    CENTER_UNCERTAIN = "center_uncertain", Decision.UNKNOWN, "the confidence in the centre of rotation is too low"
+    SET_ASIDE = "set_aside", None, "some frames were of no use and were set aside"
+    FEW_PROJECTIONS = "few_projections", None, "there are few projections for the width of the detector"
+    LITTLE_LIGHT = "little_light", None, "the projections are noisy: there was little light"
     NOTHING_WRONG = "nothing_wrong", None, "nothing speaks against the data; the sentence sums them up"
     NOT_JUDGED = "not_judged", Decision.UNKNOWN, "nothing has been measured yet"
     RECONSTRUCTION_FAILED = "reconstruction_failed", Decision.UNKNOWN, "the reconstruction failed; the raw file is kept"
@@ -242,7 +254,7 @@ class Quality:
     center_px: float | None = None
     center_confidence: float = 0.0  # 0…1
     center_offset_px: float | None = None  # centre of rotation minus the middle of the detector
-    motion_px: float | None = None  # largest unexplained displacement of the sample
+    motion_px: float | None = None  # unexplained displacement of the sample; twice its rms in a complete scan
     saturation: float | None = None  # share of saturated pixels in the projections
     flat_drift: float | None = None  # relative change of the beam between the flat and the open beam beside the sample
     truncation: float | None = None  # share of projections whose sample touches the edge of the detector
@@ -250,6 +262,20 @@ class Quality:
     flats: int = 0
     darks: int = 0
     dark_flat_share: float = 0.0  # share of pixels in which the flats show no beam, 0…1
+    misfit_px: float | None = None  # what fits no rigid sample, as if each projection were displaced by so much
+    mass_change: float | None = None  # relative change of the sample's mass beyond noise
+    pattern: float | None = None  # rms attenuation that single pixels or columns add to all projections
+    zingers: float | None = None  # share of pixels that outshine both neighbours
+    shadow: float | None = None  # share of pixels that see light in the flats and in no projection
+    negative: float | None = None  # share of the field that is brighter with the sample than in the flats
+    dark_light: float = 0.0  # share of the beam that the darks hold
+    unlit_columns: float = 0.0  # share of the columns without beam in the flats
+    columns: int = 0  # of the detector
+    noise: float | None = None  # of the attenuation in one pixel of one projection
+    angle_findings: tuple[str, ...] = ()  # what is wrong with the angles, in words
+    unusable: Mapping[str, str] = field(default_factory=dict)  # cause → frames that were set aside, as "70-72, 80"
+    unusable_count: int = 0
+    odd_fields: str = ""  # flats and darks that were left out, in words
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

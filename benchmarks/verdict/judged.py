@@ -33,17 +33,19 @@ class Judged:
     errors: tuple[float, float]
     live: tuple[Verdict, ...]
     columns: int
+    center: float
+    family: str
 
 
 def run(d: Draft, frames: Frames, backend: Backend, live: bool = False) -> Judged:
     """Push all frames, then judge and reconstruct."""
-    pipeline = ScanPipeline(spec_of(d), backend, Settings(), Limits(), planes=())
+    pipeline = ScanPipeline(spec_of(d), backend, Settings(), planes=())
     pushed = metas(d, frames)
     every = max(1, len(pushed) // LOOKS)
     seen = []
     for first in range(0, len(pushed), every):
         part = pushed[first : first + every]
-        pipeline.push_some([meta for meta, _ in part], np.stack([pixels for _, pixels in part]))
+        pipeline.push_batch([meta for meta, _ in part], np.stack([pixels for _, pixels in part]))
         if live:
             pipeline.track_center()
             seen.append(pipeline.judge(0, 0)[1])
@@ -53,7 +55,9 @@ def run(d: Draft, frames: Frames, backend: Backend, live: bool = False) -> Judge
     volume = np.zeros(pipeline.shape, np.float32)
     for first, block in pipeline.tomogram(None):
         volume[first : first + len(block)] = block
-    return Judged(quality, verdict, errors(volume, truths(d, volume.shape[2])), tuple(seen), d.columns)
+    return Judged(
+        quality, verdict, errors(volume, truths(d, volume.shape[2])), tuple(seen), d.columns, d.center, d.family
+    )
 
 
 def judged_again(result: Judged, max_resolution_px: float) -> Verdict:

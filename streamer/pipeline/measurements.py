@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from streamer.core.alignment.center import combine, refine_center, with_motion
 from streamer.core.alignment.center_of_mass import MomentTrack
@@ -15,8 +16,12 @@ from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.quality.angles import check_angles
+from streamer.core.quality.consistency import moments_of, open_beam, path_model, pixel_noise, residual, sudden_px
+from streamer.core.quality.fields import negative_share, pattern_rms, shadow_share
 from streamer.core.quality.frc import frc_resolution
-from streamer.core.quality.signal import PAIR_MISMATCH, motion_px, sample_signal, saturated_share
+from streamer.core.quality.rigid_body import RigidBody, rigid_body
+from streamer.core.quality.signal import sample_signal
 from streamer.frames import Quality, ScanSpec
 
 SINOGRAM_ROWS = 8
@@ -28,8 +33,14 @@ SIGNAL_EVERY = 64
 SIGNAL_FIRST = 4
 """The sample's signal is measured in the first projections and in one of so many: it takes as long as some frames."""
 
-SATURATION_ROWS = 4
-"""Saturated pixels are counted in every so-manieth row, in other ones each time."""
+WHOLE = 0.5
+"""Share of the projections that may be cut off at an edge for the rigid-body test to make sense."""
+
+SEQUENTIAL_DEG = 10.0
+"""Step of the angle, at most, between projections whose places may be compared one by one."""
+
+GAP = 2.5
+"""Steps, as announced, that a gap between angles may have before it counts as one."""
 
 MOST_PAIRS = 7
 """Opposite pairs that are looked for among stored projections when none was noticed as they came."""
@@ -46,11 +57,13 @@ class Measurements:
         self._pairs = PairTrack(np.deg2rad(spec.start_deg), np.deg2rad(spec.range_deg))
         self._center = CenterEstimate.unknown("none")
         self._angles: list[float] = []
+        self._index: list[int] = []
+        self._row_sums = np.empty((spec.projections, spec.rows), np.float32)
+        self._tested: tuple[int, RigidBody | None] = (-1, None)
         self._bands = _bands(spec.rows)
         self._sinograms = np.empty((spec.projections, len(self._bands), spec.columns), np.float32)
         self._snr: list[float] = []
         self._peak: list[float] = []
-        self._saturated = 0.0
 
     @property
     def count(self) -> int:
@@ -62,22 +75,21 @@ class Measurements:
         return self._center
 
     def projection(
-        self, angle_rad: float, raw: NDArray[Any], attenuation: Image, sums: NDArray[np.float64] | None = None
+        self, angle_rad: float, index: int, attenuation: Image, sums: NDArray[np.float64] | None = None
     ) -> None:
-        """``raw`` as the detector sent it and its attenuation, both (rows, columns).
+        """Attenuation (rows, columns) of the frame ``index``.
 
         ``sums`` (rows, 4) of the attenuation, as ``kernels.row_moments`` gives them, where they are known already.
         """
         number = self.count
         self._angles.append(angle_rad)
+        self._index.append(index)
         if number < len(self._sinograms):
+            self._row_sums[number] = attenuation.sum(axis=1) if sums is None else sums[:, 0]
             for sinogram, (start, weights) in zip(self._sinograms[number], self._bands, strict=True):
                 np.dot(weights, attenuation[start : start + weights.size], out=sinogram)
         self._track.add(angle_rad, attenuation, sums)
         self._pairs.add(angle_rad, attenuation)
-        if raw.dtype.kind == "u" or self._spec.saturation is not None:
-            step = min(SATURATION_ROWS, len(raw))
-            self._saturated += saturated_share(raw[number % step :: step], self._spec.saturation)
         if number < SIGNAL_FIRST or number % SIGNAL_EVERY == 0:
             signal = sample_signal(attenuation)
             self._snr.append(signal.snr)
@@ -116,17 +128,87 @@ class Measurements:
         return float(np.median(self._snr)) > 0.0
 
     def coverage(self, period: float = np.pi) -> float:
-        """Share of the wanted angular range that has come, of up to one ``period`` after which views repeat."""
+        """Share of the wanted angular range that has come, of up to one ``period`` after which views repeat.
+
+        A gap of more than ``GAP`` steps, as announced or as they are, was not measured.
+        """
         if not self.count:
             return 0.0
         wanted = min(abs(np.deg2rad(self._spec.range_deg)), period)
-        return float(min(1.0, angular_weights(np.array(self._angles), period).sum() / wanted))
+        turns = max(1.0, abs(np.deg2rad(self._spec.range_deg)) / period)
+        step = wanted * turns / min(self.count, self._spec.projections)
+        weights = angular_weights(np.array(self._angles), period, max(GAP * step, 1e-9))
+        return float(min(1.0, weights.sum() / wanted))
 
-    def quality(self, missing: int, corrupt: int, halves: tuple[Image, Image] | None, period: float = np.pi) -> Quality:
+    def sudden_px(self) -> float | None:
+        """What the sample does across the axis from one projection to the next: no later one can undo it.
+
+        None where angles do not follow each other, where many projections are cut off, or without a sample.
+        """
+        order = np.argsort(self._index)
+        theta = np.array(self._angles)[order]
+        steps = np.abs(np.diff(theta))
+        if not steps.size or np.median(steps) > np.deg2rad(SEQUENTIAL_DEG) or (self._track.truncation or 0) > WHOLE:
+            return None
+        views = self._sinograms[: self.count][order]
+        moments = moments_of(views, open_beam(views), pixel_noise(views))
+        if moments is None:
+            return None
+        return sudden_px(residual(path_model(theta), moments.first), moments.noise[1])
+
+    def rigid_body(self, tilt_rad: float = 0.0) -> RigidBody | None:
+        """How far the projections are from those of one rigid sample; None where it cannot be told."""
+        if self._tested[0] != self.count:
+            self._tested = (self.count, self._rigid_body(tilt_rad))
+        return self._tested[1]
+
+    def _rigid_body(self, tilt_rad: float) -> RigidBody | None:
+        if not self.count or (self._track.truncation or 0.0) > WHOLE or self.count > len(self._sinograms):
+            return None
+        views = self._sinograms[: self.count]
+        if tilt_rad:
+            middles = np.array([start + (weights.size - 1) / 2 for start, weights in self._bands])
+            lean = np.tan(tilt_rad) * (middles - (self._spec.rows - 1) / 2)
+            views = np.stack(
+                [ndimage.shift(views[:, k], (0, by), order=1, mode="nearest") for k, by in enumerate(lean)], 1
+            )
+        angles, index = np.array(self._angles), np.array(self._index)
+        return rigid_body(self._backend, views, angles, index, self._center.center, self._row_sums[: self.count])
+
+    def detector(self, stripes: bool) -> dict[str, Any]:
+        """What the projections say of the detector and the fields: see Quality. ``stripes`` are taken care of."""
+        views = self._sinograms[: self.count]
+        noise = pixel_noise(views) * np.sqrt(self._bands[0][1].size)
+        mean = views.mean(axis=0)
+        center = self._center.center
+        known = center is not None and not stripes
+        thick = self._bands[0][1].size
+        beam = float(np.median(open_beam(views)))
+        return {
+            "noise": noise,
+            "shadow": shadow_share(mean),
+            "negative": negative_share(mean, beam, noise / np.sqrt(thick * self.count)),
+            "pattern": pattern_rms(views, np.array(self._angles), center, noise / np.sqrt(thick), max(1, self.flats))
+            if known and center is not None
+            else None,
+        }
+
+    def quality(
+        self,
+        missing: int,
+        corrupt: int,
+        halves: tuple[Image, Image] | None,
+        period: float = np.pi,
+        final: bool = False,
+        tilt_rad: float = 0.0,
+        stripes: bool = False,
+    ) -> Quality:
         """All numbers so far. ``halves`` are the middle slice from the even and from the odd projections; ``period`` is
-        the angle in radian after which views repeat.
+        the angle in radian after which views repeat. ``final``: with the tests that need the whole scan.
         """
         center = self._center.center
+        rigid = self.rigid_body(tilt_rad) if final else None
+        sudden = None if final or self.count < SIGNAL_EVERY else self.sudden_px()
         return Quality(
             projections=self.count,
             expected=self._spec.projections,
@@ -138,15 +220,23 @@ class Measurements:
             center_px=center,
             center_confidence=self._center.confidence,
             center_offset_px=None if center is None else center - (self._spec.columns - 1) / 2,
-            motion_px=motion_px(self._track, self._pairs.worst_drop(PAIR_MISMATCH)),
-            saturation=self._saturated / self.count if self.count else None,
+            motion_px=sudden if rigid is None else rigid.motion_px,
+            misfit_px=None if rigid is None else rigid.misfit_px,
+            mass_change=None if rigid is None else rigid.mass_change,
             flat_drift=self._track.beam_drift,
             truncation=self._track.truncation,
             resolution_px=None if halves is None or len(halves[0]) < 16 else frc_resolution(*halves),
             flats=self.flats,
             darks=self.darks,
             dark_flat_share=self.dark_flat_share,
+            columns=self._spec.columns,
+            angle_findings=self._angle_findings() if final else (),
+            **(self.detector(stripes) if final and self.count else {}),
         )
+
+    def _angle_findings(self) -> tuple[str, ...]:
+        angles, index = np.rad2deg(self._angles), np.array(self._index, np.int64)
+        return check_angles(index, angles, self._spec.range_deg, self._spec.projections).words
 
 
 def _bands(rows: int) -> list[tuple[int, Image]]:

@@ -22,6 +22,7 @@ from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.core.quality.artefacts import slice_figures
 from streamer.core.quality.verdict import judge
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
+from streamer.pipeline.frame_checks import FrameChecks
 from streamer.pipeline.layout.choice import is_full_turn
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.tracker import LayoutTracker
@@ -84,6 +85,7 @@ class ScanPipeline:
         self._tomogram: GrowingTomogram | None = None
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
+        self._checks = FrameChecks(spec)
         self._looked = self._compared = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._has = np.zeros(spec.frames, bool)
         self.seen = self._nonfinite = 0
@@ -164,6 +166,11 @@ class ScanPipeline:
 
     def _project(self, metas: Sequence[FrameMeta], raw: Array) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
+        if metas and not self._checks.begun:
+            self._checks.begin(*self._preparation.fields(), self._preparation.flat_noise)
+        usable = [self._checks.usable(meta, pixels) for meta, pixels in zip(metas, raw, strict=True)]
+        if not all(usable):
+            metas, raw = [meta for meta, use in zip(metas, usable, strict=True) if use], raw[np.array(usable)]
         if metas:
             raw, filled = fill_nonfinite(raw)
             self._nonfinite += filled
@@ -189,7 +196,7 @@ class ScanPipeline:
         if sums is None:
             self.view.add(self._stored.laid_out(attenuation, numbers), angles)
         for k, angle in enumerate(angles.tolist()):
-            self._measured.projection(angle, raw[k], attenuation[k], None if sums is None else sums[k])
+            self._measured.projection(angle, metas[k].index, attenuation[k], None if sums is None else sums[k])
         self._stored.recent.arrived(self.count)
         self.view.replay(len(metas))
 
@@ -280,7 +287,20 @@ class ScanPipeline:
         if not final and self._limits.max_resolution_px is not None and self._compared < self._looked:
             self._compared = self._looked
             halves = self.view.half_images()
-        quality = self._measured.quality(missing, corrupt, halves, self.layout.period)
+        quality = self._measured.quality(
+            missing, corrupt, halves, self.layout.period, final, self.layout.tilt_rad,
+            self._preparation.options.stripes != "off",
+        )  # fmt: skip
+        quality = replace(
+            quality,
+            unusable=self._checks.causes,
+            unusable_count=self._checks.unusable,
+            saturation=self._checks.piled_up,
+            zingers=None if self._preparation.options.zingers else self._checks.spikes,
+            dark_light=self._checks.dark_light,
+            unlit_columns=self._checks.unlit_columns,
+            odd_fields=self._preparation.odd_fields,
+        )
         if self.layout.half or (not final and self._options.geometry != "plain" and is_full_turn(self.spec)):
             # An axis near the edge is meant to be there, and the sample to reach over it.
             cut = quality.truncation if self.layout.extend else None

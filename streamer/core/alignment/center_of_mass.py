@@ -30,6 +30,7 @@ ALIKE, ALIKE_SHARE = 0.03, 0.25  # attenuation by which the edges of an open bea
 PROFILE_EVERY = 2  # the column profile that shows the stripes is taken from one projection in so many
 BATCH = 64  # projections whose row sums wait to be looked at together
 MIN_FRAMES = 6
+BEAM_PARTS = 8  # parts of the scan, of which the one counts in which the beam has changed most
 MIN_MASS_SNR = 5.0
 SIGNIFICANT = 30.0  # gain in chi-square that a jump must bring; 2 or 3 parameters and some 30 places are tried
 EXPLAINS = 0.5  # share of the unexplained path that one jump must account for, else it is something other than motion
@@ -111,7 +112,7 @@ class MomentTrack:
 
     @property
     def beam_drift(self) -> float | None:
-        """Relative change of the open beam beside the sample since the flats; None without such a place.
+        """Largest relative change of the open beam beside the sample since the flats; None without such a place.
 
         A beam that fades does so alike at both edges and at all heights. Edges that do not agree hold sample, even
         where single projections do not show it: in half acquisition the one near the axis always does.
@@ -120,7 +121,8 @@ class MomentTrack:
         if truncation is None or truncation > SELDOM:
             return None
         left, right = self._records[self._records[:, 6] == 0, 4:6].T
-        level = float(np.median(0.5 * (left + right)))
+        parts = np.array_split(0.5 * (left + right), min(BEAM_PARTS, left.size))
+        level = max((float(np.median(part)) for part in parts), key=abs)
         apart = float(max(np.ptp(self._margins) / self.count, robust_sigma(right - left)))
         return abs(float(np.expm1(-level))) if apart <= max(ALIKE, ALIKE_SHARE * abs(level)) else None
 

@@ -14,7 +14,6 @@ from streamer.core.alignment.opposite_views import (
     MIN_FRAMES,
     WIDEST_RAD,
     Match,
-    PairMatch,
     across_the_seam,
     from_matches,
     register,
@@ -136,11 +135,6 @@ class PairTrack:
             return CenterEstimate.unknown("pairs")
         both = [clean[key] for key in self._matches]
         return from_matches(list(self._matches.values()), both, self._squeeze, again=final)
-
-    def worst_drop(self, mismatch: float) -> PairMatch | None:
-        """The matched pair whose halves lie furthest apart along the axis, of those that fit within ``mismatch``."""
-        fit = [match for match in self._matches.values() if match.center is not None and match.mismatch < mismatch]
-        return max(fit, key=lambda match: abs(match.dy), default=None)
 
     def _pairs(self) -> dict[tuple[float, ...], tuple[Values, Values]]:
         found = [pair for anchor in self._anchors if (pair := anchor.pair()) is not None]

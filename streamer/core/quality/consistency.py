@@ -172,3 +172,23 @@ def _kind(rest: Series) -> tuple[str, float]:
     if drift > jumps[best]:
         return "drift", 0.5
     return "jump", float(steps[best] / n)
+
+
+def sudden_px(y: Series, noise: float) -> float:
+    """What a path (n,) in the order of time does from one value to the next, however the rest of it goes.
+
+    Twice the rms beyond ``noise`` of one value, or a step that stands eight times above what lines through the four
+    values on either side scatter, whichever is larger. More of the path cannot undo it.
+    """
+    if y.size < FEWEST:
+        return 0.0
+    quick = robust_sigma(y[2:] - 2 * y[1:-1] + y[:-2]) / np.sqrt(6.0)
+    vibration = 2 * float(np.sqrt(max(0.0, quick**2 - (1.5 * noise) ** 2)))
+    # A line through four values, half a step beyond its end: minus a half, zero, a half, one.
+    ahead = np.array([-0.5, 0.0, 0.5, 1.0])
+    before = np.convolve(y, ahead[::-1], "valid")[: y.size - 7]
+    after = np.convolve(y, ahead, "valid")[4:]
+    step = after - before
+    scatter = max(robust_sigma(step), noise)
+    highest = float(np.abs(step).max())
+    return max(vibration, highest if highest > 8 * scatter else 0.0)

@@ -16,8 +16,11 @@ Array = NDArray[Any]
 BLOCKS = 24
 """Along a side, parts of a frame whose mean brightness is compared."""
 
-ALIKE = 0.02
-"""Share by which the brightness of a part may differ, beyond noise and a change of the whole frame."""
+GROUPS = 3
+"""Kinds of flats, or of darks, that are told apart."""
+
+ALIKE = 0.1
+"""Share by which the brightness of a part may differ, beyond noise and a change of the whole frame: a beam moves."""
 
 FADES = 0.2
 """Share by which the whole frame may have become brighter or darker."""
@@ -64,12 +67,14 @@ class AlikeFrames:
         self.groups: list[Group] = []
         self.count = 0
 
-    def add(self, frame: Array, noise: float) -> int:
-        """The group of a frame (rows, columns); ``noise`` is the standard error of the brightness of a part."""
-        seen = brightness(frame)
+    def add(self, frame: Array) -> int:
+        """The group of a frame (rows, columns). There are up to ``GROUPS``; then the nearest has to do."""
+        seen, noise = brightness(frame), _part_noise(frame)
         scale = max(float(np.median(np.abs(seen))), 1e-9)
         alike = (k for k, group in enumerate(self.groups) if _alike(seen, group.mean, scale, noise))
         number = next(alike, len(self.groups))
+        if number == GROUPS:
+            number = min(range(GROUPS), key=lambda k: float(np.mean(np.abs(self.groups[k].mean - seen))))
         if number == len(self.groups):
             self.groups.append(Group(np.zeros(seen.shape)))
         group = self.groups[number]
@@ -89,6 +94,14 @@ class AlikeFrames:
     def others(self, chosen: int) -> list[int]:
         """Numbers, from 0 in the order in which they came, of the frames that are not in the chosen group."""
         return sorted(n for k, group in enumerate(self.groups) if k != chosen for n in group.numbers)
+
+
+def _part_noise(frame: Array) -> float:
+    """Standard error of the brightness of a part, by the differences between neighbouring pixels of some rows."""
+    rows, columns = frame.shape
+    some = np.asarray(frame[:: max(1, rows // 32)], np.float64)
+    pixel = robust_sigma(np.diff(some, axis=1)[np.isfinite(np.diff(some, axis=1))]) / np.sqrt(2.0)
+    return float(pixel / np.sqrt(max(1, rows // BLOCKS) * max(1, columns // BLOCKS)))
 
 
 def _alike(a: Array, b: Array, scale: float, noise: float) -> bool:

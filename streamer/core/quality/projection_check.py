@@ -52,8 +52,8 @@ class Look:
     """What a raw frame shows, in the rows that were looked at.
 
     ``light`` of the flat's; ``dark_rows`` share of rows without light; ``broken`` share of pixels that are no numbers;
-    ``top`` the largest pixel and ``at_top`` the share of pixels that equal it; ``spikes`` share of pixels that outshine
-    both neighbours; ``same`` the same bytes as the frame before.
+    ``top`` the largest pixel, where the flats have beam, and ``at_top`` the share of pixels that equal it; ``spikes``
+    share of pixels that outshine both neighbours; ``same`` the same bytes as the frame before.
     """
 
     light: float
@@ -68,9 +68,16 @@ class Look:
 class ProjectionCheck:
     """Looks at the projections of one scan, in any order. Constant time and memory per frame; not thread-safe."""
 
-    def __init__(self, dark: Array | None, flat: Array | None, shape: tuple[int, int], noise: float = 0.02) -> None:
-        """``dark`` and ``flat`` mean frames (rows, columns), flat NaN where a pixel is not to be used, None where there
-        are none; ``noise`` of the open beam in one pixel, relative.
+    def __init__(
+        self,
+        dark: Array | None,
+        flat: Array | None,
+        shape: tuple[int, int],
+        noise: float = 0.02,
+        saturation: float | None = None,
+    ) -> None:
+        """``dark`` and ``flat`` mean frames (rows, columns), None where there are none; ``noise`` of the open beam in
+        one pixel, relative; ``saturation`` the level at which the detector is full, where it is known.
         """
         rows, _ = shape
         self._every = max(1, rows // ROWS)
@@ -84,6 +91,7 @@ class ProjectionCheck:
             net[~(net > 0)] = np.nan
         self._flat = as_input(net, np.float32)
         self.known = bool(np.isfinite(net).any())
+        self._full = np.inf if saturation is None else float(saturation)
         self._spike = 1.0 + max(0.5, 8.0 * noise)
         self._same = np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(int))
         self._last: Array | None = None
@@ -96,7 +104,7 @@ class ProjectionCheck:
         same = self._last is not None and np.array_equal(rows, self._last)
         self._last = rows
         found = np.zeros(7)
-        _look(as_input(raw), self._every, self._dark, self._flat, DARK, self._spike, found)
+        _look(as_input(raw), self._every, self._dark, self._flat, DARK, self._spike, self._full, found)
         pixels = max(1.0, found[6])
         light, dark_rows, broken, top, at_top, spikes, _ = found.tolist()
         looked = self._dark.size
@@ -123,13 +131,16 @@ class ProjectionCheck:
 
 
 @kernel()
-def _look(raw: Array, every: int, dark: Array, flat: Array, faint: float, spike: float, found: Array) -> None:
+def _look(
+    raw: Array, every: int, dark: Array, flat: Array, faint: float, spike: float, full: float, found: Array
+) -> None:
     """found (7,): mean transmission, rows without light, pixels that are no number, the largest pixel, how many equal
     it, spikes, pixels with a flat; of each ``every``-th row of raw (rows, columns); dark and flat are those rows.
     """
     rows, columns = dark.shape
     light, beam = 0.0, 0.0
     top, at_top = np.float64(-np.inf), 0
+    no_flat = not (flat > 0).any()
     for r in range(rows):
         row_light, row_beam = 0.0, 0.0
         before, here = np.float64(0.0), np.float64(0.0)
@@ -138,10 +149,13 @@ def _look(raw: Array, every: int, dark: Array, flat: Array, faint: float, spike:
             if not np.isfinite(value):
                 found[2] += 1.0
                 value = np.float64(0.0)
-            elif value > top:
-                top, at_top = value, 1
-            elif value == top:
-                at_top += 1
+            elif flat[r, c] > 0 or no_flat:
+                # Gaps between modules, and what is no pixel at all, are full in the flats as in the darks.
+                value = np.float64(full) if value > full else value
+                if value > top:
+                    top, at_top = value, 1
+                elif value == top:
+                    at_top += 1
             # A pixel is judged when its right neighbour has come.
             after = value - dark[r, c]
             if c > 1 and here > spike * max(before, after) and here > 0.2 * flat[r, c - 1]:

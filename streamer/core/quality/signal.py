@@ -1,4 +1,4 @@
-"""Measures of single projections and of the sample's movement: what the verdict is drawn from."""
+"""Measures of single projections."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.center_of_mass import MomentTrack
-from streamer.core.alignment.opposite_views import PairMatch
 from streamer.frames import BadInput
 
 SAMPLE = 32_768  # pixels of a projection that are enough to measure signal and noise
-PAIR_MISMATCH = 0.2  # an opposite pair that fits worse than this says nothing of movement
-PAIR_TURN_PX = 0.25  # drop of a pair that is within its own error
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,3 @@ def saturated_share(raw: NDArray[Any], level: float | None = None) -> float:
     # Integers are compared with an integer: with a float, all of them would be converted first.
     lowest = math.ceil(level) if raw.dtype.kind == "u" else level
     return float(np.count_nonzero(raw >= lowest) / raw.size)
-
-
-def motion_px(track: MomentTrack, pair: PairMatch | None = None) -> float | None:
-    """Largest displacement (pixels) found by the centre of mass, or by the drop of the sample within half a turn."""
-    found = [] if (jump := track.motion_px()) is None else [jump]
-    if pair is not None and pair.center is not None and pair.mismatch < PAIR_MISMATCH:
-        found.append(abs(pair.dy) if abs(pair.dy) > PAIR_TURN_PX else 0.0)
-    return max(found) if found else None

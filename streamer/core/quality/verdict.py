@@ -6,12 +6,22 @@ from typing import Annotated
 
 from pydantic import Field
 
+from streamer.core.quality.spoiled import spoiled_detector, spoiled_fields
 from streamer.frames import Decision, Quality, Reason, ReasonCode, Verdict
 from streamer.options import Options
+
+CUT = 0.05
+"""Share of projections that are cut off at an edge, from which the centre of mass does not tell movement."""
 
 MOST_DARK_FLATS = 0.45
 """Share of pixels in which the flats may be as dark as the darks; half of them are when the shutter was closed."""
 
+
+FEWEST_SHARE = 0.5
+"""Projections per column below which it is remarked on; π/2 are complete."""
+
+NOISY = 0.1
+"""Noise of the attenuation in a pixel from which on it is remarked on: a hundred photons."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -23,27 +33,39 @@ class Limits(Options):
     min_coverage: Share = 0.98
     """share of the wanted angles at the end; a hole of 2 % leaves a visible wedge artefact"""
     max_missing_share: Share = 0.05
-    """share of the announced projections that may be lost or corrupt"""
+    """share of the announced projections that may be lost, corrupt or of no use"""
     max_center_offset_share: Share = 0.05
     """distance of the rotation axis from the middle of the detector, as a share of the columns"""
     min_center_confidence: Share = 0.5
     """confidence in the rotation axis below which its position counts as unknown"""
-    max_motion_px: Amount = 1.0
-    """displacement of the sample during the scan, in pixels; one pixel doubles every edge"""
-    max_saturation: Share = 0.01
-    """share of saturated pixels in the projections"""
+    max_motion_px: Amount = 0.3
+    """twice the rms displacement that rotation does not explain, in pixels; 0.3 makes the error a tenth larger"""
+    max_misfit_px: Amount = 0.04
+    """what fits no rigid sample, as an rms displacement of all projections in pixels"""
+    max_mass_change: Share = 0.02
+    """relative change of the mass of the sample during the scan"""
+    max_saturation: Share = 0.002
+    """share of pixels at the detector's ceiling"""
+    max_pattern: Amount = 0.0035
+    """rms attenuation that columns or pixels add to all projections since the flats; unset with a removal of stripes"""
+    max_zingers: Share = 0.0003
+    """share of single pixels that outshine both neighbours; not judged when zingers are removed"""
+    max_shadow: Share = 0.02
+    """share of the detector, or of its columns, that sees no light"""
+    max_dark_light: Share = 0.02
+    """share of the beam that the darks may hold"""
     min_snr: Amount = 0.5
     """attenuation over noise in one projection; less means an empty holder"""
     min_attenuation: Amount = 0.02
     """attenuation along the densest rays; less means an empty holder"""
-    max_flat_drift: Amount | None = 0.1
-    """relative change of the beam since the flats"""
+    max_flat_drift: Amount | None = 0.065
+    """relative change of the beam since the flats, where it is not corrected"""
     max_truncation: Share | None = 0.2
     """share of the projections in which the sample touches the edge of the detector"""
     max_resolution_px: float | None = Field(None, gt=0, examples=[4.0])
     """wanted resolution, as a period in pixels; a scan that reaches it early is ENOUGH; unset: not checked"""
-    early_coverage: Share = 0.5
-    """share of the angles from which motion counts as proven while the scan runs"""
+    early_motion_px: Amount = 1.0
+    """sudden movement, in pixels, that condemns a scan while it runs"""
     early_confidence: Share = 0.8
     """confidence in the rotation axis that allows REALIGN while the scan runs"""
 
@@ -55,15 +77,16 @@ def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = N
     RETAKE and REALIGN need evidence that more frames will not overturn. ``columns`` of the detector, for the limit on
     the axis; without it that check is left out.
     """
+    axis, moved = _axis_off(quality, limits, final, columns), _motion(quality, limits, final)
+    cut = (quality.truncation or 0.0) > CUT
     reasons = [
         *_unmeasurable(quality, limits, final),
-        *_motion(quality, limits, final),
-        *_axis_off(quality, limits, final, columns),
+        *spoiled_fields(quality, limits, final),
+        # Where frames are cut off, an axis that lies off the middle explains what looks like movement.
+        *(axis + moved if cut else moved + axis),
         *_spoiled(quality, limits, final),
+        *_center_unsure(quality, limits, final),
     ]
-    if not reasons and final and quality.center_px is None:
-        advice = "the tomogram may be blurred; give the centre by hand or look at it"
-        reasons = [Reason(ReasonCode.CENTER_UNKNOWN, f"centre of rotation not found: {advice}")]
     decision = next((reason.code.decision for reason in reasons if reason.code.decision is not None), None)
     if decision is None:
         decision = Decision.ENOUGH if final or _good_early(quality, limits) else Decision.CONTINUE
@@ -102,10 +125,21 @@ def _unmeasurable(q: Quality, limits: Limits, final: bool) -> list[Reason]:
 
 
 def _motion(q: Quality, limits: Limits, final: bool) -> list[Reason]:
-    if q.motion_px is None or q.motion_px <= limits.max_motion_px or not (final or q.coverage >= limits.early_coverage):
-        return []
-    moved = f"the sample moved by {q.motion_px:.1f} px during the scan (limit {limits.max_motion_px:g})"
-    return [Reason(ReasonCode.MOTION, f"{moved}; fix it better, or let it settle, and scan again")]
+    reasons = []
+    allowed = limits.max_motion_px if final else max(limits.early_motion_px, limits.max_motion_px)
+    if q.motion_px is not None and q.motion_px > allowed:
+        moved = f"the sample moved by {q.motion_px:.1f} px during the scan (limit {allowed:g})"
+        text = f"{moved}; fix it better, or let it settle, and scan again"
+        reasons.append(Reason(ReasonCode.MOTION, text))
+    if q.mass_change is not None and q.mass_change > limits.max_mass_change:
+        change = f"the mass of the sample changed by {100 * q.mass_change:.1f} %"
+        text = f"{change} (limit {100 * limits.max_mass_change:g} %): did it shrink, fall off, or leave the field?"
+        reasons.append(Reason(ReasonCode.SAMPLE_CHANGED, text))
+    if q.misfit_px is not None and q.misfit_px > limits.max_misfit_px:
+        fit = f"the projections fit no rigid sample, as if each were off by {q.misfit_px:.2f} px"
+        text = f"{fit} (limit {limits.max_misfit_px:g}); did it turn as the angles say, and stay as it was?"
+        reasons.append(Reason(ReasonCode.MISFIT, text))
+    return reasons
 
 
 def _axis_off(q: Quality, limits: Limits, final: bool, columns: int | None) -> list[Reason]:
@@ -121,11 +155,26 @@ def _axis_off(q: Quality, limits: Limits, final: bool, columns: int | None) -> l
     return [Reason(ReasonCode.AXIS_OFF, text)]
 
 
+def _center_unsure(q: Quality, limits: Limits, final: bool) -> list[Reason]:
+    if not final or q.projections == 0:
+        return []
+    if q.center_px is None:
+        text = "centre of rotation not found: the tomogram may be blurred; give the centre by hand or look at it"
+        return [Reason(ReasonCode.CENTER_UNKNOWN, text)]
+    if q.center_confidence >= limits.min_center_confidence:
+        return []
+    text = f"centre of rotation {q.center_px:.1f} px is uncertain (confidence {q.center_confidence:.2f})"
+    return [Reason(ReasonCode.CENTER_UNCERTAIN, f"{text}; give the centre by hand or look at the tomogram")]
+
+
 def _spoiled(q: Quality, limits: Limits, final: bool) -> list[Reason]:
-    reasons = []
-    if q.saturation is not None and q.saturation > limits.max_saturation:
-        share = f"{100 * q.saturation:.1f} % of the pixels are saturated (limit {100 * limits.max_saturation:g} %)"
-        reasons.append(Reason(ReasonCode.SATURATED, f"{share}; shorten the exposure or attenuate the beam"))
+    reasons = spoiled_detector(q, limits, final)
+    lost = q.missing + q.corrupt + q.unusable_count
+    if q.unusable_count and q.expected > 0 and lost > limits.max_missing_share * q.expected:
+        # Those that did not come cannot come any more.
+        named = "; ".join(f"{cause} {frames}" for cause, frames in q.unusable.items())
+        text = f"{q.unusable_count} of {q.expected} projections are of no use ({named}); mend the cause and scan again"
+        reasons.append(Reason(ReasonCode.UNUSABLE, text))
     if not final:
         return reasons
     lost = q.missing + q.corrupt
@@ -146,17 +195,20 @@ def _spoiled(q: Quality, limits: Limits, final: bool) -> list[Reason]:
 def _remarks(q: Quality, limits: Limits, final: bool) -> list[Reason]:
     """What a scientist should know, though it does not decide."""
     remarks = []
-    if limits.max_flat_drift is not None and q.flat_drift is not None and q.flat_drift > limits.max_flat_drift:
-        share = f"the beam changed by {100 * q.flat_drift:.0f} % since the flats"
-        text = f"{share} (limit {100 * limits.max_flat_drift:g} %); take fresh flats"
-        remarks.append(Reason(ReasonCode.BEAM_CHANGED, text))
+    if q.unusable_count:
+        named = "; ".join(f"{cause} {frames}" for cause, frames in q.unusable.items())
+        remarks.append(Reason(ReasonCode.SET_ASIDE, f"projections were set aside: {named}"))
+    if q.odd_fields:
+        remarks.append(Reason(ReasonCode.SET_ASIDE, f"{q.odd_fields}; left out"))
+    if final and 0 < q.projections < FEWEST_SHARE * q.columns:
+        few = f"{q.projections} projections for {q.columns} columns"
+        remarks.append(Reason(ReasonCode.FEW_PROJECTIONS, f"{few}; {round(1.57 * q.columns)} would be complete"))
+    if final and q.noise is not None and q.noise > NOISY:
+        remarks.append(Reason(ReasonCode.LITTLE_LIGHT, f"the noise of a pixel is {100 * q.noise:.0f} % of the beam"))
     if limits.max_truncation is not None and q.truncation is not None and q.truncation > limits.max_truncation:
         share = f"the sample reaches over the edge of the detector in {100 * q.truncation:.0f} % of the projections"
         text = f"{share}; grey values are not absolute, and the axis is less certain"
         remarks.append(Reason(ReasonCode.TRUNCATED, text))
-    if final and q.center_px is not None and q.center_confidence < limits.min_center_confidence:
-        text = f"centre of rotation {q.center_px:.1f} px is uncertain (confidence {q.center_confidence:.2f})"
-        remarks.append(Reason(ReasonCode.CENTER_UNCERTAIN, text))
     return remarks
 
 

@@ -108,6 +108,8 @@ class BinnedScan:
             center_px=center,
             center_offset_px=None if center is None else center - (self._whole.columns - 1) / 2,
             motion_px=full(quality.motion_px),
+            misfit_px=full(quality.misfit_px),
+            columns=self._whole.columns,
             resolution_px=full(quality.resolution_px),
             saturation=self._saturated / self._projections if self._projections else None,
         )

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from streamer.core.arrays import Image
+from streamer.core.arrays import Array, Image
 from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.defects import defects, mask_pixels
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
+from streamer.core.quality.fields import AlikeFrames
 from streamer.frames import ScanSpec
 from streamer.pipeline.preparation.beam_drift import BeamDriftCorrection, MeanFrame
 
@@ -27,7 +28,7 @@ class DarksAndFlats:
     def __init__(self, spec: ScanSpec, backend: Backend, drift: BeamDriftCorrection, mend: bool) -> None:
         """``mend``: look for pixels that are not to be used."""
         self._spec, self._backend, self._drift, self._mend = spec, backend, drift, mend
-        self.darks, self.flats = MeanFrame(backend.threads), MeanFrame(backend.threads)
+        self._dark_groups, self._flat_groups = _Groups(backend.threads), _Groups(backend.threads)
         self.dark: Image | None = None
         self.flat: Image | None = None
         """Mean frames, the flat NaN where a pixel is not to be used; None where there are none."""
@@ -40,9 +41,31 @@ class DarksAndFlats:
         self._steps: Iterator[None] | None = None
         self._next: FlatFieldCorrection | None = None
 
+    def add_dark(self, pixels: Array) -> None:
+        self._dark_groups.add(pixels, 0.0)
+
+    def add_flat(self, pixels: Array, monitor: float) -> None:
+        self._flat_groups.add(pixels, monitor)
+
+    @property
+    def darks(self) -> MeanFrame:
+        """Those that look alike; others are left out."""
+        return self._dark_groups.chosen(False)
+
+    @property
+    def flats(self) -> MeanFrame:
+        """Those that look alike; others are left out."""
+        return self._flat_groups.chosen(True)
+
+    @property
+    def odd(self) -> str:
+        """Which darks and flats were left out, in words; empty when none."""
+        kinds = (("darks", self._dark_groups, False), ("flats", self._flat_groups, True))
+        return "; ".join(words for name, groups, brightest in kinds if (words := groups.odd(name, brightest)))
+
     @property
     def _counts(self) -> tuple[int, int]:
-        return self.darks.count, self.flats.count
+        return self._dark_groups.count, self._flat_groups.count
 
     def ahead(self) -> bool:
         """Use an idle moment for a part of it. False when nothing is to do, or more frames may be on their way."""
@@ -51,7 +74,8 @@ class DarksAndFlats:
         if self._counts != self._counted:
             self._counted, self._idle, self._steps = self._counts, 0, None
         self._idle += 1
-        complete = self.darks.count >= self._spec.darks and self.flats.count >= self._spec.flats
+        darks, flats = self._counts
+        complete = darks >= self._spec.darks and flats >= self._spec.flats
         if self._steps is None and (complete or self._idle >= PATIENCE):
             self._steps = self._work()
         return self._steps is not None and next(self._steps, self) is None
@@ -83,3 +107,30 @@ class DarksAndFlats:
         bad = defects(flats.pixels, darks, threads=self._backend.threads)
         self.defects = int(np.count_nonzero(bad))
         return mask_pixels(flats.pixels.mean, bad)
+
+
+class _Groups:
+    """Statistics of the frames of one kind, those that look alike by themselves."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._alike = AlikeFrames()
+        self._means: list[MeanFrame] = []
+
+    def add(self, pixels: Array, monitor: float) -> None:
+        number = self._alike.add(pixels)
+        if number == len(self._means):
+            self._means.append(MeanFrame(self._threads))
+        self._means[number].add(pixels, monitor, 0)
+
+    @property
+    def count(self) -> int:
+        return self._alike.count
+
+    def chosen(self, brightest: bool) -> MeanFrame:
+        return self._means[self._alike.chosen(brightest)] if self._means else MeanFrame(self._threads)
+
+    def odd(self, name: str, brightest: bool) -> str:
+        others = self._alike.others(self._alike.chosen(brightest)) if self._means else []
+        listed = ", ".join(str(number + 1) for number in others[:8])
+        return f"{len(others)} of {self.count} {name} look different from the rest (number {listed})" if others else ""

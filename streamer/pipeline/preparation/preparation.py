@@ -31,6 +31,9 @@ from streamer.pipeline.preparation.row_blocks import RowPreparation
 FEWEST = 32
 """Projections from whose mean stripes are told; before, the mean still looks like the sample."""
 
+USUAL_NOISE = 0.02
+"""Relative noise of a pixel of a flat of a few thousand photons."""
+
 GROWTH = 1.25
 """By which factor the number of projections must grow before the stripes are looked at again."""
 
@@ -86,7 +89,7 @@ class Preparation:
     def dark(self, pixels: Array) -> None:
         """Take a dark (rows, cols); one that comes after the first projection is counted only."""
         if self._fields.correction is None:
-            self._fields.darks.add(pixels, 0.0, 0)
+            self._fields.add_dark(pixels)
         else:
             self.late_darks += 1
 
@@ -96,7 +99,7 @@ class Preparation:
         Of the first set, one that comes late is counted only, unless it is all there is.
         """
         if self._fields.correction is None:
-            self._fields.flats.add(pixels, monitor, 0)
+            self._fields.add_flat(pixels, monitor)
             self.drift.flat(pixels)
         elif index is not None and index < self._first and self._fields.flats.count:
             self.late_flats += 1
@@ -112,6 +115,26 @@ class Preparation:
         correction = self._fields.fix()
         if self.options.zingers or self._stripes is not None:
             self.noise = beam_noise(correction.attenuation(first))
+
+    def fields(self) -> tuple[Image | None, Image | None]:
+        """Mean dark and flat (rows, cols) before the projections, fixed by this; None where there are none."""
+        self._fields.fix()
+        flats = self._fields.flats
+        return self._fields.dark, flats.pixels.mean if flats.count else None
+
+    @property
+    def odd_fields(self) -> str:
+        """Which darks and flats were left out, in words; empty when none."""
+        return self._fields.odd
+
+    @property
+    def flat_noise(self) -> float:
+        """Relative noise of a pixel of one flat; that of a usual beam where there are not two."""
+        flats = self._fields.flats
+        if flats.count < 2:
+            return USUAL_NOISE
+        pixels = flats.pixels
+        return float(np.sqrt(np.median(pixels.variance)) / max(float(np.median(pixels.mean)), 1e-9))
 
     @property
     def defects(self) -> int:

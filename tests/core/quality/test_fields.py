@@ -18,7 +18,6 @@ ROWS, COLUMNS = 48, 72
 RNG = np.random.default_rng(0)
 BEAM = 3000 * (1 - 0.15 * np.linspace(-1, 1, COLUMNS) ** 2) * np.ones((ROWS, 1))
 SAMPLE = np.exp(-np.clip(1 - (np.linspace(-2, 2, COLUMNS) / 1.2) ** 2, 0, None)) * np.ones((ROWS, 1))
-NOISE = 55 / np.sqrt(6)
 
 
 def noisy(frame):
@@ -28,7 +27,7 @@ def noisy(frame):
 def groups(frames, brightest):
     alike = AlikeFrames()
     for frame in frames:
-        alike.add(frame, NOISE)
+        alike.add(frame)
     return alike.others(alike.chosen(brightest))
 
 

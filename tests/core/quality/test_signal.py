@@ -3,10 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.alignment.center_of_mass import MomentTrack
-from streamer.core.alignment.opposite_views import PairMatch
-from streamer.core.backend.selection import Backend
-from streamer.core.quality.signal import motion_px, sample_signal, saturated_share
+from streamer.core.quality.signal import sample_signal, saturated_share
 from streamer.frames import BadInput
 
 
@@ -30,12 +27,3 @@ def test_saturation_is_the_share_at_the_top() -> None:
     assert saturated_share(raw, 0) == 1.0
     with pytest.raises(BadInput):
         saturated_share(raw.astype(np.float32))
-
-
-def test_motion_takes_the_drop_of_a_pair_into_account(numba_backend: Backend) -> None:
-    track = MomentTrack(numba_backend)
-    assert motion_px(track) is None
-    assert motion_px(track, PairMatch(10.0, 2.5, 0.05)) == 2.5
-    assert motion_px(track, PairMatch(10.0, 0.1, 0.05)) == 0.0
-    assert motion_px(track, PairMatch(10.0, 2.5, 0.4)) is None
-    assert motion_px(track, PairMatch(None, 2.5, 0.6)) is None

@@ -1,0 +1,71 @@
+"""Reasons that lie in the detector, the beam, the fields or the angles, not in the sample."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from streamer.frames import Quality, Reason, ReasonCode
+
+NEGATIVE = 0.03
+"""Share of the field that may be brighter with the sample than in the flats."""
+
+
+class DetectorLimits(Protocol):
+    """The limits that are asked for; see ``verdict.Limits``."""
+
+    @property
+    def max_dark_light(self) -> float: ...
+    @property
+    def max_shadow(self) -> float: ...
+    @property
+    def max_saturation(self) -> float: ...
+    @property
+    def max_pattern(self) -> float: ...
+    @property
+    def max_zingers(self) -> float: ...
+    @property
+    def max_flat_drift(self) -> float | None: ...
+
+
+def spoiled_fields(q: Quality, limits: DetectorLimits, final: bool) -> list[Reason]:
+    """What is wrong with darks, flats and angles: the same scan again would be no better."""
+    reasons = []
+    if q.projections and q.dark_light > limits.max_dark_light:
+        text = f"the darks hold {100 * q.dark_light:.0f} % of the beam: was the shutter open? take darks again"
+        reasons.append(Reason(ReasonCode.DARKS_LIT, text))
+    if q.projections and q.unlit_columns > limits.max_shadow:
+        text = f"the flats show no beam in {100 * q.unlit_columns:.0f} % of the columns: is a shutter half closed?"
+        reasons.append(Reason(ReasonCode.SHADOW, text))
+    if not final:
+        return reasons
+    if q.negative is not None and q.negative > NEGATIVE:
+        share = f"{100 * q.negative:.0f} % of the field are brighter with the sample than without"
+        reasons.append(Reason(ReasonCode.FLATS_WRONG, f"{share}: was the sample in the flats? take flats again"))
+    if q.shadow is not None and q.shadow > limits.max_shadow:
+        text = f"{100 * q.shadow:.0f} % of the field see no light in any projection: is something in the beam's way?"
+        reasons.append(Reason(ReasonCode.SHADOW, text))
+    reasons += [Reason(ReasonCode.ANGLES_WRONG, text) for text in q.angle_findings]
+    return reasons
+
+
+def spoiled_detector(q: Quality, limits: DetectorLimits, final: bool) -> list[Reason]:
+    """What the detector and the beam did while the sample was in it."""
+    reasons = []
+    if q.saturation is not None and q.saturation > limits.max_saturation:
+        share = f"{100 * q.saturation:.1f} % of the pixels are saturated (limit {100 * limits.max_saturation:g} %)"
+        reasons.append(Reason(ReasonCode.SATURATED, f"{share}; shorten the exposure or attenuate the beam"))
+    if not final:
+        return reasons
+    if q.pattern is not None and q.pattern > limits.max_pattern:
+        change = f"columns or pixels changed by {100 * q.pattern:.1f} % rms since the flats"
+        text = f"{change} (limit {100 * limits.max_pattern:g} %); take fresh flats, or switch the removal of stripes on"
+        reasons.append(Reason(ReasonCode.PATTERN, text))
+    if q.zingers is not None and q.zingers > limits.max_zingers:
+        share = f"{100 * q.zingers:.2f} % of the pixels are far brighter than their neighbours"
+        text = f"{share} (limit {100 * limits.max_zingers:g} %); switch the removal of zingers on"
+        reasons.append(Reason(ReasonCode.ZINGERS, text))
+    if limits.max_flat_drift is not None and q.flat_drift is not None and q.flat_drift > limits.max_flat_drift:
+        share = f"the beam changed by {100 * q.flat_drift:.0f} % since the flats"
+        text = f"{share} (limit {100 * limits.max_flat_drift:g} %); take fresh flats, or have the drift corrected"
+        reasons.append(Reason(ReasonCode.BEAM_DRIFTED, text))
+    return reasons

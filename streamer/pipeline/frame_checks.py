@@ -1,0 +1,100 @@
+"""Which frames of a running scan are of use, and what all of them show of beam, detector and angles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.arrays import Image
+from streamer.core.quality.angles import AngleWatch
+from streamer.core.quality.fields import light_in_darks, unlit_columns
+from streamer.core.quality.projection_check import ProjectionCheck, Unusable
+from streamer.frames import FrameMeta, ScanSpec
+
+LISTED = 8
+"""Runs of frame indices of one cause that are named."""
+
+LIT = 0.02
+"""Share of the median flat above which a pixel has beam."""
+
+
+class FrameChecks:
+    """Looks at every projection of one scan when it comes. Not thread-safe."""
+
+    def __init__(self, spec: ScanSpec) -> None:
+        self._spec = spec
+        self._check: ProjectionCheck | None = None
+        self._watch = AngleWatch()
+        self._set_aside: dict[Unusable, list[int]] = {}
+        self._top = -np.inf
+        self._at_top = self._spikes = 0.0
+        self._looked = 0
+        self.dark_light = self.unlit_columns = 0.0
+
+    def begin(self, dark: Image | None, flat: Image | None, noise: float) -> None:
+        """Before the first projection: mean dark and flat (rows, columns), and the relative noise of the open beam."""
+        spec = self._spec
+        self._check = ProjectionCheck(dark, flat, (spec.rows, spec.columns), noise, spec.saturation)
+        if flat is not None:
+            level = np.zeros_like(flat) if dark is None else dark
+            net = np.nan_to_num(flat - level)
+            self.dark_light = light_in_darks(level, flat)
+            self.unlit_columns = unlit_columns(net > LIT * float(np.median(net)))
+
+    @property
+    def begun(self) -> bool:
+        return self._check is not None
+
+    def usable(self, meta: FrameMeta, raw: NDArray[Any]) -> bool:
+        """Whether a raw projection (rows, columns) is to be folded in; after ``begin``."""
+        assert self._check is not None
+        look = self._check.look(raw)
+        cause = self._check.cause(look)
+        if not np.isfinite(meta.angle_deg):
+            cause = Unusable.NO_ANGLE
+        elif cause is None and self._watch.wrong(meta.index, meta.angle_deg):
+            cause = Unusable.WRONG_ANGLE
+        if cause is not None:
+            self._set_aside.setdefault(cause, []).append(meta.index)
+            return False
+        self._looked += 1
+        self._spikes += look.spikes
+        if look.top > self._top:
+            self._top, self._at_top = look.top, 0.0
+        if look.top == self._top:
+            self._at_top += look.at_top
+        return True
+
+    @property
+    def unusable(self) -> int:
+        """Frames that were set aside."""
+        return sum(map(len, self._set_aside.values()))
+
+    @property
+    def causes(self) -> dict[str, str]:
+        """Why, and which frame indices, of each cause the first ones."""
+        return {cause.value: f"{len(found)}: {runs(found)}" for cause, found in self._set_aside.items()}
+
+    @property
+    def piled_up(self) -> float | None:
+        """Share of the pixels at one largest number; None before the first projection."""
+        return self._at_top / self._looked if self._looked else None
+
+    @property
+    def spikes(self) -> float | None:
+        """Share of the pixels that outshine both neighbours."""
+        return self._spikes / self._looked if self._looked else None
+
+
+def runs(index: list[int]) -> str:
+    """Numbers as "70-72, 80"; the first ``LISTED`` runs."""
+    found: list[list[int]] = []
+    for value in sorted(index):
+        if found and value == found[-1][1] + 1:
+            found[-1][1] = value
+        else:
+            found.append([value, value])
+    words = [str(a) if a == b else f"{a}-{b}" for a, b in found[:LISTED]]
+    return ", ".join(words) + (", …" if len(found) > LISTED else "")
