@@ -40,7 +40,7 @@ SEQUENTIAL_DEG = 10.0
 """Step of the angle, at most, between projections whose places may be compared one by one."""
 
 GAP = 2.5
-"""Steps, as announced, that a gap between angles may have before it counts as one."""
+"""Usual steps between angles beyond which a step is a gap; those of golden angles differ by 2.6, their mean by less."""
 
 MOST_PAIRS = 7
 """Opposite pairs that are looked for among stored projections when none was noticed as they came."""
@@ -130,15 +130,16 @@ class Measurements:
     def coverage(self, period: float = np.pi) -> float:
         """Share of the wanted angular range that has come, of up to one ``period`` after which views repeat.
 
-        A gap of more than ``GAP`` steps, as announced or as they are, was not measured.
+        Where projections are missing, a gap of more than ``GAP`` usual ones was not measured.
         """
         if not self.count:
             return 0.0
         wanted = min(abs(np.deg2rad(self._spec.range_deg)), period)
-        turns = max(1.0, abs(np.deg2rad(self._spec.range_deg)) / period)
-        step = wanted * turns / min(self.count, self._spec.projections)
-        weights = angular_weights(np.array(self._angles), period, max(GAP * step, 1e-9))
-        return float(min(1.0, weights.sum() / wanted))
+        angles = np.array(self._angles)
+        covered = float(angular_weights(angles, period).sum())
+        if 1 < self.count < self._spec.projections:
+            covered = min(covered, _without_gaps(angles, period))
+        return float(min(1.0, covered / wanted))
 
     def sudden_px(self) -> float | None:
         """What the sample does across the axis from one projection to the next: no later one can undo it.
@@ -237,6 +238,17 @@ class Measurements:
     def _angle_findings(self) -> tuple[str, ...]:
         angles, index = np.rad2deg(self._angles), np.array(self._index, np.int64)
         return check_angles(index, angles, self._spec.range_deg, self._spec.projections).words
+
+
+def _without_gaps(angle_rad: NDArray[np.float64], period: float) -> float:
+    """Angle (radian) that is covered when each gap counts as one usual step."""
+    ordered = np.sort(np.mod(angle_rad, period))
+    steps = np.diff(ordered, append=ordered[0] + period)
+    steps = steps[steps > 1e-3 * period / steps.size]
+    if steps.size < 2:
+        return float(steps.sum())
+    usual = (steps.sum() - steps.max()) / (steps.size - 1)
+    return float(np.where(steps > GAP * usual, usual, steps).sum())
 
 
 def _bands(rows: int) -> list[tuple[int, Image]]:
