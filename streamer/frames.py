@@ -278,7 +278,7 @@ class Quality:
     odd_fields: str = ""  # flats and darks that were left out, in words
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "angle_findings": list(self.angle_findings)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ WHOLE = 0.5
 SEQUENTIAL_DEG = 10.0
 """Step of the angle, at most, between projections whose places may be compared one by one."""
 
+COMPLETE = 0.99
+"""Coverage from which on projections can be compared with those of their own reconstruction."""
+
 GAP = 2.5
 """Usual steps between angles beyond which a step is a gap; those of golden angles differ by 2.6, their mean by less."""
 
@@ -174,7 +177,8 @@ class Measurements:
                 [ndimage.shift(views[:, k], (0, by), order=1, mode="nearest") for k, by in enumerate(lean)], 1
             )
         angles, index = np.array(self._angles), np.array(self._index)
-        return rigid_body(self._backend, views, angles, index, self._center.center, self._row_sums[: self.count])
+        sums, complete = self._row_sums[: self.count], self.coverage() > COMPLETE
+        return rigid_body(self._backend, views, angles, index, self._center.center, sums, complete)
 
     def detector(self, stripes: bool) -> dict[str, Any]:
         """What the projections say of the detector and the fields: see Quality. ``stripes`` are taken care of."""

@@ -76,11 +76,13 @@ def rigid_body(
     index: NDArray[np.int64],
     center: float | None,
     row_sums: Array | None = None,
+    complete: bool = True,
 ) -> RigidBody | None:
     """Test attenuation (n, bands of rows, columns) at ``angle_rad``, taken in the order of the frame ``index``.
 
     ``center`` column of the axis where it is known. ``row_sums`` (n, rows) of the whole projections, for movement along
-    the axis. None where it cannot be told: too few projections, or no sample whose mass stands out of the noise.
+    the axis. ``complete``: the angles leave no gap, without which nothing can be projected again. None where it cannot
+    be told: too few projections, or no sample whose mass stands out of the noise.
     """
     order = np.argsort(index, kind="stable")
     views, theta = views[order], np.asarray(angle_rad, np.float64)[order]
@@ -99,7 +101,10 @@ def rigid_body(
     middle = (views.shape[2] - 1) / 2
     z = _along(row_sums[order], views.shape[2], noise, beam, views.shape[1]) if row_sums is not None else None
     net = views - beam[:, None, None].astype(np.float32)
-    again = _again(backend, net, theta, axis + middle if center is None else center, noise)
+    nothing = Course(0.0, 0.0, 0.0)
+    again = _Again(nothing, nothing, 0.0, 0.0)
+    if complete:
+        again = _again(backend, net, theta, axis + middle if center is None else center, noise)
     radius = moments.radius
     uneven = radius * stray_error(float(np.percentile(net, 99.5)))
     slow = max(_beyond(x.slow, STRAY_PATH * uneven), ABSORBED * _beyond(again.shift.slow, STRAY_SHIFT * uneven))

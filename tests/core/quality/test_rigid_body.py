@@ -132,6 +132,12 @@ def test_golden_angles_show_a_drift_as_well(backend):
     assert rigid(backend, scan(GOLDEN, shift=2.0 * TIME), GOLDEN).motion_px > 0.8
 
 
+def test_a_wedge_that_is_missing_is_no_movement(backend):
+    views = scan()[:100]
+    found = rigid_body(backend, views, THETA[:100], np.arange(100), None, views.sum(axis=2), complete=False)
+    assert (found.motion_px, found.misfit_px, found.mass_change) == (0.0, 0.0, 0.0)
+
+
 def test_nothing_is_claimed_of_noise_or_of_a_handful_of_projections(backend):
     noise = np.random.default_rng(0).normal(0, 0.01, (COUNT, ROWS, COLUMNS)).astype(np.float32)
     assert rigid(backend, noise) is None
