@@ -23,7 +23,9 @@ LIT = 0.02
 class FrameChecks:
     """Looks at every projection of one scan when it comes. Not thread-safe."""
 
-    def __init__(self, spec: ScanSpec) -> None:
+    def __init__(self, spec: ScanSpec, zingers_removed: bool) -> None:
+        """``zingers_removed``: they do no harm then, and are not counted."""
+        self._removed = zingers_removed
         self._spec = spec
         self._check: ProjectionCheck | None = None
         self._watch = AngleWatch()
@@ -67,25 +69,17 @@ class FrameChecks:
             self._at_top += look.at_top
         return True
 
-    @property
-    def unusable(self) -> int:
-        """Frames that were set aside."""
-        return sum(map(len, self._set_aside.values()))
-
-    @property
-    def causes(self) -> dict[str, str]:
-        """Why, and which frame indices, of each cause the first ones."""
-        return {cause.value: f"{len(found)}: {runs(found)}" for cause, found in self._set_aside.items()}
-
-    @property
-    def piled_up(self) -> float | None:
-        """Share of the pixels at one largest number; None before the first projection."""
-        return self._at_top / self._looked if self._looked else None
-
-    @property
-    def spikes(self) -> float | None:
-        """Share of the pixels that outshine both neighbours."""
-        return self._spikes / self._looked if self._looked else None
+    def findings(self) -> dict[str, Any]:
+        """What they amount to so far, as entries of a Quality; None before the first projection."""
+        looked = self._looked
+        return {
+            "unusable": {cause.value: f"{len(found)}: {runs(found)}" for cause, found in self._set_aside.items()},
+            "unusable_count": sum(map(len, self._set_aside.values())),
+            "saturation": self._at_top / looked if looked else None,
+            "zingers": self._spikes / looked if looked and not self._removed else None,
+            "dark_light": self.dark_light,
+            "unlit_columns": self.unlit_columns,
+        }
 
 
 def runs(index: list[int]) -> str:

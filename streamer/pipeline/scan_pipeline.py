@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class ScanPipeline:
         self._tomogram: GrowingTomogram | None = None
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
-        self._checks = FrameChecks(spec)
+        self._checks = FrameChecks(spec, settings.preparation.zingers > 0)
         self._looked = self._compared = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._has = np.zeros(spec.frames, bool)
         self.seen = self._nonfinite = 0
@@ -170,7 +171,7 @@ class ScanPipeline:
             self._checks.begin(*self._preparation.fields(), self._preparation.flat_noise)
         usable = [self._checks.usable(meta, pixels) for meta, pixels in zip(metas, raw, strict=True)]
         if not all(usable):
-            metas, raw = [meta for meta, use in zip(metas, usable, strict=True) if use], raw[np.array(usable)]
+            metas, raw = list(compress(metas, usable)), raw[np.array(usable)]
         if metas:
             raw, filled = fill_nonfinite(raw)
             self._nonfinite += filled
@@ -287,20 +288,11 @@ class ScanPipeline:
         if not final and self._limits.max_resolution_px is not None and self._compared < self._looked:
             self._compared = self._looked
             halves = self.view.half_images()
+        stripes = self._preparation.options.stripes != "off"
         quality = self._measured.quality(
-            missing, corrupt, halves, self.layout.period, final, self.layout.tilt_rad,
-            self._preparation.options.stripes != "off",
-        )  # fmt: skip
-        quality = replace(
-            quality,
-            unusable=self._checks.causes,
-            unusable_count=self._checks.unusable,
-            saturation=self._checks.piled_up,
-            zingers=None if self._preparation.options.zingers else self._checks.spikes,
-            dark_light=self._checks.dark_light,
-            unlit_columns=self._checks.unlit_columns,
-            odd_fields=self._preparation.odd_fields,
+            missing, corrupt, halves, self.layout.period, final, self.layout.tilt_rad, stripes
         )
+        quality = replace(quality, **self._checks.findings(), odd_fields=self._preparation.odd_fields)
         if self.layout.half or (not final and self._options.geometry != "plain" and is_full_turn(self.spec)):
             # An axis near the edge is meant to be there, and the sample to reach over it.
             cut = quality.truncation if self.layout.extend else None
