@@ -118,13 +118,19 @@ class MomentTrack:
         where single projections do not show it: in half acquisition the one near the axis always does.
         """
         truncation = self.truncation
-        if truncation is None or truncation > SELDOM:
+        if truncation is None:
             return None
-        left, right = self._records[self._records[:, 6] == 0, 4:6].T
-        parts = np.array_split(0.5 * (left + right), min(BEAM_PARTS, left.size))
-        level = max((float(np.median(part)) for part in parts), key=abs)
+        cut = truncation > SELDOM
+        left, right = self._records[(self._records[:, 6] == 0) | cut, 4:6].T
+        beam = 0.5 * (left + right)
+        parts = [float(np.median(part)) for part in np.array_split(beam, min(BEAM_PARTS, beam.size))]
+        # What covers both edges from the first projection on may be the sample: then only the change counts.
+        level = max(parts, key=abs) if not cut else max((part - parts[0] for part in parts), key=abs)
+        flicker = robust_sigma(np.diff(beam)) / np.sqrt(2.0) if beam.size > 2 else 0.0
         apart = float(max(np.ptp(self._margins) / self.count, robust_sigma(right - left)))
-        return abs(float(np.expm1(-level))) if apart <= max(ALIKE, ALIKE_SHARE * abs(level)) else None
+        if apart > (ALIKE if cut else max(ALIKE, ALIKE_SHARE * abs(level))):
+            return None
+        return max(abs(float(np.expm1(-level))), flicker if apart < flicker else 0.0)
 
     def estimate(self) -> CenterEstimate:
         """Axis from the path of the centre of mass; unknown when there is no mass, or too much of it lies outside."""

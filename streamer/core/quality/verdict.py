@@ -38,9 +38,9 @@ class Limits(Options):
     """distance of the rotation axis from the middle of the detector, as a share of the columns"""
     min_center_confidence: Share = 0.5
     """confidence in the rotation axis below which its position counts as unknown"""
-    max_motion_px: Amount = 0.3
-    """twice the rms displacement that rotation does not explain, in pixels; 0.3 makes the error a tenth larger"""
-    max_misfit_px: Amount = 0.04
+    max_motion_px: Amount = 0.2
+    """twice the rms displacement that rotation does not explain, in pixels; 0.2 makes the error a tenth larger"""
+    max_misfit_px: Amount = 0.03
     """what fits no rigid sample, as an rms displacement of all projections in pixels"""
     max_mass_change: Share = 0.02
     """relative change of the mass of the sample during the scan"""

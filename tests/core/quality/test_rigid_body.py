@@ -8,7 +8,7 @@ import pytest
 from streamer.core.backend.selection import select_backend
 from streamer.core.quality.consistency import course, harmonics, moments_of, open_beam, path_model, residual
 from streamer.core.quality.reprojection import project_slices
-from streamer.core.quality.rigid_body import rigid_body, stray_error
+from streamer.core.quality.rigid_body import rigid_body, stray_light
 
 COLUMNS, ROWS, COUNT = 80, 12, 128
 CENTER = 40.7
@@ -145,7 +145,7 @@ def test_nothing_is_claimed_of_noise_or_of_a_handful_of_projections(backend):
 
 
 def test_stray_light_does_not_count_for_thin_samples():
-    assert stray_error(0.1) < 0.001 < stray_error(1.0) < 0.01 < stray_error(2.9)
+    assert stray_light(0.1) < 0.001 < stray_light(1.0) < 1.0 < 100.0 < stray_light(2.9)
 
 
 def test_the_open_beam_is_the_emptier_margin():
