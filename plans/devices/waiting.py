@@ -77,14 +77,15 @@ def watch(check: Callable[[], bool], timeout_s: float, what: str, period_s: floa
 class Patience:
     """Notices that numbers which should change have not changed for too long."""
 
-    def __init__(self, limit_s: float, first_s: float = 0.0) -> None:
-        self.limit_s = limit_s
+    def __init__(self, limit_s: float, first_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """``limit_s`` seconds may pass without a change, ``first_s`` more before the first one."""
+        self.limit_s, self._clock = limit_s, clock
         self._seen: object = None
-        self._since = time.monotonic() + first_s
+        self._since = clock() + first_s
 
     def lost(self, *numbers: object) -> bool:
         if numbers != self._seen:
             if self._seen is not None:
-                self._since = time.monotonic()
+                self._since = self._clock()
             self._seen = numbers
-        return time.monotonic() - self._since > self.limit_s
+        return self._clock() - self._since > self.limit_s
