@@ -165,9 +165,11 @@ def test_codes_and_texts_that_are_read_belong_to_one_verdict(device):
 
     thread = threading.Thread(target=change)
     thread.start()
-    seen = [shown(device) for _ in range(500)]
-    ended.set()
-    thread.join()
+    try:
+        seen = [shown(device) for _ in range(500)]
+    finally:
+        ended.set()
+        thread.join()
     assert set(map(str, seen)) <= {str(MOVED), str(CUT), str(GOOD)}
 
 
