@@ -1,4 +1,4 @@
-"""The policy: from what the daemon measured to what the beamline does next. No Bluesky in here."""
+"""The policy: it maps a verdict to the next action. It reads decisions and codes, never sentences; no Bluesky here."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +15,7 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """``retakes``: how often a scan may be repeated (after the first). ``realign``: may the axis be moved, once?"""
+    """``retakes``: how many scans may follow the first one. ``realign``: whether the axis may be moved, once."""
 
     retakes: int = 2
     realign: bool = True
@@ -27,17 +27,17 @@ class Action:
     why: str
 
 
-# (what the daemon says, is there a second chance left?) → what to do
+# (decision of the daemon, whether another attempt is allowed) → choice
 TABLE: dict[tuple[Decision, bool], Choice] = {
     (Decision.ENOUGH, True): Choice.ACCEPT,
     (Decision.ENOUGH, False): Choice.ACCEPT,
-    (Decision.CONTINUE, True): Choice.ACCEPT,  # after the last frame: nothing was wrong
+    (Decision.CONTINUE, True): Choice.ACCEPT,  # after the last frame it means that nothing was wrong
     (Decision.CONTINUE, False): Choice.ACCEPT,
     (Decision.RETAKE, True): Choice.RETAKE,
     (Decision.RETAKE, False): Choice.REJECT,
     (Decision.REALIGN, True): Choice.REALIGN,
     (Decision.REALIGN, False): Choice.REJECT,
-    (Decision.EMPTY, True): Choice.REJECT,  # the holder will not fill itself
+    (Decision.EMPTY, True): Choice.REJECT,  # another scan would be as empty
     (Decision.EMPTY, False): Choice.REJECT,
     (Decision.UNKNOWN, True): Choice.RETAKE,
     (Decision.UNKNOWN, False): Choice.REJECT,

@@ -36,7 +36,7 @@ class Attempt:
 
 @dataclass
 class SampleOutcome:
-    """All attempts at one sample, and what became of it: accept or reject."""
+    """All attempts at one sample, and the last action: accept or reject."""
 
     name: str
     slot: int
@@ -124,7 +124,7 @@ def _attempts(
 
 
 def _take(station: BatchStation, scan: TomoScan, take: ScanPlan) -> Plan:
-    """One scan. A failed one counts as "nothing is known about the sample", unless a server is gone."""
+    """One scan. A scan that fails is UNKNOWN; TomoScanError is raised only when a server is gone."""
     try:
         outcome: ScanOutcome = yield from take(station, scan)
     except TomoScanError as error:

@@ -47,7 +47,7 @@ def validate(name: str, document: dict[str, Any]) -> None:
 
 
 class Reporter:
-    """Prints what happens and collects what came out."""
+    """Prints progress and collects the results."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
@@ -70,7 +70,7 @@ class Reporter:
             self._total = document["num_points"]
 
     def report(self, report: dict[str, Any]) -> None:
-        """Hears every report of the daemon, on any thread; tells some of them."""
+        """Take a report of the daemon, on any thread, and print at most one every ``PROGRESS_S`` seconds."""
         now = self._clock()
         done = bool(report.get("final"))
         if now - self._last < PROGRESS_S and not done:
@@ -92,7 +92,7 @@ class Reporter:
             self.say("outcome", sample=sample.name, action=sample.action.choice, why=sample.action.why)
 
     def expect(self, frames: int) -> None:
-        """Frames of the next scan, for progress that is told before its run begins."""
+        """Set the number of frames of the next scan, for progress that is printed before its run begins."""
         self._total = frames
 
     def result(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _attempt(attempt: Attempt, brief: bool = False) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
-    """The whole batch. Raises a StreamerError with one readable line when it could not be finished."""
+    """Run the whole batch. Raises a StreamerError with one readable line when it cannot be finished."""
     beamline = sim_beamline(args.beamline, args.daemon)
     try:
         scan = _scan(args, beamline)
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _scan(args: argparse.Namespace, beamline: Beamline) -> TomoScan:
-    """The settings of every scan. BadInput when the beamline cannot do them."""
+    """The settings of every scan. Raises BadInput when the beamline cannot do them."""
     geometry = beamline.detector.hardware.geometry()
     if geometry.columns != args.size:
         raise BadInput(f"--size {args.size}: the detector has {geometry.columns} columns")
@@ -230,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Quiet:
-    """Takes what is printed to the log."""
+    """A stream whose text goes to the log."""
 
     def write(self, text: str) -> int:
         if text.strip():

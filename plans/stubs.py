@@ -44,12 +44,12 @@ def sample_in(sample_x: Movable[Any], x_in_mm: float = 0.0, timeout_s: float = 1
 
 
 def sample_out(sample_x: Movable[Any], x_out_mm: float, timeout_s: float = 120.0) -> Plan:
-    """Take the sample beside the beam, for flats."""
+    """Move the sample out of the beam, for flats."""
     yield from move_checked(sample_x, x_out_mm, 0.005, timeout_s)
 
 
 def mount(changer: Movable[Any], slot: int, timeout_s: float = 180.0) -> Plan:
-    """Let the robot put the sample of ``slot`` on the stage."""
+    """Have the robot put the sample of ``slot`` on the stage."""
     yield from move(changer, slot, timeout_s)
 
 
@@ -58,7 +58,7 @@ def unmount(changer: Movable[Any], timeout_s: float = 180.0) -> Plan:
 
 
 def move_checked(axis: Any, target: float, tolerance: float, timeout_s: float = BACKSTOP_S) -> Plan:
-    """Move and look whether the axis is there; again if not."""
+    """Move, read the position, and repeat the move up to twice when it is not the target."""
     for _ in range(3):
         yield from move(axis, target, timeout_s)
         position = yield from bps.rd(axis)
@@ -68,7 +68,7 @@ def move_checked(axis: Any, target: float, tolerance: float, timeout_s: float = 
 
 
 def halt(axis: Any, group: str | None = None) -> Plan:
-    """Stop a motor on purpose: that its move has failed by this is no error.
+    """Stop a motor on purpose; the move that fails because of it is no error.
 
     ``group`` is the group of the move; it is used up.
     """
@@ -101,7 +101,7 @@ def collect_until_complete(detector: Any, stream: str, deadline_s: float, every:
     group = short_uid("complete")
     status = yield from bps.complete(detector, group=group, wait=False)
     while True:
-        ended = status.done  # looked at before collecting, so that the last frames are collected
+        ended = status.done  # read before collecting, so that the last frames are collected
         yield from bps.collect(detector, name=stream)
         if ended:
             yield from bps.wait(group)
@@ -129,7 +129,7 @@ def prepare(detector: Any, request: Request, timeout_s: float = 120.0) -> Plan:
 
 
 def close_scan(detector: Any, stream: str, closing: Closing, deadline_s: float = 300.0) -> Plan:
-    """No more frames: wait until all are on disk, and announce the last of them."""
+    """Close the scan: wait until all frames are on disk, and announce the last ones."""
     yield from prepare_and_kickoff(detector, closing)
     yield from collect_until_complete(detector, stream, deadline_s)
 
@@ -146,7 +146,7 @@ def trigger_and_read(device: Any, stream: str, timeout_s: float = BACKSTOP_S) ->
 
 
 def attempt(plan: Plan, what: str) -> Plan:
-    """Run a plan of the cleaning-up; what goes wrong is logged, and the cleaning-up goes on."""
+    """Run one step of cleaning up. An error is logged, and the next step follows."""
     try:
         yield from plan
     except Exception as error:

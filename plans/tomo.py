@@ -89,7 +89,7 @@ class TomoScan:
 
 @dataclass(frozen=True)
 class ScanOutcome:
-    """What came out of one scan. ``report`` is the daemon's last word, empty for other kinds of verdict devices."""
+    """The result of one scan. ``report`` is the daemon's last report, empty for other kinds of verdict devices."""
 
     scan_id: str
     run_uid: str
@@ -131,7 +131,7 @@ def golden_angles(count: int, start_deg: float = 0.0, range_deg: float = 180.0) 
 
 
 def tomo_dark_flat(station: Station, scan: TomoScan, darks: int, flats: int) -> Plan:
-    """Darks (shutter closed) and flats (sample beside the beam), within a scan that is open.
+    """Darks (shutter closed) and flats (sample out of the beam), within an open scan.
 
     Leaves the sample in the beam and the shutter open.
     """
@@ -171,7 +171,7 @@ def _scan(station: Station, scan: TomoScan, plan_name: str, take: Projections, m
 def _run(station: Station, scan: TomoScan, setup: ScanSetup, take: Projections, md: dict[str, Any]) -> Plan:
     run_uid = yield from bps.open_run(md)
     try:
-        # every frame has its number: after a pause nothing may be repeated
+        # Frames are numbered, so no exposure may be repeated after a pause.
         outcome = yield from bpp.rewindable_wrapper(_measure(station, scan, setup, take), False)
     except RunEngineControlException:  # the RunEngine closes the run itself, with the reason that the operator gave
         yield from _salvage(station, "interrupted by the operator")
@@ -200,7 +200,7 @@ def _measure(station: Station, scan: TomoScan, setup: ScanSetup, take: Projectio
 
 
 def _salvage(station: Station, reason: str) -> Plan:
-    """Within a run that failed: announce what is on disk, then it may be closed."""
+    """Announce the frames on disk within a run that failed, before it is closed."""
     closing = stubs.close_scan(station.detector, STREAM, Closing("aborted", reason), deadline_s=30.0)
     yield from stubs.attempt(closing, "announcing the last frames")
 
@@ -299,7 +299,7 @@ def _read_verdict(station: Station, scan: TomoScan, scan_id: str) -> Plan:
 
 # ── small things ────────────────────────────────────────────────────────────────────────────────────────────────────
 def _deadline_s(scan: TomoScan, frames: int) -> float:
-    """The devices give up earlier, with better words; this is for when they do not."""
+    """A backstop; the devices have shorter time-outs and better messages."""
     return 3.0 * frames / scan.rate_hz + MARGIN_S
 
 
@@ -330,7 +330,7 @@ def _metadata(station: Station, scan: TomoScan, setup: ScanSetup, plan_name: str
 
 
 def _readable(error: BaseException) -> TomoScanError:
-    """The error that the user should see: what the device said, not that a Status failed."""
+    """The error for the user: the message of the device, not that a Status failed."""
     if isinstance(error, TomoScanError):
         return error
     cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ is not None else error

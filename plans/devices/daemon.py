@@ -1,4 +1,4 @@
-"""The Streamer daemon as a device: it is armed before a scan, and read for its verdict after it."""
+"""The Streamer daemon as a device: a plan arms it before a scan and reads its verdict afterwards."""
 
 import logging
 import math
@@ -20,15 +20,15 @@ from .waiting import settle
 log = logging.getLogger(__name__)
 
 NUMBERS = ("center_px", "center_confidence", "coverage", "snr", "motion_px", "resolution_px")
-SLICE_S = 1.0  # one request for the verdict waits so long at most, so that a dead daemon is noticed
+SLICE_S = 1.0  # longest wait of one request for the verdict, so that a dead daemon is noticed
 RETRY_S = 0.1
-ARM_S = 150.0  # the daemon answers when the tomogram of the scan before is written
+ARM_S = 150.0  # the daemon may answer only when the tomogram of the previous scan is written
 
 Report = dict[str, Any]
 
 
 class StreamerDaemon(Device):
-    """``trigger()`` waits for the final verdict of the armed scan, ``read()`` gives it.
+    """``trigger()`` waits for the final verdict of the armed scan, ``read()`` returns it.
 
     Waiting never hangs and never fails: without a verdict in time ``decision`` becomes UNKNOWN, with the reason
     ``no_verdict``. ``reason_codes`` and ``reason_texts`` belong together, one each for every reason; plans decide on
@@ -54,7 +54,9 @@ class StreamerDaemon(Device):
         self.last_report: Report = {}
         self.on_report: Callable[[Report], None] | None = None
         self._link = Link(endpoint, "the Streamer daemon")
-        self._patient = Link(endpoint, "the Streamer daemon")  # its own: a long wait must not hold up the others
+        self._patient = Link(
+            endpoint, "the Streamer daemon"
+        )  # a socket of its own: a long wait must not delay other requests
         self._events: Events | None = None
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.RLock()
@@ -62,8 +64,8 @@ class StreamerDaemon(Device):
 
     # ── the scan ────────────────────────────────────────────────────────────────────────────────────────────────
     def arm(self, spec: ScanSpec) -> str:
-        """Open the scan; the path of its file. Waits a while for a daemon that still finishes the scan before."""
-        self._link.request("ping")  # a dead daemon is noticed soon, though arming a busy one may take long
+        """Arm the daemon and return the path of the raw file. Waits while the previous scan is being finished."""
+        self._link.request("ping")  # notices a dead daemon at once; arming a busy one may take long
         end = time.monotonic() + self._busy_timeout_s
         while True:
             try:
@@ -78,7 +80,7 @@ class StreamerDaemon(Device):
         return str(reply["raw_file"])
 
     def poll(self, scan_id: str, timeout_s: float | None = None) -> Report | None:
-        """Ask for the report of a scan. None when the daemon does not know it."""
+        """Request the report of a scan. Returns None when the daemon does not know it."""
         reply = self._link.request("status", {"scan_id": scan_id}, timeout_s)
         report = reply.get("scan")
         if not isinstance(report, dict) or report.get("scan_id") != scan_id:
@@ -87,16 +89,16 @@ class StreamerDaemon(Device):
         return report
 
     def abort(self, scan_id: str, reason: str, timeout_s: float | None = None) -> None:
-        """Close a scan as aborted. What came is kept."""
+        """Abort a scan; the frames received are kept."""
         self._link.request("abort", {"scan_id": scan_id, "reason": reason}, timeout_s)
 
     def written(self, scan_id: str) -> int:
-        """Frames of a scan that are on disk, as last heard; asks nobody."""
+        """Frames of a scan that are on disk, from the last report received; sends no request."""
         with self._lock:
             return int(self.last_report.get("written") or 0) if self.last_report.get("scan_id") == scan_id else 0
 
     def close(self) -> None:
-        """Give the sockets back; the device stays usable."""
+        """Close the sockets; the device stays usable."""
         events, self._events = self._events, None
         if events is not None:
             events.close()
@@ -143,7 +145,7 @@ class StreamerDaemon(Device):
         with self._lock:
             return self.last_report.get("scan_id") == scan_id and self.last_report.get("state") in FINAL_STATES
 
-    # ── what the daemon tells ───────────────────────────────────────────────────────────────────────────────────
+    # ── reports and events ──────────────────────────────────────────────────────────────────────────────────────
     def _forget(self, scan_id: str) -> None:
         with self._lock:
             self.armed_scan.put(scan_id)
@@ -153,7 +155,7 @@ class StreamerDaemon(Device):
                 getattr(self, name).put(math.nan)
 
     def _listen(self) -> None:
-        """Subscribe to the events, again when a restarted daemon publishes elsewhere. Without events we only poll."""
+        """Subscribe to the events, again when a restarted daemon has another endpoint. Without events we only poll."""
         endpoint = (self._link.request("status").get("endpoints") or {}).get("events")
         if self._events is not None and self._events.endpoint != endpoint:
             self._events.close()
@@ -176,14 +178,14 @@ class StreamerDaemon(Device):
                 self._ended(self.armed_scan.get())
                 or (report.get("written") or 0) < (self.last_report.get("written") or 0)
             ):
-                return  # an event that was overtaken by a reply
+                return  # an event older than the last reply
             self.last_report = report
         self._publish(report)
         if self.on_report is not None:
             self.on_report(report)
 
     def _publish(self, news: dict[str, Any]) -> None:
-        """Take a verdict and its numbers. A final one is not replaced by an older, preliminary one."""
+        """Take a verdict and its numbers. An older, preliminary one does not replace a final one."""
         with self._lock:
             if news.get("scan_id", self.armed_scan.get()) != self.armed_scan.get():
                 return

@@ -1,4 +1,4 @@
-"""The composition root: builds every part from the configuration, owns the threads and the signals."""
+"""The composition root: it builds every part from the configuration and owns the threads and the signals."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DRAIN_S = 90.0
 
 
 class Daemon:
-    """Everything bound and ready after construction; ``run`` works until ``stop``.
+    """The whole daemon. Construction binds every socket; ``run`` works until ``stop``.
 
     Raises BadInput when the configuration cannot be served here (port in use, folder not writable).
     """
@@ -145,7 +145,7 @@ class Daemon:
         }
 
     def run(self, orphaned: Callable[[], bool] = lambda: False) -> None:
-        """Work until ``stop``, or until ``orphaned()``; a running scan is closed as aborted first."""
+        """Work until ``stop`` is called or ``orphaned()`` is true; a running scan is aborted and finished first."""
         for thread in self._threads:
             thread.start()
         while not self.stopped.wait(TICK_S):
@@ -157,7 +157,7 @@ class Daemon:
         self._close()
 
     def announce(self, path: Path) -> None:
-        """Write the endpoints to a file, whole or not at all, so that whoever started us knows that we are up."""
+        """Write the endpoints to a file in one step; it tells the process that started the daemon that it is ready."""
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(
             json.dumps({**self.endpoints, "backend": self.backend.name, "pid": os.getpid()}), encoding="utf-8"
@@ -165,7 +165,7 @@ class Daemon:
         temporary.replace(path)
 
     def stop(self) -> None:
-        """Ask for the end; a running scan is aborted and finished first."""
+        """Abort and finish a running scan, then end ``run``."""
         session = self.scans.current
         if session is not None and not session.over:
             session.end("aborted", None, "the daemon was stopped")
@@ -196,12 +196,12 @@ class Daemon:
         while self._open:
             try:
                 self._open.pop()()
-            except Exception:  # the rest must be closed all the same
+            except Exception:  # the remaining parts must still be closed
                 log.exception("closing")
 
 
 def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) -> int:
-    """Run a daemon until SIGTERM or SIGINT; the exit code. A second signal ends at once."""
+    """Run a daemon until SIGTERM or SIGINT and return the exit code. A second signal exits at once."""
     daemon = Daemon(config)
     asked = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The compute thread: takes frames from the ring, folds them in, shows the planes, judges, and finishes the scan."""
+"""The compute thread: it folds frames from the ring in, publishes planes, judges the scan and finishes it."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Compute:
         self._operator_revision = scans.operator_revision
         self._shown_s = self._judged_s = self._reported_s = -1e9
         self._shown_count = -1
-        self._batch = np.empty((0, 0, 0), np.uint8)  # for the frames that are folded in together
+        self._batch = np.empty((0, 0, 0), np.uint8)  # copies of the frames that are folded in together
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
         self.folded = 0
-        self.torn = 0  # overtaken while being read; the finisher reads those from the raw file
+        self.torn = 0  # frames overwritten while they were read; the finisher reads them from the raw file
 
     @property
     def backlog(self) -> int:
@@ -76,16 +76,16 @@ class Compute:
             try:
                 self._turn(session)
             except Exception as error:
-                # A bug or a lack of memory ends this scan, not the daemon: the raw file goes on being closed properly.
+                # A bug or a lack of memory ends this reconstruction, not the daemon; the raw file goes on.
                 log.exception("the reconstruction failed")
                 if session is not None:
                     self._finisher.give_up(session, f"{type(error).__name__}: {error}")
             if session is not None and session.state.final:
-                # Here, where nothing holds its pipeline any more, or its memory would not be there for the next scan.
+                # At this point no frame of the stack refers to the pipeline, so its memory is free for the next scan.
                 self._scans.finished(session)
 
     def _turn(self, session: Session | None) -> None:
-        """Take what frames have come, or use the idle moment."""
+        """Fold waiting frames in; when there are none, do deferred work or sleep."""
         frame_came = self._take(session)
         if session is not None and session.pipeline is not None:
             self._follow_operator(session.pipeline)
@@ -120,22 +120,22 @@ class Compute:
         if session.ending is not None:
             self._finisher.finish(session, pipeline, show)
         elif pipeline.in_memory and pipeline.seen == session.spec.frames and not session.reconstructed:
-            # Nothing more can come: the tomogram need not wait for the plan to close the scan, nor for the raw file.
+            # Every announced frame is folded in: the tomogram need not wait for the end message or the raw file.
             self._finisher.reconstruct(session, pipeline, show)
         elif not pipeline.work():
             self._sleep()
 
     def _take(self, session: Session | None) -> bool:
-        """Fold the next frames of the ring in, those that wait together. False when there are none."""
+        """Fold a batch of waiting frames in. Returns False when no frame was waiting."""
         metas: list[FrameMeta] = []
         came = False
         while len(metas) < FRAMES_PER_BATCH and (frame := self._reader.poll()) is not None:
             dtype, shape = frame.pixels.dtype, frame.pixels.shape
             if (self._batch.dtype, self._batch.shape[1:]) != (dtype, shape):
                 if metas:
-                    break  # of the next scan: its turn comes
+                    break  # a frame of the next scan; it goes into the next batch
                 self._batch = np.empty((FRAMES_PER_BATCH, *shape), dtype)
-            # A lossy reader may be overtaken while it reads, so the pixels are copied and the copy is checked.
+            # The writer may overtake a lossy reader during the copy, so the copy is checked afterwards.
             np.copyto(self._batch[len(metas)], frame.pixels)
             came = True
             if self._reader.torn():

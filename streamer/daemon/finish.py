@@ -1,4 +1,4 @@
-"""What happens after the last frame: close the raw file, read what the compute thread missed, verdict, tomogram."""
+"""The end of a scan: close the raw file, read the frames that the compute thread missed, judge, write the tomogram."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLOSE_TIMEOUT_S = 60.0
 
 
 class Finisher:
-    """Runs on the compute thread, once per scan. A failure here is the scan's, never the daemon's."""
+    """Finishes one scan after the other, on the compute thread. A failure ends the scan, never the daemon."""
 
     def __init__(
         self, scans: Scans, writer: WriterProcess, events: Publisher, make_tomogram: bool, clock: Callable[[], float]
@@ -40,7 +40,7 @@ class Finisher:
         self.latency = LatencyHistogram()  # last frame received → tomogram on disk
 
     def reconstruct(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
-        """Final centre, verdict and tomogram. May come before the end message, once every frame is accounted for."""
+        """Find the final centre, judge, and write the tomogram; before the end message when every frame has arrived."""
         session.reconstructed = True
         try:
             self._judge(session, pipeline)
@@ -54,7 +54,7 @@ class Finisher:
             self._failed(session, f"{type(problem).__name__}: {problem}")
 
     def finish(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
-        """After the end message: close the raw file and the scan."""
+        """Close the raw file, reconstruct unless it is done, and enter the final state."""
         session.drained()
         raw_error = self._close_raw(session)
         if not session.reconstructed:
@@ -63,7 +63,7 @@ class Finisher:
         session.conclude("; ".join(filter(None, (session.result.error, raw_error))) or None)
 
     def give_up(self, session: Session, error: str) -> None:
-        """The reconstruction of a scan failed: its frames go on into the raw file, and its end is awaited there."""
+        """Drop the reconstruction of a scan after an error. Its frames still go into the raw file until it ends."""
         session.pipeline = None
         self._failed(session, error)
 
@@ -74,7 +74,7 @@ class Finisher:
         session.conclude("; ".join(filter(None, (session.result.error, raw_error))))
 
     def _failed(self, session: Session, error: str) -> None:
-        """Note the error. A scan that has no final verdict yet gets no better one."""
+        """Record the error. A scan without a final verdict is UNKNOWN from now on."""
         session.result.error = error
         if not session.verdict.final:
             reason = Reason(ReasonCode.RECONSTRUCTION_FAILED, f"the reconstruction failed: {error}")
@@ -85,7 +85,7 @@ class Finisher:
         self._events.event("verdict", verdict_map(session.report()))
 
     def _close_raw(self, session: Session) -> str | None:
-        """Close the raw file; what went wrong with it, if anything. The rest of the work does not depend on it."""
+        """Close the raw file. Returns what went wrong with it, or None; the reconstruction does not depend on it."""
         ledger, ending = session.ledger, session.ending
         assert ending is not None
         status = "aborted" if ending.status == "aborted" else "complete"
@@ -101,7 +101,7 @@ class Finisher:
         return None
 
     def _catch_up(self, session: Session, pipeline: ScanPipeline) -> None:
-        """Fold the frames that the lossy reader was overtaken by; the lossless raw file has them."""
+        """Fold in the frames that the lossy reader missed; the lossless writer has them in the raw file."""
         lacking = session.ledger.received - pipeline.seen
         if lacking <= 0:
             return
@@ -141,7 +141,7 @@ class Finisher:
 
 
 def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.float32]]]) -> None:
-    """Write each block while the next one is made."""
+    """Write each block (first row, rows of the volume) while the next one is computed."""
     with ThreadPoolExecutor(1, "tomogram") as pool:
         written = None
         for first, block in blocks:
@@ -153,7 +153,7 @@ def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.fl
 
 
 def raw_rows(path: Path, memory: Memory) -> ReadRows:
-    """A reader of some detector rows of all projections of a raw file."""
+    """A function that reads detector rows [first, last) of all projections from a raw file."""
 
     def read(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
         with ScanFile.open(path) as scan:

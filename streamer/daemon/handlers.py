@@ -17,7 +17,7 @@ MAX_WAIT_S = 3600.0
 
 
 class Handlers:
-    """Runs on the control thread. Whatever needs the numbers of a running scan reads them; it computes nothing."""
+    """Answers requests on the control thread. A handler reads numbers or sets options; it computes nothing."""
 
     def __init__(self, scans: Scans, status: Callable[[], dict[str, Any]], clock: Callable[[], float]) -> None:
         self._scans, self._status, self._clock = scans, status, clock
@@ -36,7 +36,7 @@ class Handlers:
         spec = ScanSpec.from_dict(spec_map)
         finishing = self._scans.current
         if finishing is not None and finishing.ending is not None and not finishing.over:
-            # The tomogram of the scan before is still being made: the plan need not know, it just waits.
+            # The previous scan is being finished. The plan waits for its reply instead of asking again.
             return Later(self._clock() + ARM_WAIT_S, lambda expired: self._arm_when_free(spec, expired))
         return self._armed(self._scans.arm(spec))
 

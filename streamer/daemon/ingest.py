@@ -1,4 +1,4 @@
-"""What the receive thread does with messages: count them, fill slots of the ring, wake the readers."""
+"""The receive thread's work: it counts messages, fills slots of the ring and wakes the readers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ingest:
         self.frames_by_kind: Counter[str] = Counter()
         self.rejected_by_reason: Counter[str] = Counter()
         self.bytes = 0
-        self.full_s = 0.0  # time spent waiting for the raw writer: back-pressure on the detector
+        self.full_s = 0.0  # time that the receive thread waited for the raw writer; ZeroMQ then holds the detector back
         self.last_frame_ns = 0
 
     def start(self, message: wire.Start) -> None:
@@ -95,7 +95,7 @@ class Ingest:
             log.warning("frames of scan %s are refused: it is not armed", header.meta.scan_id)
 
     def _wait_for_slot(self) -> memoryview | None:
-        """A free slot. While the raw writer holds the ring back, wait; ZeroMQ then holds the detector back."""
+        """A free slot of the ring. Waits while the raw writer holds the ring back; None when the daemon stops."""
         slot = self._ring.acquire()
         if slot is not None:
             return slot

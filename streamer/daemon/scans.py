@@ -1,4 +1,4 @@
-"""Which scan runs, which ran: arming, aborting and looking up, for the control thread and the receive thread."""
+"""The running scan and those before it: arming, aborting and looking up, on any thread."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ class Scans:
         self._config, self._backend = config, backend
         self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
         self.lock = threading.RLock()
-        self.memory = Memory()  # of the scans, one after the other
+        self.memory = Memory()  # large arrays that one scan after the other borrows
         self._reports: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self.current: Session | None = None
-        self.planes: tuple[Plane, ...] | None = None  # asked for by a client; None: the three orthogonal ones
+        self.planes: tuple[Plane, ...] | None = None  # chosen by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
         self.operator_revision = 0  # grows when planes or centre are set; the compute thread then applies them
         self.written_before = 0  # frames in the raw files of finished scans
         self.lost_by_writer = 0
-        self.results = dict.fromkeys(("complete", "incomplete", "aborted", "failed"), 0)
+        self.results = {state.value: 0 for state in ScanState if state.final}
         self.verdicts = dict.fromkeys(Decision, 0)
         self.totals = dict.fromkeys(("missing", "duplicate", "late", "corrupt", "disordered"), 0)
 
@@ -74,7 +74,7 @@ class Scans:
         return session is not None and not session.over
 
     def arm(self, spec: ScanSpec) -> Session:
-        """Get ready for the frames of a scan: space on the disk, the file open, the ring cut to the frame's size.
+        """Prepare for the frames of a scan: check the disk space, open the raw file, format the ring for its frames.
 
         Raises Busy while another scan runs, BadInput when the scan cannot be taken; nothing is left behind then.
         """
@@ -131,18 +131,18 @@ class Scans:
         session.end("aborted", 0, "disarmed before the first frame")
 
     def abort(self, scan_id: str, reason: str) -> None:
-        """Close the running scan as aborted; what came is kept. Aborting twice is fine."""
+        """End the running scan as aborted; the frames received are kept. Aborting twice is allowed."""
         self._named(scan_id).end("aborted", None, reason)
 
     def watch(self, planes: tuple[Plane, ...]) -> None:
-        """Show these planes, in this scan and the next ones. Raises BadInput for too many or equal names."""
+        """Show these planes, in this scan and the next ones. Raises BadInput for too many planes or equal names."""
         check_planes(planes)
         with self.lock:
             self.planes = planes or None
             self.operator_revision += 1
 
     def fix_center(self, center: Any) -> None:
-        """Hold the centre of rotation at a column; None finds it automatically. Raises BadInput if not a number."""
+        """Fix the centre of rotation at a detector column; None: find it. Raises BadInput for anything else."""
         if center is not None:
             if isinstance(center, bool) or not isinstance(center, (int, float)) or not math.isfinite(center):
                 raise BadInput(f"center is {center!r}, expected a detector column or nil")
@@ -158,20 +158,19 @@ class Scans:
         return session
 
     def finished(self, session: Session) -> None:
-        """Keep the report of a scan that reached a final state, and tell everybody."""
+        """Keep and publish the report of a scan that reached its final state."""
         session.pipeline = None
-        gc.collect()  # pipelines hold themselves in circles, and gigabytes that the next scan is to use
+        gc.collect()  # a pipeline is part of reference cycles, and the next scan needs its gigabytes
         report = session.report()
         with self.lock:
-            # In one step, so that a scrape never counts this scan twice or not at all.
+            # Under the lock, so that no scrape of the metrics counts this scan twice or not at all.
             session.over = True
             self.written_before += session.written
             self._reports[session.spec.scan_id] = report
             while len(self._reports) > REPORTS_KEPT:
                 self._reports.popitem(last=False)
             self.results[session.state.value] += 1
-            if session.verdict.final:
-                self.verdicts[session.verdict.decision] += 1
+            self.verdicts[session.verdict.decision] += 1
             for name, value in (
                 ("missing", session.ledger.missing),
                 ("duplicate", session.ledger.duplicate),
@@ -186,7 +185,7 @@ class Scans:
         self.publish_state(session, report)
 
     def report(self, scan_id: str | None = None) -> dict[str, Any] | None:
-        """Report of the named scan, or of the running or last one. None when there is none."""
+        """Report of the named scan, else of the running or the last one. None when there is none."""
         session = self.current
         if session is not None and scan_id in (None, session.spec.scan_id):
             return session.report()
@@ -203,5 +202,5 @@ class Scans:
 
 
 def now() -> str:
-    """The time as files tell it."""
+    """Current UTC time in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

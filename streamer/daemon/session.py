@@ -16,7 +16,7 @@ from streamer.pipeline.scan_pipeline import ScanPipeline
 
 @dataclass
 class Ending:
-    """How the frames of a scan came to an end: ``status`` ok, stopped, aborted or stalled."""
+    """How the frames of a scan ended. ``status``: ok, stopped, aborted or stalled."""
 
     status: str
     note: str = ""
@@ -24,7 +24,7 @@ class Ending:
 
 @dataclass
 class Result:
-    """What the finisher made."""
+    """What the finisher produced."""
 
     tomogram_file: str | None = None
     last_frame_to_tomogram_s: float | None = None
@@ -60,15 +60,15 @@ class Session:
         self.life.fire(ScanEvent.ARM)
         self.armed_s = self.clock()
         self.plan = {} if self.pipeline is None else self.pipeline.plan.to_dict()
-        self.reconstructed = False  # verdict and tomogram are made, or were tried
-        self.over = False  # reported for the last time: another scan may be armed
+        self.reconstructed = False  # the final verdict and the tomogram were made, or failed
+        self.over = False  # the last report is published; another scan may be armed
 
     @property
     def state(self) -> ScanState:
         return self.life.state
 
     def accept(self, meta: FrameMeta) -> Outcome:
-        """Enter a good frame into the ledger."""
+        """Enter a frame that passed its checks into the ledger."""
         with self.lock:
             outcome = self.ledger.frame(meta.index, meta.kind)
             if outcome is Outcome.ACCEPT:
@@ -83,7 +83,7 @@ class Session:
             self.ledger.corrupt_frame(index)
 
     def end(self, status: str, frames: int | None, note: str = "") -> bool:
-        """The source sent its last frame (ok, stopped, aborted), or is silent (stalled). False: it had ended before."""
+        """The source has sent its last frame, or is silent ("stalled"). Returns False when it had ended before."""
         with self.lock:
             if self.ending is not None:
                 return False
@@ -97,7 +97,7 @@ class Session:
             self.life.fire(ScanEvent.DRAINED)
 
     def conclude(self, error: str | None) -> ScanState:
-        """Enter the final state: failed with an error, aborted when it was, else complete or incomplete."""
+        """Enter and return the final state: failed with an error, else aborted, complete or incomplete."""
         with self.lock:
             self.result.error = error
             if error is not None:
@@ -110,12 +110,12 @@ class Session:
             return self.life.state
 
     def idle_s(self) -> float:
-        """Seconds since anything came."""
+        """Seconds since the last frame, or since arming."""
         with self.lock:
             return self.clock() - (self.last_frame_s or self.armed_s)
 
     def judge(self, quality: Quality | None, verdict: Verdict) -> bool:
-        """Take what was measured (None: nothing new) and the verdict on it. True when the verdict is another one."""
+        """Set the quality (None: unchanged) and its verdict. Returns whether decision, codes or finality changed."""
         with self.lock:
             before, self.verdict = self.verdict, verdict
             if quality is not None:
@@ -123,7 +123,7 @@ class Session:
         return (before.decision, before.codes, before.final) != (verdict.decision, verdict.codes, verdict.final)
 
     def report(self) -> dict[str, Any]:
-        """The map described in docs/protocol.md §2.1."""
+        """The report, a map described in docs/protocol.md §2.1."""
         with self.lock:
             quality, verdict, latency = self.quality, self.verdict, self.latency
             scan_s = None
@@ -159,7 +159,7 @@ class Session:
 
 
 def verdict_map(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a report that the event and the reply ``verdict`` hold (docs/protocol.md §2.1, §3)."""
+    """The part of a report that is the event and the reply ``verdict`` (docs/protocol.md §2.1, §3)."""
     return {key: report[key] for key in ("scan_id", "verdict", "reasons", "final", "quality")}
 
 

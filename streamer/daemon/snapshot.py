@@ -1,4 +1,4 @@
-"""Reads every counter of the daemon, for a scrape of the metrics. Nothing that counts knows of this."""
+"""Reads every counter of the daemon for a scrape of the metrics. The counting parts do not know of metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
     running = session is not None and not session.over
     lost = dict(scans.totals)
     if session is not None and running:
-        # What is missing is known at the end: a gap may still close, and a counter must not fall.
+        # Missing frames are counted at the end: a gap may still close, and a counter must never decrease.
         for name in ("duplicate", "late", "corrupt", "disordered"):
             lost[name] += getattr(session.ledger, name)
     return MetricsSnapshot(

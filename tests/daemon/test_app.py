@@ -16,6 +16,7 @@ import zmq
 from streamer.config import Config
 from streamer.daemon.app import Daemon
 from streamer.flow import wire
+from streamer.flow.scan import FINAL_STATES
 from streamer.frames import BadInput
 from streamer.io.control import request
 from tests.daemon.rig import TinyScan
@@ -71,7 +72,7 @@ class Running:
         """The report of the scan, once it has a final verdict and is over."""
         self.report(lambda report: True)
         self.ask("verdict", scan_id="scan-1", wait=True, timeout_s=PATIENCE_S)
-        return self.report(lambda report: report["state"] in ("complete", "incomplete", "aborted", "failed"))
+        return self.report(lambda report: report["state"] in FINAL_STATES)
 
     def close(self) -> None:
         self.daemon.stop()
