@@ -15,6 +15,7 @@ from pydantic import Field
 
 from streamer.cli.arguments import add_verb, checked
 from streamer.cli.progress import Progress
+from streamer.config import Endpoint
 from streamer.flow import wire
 from streamer.frames import StreamerError
 from streamer.io import sockets
@@ -44,6 +45,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("scan", type=Path, metavar="SCAN.h5", help="NXtomo or DXchange file")
     parser.add_argument(
         "--to",
+        type=checked(Endpoint),
         default="tcp://127.0.0.1:5580",
         metavar="ENDPOINT",
         help="where the daemon expects its detector (default tcp://127.0.0.1:5580)",

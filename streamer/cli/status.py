@@ -10,6 +10,7 @@ from pydantic import Field
 
 from streamer.cli.arguments import add_verb, checked
 from streamer.cli.outputs import check_outputs, write_json
+from streamer.config import Endpoint
 from streamer.frames import Verdict
 from streamer.io.control import request
 from streamer.io.sockets import until_done
@@ -30,6 +31,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument(
         "endpoint",
+        type=checked(Endpoint),
         nargs="?",
         default=DEFAULT,
         metavar="ENDPOINT",

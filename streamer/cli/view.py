@@ -16,6 +16,7 @@ from pydantic import Field
 
 from streamer.cli.arguments import add_verb, checked
 from streamer.cli.outputs import OutputError, check_outputs
+from streamer.config import Endpoint
 from streamer.frames import BadInput, StreamerError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def add_parser(verbs: Any) -> None:
         MORE,
     )
     parser.add_argument(
-        "endpoint", nargs="?", default=DEFAULT_ENDPOINT, metavar="ENDPOINT",
+        "endpoint", type=checked(Endpoint), nargs="?", default=DEFAULT_ENDPOINT, metavar="ENDPOINT",
         help="control endpoint of the daemon (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="save the window as a PNG instead of opening it")

@@ -104,7 +104,7 @@ def test_bad_input_is_one_line(
 def test_an_unusable_endpoint_is_one_line() -> None:
     done = view("rubbish", "--snapshot", "x.png")
     assert done.returncode == 2
-    assert done.stderr.startswith("streamer view: endpoint 'rubbish': ")
+    assert done.stderr.startswith("streamer view: ENDPOINT: give an endpoint: tcp://HOST:PORT")
     assert len(done.stderr.splitlines()) == 1
 
 

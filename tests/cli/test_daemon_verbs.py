@@ -1,0 +1,223 @@
+"""``run``, ``check``, ``status`` and ``replay`` with a daemon that is a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from streamer.cli import main
+from streamer.cli.processes import ANYWHERE, START_S, ManagedProcess, start_daemon
+
+ROWS, COLUMNS, PROJECTIONS = 6, 32, 40
+
+
+def recorded(path: Path) -> Path:
+    """A disc in counts, DXchange."""
+    across = np.sqrt(np.clip(100.0 - (np.arange(COLUMNS) - 15.5) ** 2, 0, None))
+    disc = np.tile(np.exp(-0.05 * across), (ROWS, 1))
+    with h5py.File(path, "w") as file:
+        file["exchange/data"] = np.repeat((1000 * disc).astype("<u2")[None], PROJECTIONS, axis=0)
+        file["exchange/data_white"] = np.full((3, ROWS, COLUMNS), 1000, "<u2")
+        file["exchange/data_dark"] = np.zeros((2, ROWS, COLUMNS), "<u2")
+        file["exchange/theta"] = np.arange(PROJECTIONS) * 180.0 / PROJECTIONS
+    return path
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(tmp_path_factory.mktemp("scan") / "disc.h5")
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagedProcess]:
+    folder = tmp_path_factory.mktemp("daemon")
+    process = start_daemon(
+        folder,
+        source={"endpoint": ANYWHERE, "bind": True},
+        writer={"directory": folder / "data", "reserve_mb": 0},
+    )
+    process.wait_ready()
+    yield process
+    process.stop(timeout_s=60)
+
+
+def status(daemon: ManagedProcess, folder: Path) -> dict[str, Any]:
+    """What ``status --json`` writes."""
+    path = folder / "status.json"
+    assert main(["status", daemon.endpoints["control"], "--json", str(path)]) == 0
+    reply: dict[str, Any] = json.loads(path.read_text())
+    return reply
+
+
+def replayed(daemon: ManagedProcess, scan: Path, folder: Path, *options: str) -> dict[str, Any]:
+    """The report of the scan that a replay became, once it is over."""
+    before = status(daemon, folder)["scan"]
+    assert main(["replay", str(scan), "--to", daemon.endpoints["source"], "--connect", *options]) == 0
+    while True:
+        reply = status(daemon, folder)
+        report: dict[str, Any] = reply["scan"]
+        if report and reply["state"] == "complete" and (not before or report["scan_id"] != before["scan_id"]):
+            return report
+
+
+def test_an_idle_daemon_is_shown(daemon: ManagedProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", daemon.endpoints["control"]]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("streamer ")
+    assert ", backend numba: " in first
+    for name in ("control", "events", "metrics", "preview", "source"):
+        assert any(line.split() == [name, daemon.endpoints[name]] for line in lines)
+    assert any(" slots in use" in line for line in lines)
+
+
+def test_a_replayed_scan_becomes_a_tomogram_and_a_status(
+    daemon: ManagedProcess, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = replayed(daemon, scan, tmp_path, "--scan-id", "first")
+    frames = report["frames"]
+    assert (frames["received"], frames["expected"], frames["missing"], frames["corrupt"]) == (45, 45, 0, 0)
+    told = capsys.readouterr()
+    assert f"45 frames of {scan} sent to {daemon.endpoints['source']}\n" in told.out
+    assert "replaying disc.h5: 45 of 45" in told.err
+    assert "scan     first of disc: complete" in told.out
+    assert "45 of 45 frames, 0 missing, 0 duplicate, 0 late, 0 corrupt; 45 written" in told.out
+    assert f"verdict  {report['verdict']}: " in told.out
+    with h5py.File(report["tomogram_file"]) as file:
+        assert file["entry/reconstruction/results/data"].shape == (ROWS, COLUMNS, COLUMNS)
+
+
+def test_each_replay_is_a_scan_of_its_own(daemon: ManagedProcess, scan: Path, tmp_path: Path) -> None:
+    seen = {replayed(daemon, scan, tmp_path, "--rate", "1000")["scan_id"] for _ in range(2)}
+    assert len(seen) == 2
+    assert all(name.startswith("replay-") for name in seen)
+
+
+def test_a_reconstruction_of_the_raw_file_is_the_daemons(daemon: ManagedProcess, scan: Path, tmp_path: Path) -> None:
+    report = replayed(daemon, scan, tmp_path, "--scan-id", "again")
+    out = tmp_path / "out.h5"
+    assert main(["reconstruct", report["raw_file"], "-o", str(out)]) == 0
+    with h5py.File(out) as ours, h5py.File(report["tomogram_file"]) as theirs:
+        here, there = (file["entry/reconstruction/results/data"][()] for file in (ours, theirs))
+    np.testing.assert_allclose(here, there, atol=1e-5 * np.abs(there).max())
+
+
+def test_check_names_the_ports_that_the_daemon_has(
+    daemon: ManagedProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'control.endpoint = "{daemon.endpoints["control"]}"\ncontrol.events = "{ANYWHERE}"\n'
+        f'preview.endpoint = "{ANYWHERE}"\nmetrics.port = 0\nwriter.directory = "{tmp_path}/new/data"\n'
+    )
+    assert main(["check", str(config)]) == 2
+    told = capsys.readouterr()
+    assert f"control.endpoint {daemon.endpoints['control']}: taken" in told.out
+    assert "GiB free" in told.out
+    assert told.err == "streamer check: some ports are taken; is a daemon running already?\n"
+    assert not (tmp_path / "new").exists()
+
+
+def test_check_of_a_good_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'control = {{ endpoint = "{ANYWHERE}", events = "ipc://{tmp_path}/events" }}\nreconstruction.threads = 1\n'
+        f'preview.endpoint = "{ANYWHERE}"\nmetrics.port = 0\nwriter.directory = "{tmp_path}/data"\n'
+    )
+    assert main(["check", str(config)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("backend numba with 1 threads")
+    assert lines[-1] == "the configuration is good"
+
+
+def test_a_scan_that_nobody_takes_is_given_up(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(scan), "--to", ANYWHERE, "--timeout", "0.1"]) == 1
+    told = capsys.readouterr()
+    assert f"waiting for a daemon at {ANYWHERE}" in told.err
+    assert told.err.splitlines()[-1].startswith("streamer replay: nobody took a frame for 0.1 s; start a daemon")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rate", "0"], "--rate: give a number above 0, not '0'"),
+        (["--timeout", "-1"], "--timeout: give a number from 0 to 1000000, not '-1'"),
+        (["--to", "nowhere"], "--to: give an endpoint: tcp://HOST:PORT or ipc://PATH, not 'nowhere'"),
+        (["--scan-id", "a/b", "--to", ANYWHERE], "scan_id"),
+        (["--dialect", "klingon"], "--dialect: invalid choice: 'klingon'"),
+    ],
+)
+def test_a_replay_that_makes_no_sense_is_one_line(
+    scan: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(scan), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("streamer replay: ")
+    assert said in line
+
+
+def test_the_printed_configuration_is_the_effective_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("ring.max_slots = 7\npreparation.zingers = 8\n")
+    monkeypatch.setenv("STREAMER_PREPARATION__STRIPES", "live")
+    assert main(["run", str(config), "--print-config"]) == 0
+    text = capsys.readouterr().out
+    printed = tomllib.loads(text)
+    assert printed["ring"] == {"memory_mb": 512.0, "max_slots": 7}
+    assert (printed["preparation"]["zingers"], printed["preparation"]["stripes"]) == (8.0, "live")
+    assert "max_slots = 7 # default: 512" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_daemon_ends_cleanly_when_it_is_asked_to(tmp_path: Path, number: int) -> None:
+    ready = tmp_path / "ready.json"
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'source = {{ endpoint = "{ANYWHERE}", bind = true }}\ncontrol = {{ endpoint = "{ANYWHERE}", '
+        f'events = "{ANYWHERE}" }}\npreview.endpoint = "{ANYWHERE}"\nmetrics.port = 0\n'
+        f'writer.directory = "{tmp_path}/data"\n'
+    )
+    words = ["-m", "streamer", "run", str(config), "--ready-file", str(ready), "-v"]
+    daemon = ManagedProcess("daemon", words, tmp_path / "daemon.log", ready)
+    try:
+        daemon.wait_ready(START_S)
+        daemon.stop(number, timeout_s=60)
+        assert daemon.poll() == 0
+        log = (tmp_path / "daemon.log").read_text()
+        assert "listening: control tcp://" in log
+        assert "Traceback" not in log
+    finally:
+        daemon.stop(signal.SIGKILL)
+
+
+def test_a_reconstruction_that_is_interrupted_leaves_no_tomogram(tmp_path: Path) -> None:
+    scan = recorded(tmp_path / "disc.h5")
+    words = ["-m", "streamer", "reconstruct", str(scan), "-o", str(tmp_path / "out.h5"), "--method", "tv"]
+    process = subprocess.Popen(
+        [sys.executable, *words, "--iterations", "100000", "--strength", "0"],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # A shell that runs the tests in the background has them ignore SIGINT, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), env={**os.environ},
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("iterating"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == "streamer reconstruct: interrupted"
+    assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["disc.h5"]
