@@ -19,7 +19,7 @@ ROWS, COLUMNS, COUNT = 9, 14, 5
 SPEC = ScanSpec("scan", "sample", ROWS, COLUMNS, COUNT, flats=1, pixel_size_m=1e-6, center_px=6.5, saturation=60_000.0)
 GOOD = Quality(
     projections=COUNT, expected=COUNT, coverage=1.0, snr=9.0, peak_attenuation=1.0, flats=1,
-    center_px=3.0, center_confidence=0.9, center_offset_px=0.0, motion_px=0.4, resolution_px=1.5, truncation=0.9,
+    center_px=3.0, center_confidence=0.9, center_offset_px=0.0, motion_px=0.1, resolution_px=1.5, truncation=0.9,
 )  # fmt: skip
 
 
@@ -104,9 +104,9 @@ def test_lengths_of_the_quality_are_of_the_detector() -> None:
     scan = binned(Recording(), 2)
     verdict = judge(GOOD, Limits(), True, columns=7)
     assert verdict.decision is Decision.ENOUGH
-    quality, again = scan.verdict_at_full_resolution(GOOD, verdict, Limits(max_motion_px=0.5), half=False)
+    quality, again = scan.verdict_at_full_resolution(GOOD, verdict, Limits(max_motion_px=0.15), half=False)
     assert (quality.center_px, quality.center_offset_px) == (6.5, 0.0)
-    assert (quality.motion_px, quality.resolution_px) == (0.8, 3.0)
+    assert (quality.motion_px, quality.resolution_px) == (0.2, 3.0)
     assert again.decision is Decision.RETAKE
     assert ReasonCode.MOTION in again.codes
     unknown = replace(GOOD, center_px=None, center_offset_px=None, motion_px=None, resolution_px=None)
