@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import record
-from streamer.core.alignment.center_of_mass import MomentTrack, margin_of
+from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.preprocessing.flat_field import row_moments_of
 from streamer.frames import ScanSpec
 from streamer.pipeline.measurements import Measurements
 
@@ -134,9 +135,9 @@ def project(bodies: Array, rows: int, columns: int, angle: float, center: float,
 
 def methods(backend: Backend, scan: Scan) -> dict[str, CenterEstimate]:
     """What each method says on its own."""
-    track = MomentTrack(backend)
-    for angle, frame in zip(scan.angles, scan.frames, strict=True):
-        track.add(float(angle), frame)
+    track = MomentTrack()
+    for angle, frame, moments in zip(scan.angles, scan.frames, row_moments_of(scan.frames), strict=True):
+        track.add(float(angle), frame, moments)
     return {
         "moments": track.estimate(),
         "pairs": center_from_opposites(scan.frames, scan.angles),
@@ -233,12 +234,11 @@ def times_ms(backend: Backend, side: int, count: int, turn: str) -> dict[str, An
     """Mean time of ``projection`` per frame with ready sums, live answers, and both refinements."""
     scan = timed_scan(side, count, turn)
     measured = empty_measurements(backend, scan)
-    sums = np.empty((side, 4), np.float64)
     spent, live = 0.0, []
     for number, (angle, frame) in enumerate(zip(scan.angles, scan.frames, strict=True)):
-        backend.kernels.row_moments(frame, margin_of(side), backend.threads, sums)
+        moments = row_moments_of(frame[None], backend.threads)[0]
         start = time.perf_counter()
-        measured.projection(float(angle), measured.count, frame, sums)
+        measured.projection(float(angle), measured.count, frame, moments)
         spent += time.perf_counter() - start
         if number % 50 == 49:
             start = time.perf_counter()

@@ -70,7 +70,7 @@ class Scan:
                 raw = ring.take() if still is None else still
                 if volume is not None:
                     target = plain[index : index + 1]
-                    self.kernels.prepare(raw[None], dark, log_flat, 0.5, 1e6, plain=target)
+                    self.kernels.prepare(raw[None], dark, log_flat, np.float32(0.5), np.float32(1e6), None, target)
                 if copy:
                     ring.done()
             if volume is not None:
@@ -166,7 +166,7 @@ def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, f
     frames = np.random.default_rng(0).integers(20_000, 50_000, (FRAMES_PER_FOLD, size, size), np.uint16)
     angles = np.arange(FRAMES_PER_FOLD) * np.pi / FRAMES_PER_FOLD
     live = LivePlanes(backend, orthogonal_planes(size, size), size, size, (size - 1) / 2)
-    correction = FlatFieldCorrection(backend, None, np.full((size, size), FLAT))
+    correction = FlatFieldCorrection(None, np.full((size, size), FLAT))
     ring = UploadQueue(backend.kernels.engine.transfer(), QUEUED_BATCHES, frames.shape, frames.dtype)
     batches = -(-count // FRAMES_PER_FOLD)
 

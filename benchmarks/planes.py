@@ -38,7 +38,7 @@ def speed(backend: Backend, cols: int, rows: int, rounds: int) -> dict[str, Any]
     rng = np.random.default_rng(0)
     raw = rng.integers(500, 40_000, (FRAMES_PER_FOLD, rows, cols)).astype(np.uint16)
     dark, flat = rng.uniform(90, 110, (rows, cols)), rng.uniform(40_000, 50_000, (rows, cols))
-    correction, angles = FlatFieldCorrection(backend, dark, flat), rng.uniform(0, np.pi, FRAMES_PER_FOLD)
+    correction, angles = FlatFieldCorrection(dark, flat), rng.uniform(0, np.pi, FRAMES_PER_FOLD)
     planes, center = orthogonal_planes(rows, cols), (cols - 1) / 2
     fast, single, shown = (LivePlanes(backend, planes, rows, cols, center) for _ in range(3))
     plain = PlainPlanes(backend, planes, rows, cols)

@@ -1,4 +1,12 @@
-"""How kernels are compiled and fed: one typed decorator, one rule for array arguments."""
+"""How kernels are compiled and fed: one typed decorator, one rule for array arguments.
+
+Rules that all kernels of ``streamer.core`` keep:
+
+- ``threads`` share out *outputs*, so that no two threads write the same element and every element is summed in a fixed
+  order: results are bit-identical between runs and do not depend on the number of threads.
+- Maths is float32, but geometry that a whole line of pixels shares is computed in float64 and rounded once.
+- Arrays that are read come from ``as_input``.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.tilt import Straighten, Tilt
 from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.arrays import Array, Values
@@ -27,7 +26,7 @@ from streamer.core.fourier.volume import FourierVolume
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.binning import bin_frame
-from streamer.core.preprocessing.flat_field import FlatFieldCorrection
+from streamer.core.preprocessing.flat_field import FlatFieldCorrection, row_moments_of
 from streamer.core.preprocessing.live_stripes import LiveStripeDetector
 from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import remove_stripes
@@ -68,7 +67,7 @@ def _attenuation() -> NDArray[np.float32]:
 def _correction(backend: Backend) -> FlatFieldCorrection:
     flat = np.full((ROWS, COLUMNS), 200.0)
     flat[0, 3] = 0.0  # a dead pixel, so that mending is used
-    return FlatFieldCorrection(backend, np.zeros((ROWS, COLUMNS)), flat)
+    return FlatFieldCorrection(np.zeros((ROWS, COLUMNS)), flat, backend.threads)
 
 
 def _attenuate(backend: Backend, dtype: str) -> None:
@@ -111,7 +110,7 @@ def _backprojection(backend: Backend) -> None:
 
 
 def _moments(backend: Backend) -> None:
-    MomentTrack(backend).add(0.0, _attenuation()[0])
+    row_moments_of(_attenuation()[:1], backend.threads)
 
 
 def _stripes(backend: Backend) -> None:

@@ -16,6 +16,7 @@ from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.preprocessing.flat_field import row_moments_of
 from streamer.core.quality.angles import check_angles
 from streamer.core.quality.consistency import moments_of, open_beam, path_model, pixel_noise, residual, sudden_px
 from streamer.core.quality.fields import negative_share, pattern_rms, shadow_share
@@ -56,7 +57,7 @@ class Measurements:
         self._spec, self._backend = spec, backend
         self.darks = self.flats = 0
         self.dark_flat_share = 0.0
-        self._track = MomentTrack(backend)
+        self._track = MomentTrack()
         self._pairs = PairTrack(np.deg2rad(spec.start_deg), np.deg2rad(spec.range_deg))
         self._center = CenterEstimate.unknown("none")
         self._angles: list[float] = []
@@ -82,13 +83,15 @@ class Measurements:
     ) -> None:
         """Attenuation (rows, columns) of the frame ``index``.
 
-        ``sums`` (rows, 4) of the attenuation, as ``kernels.row_moments`` gives them, where they are known already.
+        ``sums`` (rows, 4) are the moments of its rows, where they are known already.
         """
+        if sums is None:
+            sums = row_moments_of(attenuation[None], self._backend.threads)[0]
         number = self.count
         self._angles.append(angle_rad)
         self._index.append(index)
         if number < len(self._sinograms):
-            self._row_sums[number] = attenuation.sum(axis=1) if sums is None else sums[:, 0]
+            self._row_sums[number] = sums[:, 0]
             for sinogram, (start, weights) in zip(self._sinograms[number], self._bands, strict=True):
                 np.dot(weights, attenuation[start : start + weights.size], out=sinogram)
         self._track.add(angle_rad, attenuation, sums)

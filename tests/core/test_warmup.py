@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from streamer.core.backend import cpu_kernels as kernels_cpu
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier import kernels as kernels_grid
 from streamer.core.planes import kernels as kernels_live
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
+from streamer.core.preprocessing import kernels as kernels_prepare
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.warmup import OFFLINE, STEPS, warm
 from streamer.frames import DTYPES
@@ -32,8 +32,8 @@ def test_nothing_is_left_to_compile_for_any_kind_of_detector(numba_backend: Back
     warm(numba_backend)
     kernels = (
         kernels_live.fold_frames,
-        kernels_cpu.attenuate,
-        kernels_cpu.fill_dead_pixels,
+        kernels_prepare.prepare_frames,
+        kernels_prepare.fill_pixels,
         kernels_grid.add_projections,
     )
     before = [len(kernel.signatures) for kernel in kernels]
@@ -41,7 +41,7 @@ def test_nothing_is_left_to_compile_for_any_kind_of_detector(numba_backend: Back
     for dtype in DTYPES:
         raw = rng.integers(10, 200, (5, 6, 40)).astype(dtype)
         raw.flags.writeable = False  # as frames in the ring are
-        correction = FlatFieldCorrection(numba_backend, np.zeros((6, 40)), np.full((6, 40), 250.0))
+        correction = FlatFieldCorrection(np.zeros((6, 40)), np.full((6, 40), 250.0))
         planes = LivePlanes(numba_backend, orthogonal_planes(6, 40), 6, 40, 19.0)
         planes.add_raw(raw, correction, np.arange(5) * 0.1)
         planes.images()

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.center import random_scan
-from streamer.core.alignment.center_of_mass import margin_of
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.preprocessing.flat_field import row_moments_of
 from streamer.frames import ScanSpec
 from streamer.phantoms import body_projections, half_turn, random_body
 from streamer.pipeline.measurements import Measurements
@@ -145,10 +145,8 @@ def test_sums_that_are_known_already_change_nothing(numba_backend: Backend) -> N
     frames = noisy(angles, 61.0)
     alone, given = begin(numba_backend, frames), begin(numba_backend, frames)
     push(alone, angles, frames)
-    for angle, frame in zip(angles, frames, strict=True):
-        sums = np.empty((32, 4))
-        numba_backend.kernels.row_moments(frame, margin_of(128), 1, sums)
-        given.projection(float(angle), given.count, frame, sums)
+    for angle, frame, moments in zip(angles, frames, row_moments_of(frames), strict=True):
+        given.projection(float(angle), given.count, frame, moments)
     assert given.refine_center() == alone.refine_center()
 
 

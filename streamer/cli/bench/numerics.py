@@ -41,7 +41,7 @@ def _planes_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
     rng = np.random.default_rng(0)
     raw = rng.integers(500, 40_000, (FRAMES_PER_FOLD, size, size)).astype(np.uint16)
     angles = rng.uniform(0, np.pi, FRAMES_PER_FOLD)
-    correction = FlatFieldCorrection(backend, np.full((size, size), 100.0), rng.uniform(40_000, 50_000, (size, size)))
+    correction = FlatFieldCorrection(np.full((size, size), 100.0), rng.uniform(40_000, 50_000, (size, size)))
     watched, center = orthogonal_planes(size, size), (size - 1) / 2
     batch, single = (LivePlanes(backend, watched, size, size, center) for _ in range(2))
     plain = PlainPlanes(backend, watched, size, size)

@@ -7,13 +7,11 @@ The mass of a rigid sample is the same in every projection, and its centre of ma
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.core.alignment.estimate import CenterEstimate, confidence_of, stripes_of
 from streamer.core.alignment.row_binning import bin_rows, binned_rows
-from streamer.core.arrays import Array, Mask, Values
-from streamer.core.backend.selection import Backend
-from streamer.core.jit import as_input
+from streamer.core.arrays import Array, Image, Mask, Values
+from streamer.core.preprocessing.kernels import moment_margin
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
@@ -40,8 +38,7 @@ BREAKS = 32
 class MomentTrack:
     """Follows mass and centre of mass from frame to frame, in constant time per frame."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self) -> None:
         self._records = np.zeros((0, 7))
         self._angles: list[float] = []
         self._pending: Values = np.zeros((0, 0, 4))
@@ -50,11 +47,10 @@ class MomentTrack:
         self._profiles = 0
         self._margins = np.zeros((0, 2))  # bands of the two margins, summed over all projections
 
-    def add(self, angle_rad: float, attenuation: NDArray[np.float32], sums: Values | None = None) -> None:
-        """Take in one projection, attenuation (rows, columns) float32.
+    def add(self, angle_rad: float, attenuation: Image, moments: Values) -> None:
+        """Take in one projection, attenuation (rows, columns) float32, and the ``moments`` (rows, 4) of its rows.
 
-        ``sums`` (rows, 4) are those of ``kernels.row_moments`` with a margin of ``margin_of(columns)``, where they are
-        known already. Raises BadInput when the shape changes.
+        The moments are those of ``FlatFieldCorrection.prepare``. Raises BadInput when the shape changes.
         """
         if attenuation.ndim != 2 or (self._shape is not None and attenuation.shape != self._shape):
             raise BadInput(f"a projection is {attenuation.shape}, those before it {self._shape}")
@@ -62,13 +58,7 @@ class MomentTrack:
         if not self._angles:
             self._pending = np.empty((BATCH, rows, 4), np.float64)
             self._profile = np.zeros((binned_rows(rows), cols))
-        place = self._pending[self.count - len(self._records)]
-        if sums is None:
-            self._backend.kernels.row_moments(
-                as_input(attenuation, np.float32), margin_of(cols), self._backend.threads, place
-            )
-        else:
-            place[:] = sums
+        self._pending[self.count - len(self._records)] = moments
         if self.count % PROFILE_EVERY == 0:
             self._profile += bin_rows(attenuation)
             self._profiles += 1
@@ -83,7 +73,7 @@ class MomentTrack:
             return
         rows, cols = self._shape
         sums = self._pending[:waiting]
-        sides = sums[:, :, 2:] / margin_of(cols)
+        sides = sums[:, :, 2:] / moment_margin(cols)
         left, right = sides.mean(axis=1).T
         background = 0.5 * (left + right)
         mass = sums[:, :, 0].sum(axis=1) - background * rows * cols
@@ -157,7 +147,10 @@ class MomentTrack:
         pull = float(stripes @ column) * rows / typical
         # What stripes that do not stand out may do, to the first moment and to the open beam beside the sample.
         unseen = (
-            blur * rows / typical * np.array([np.linalg.norm(column), 0.5 * cols * offset / np.sqrt(margin_of(cols))])
+            blur
+            * rows
+            / typical
+            * np.array([np.linalg.norm(column), 0.5 * cols * offset / np.sqrt(moment_margin(cols))])
         )
         uneven = self._records[:, 5] - self._records[:, 4]
         slope = 1.25 * robust_sigma(uneven) / np.sqrt(uneven.size) * rows * (cols**2 - 1) / 12.0 / typical
@@ -201,7 +194,7 @@ class MomentTrack:
         self._digest()
         rows, cols = self._shape
         theta, mass, first, height, left, right, touches = self._records.T
-        stripes, margin = self._stripes()[0], margin_of(cols)
+        stripes, margin = self._stripes()[0], moment_margin(cols)
         column = np.arange(cols) - (cols - 1) / 2
         left, right = left - stripes[:margin].mean(), right - stripes[-margin:].mean()
         extra = rows * (float(stripes.sum()) - 0.5 * cols * float(stripes[:margin].mean() + stripes[-margin:].mean()))
@@ -228,11 +221,6 @@ class MomentTrack:
         bend = float(np.median(np.abs(np.diff(profile, 2)))) if profile.size > 2 else 0.0
         noise = max(robust_sigma(found), 1.4826 * bend / np.sqrt(6.0))
         return np.where(np.abs(found) > DISTINCT * noise, found, 0.0), noise
-
-
-def margin_of(columns: int) -> int:
-    """Columns at either edge of the detector that are taken for open beam."""
-    return max(1, columns // 50)
 
 
 def _bands(values: Values) -> Values:

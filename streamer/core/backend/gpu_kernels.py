@@ -1,10 +1,10 @@
-"""CUDA kernels behind the signatures of ``kernels_cpu``, and more that only pay on a device.
+"""Launches of the CUDA kernels for preparation, backprojection and gridding.
 
 ``Kernels`` holds what Python has to do for a launch: shapes, strides, grids and argument types. It works on any
 ``Engine``; ``cupy_engine`` has the real one, and the tests have one that runs the same sources on the CPU.
 
-Arrays may lie on the host or on the device. Host arrays are copied over and results back, which is right but slow; what
-runs for every frame keeps its arrays on the device. ``threads``, the number of threads, means nothing here.
+Arrays are on the device, but those of the backprojection, which takes long enough, may be on the host as well: they are
+copied over and results back.
 """
 
 from __future__ import annotations
@@ -26,33 +26,10 @@ _MOST = 65_535  # blocks along y or z of a grid
 
 
 class Kernels:
-    """The kernels of one engine. Shapes and meanings of the first five are those of ``kernels_cpu``."""
+    """The kernels of one engine; where a CPU kernel has the same name, shapes and meanings are the same."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-
-    def attenuate(
-        self, raw: Array, dark: Array, log_flat: Array, low: float, high: float, threads: int, out: Array
-    ) -> None:
-        """out = log_flat - ln(clip(raw - dark, low, high)); raw and out (rows, cols) or (frames, rows, cols)."""
-        pixels = int(np.prod(dark.shape))
-        frames = int(np.prod(out.shape)) // max(pixels, 1)
-        source, target_of = self._in(raw), self._out(out)
-        with target_of as target:
-            grid = (_blocks(pixels, 1024), _within(frames, "frames"), 1)
-            arguments = (self._in(dark), self._in(log_flat), np.float32(low), np.float32(high), np.int64(pixels))
-            self._launch(f"attenuate_{_suffix(raw.dtype)}", grid, (256, 1, 1), source, *arguments, target)
-
-    def fill_dead_pixels(self, image: Array, row: Array, col: Array, left: Array, right: Array, share: Array) -> None:
-        """Replace listed pixels of image (rows, cols) by a mixture of live neighbours in the row."""
-        if not row.size:
-            return
-        with self._out(image, keep=True) as target:
-            tables = [self._in(table) for table in (row, col, left, right, share)]
-            grid = (_blocks(row.size, 256), 1, 1)
-            self._launch(
-                "fill_dead_pixels", grid, (256, 1, 1), target, np.int32(image.shape[1]), *tables, np.int32(row.size)
-            )
 
     def to_z_contiguous(self, filtered: Array, out: Array) -> None:
         """out[col, row] = filtered[row, col]; also (frames, rows, cols) → (frames, cols, rows)."""
@@ -81,40 +58,33 @@ class Kernels:
             ends = np.float32(center), np.int32(ny), np.int32(nx), target
             self._launch(name, grid, (16, 16, 1), self._in(p), *strides, *tables, *sizes, *ends)
 
-    def row_moments(self, image: Array, margin: int, threads: int, out: Array) -> None:
-        """Sums of every row of image (…, rows, cols) float32 for centres of mass; out (…, rows, 4) float64."""
-        rows, cols = int(np.prod(image.shape[:-1])), image.shape[-1]
-        with self._out(out) as target:
-            sizes = np.int32(cols), np.int32(margin)
-            self._launch("row_moments", (rows, 1, 1), (128, 1, 1), self._in(image), *sizes, target)
-
     def prepare(
         self,
         raw: Array,
         dark: Array,
         log_flat: Array,
-        low: float,
-        high: float,
-        mending: tuple[Array, Array, Array, Array] | None = None,
-        plain: Array | None = None,
-        slope: Array | None = None,
-        turned: Array | None = None,
+        low: np.float32,
+        high: np.float32,
+        dead: tuple[Array, Array, Array] | None,
+        out: Array,
     ) -> None:
-        """One pass from raw frames (frames, rows, cols) to whichever results are given; all arrays on the device.
+        """Raw frames (frames, rows, cols) → their attenuation, float32; as ``preprocessing.kernels.prepare_frames``.
 
-        ``plain`` (frames, rows, cols) attenuation; ``slope`` (frames, rows, cols) its first difference along the row,
-        entry c lying at column c + 1/2 and the last being 0; ``turned`` (frames, cols, rows) attenuation, rows
-        contiguous. ``log_flat`` is NaN at dead pixels, which ``mending`` lists: their flat index, sorted, and the
-        columns left and right to take from (-1: none), all int32, and the share of the right one, float32.
+        ``dead`` are the arrays of ``DeadPixels``, None without any. All arrays are on the device.
         """
         frames, rows, cols = raw.shape
-        tables = (None, None, None, None) if mending is None else mending
-        count = 0 if mending is None else mending[0].size
-        grid = (_blocks(cols, 32), _within(_blocks(rows, 32), "rows"), _within(frames, "frames"))
-        limits = np.float32(low), np.float32(high), np.int32(rows), np.int32(cols)
-        results = plain, slope, turned
-        name = f"prepare_{_suffix(raw.dtype)}"
-        self._launch(name, grid, (32, 8, 1), raw, dark, log_flat, *limits, *tables, np.int32(count), *results)
+        lists, count = (None, None, None) if dead is None else dead, 0 if dead is None else dead[2].size
+        grid = (_blocks(cols, 4 * 256), _within(rows, "rows"), _within(frames, "frames"))
+        tables = dark, log_flat, low, high, np.int32(cols), *lists, np.int64(count)
+        self._launch(f"prepare_{_SUFFIX[np.dtype(raw.dtype).str]}", grid, (256, 1, 1), raw, *tables, out)
+
+    def row_moments(self, image: Array, margin: int, out: Array) -> None:
+        """Moments (frames, rows, 4) float64 of the rows of attenuation (frames, rows, cols), both on the device.
+
+        As ``preprocessing.kernels.row_moments``.
+        """
+        frames, rows, cols = image.shape
+        self._launch("row_moments", (frames * rows, 1, 1), (128, 1, 1), image, np.int32(cols), np.int32(margin), out)
 
     def pack_lines(
         self, attenuation: Array, taper: Array | None, out: Array, first: int = 0, last: int | None = None
@@ -179,12 +149,12 @@ class Kernels:
         return array if self.engine.resident(array) else self.engine.upload(contiguous(array))
 
     @contextmanager
-    def _out(self, array: Array, keep: bool = False) -> Iterator[Array]:
-        """Where a kernel writes: the array itself, or a stand-in that is copied back; ``keep`` its content before."""
+    def _out(self, array: Array) -> Iterator[Array]:
+        """Where a kernel writes: the array itself, or one on the device that is copied back."""
         if self.engine.resident(array):
             yield array
             return
-        target = self._in(array) if keep else self.engine.empty(array.shape, array.dtype)
+        target = self.engine.empty(array.shape, array.dtype)
         yield target
         self.engine.download(target, array)
 
@@ -198,7 +168,3 @@ def _within(count: int, what: str) -> int:
     if count > _MOST:
         raise ValueError(f"{count} {what} in one launch; at most {_MOST} are possible")
     return count
-
-
-def _suffix(dtype: Any) -> str:
-    return _SUFFIX[np.dtype(dtype).newbyteorder("=").str]

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from streamer.core.backend import cpu_kernels as kernels_cpu
 from streamer.core.backend import cupy_engine
-from streamer.core.backend import gpu_kernels as kernels_cuda
 from streamer.core.backend.chunks import FallbackCounters
+from streamer.core.backend.gpu_kernels import Kernels
 from streamer.frames import StreamerError
 
 NAMES = ("auto", "numba", "cupy")
@@ -29,19 +28,18 @@ class BackendError(StreamerError):
 class Backend:
     """What a computation needs to know of the machine.
 
-    ``kernels`` holds the compiled loops (the module ``kernels_cpu``, or a ``kernels_cuda.Kernels`` with the same
-    functions). ``fallbacks`` counts what the device had no memory for.
+    ``kernels`` are those of the device, None on the CPU. ``fallbacks`` counts what the device had no memory for.
     """
 
     name: str
     threads: int
-    kernels: Any
+    kernels: Any = None
     fallbacks: FallbackCounters = field(default_factory=FallbackCounters, compare=False, repr=False)
 
     @property
     def on_device(self) -> bool:
-        """Whether ``kernels`` run on a device, which has a memory of its own."""
-        return isinstance(self.kernels, kernels_cuda.Kernels)
+        """Whether there is a device, which has a memory of its own."""
+        return self.kernels is not None
 
 
 def usable_threads() -> int:
@@ -60,7 +58,7 @@ def select_backend(request: str = "auto", threads: int | None = None) -> tuple[B
     count = usable_threads() if threads is None else threads
     if count < 1:
         raise BackendError(f"backend {request!r}: {count} threads asked for, at least 1 is needed")
-    host = Backend("numba", count, kernels_cpu)
+    host = Backend("numba", count)
     if request == "numba":
         return host, f"backend numba with {count} threads, as asked for"
     if request == "auto":
@@ -76,7 +74,7 @@ def _cupy_backend(threads: int) -> tuple[Backend, str]:
     """The GPU backend and the GPU's name, once a small computation has come out right; else BackendError, why."""
     try:
         engine = cupy_engine.CupyEngine()
-        kernels = kernels_cuda.Kernels(engine)
+        kernels = Kernels(engine)
         _check(kernels)
     except ImportError as error:
         raise BackendError(f"CuPy cannot be imported ({error})") from error
@@ -85,10 +83,16 @@ def _cupy_backend(threads: int) -> tuple[Backend, str]:
     return Backend("cupy", threads, kernels), engine.device_name
 
 
-def _check(kernels: kernels_cuda.Kernels) -> None:
+def _check(kernels: Kernels) -> None:
     """Raises BackendError unless counts go to the device and come back as attenuation."""
-    raw, out = np.array([[1, 10, 100]], np.uint16), np.empty((1, 3), np.float32)
-    dark, log_flat = np.zeros((1, 3), np.float32), np.full((1, 3), np.log(100), np.float32)
-    kernels.attenuate(raw, dark, log_flat, 0.5, 1e6, 1, out)
+    engine = kernels.engine
+    raw, zero = np.array([[[1, 10, 100]]], np.uint16), np.zeros((1, 3), np.float32)
+    there, out = engine.empty(raw.shape, np.float32), np.empty(raw.shape, np.float32)
+    level = engine.upload(np.full((1, 3), np.log(100), np.float32))
+    dark, limits = engine.upload(zero), (np.float32(0.5), np.float32(1e6))
+    kernels.prepare(engine.upload(raw), dark, level, *limits, None, there)
+    engine.download(there, out)
     if not np.allclose(out, np.log([[100, 10, 1]]), atol=1e-5):
-        raise BackendError(f"its arithmetic is wrong: the logarithms of 100, 10 and 1 came out as {out[0].tolist()}")
+        raise BackendError(
+            f"its arithmetic is wrong: the logarithms of 100, 10 and 1 came out as {out.ravel().tolist()}"
+        )

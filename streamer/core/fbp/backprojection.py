@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Array, Image
 from streamer.core.backend.selection import Backend
+from streamer.core.fbp import kernels
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.core.jit import as_input
 from streamer.frames import BadInput
@@ -22,7 +25,7 @@ def to_z_contiguous(backend: Backend, filtered: NDArray[np.float32], out: NDArra
     if out.shape != filtered.shape[::-1]:
         raise BadInput(f"a projection of {filtered.shape} does not fit into {out.shape}")
     if out.flags.c_contiguous:
-        backend.kernels.to_z_contiguous(as_input(filtered, np.float32), out)
+        _kernels(backend).to_z_contiguous(as_input(filtered, np.float32), out)
     else:
         out[...] = filtered.T
 
@@ -53,7 +56,7 @@ def backproject_rows(
         out[...] = 0.0
         return out
     spare = (0, -angles % 4)
-    backend.kernels.backproject_rows(
+    _kernels(backend).backproject_rows(
         as_input(p_zlast, np.float32),
         as_input(np.pad(np.cos(theta), spare), np.float32),
         as_input(np.pad(np.sin(theta), spare), np.float32),
@@ -63,6 +66,11 @@ def backproject_rows(
         out,
     )
     return out
+
+
+def _kernels(backend: Backend) -> Any:
+    """The device's kernels, or those of numba, which have the same names and arguments."""
+    return backend.kernels if backend.on_device else kernels
 
 
 def row_nbytes(angles: int, columns: int) -> int:

@@ -13,31 +13,26 @@ from typing import Any, Protocol
 import numpy as np
 
 from streamer.core.arrays import Array, Image, Values
-from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
+from streamer.core.fbp.kernels import EDGE_PX
 from streamer.core.fbp.ramp_filter import edge_taper
 from streamer.core.jit import as_input
 from streamer.core.planes.hilbert import LineGrid, bin_edges, line_grid, to_blocks
-from streamer.core.planes.kernels import ATTENUATION, DERIVATIVE_REACH, fold_frames, fold_tilted
+from streamer.core.planes.kernels import DERIVATIVE_REACH, fold_frames, fold_tilted
 from streamer.core.planes.plane import Plane
 from streamer.core.planes.shear import ShearPlane, Sums
 from streamer.core.preprocessing.flat_field import CorrectionTables
+from streamer.core.preprocessing.kernels import ATTENUATION, moment_margin
 from streamer.core.simd.row_vectors import LANES
 
 NO_ROWS = np.empty((0, 0, 0), np.float32)
-NO_MOMENTS = np.empty((0, 0, 0), np.float64)
-
-
-def moment_margin(columns: int) -> int:
-    """Columns at either edge whose sums are among the moments, as MomentTrack wants them."""
-    return max(1, columns // 50)
 
 
 @dataclass(frozen=True)
 class FrameBatch:
     """Frames that are folded in together, with consecutive running numbers.
 
-    ``frames`` (frames, rows, cols) are of a ``kind`` of PIXEL_KINDS and prepared by ``constants``, or are ATTENUATION.
+    ``frames`` (frames, rows, cols) are of a ``kind`` of PIXEL_KINDS and prepared by ``tables``, or are ATTENUATION.
     ``angles`` (radian) and ``gains`` (weights) are float64 (frames,), ``center`` is the column of the axis. ``first``
     is the running number of the first frame among those that are or were shown; ``place`` is its number in a store of
     attenuation on the device, None without one. ``attenuation`` (frames, rows, cols) float32 and ``moments`` (frames,
@@ -46,7 +41,7 @@ class FrameBatch:
 
     frames: Array
     kind: int
-    constants: CorrectionTables
+    tables: CorrectionTables
     angles: Values
     gains: Values
     center: float
@@ -59,7 +54,7 @@ class FrameBatch:
         """Frames first … last-1 with running numbers from ``number`` on; their gains are a copy."""
         part, place = slice(first, last), None if self.place is None else self.place + first
         return FrameBatch(
-            self.frames[part], self.kind, self.constants, self.angles[part], self.gains[part].copy(), self.center,
+            self.frames[part], self.kind, self.tables, self.angles[part], self.gains[part].copy(), self.center,
             number, self.attenuation[part], self.moments[part], place,
         )  # fmt: skip
 
@@ -100,7 +95,7 @@ class PlaneGeometry:
         self.grids: dict[str, LineGrid] = {p.name: line_grid(p, rows, columns) for p in planes if not p.horizontal}
         self.samples = next(iter(self.grids.values())).samples if self.grids else 1
         self.edges = as_input(bin_edges(self.samples))
-        self.horizontal = [p for p in planes if p.horizontal and -EDGE <= p.origin[2] <= rows - 1 + EDGE]
+        self.horizontal = [p for p in planes if p.horizontal and -EDGE_PX <= p.origin[2] <= rows - 1 + EDGE_PX]
         self.mixed = [_rows_of(plane, rows) for plane in self.horizontal]
 
     @property
@@ -158,7 +153,7 @@ class CpuPlaneAccumulator:
         )
 
     def add(self, sums: CpuPlaneSums, batch: FrameBatch) -> None:
-        g, p, parts, count = self._geometry, batch.constants, self._backend.threads, len(batch.frames)
+        g, p, parts, count = self._geometry, batch.tables, self._backend.threads, len(batch.frames)
         whole = batch.attenuation
         if self._tilted and batch.kind != ATTENUATION and not len(whole):
             whole = np.empty(batch.frames.shape, np.float32)
@@ -167,9 +162,9 @@ class CpuPlaneAccumulator:
             self._picked = np.empty((count, *self._picked.shape[1:]), np.float32)
         picked, center = self._picked[:count], g.among_derivatives(batch.center)
         fold_frames(
-            source.view(np.uint8), batch.kind, p.dark, p.log_flat, np.float32(p.low), np.float32(p.high),
-            p.dead_from, p.dead, p.share, g.taper, self._courses, angles, gains, center, g.edges, self._slot,
-            moment_margin(g.columns), parts, sums.vertical, sums.tails, picked, whole, batch.moments,
+            source.view(np.uint8), batch.kind, p.dark, p.log_flat, p.low, p.high,
+            p.dead.first, p.dead.places, p.dead.share, g.taper, self._courses, angles, gains, center, g.edges,
+            self._slot, moment_margin(g.columns), parts, sums.vertical, sums.tails, picked, whole, batch.moments,
         )  # fmt: skip
         ready = source if batch.kind == ATTENUATION else as_input(whole)
         for name, (lines, tails) in zip(self._tilted, sums.tilted, strict=True):

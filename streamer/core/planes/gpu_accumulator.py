@@ -23,18 +23,13 @@ from streamer.core.backend.engine import DeviceOutOfMemory, Engine, contiguous
 from streamer.core.backend.selection import Backend
 from streamer.core.backend.staging import UploadQueue
 from streamer.core.jit import as_input
-from streamer.core.planes.accumulators import (
-    CpuPlaneAccumulator,
-    CpuPlaneSums,
-    FrameBatch,
-    PlaneGeometry,
-    moment_margin,
-)
+from streamer.core.planes.accumulators import CpuPlaneAccumulator, CpuPlaneSums, FrameBatch, PlaneGeometry
 from streamer.core.planes.gpu_launches import MAX_FRAMES, Lines, add_scaled, filter_rows, fold_level, fold_lines
 from streamer.core.planes.hilbert import to_blocks
-from streamer.core.planes.kernels import ATTENUATION, ray_through_plane
+from streamer.core.planes.kernels import ray_through_plane
 from streamer.core.planes.shear import CUBIC_PAD, pixel_grid, ramp_lags
 from streamer.core.preprocessing.flat_field import CorrectionTables
+from streamer.core.preprocessing.kernels import ATTENUATION, moment_margin
 
 QUEUED_BATCHES = 2
 """One is copied while kernels read the other."""
@@ -87,7 +82,7 @@ class GpuPlaneAccumulator:
         self._level_rows = upload(np.array([upper + share for upper, _, share in geometry.mixed], np.float64))
         self._queues: dict[str, tuple[int, UploadQueue]] = {}  # by type: frames of a batch at most, and the queue
         self._known: CorrectionTables | None = None
-        self._constants: tuple[Any, ...] = ()
+        self._tables_there: tuple[Any, ...] = ()
         self._plain: Any = None
         self._rows: tuple[Any, Any] | None = None
 
@@ -114,20 +109,18 @@ class GpuPlaneAccumulator:
         queue, rows, tables = self._queue(source.dtype, count), self._row_room(count), self._tables(batch)
         moments = engine.empty((count, g.rows, 4), np.float64) if len(batch.moments) else None
         if raw:
-            self._know(batch.constants)
+            self._upload_tables(batch.tables)
             image = self._image_room(batch.place, count)  # the last to take memory: it is filled for certain
         queue.put(source)
         taken = queue.take()
         if raw:
-            p = batch.constants
-            dark, log_flat, mending = self._constants
-            self._kernels.prepare(taken, dark, log_flat, p.low, p.high, mending, plain=image)
+            self._kernels.prepare(taken, *self._tables_there, image)
             queue.done()
         else:
             image = taken
         # What the host waits for comes first, so that it need not wait for the sums.
         if moments is not None:
-            self._kernels.row_moments(image, moment_margin(g.columns), 1, moments)
+            self._kernels.row_moments(image, moment_margin(g.columns), moments)
             engine.download(moments, batch.moments)
         if len(batch.attenuation):
             engine.download(image, batch.attenuation)
@@ -192,19 +185,17 @@ class GpuPlaneAccumulator:
             self._plain = self._engine.empty((count, self._geometry.rows, self._geometry.columns), np.float32)
         return self._plain[:count]
 
-    def _know(self, p: CorrectionTables) -> None:
-        """Upload what prepares frames, with dead pixels marked as ``Kernels.prepare`` wants it."""
-        if self._known is p:
+    def _upload_tables(self, tables: CorrectionTables) -> None:
+        """Bring what prepares frames to the device, unless it is there already."""
+        if self._known is tables:
             return
-        upload, log_flat, mending = self._engine.upload, p.log_flat, None
-        if p.share.size:
-            column, left, right = p.dead
-            index = np.repeat(np.arange(len(log_flat)), np.diff(p.dead_from)) * log_flat.shape[1] + column
-            log_flat = log_flat.copy()
-            log_flat.reshape(-1)[index] = np.nan
-            mending = (*(upload(table.astype(np.int32)) for table in (index, left, right)), upload(contiguous(p.share)))
-        self._constants = upload(contiguous(p.dark)), upload(log_flat), mending
-        self._known = p
+        upload, dead = self._engine.upload, None
+        if len(tables.dead):
+            lists = tables.dead.first, tables.dead.places, tables.dead.share
+            dead = tuple(upload(contiguous(part)) for part in lists)
+        images = upload(contiguous(tables.dark)), upload(contiguous(tables.log_flat))
+        self._tables_there = *images, tables.low, tables.high, dead
+        self._known = tables
 
     def lines(self, sets: Sequence[GpuPlaneSums], name: str, gains: Values) -> tuple[float, Image, Image]:
         first, last = self._ranges[name]

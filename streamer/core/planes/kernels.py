@@ -16,6 +16,7 @@ from numba import prange
 
 from streamer.core.arrays import Array
 from streamer.core.jit import kernel
+from streamer.core.preprocessing.kernels import ATTENUATION, fill_row, read_row, subtract_logarithm, sum_row
 from streamer.core.simd.plane_vectors import LATE, add_1, add_4, derive_columns
 from streamer.core.simd.row_vectors import LANES
 
@@ -34,95 +35,8 @@ DERIVATIVE_TAPS = (np.float32(1.3), np.float32(-0.1))
 Within 8 % of the ideal derivative up to 0.4 cycles per pixel, 11 % below it at 0.5: as sharp as the ramp filter.
 """
 
-PIXEL_KINDS = {"|u1": 1, "<u2": 2, "<u4": 4, "<f4": 8}
-"""How the bytes of raw frames are read. One compilation for all types takes a quarter of the time of one for each."""
-
-ATTENUATION = 0
-"""Kind of frames that are attenuation already."""
-
 _T0, _T1 = DERIVATIVE_TAPS
-_LN2 = np.float32(0.6931471805599453)
-_SQRT_HALF_BITS = np.int32(0x3F3504F3)  # bit pattern of float32(sqrt(1/2))
-_ONE, _ZERO, _HALF = np.float32(1.0), np.float32(0.0), np.float32(0.5)
-_THIRD, _FIFTH, _SEVENTH = np.float32(1 / 3), np.float32(1 / 5), np.float32(1 / 7)
-
-
-@kernel(inline=True)
-def _clip(raw: Array, dark: Array, low: Any, high: Any, net: Array) -> None:
-    """net = clip(raw - dark, low, high); NaN counts as low."""
-    for c in range(net.size):
-        # Float32 holds the short types exactly; left alone, numba takes the difference in float64, at half the speed.
-        value = np.float32(raw[c]) - dark[c]
-        at_least = value if value > low else low
-        net[c] = at_least if at_least < high else high
-
-
-@kernel(inline=True)
-def _clip_long(raw: Array, dark: Array, low: Any, high: Any, net: Array) -> None:
-    """As ``_clip`` for uint32, of which float32 does not hold all: the difference is float64."""
-    for c in range(net.size):
-        value = raw[c] - dark[c]
-        at_least = value if value > low else low
-        net[c] = np.float32(at_least if at_least < high else high)
-
-
-@kernel()
-def _read_row(raw: Array, kind: int, dark: Array, low: Any, high: Any, net: Array) -> None:
-    """net = clip(raw - dark, low, high) for a row of bytes, see PIXEL_KINDS."""
-    if kind == 1:
-        _clip(raw, dark, low, high, net)
-    elif kind == 2:
-        _clip(raw.view(np.uint16), dark, low, high, net)
-    elif kind == 4:
-        _clip_long(raw.view(np.uint32), dark, low, high, net)
-    else:
-        _clip(raw.view(np.float32), dark, low, high, net)
-
-
-# Inlined, because only within a parallel loop does numba divide without asking for zeros, 16 numbers at a time.
-@kernel(inline=True)
-def _logarithm(log_flat: Array, net: Array, out: Array) -> None:
-    """out = log_flat - ln(net) for one row; ``net`` is lost. As cpu_kernels.attenuate.
-
-    The series of atanh ends at the seventh order: its error is below 3e-8, that of the float32 sum below 1e-6.
-    """
-    bits = net.view(np.int32)
-    for c in range(out.size):
-        power = np.int32(np.int32(bits[c] - _SQRT_HALF_BITS) >> np.int32(23))
-        bits[c] = np.int32(bits[c] - np.int32(power << np.int32(23)))
-        m = net[c]
-        s = (m - _ONE) / (m + _ONE)
-        q = s * s
-        series = _ONE + q * (_THIRD + q * (_FIFTH + q * _SEVENTH))
-        out[c] = log_flat[c] - (np.float32(power) * _LN2 + (s + s) * series)
-
-
-@kernel(inline=True)
-def _sum_row(row: Array, margin: int, out: Array) -> None:
-    """Sums of one row, those of cpu_kernels.row_moments; out (4,) float64."""
-    middle = (row.size - 1) * 0.5
-    m0, m1, m2, m3 = 0.0, 0.0, 0.0, 0.0
-    f0, f1, f2, f3 = 0.0, 0.0, 0.0, 0.0
-    for c in range(0, row.size - 3, 4):
-        a, b, d, e = np.float64(row[c]), np.float64(row[c + 1]), np.float64(row[c + 2]), np.float64(row[c + 3])
-        x = c - middle
-        m0 += a
-        m1 += b
-        m2 += d
-        m3 += e
-        f0 += a * x
-        f1 += b * (x + 1.0)
-        f2 += d * (x + 2.0)
-        f3 += e * (x + 3.0)
-    for c in range(row.size - row.size % 4, row.size):
-        m0 += row[c]
-        f0 += row[c] * (c - middle)
-    left, right = 0.0, 0.0
-    for c in range(margin):
-        left += row[c]
-        right += row[row.size - 1 - c]
-    out[0], out[1] = (m0 + m1) + (m2 + m3), (f0 + f1) + (f2 + f3)
-    out[2], out[3] = left, right
+_ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 
 
 @kernel(inline=True)
@@ -239,7 +153,7 @@ def fold_frames(
     float32, where a block is 16 detector rows.
 
     The other arrays are written unless their first axis is 0: rows_out (frames, slots, cols) takes the attenuation of
-    row r to slot[r] ≥ 0; attenuation (frames, rows, cols); moments (frames, rows, 4), see ``_sum_row``.
+    row r to slot[r] ≥ 0; attenuation (frames, rows, cols); moments (frames, rows, 4), see ``sum_row``.
     """
     frames, rows = raw.shape[:2]
     cols = raw.shape[2] // (4 if kind == ATTENUATION or kind == 8 else kind)
@@ -275,17 +189,15 @@ def fold_frames(
                         if kind == ATTENUATION:
                             row[:] = raw[f, r].view(np.float32)
                         else:
-                            _read_row(raw[f, r], kind, dark[r], low, high, net)
-                            _logarithm(log_flat[r], net, row)
-                        for n in range(dead_from[r], dead_from[r + 1]):
-                            a, b = dead[1, n], dead[2, n]
-                            row[dead[0, n]] = _ZERO if a < 0 else row[a] + share[n] * (row[b] - row[a])
+                            read_row(raw[f, r], kind, dark[r], low, high, net)
+                            subtract_logarithm(log_flat[r], net, row)
+                        fill_row(row, dead_from[r], dead_from[r + 1], dead, share)
                         if rows_out.shape[0] > 0 and slot[r] >= 0:
                             rows_out[f, slot[r]] = row
                         if attenuation.shape[0] > 0:
                             attenuation[f, r] = row
                         if moments.shape[0] > 0:
-                            _sum_row(row, margin, moments[f, r])
+                            sum_row(row, margin, moments[f, r])
                         if planes > 0:
                             _extend(line, side, taper)
                             for p in range(planes):

@@ -24,20 +24,14 @@ from streamer.core.backend.engine import DeviceOutOfMemory
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.jit import as_input
-from streamer.core.planes.accumulators import (
-    NO_MOMENTS,
-    NO_ROWS,
-    CpuPlaneAccumulator,
-    FrameBatch,
-    PlaneAccumulator,
-    PlaneGeometry,
-)
+from streamer.core.planes.accumulators import NO_ROWS, CpuPlaneAccumulator, FrameBatch, PlaneAccumulator, PlaneGeometry
 from streamer.core.planes.gpu_accumulator import GpuPlaneAccumulator, RecentStore
 from streamer.core.planes.hilbert import HilbertLines, to_pixels
-from streamer.core.planes.kernels import ATTENUATION, PIXEL_KINDS
 from streamer.core.planes.plane import Plane, check_planes
 from streamer.core.planes.sliding_window import ExactWeights, SlidingWindow
-from streamer.core.preprocessing.flat_field import CorrectionTables, FlatFieldCorrection
+from streamer.core.preprocessing.dead_pixels import DeadPixels
+from streamer.core.preprocessing.flat_field import NO_MOMENTS, CorrectionTables, FlatFieldCorrection
+from streamer.core.preprocessing.kernels import ATTENUATION, PIXEL_KINDS
 from streamer.frames import DTYPES, BadInput
 
 Angles = Sequence[float] | Array
@@ -135,7 +129,7 @@ class LivePlanes:
             return
         known = self._prepared
         if known is None or known[0] is not correction or known[1] != raw.dtype:
-            known = self._prepared = (correction, raw.dtype, correction.constants(frames[0]))
+            known = self._prepared = (correction, raw.dtype, correction.tables(frames[0]))
         whole = NO_ROWS if attenuation is None else attenuation.reshape(frames.shape)
         sums = NO_MOMENTS if moments is None else moments.reshape(len(frames), self.rows, 4)
         place = None if self._recent is None else self._recent.next
@@ -274,7 +268,5 @@ def _scale(angles: Values, weights: Values, period: float) -> float:
 
 def _nothing_to_prepare(rows: int) -> CorrectionTables:
     """CorrectionTables for frames that are attenuation already."""
-    nothing, share = as_input(np.zeros((0, 0), np.float32)), as_input(np.zeros(0, np.float32))
-    return CorrectionTables(
-        nothing, nothing, 0.0, 0.0, as_input(np.zeros(rows + 1, np.int64)), as_input(np.zeros((3, 0), np.int64)), share
-    )
+    nothing, zero = as_input(np.zeros((0, 0), np.float32)), np.float32(0.0)
+    return CorrectionTables(nothing, nothing, zero, zero, DeadPixels.none(rows))

@@ -18,8 +18,8 @@ import numpy as np
 from numba import prange
 
 from streamer.core.arrays import Array, Image
-from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
+from streamer.core.fbp.kernels import EDGE_PX
 from streamer.core.fbp.ramp_filter import ramp_kernel
 from streamer.core.jit import as_input, kernel
 from streamer.core.planes.plane import Plane
@@ -83,7 +83,7 @@ def _fill_table(row: Array, geometry: Array, first: int, every: int, table: Arra
     for k in range(first, phases, every):
         line = table[k]
         start = geometry[0] + step * (geometry[3] + k / phases)
-        a, b = (-EDGE - start) / step, (last + EDGE - start) / step
+        a, b = (-EDGE_PX - start) / step, (last + EDGE_PX - start) / step
         if a > b:
             a, b = b, a
         begin = int(min(float(length), max(0.0, np.ceil(a))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamer.core.arrays import Array
-from streamer.core.preprocessing.flat_field import fill_tables
+from streamer.core.preprocessing.dead_pixels import DeadPixels
 
 
 def fill_nonfinite(raw: Array) -> tuple[Array, int]:
@@ -18,12 +18,10 @@ def fill_nonfinite(raw: Array) -> tuple[Array, int]:
         # A finite sum has finite terms only; to sum is cheaper than to look at each pixel.
         if raw.dtype.kind != "f" or np.isfinite(raw.sum()):
             return raw, 0
-    lines = raw.reshape(-1, raw.shape[-1]).copy()
+    lines = np.array(raw, np.float32).reshape(-1, raw.shape[-1])
     finite = np.isfinite(lines)
     hit = np.flatnonzero(~finite.all(axis=1))
-    lines[~finite] = 0
-    row, column, left, right, share = fill_tables(finite[hit])
-    known = left >= 0
-    row, column, left, right, share = (part[known] for part in (hit[row], column, left, right, share))
-    lines[row, column] = lines[row, left] + share * (lines[row, right] - lines[row, left])
+    rows = lines[hit]
+    DeadPixels.of(finite[hit]).fill(rows)
+    lines[hit] = rows
     return lines.reshape(raw.shape), int(finite.size - np.count_nonzero(finite))

@@ -17,6 +17,7 @@ from numba import prange
 
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.jit import as_input, kernel
+from streamer.core.preprocessing.kernels import subtract_logarithm
 from streamer.frames import BadInput
 
 HC_M_EV = 1.239841984e-6  # Planck's constant times the speed of light, eV·m
@@ -161,21 +162,13 @@ def exponential(attenuation: Array, threads: int, out: Array) -> None:
 
 @kernel(parallel=True)
 def negative_log(transmission: Array, low: float, threads: int, out: Array) -> None:
-    """out = -ln(max(transmission, low)), both (rows, cols) float32; the series of ``kernels_cpu.attenuate``."""
+    """out = -ln(max(transmission, low)), both (rows, cols) float32."""
     rows, cols = transmission.shape
-    least, half, one = np.float32(low), np.int32(0x3F3504F3), np.float32(1.0)
+    least = np.float32(low)
     for thread in prange(threads):
-        value = np.empty(cols, np.float32)
-        bits = value.view(np.int32)
+        value, zero = np.empty(cols, np.float32), np.zeros(cols, np.float32)
         for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             for c in range(cols):
                 x = transmission[r, c]
                 value[c] = x if x > least else least
-            for c in range(cols):
-                power = np.int32(np.int32(bits[c] - half) >> np.int32(23))
-                bits[c] = np.int32(bits[c] - np.int32(power << np.int32(23)))
-                s = (value[c] - one) / (value[c] + one)
-                q = s * s
-                series = np.float32(1 / 5) + q * (np.float32(1 / 7) + q * np.float32(1 / 9))
-                series = one + q * (np.float32(1 / 3) + q * series)
-                out[r, c] = -(np.float32(power) * np.float32(0.6931471805599453) + (s + s) * series)
+            subtract_logarithm(zero, value, out[r])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from streamer.core.arrays import Array, Image
-from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.defects import defects, mask_pixels
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.quality.fields import AlikeFrames
@@ -25,10 +24,10 @@ class DarksAndFlats:
     last flat and the first projection: ``ahead`` uses that time, and what it has done need not be done by ``fix``.
     """
 
-    def __init__(self, spec: ScanSpec, backend: Backend, drift: BeamDriftCorrection, mend: bool) -> None:
+    def __init__(self, spec: ScanSpec, threads: int, drift: BeamDriftCorrection, mend: bool) -> None:
         """``mend``: look for pixels that are not to be used."""
-        self._spec, self._backend, self._drift, self._mend = spec, backend, drift, mend
-        self._dark_groups, self._flat_groups = _Groups(backend.threads), _Groups(backend.threads)
+        self._spec, self._threads, self._drift, self._mend = spec, threads, drift, mend
+        self._dark_groups, self._flat_groups = _Groups(threads), _Groups(threads)
         self.dark: Image | None = None
         self.flat: Image | None = None
         """Mean frames, the flat NaN where a pixel is not to be used; None where there are none."""
@@ -94,7 +93,7 @@ class DarksAndFlats:
         self.dark = self.darks.pixels.mean if self.darks.count else None
         self.flat = self.mean_flat(self.flats) if self.flats.count else None
         yield
-        self._next = FlatFieldCorrection(self._backend, self.dark, self.flat)
+        self._next = FlatFieldCorrection(self.dark, self.flat, self._threads)
         yield
         self._drift.begin(self.dark, self.flats.monitor)
         yield
@@ -104,7 +103,7 @@ class DarksAndFlats:
         if not self._mend:
             return flats.pixels.mean
         darks = self.darks.pixels if self.darks.count else None
-        bad = defects(flats.pixels, darks, threads=self._backend.threads)
+        bad = defects(flats.pixels, darks, threads=self._threads)
         self.defects = int(np.count_nonzero(bad))
         return mask_pixels(flats.pixels.mean, bad)
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamer.core.arrays import Array, Image, Values
-from streamer.core.backend.cpu_kernels import fill_dead_pixels
+from streamer.core.arrays import Image, Values
 from streamer.core.jit import as_input
 from streamer.core.preprocessing.beam_drift import BeamDrift, drift_from_margins, remove_drift
+from streamer.core.preprocessing.dead_pixels import DeadPixels
 from streamer.core.preprocessing.eigen_flats import EigenFlats, add_weighted
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.preprocessing.flat_pair import FlatPair, add_late
@@ -32,8 +32,8 @@ class DeferredCorrections:
 
     ``static`` (rows, cols) float32 to every projection; ``pair`` what two sets of flats tell, less what the correction
     of the drift took off already: ``drift`` (terms, 2) offset and slope per column of each of ``pair.terms()``, and
-    ``weights`` (terms, n) of the eigen-flats ``components`` (n, rows, cols). ``dead`` holds (row, column, left, right,
-    share) of pixels that only the late flats showed to be dead, as ``kernels.fill_dead_pixels`` takes them.
+    ``weights`` (terms, n) of the eigen-flats ``components`` (n, rows, cols). ``dead`` are the pixels that only the late
+    flats showed to be dead.
     """
 
     static: Image | None = None
@@ -41,10 +41,10 @@ class DeferredCorrections:
     drift: Values | None = None
     weights: Values | None = None
     components: Image | None = None
-    dead: tuple[Array, ...] = ()
+    dead: DeadPixels | None = None
 
     def __bool__(self) -> bool:
-        return self.static is not None or self.pair is not None or bool(self.dead)
+        return self.static is not None or self.pair is not None or self.dead is not None
 
     def apply(self, source: Image, fraction: float, rows: slice, out: Image, threads: int) -> None:
         """out = source + terms at ``fraction`` of the scan; both are the detector rows ``rows`` of one projection."""
@@ -60,12 +60,8 @@ class DeferredCorrections:
         if self.weights is not None and self.components is not None:
             amount = as_input(self._coefficients(fraction) @ self.weights, np.float32)
             add_weighted(out, as_input(self.components[:, rows]), amount, threads)
-        if self.dead:
-            first, last, _ = rows.indices(int(self.dead[0][-1]) + 1)
-            row, *rest = self.dead
-            chosen = slice(*np.searchsorted(row, (first, last)))
-            if chosen.start < chosen.stop:
-                fill_dead_pixels(out, as_input(row[chosen] - first), *(as_input(array[chosen]) for array in rest))
+        if self.dead is not None:
+            self.dead.rows(rows).fill(out)
 
     def mean(self, last: float, shape: tuple[int, int]) -> Image:
         """Mean (rows, cols) = ``shape`` over the scan from its begin to the fraction ``last``."""
@@ -130,12 +126,9 @@ def only_after(
     them; ``margins`` as in ``two_sets``.
     """
     frame = np.zeros(shape, np.float32)
-    seen, true = live.constants(frame), known.constants(frame)
-    row = np.repeat(np.arange(shape[0]), np.diff(true.dead_from))
-    dead = (row, *true.dead, true.share) if row.size else ()
+    seen, true = live.tables(frame), known.tables(frame)
     static = true.log_flat - seen.log_flat
-    if dead:
-        fill_dead_pixels(static, *(as_input(array) for array in dead))
+    true.dead.fill(static)
     if any(margins):
         remove_drift(static, drift_from_margins(static, *margins))
-    return DeferredCorrections(static=static, dead=dead)
+    return DeferredCorrections(static=static, dead=true.dead if len(true.dead) else None)

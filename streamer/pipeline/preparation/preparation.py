@@ -60,7 +60,7 @@ class Preparation:
 
     def __init__(self, spec: ScanSpec, backend: Backend, options: PreparationOptions | None = None) -> None:
         """Raises BadInput when the scan does not tell what the options need."""
-        self.spec, self._backend = spec, backend
+        self.spec, self.threads = spec, backend.threads
         self.options = PreparationOptions() if options is None else options
         self.shape = (spec.rows, spec.columns)
         self.optics = _scan_optics(spec, self.options.delta_beta)
@@ -69,7 +69,7 @@ class Preparation:
                 f"scan {spec.scan_id}: flat_drift 'eigen' needs three flats or more, {spec.flats} are announced"
             )
         self.drift = BeamDriftCorrection(self.options.flat_drift, spec.projections, backend.threads)
-        self._fields = DarksAndFlats(spec, backend, self.drift, self.options.defects)
+        self._fields = DarksAndFlats(spec, backend.threads, self.drift, self.options.defects)
         self._after = MeanFrame(backend.threads)
         self._phase = None if self.optics is None else PhaseSolver(*self.shape, self.optics, backend.threads)
         self.noise = 0.0
@@ -139,10 +139,6 @@ class Preparation:
     @property
     def defects(self) -> int:
         return self._fields.defects
-
-    @property
-    def threads(self) -> int:
-        return self._backend.threads
 
     @property
     def correction(self) -> FlatFieldCorrection:
@@ -230,7 +226,7 @@ class Preparation:
         fields = self._fields
         after, margins = fields.mean_flat(self._after), self.drift.margins
         if fields.flat is None:
-            known = FlatFieldCorrection(self._backend, fields.dark, after)
+            known = FlatFieldCorrection(fields.dark, after, self.threads)
             terms = only_after(self.correction, known, self.shape, margins)
             return terms.raised(self._monitor_change(self.drift.reference))
         dark = np.float32(0.0) if fields.dark is None else np.nan_to_num(fields.dark)

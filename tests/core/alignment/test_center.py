@@ -51,7 +51,7 @@ def test_each_method_alone(numba_backend: Backend, method: str, seed: int) -> No
     angles = np.linspace(0, np.pi, 121)
     frames, truth = noisy_scan(seed, angles)
     if method == "moments":
-        found = as_track(numba_backend, frames, angles).estimate()
+        found = as_track(frames, angles).estimate()
     elif method == "pairs":
         found = center_from_opposites(frames, angles)
     else:
@@ -63,7 +63,7 @@ def test_each_method_alone(numba_backend: Backend, method: str, seed: int) -> No
 def test_moments_of_a_third_of_a_turn(numba_backend: Backend) -> None:
     angles = np.deg2rad(np.arange(0, 61, 0.5))
     frames, truth = noisy_scan(3, angles)
-    found = as_track(numba_backend, frames, angles).estimate()
+    found = as_track(frames, angles).estimate()
     assert found.center is None or abs(found.center - truth) < 4 * found.sigma_px
     assert found.confidence < 0.9
 
@@ -92,13 +92,13 @@ def test_tooth(numba_backend: Backend, data: Path) -> None:
         exchange = file["exchange"]
         raw, theta = exchange["data"][:], np.deg2rad(exchange["theta"][:])
         fields = [exchange[name][:].mean(axis=0, dtype=np.float64) for name in ("data_dark", "data_white")]
-    correction = FlatFieldCorrection(numba_backend, *fields)
+    correction = FlatFieldCorrection(*fields)
     frames = np.stack([correction.attenuation(frame) for frame in raw])
     found = find_center(numba_backend, frames, theta)
     assert found.center == pytest.approx(295.9, abs=0.2)
     assert found.confidence > 0.9
     assert opposite_pairs(theta) == []
-    assert (as_track(numba_backend, frames, theta).motion_px() or 0) < 1
+    assert (as_track(frames, theta).motion_px() or 0) < 1
 
 
 def test_neutron_sinogram_with_stripes(numba_backend: Backend, data: Path) -> None:
@@ -155,37 +155,37 @@ def moved_scan(shift: np.ndarray, seed: int = 5) -> tuple[np.ndarray, np.ndarray
 @pytest.mark.parametrize("when", [40, 75, 110])
 def test_a_jump_is_measured(numba_backend: Backend, pixels: float, when: int) -> None:
     frames, angles = moved_scan(np.where(np.arange(150) >= when, pixels, 0.0))
-    assert as_track(numba_backend, frames, angles).motion_px() == pytest.approx(abs(pixels), rel=0.5)
+    assert as_track(frames, angles).motion_px() == pytest.approx(abs(pixels), rel=0.5)
 
 
 def test_a_sample_that_slips_on_its_holder_is_seen(numba_backend: Backend) -> None:
     angles = half_turn(150)
     slip = np.where(np.arange(150) >= 70, 4.0 * np.cos(angles) + 3.0 * np.sin(angles), 0.0)
     frames, angles = moved_scan(slip)
-    assert as_track(numba_backend, frames, angles).motion_px() == pytest.approx(5.0, rel=0.35)
+    assert as_track(frames, angles).motion_px() == pytest.approx(5.0, rel=0.35)
 
 
 def test_a_drop_along_the_axis_is_seen(numba_backend: Backend) -> None:
     frames, angles = moved_scan(np.zeros(150))
     padded = np.pad(frames, ((0, 0), (8, 8), (0, 0)))
     padded[80:] = np.roll(padded[80:], 3, axis=1)
-    assert as_track(numba_backend, padded, angles).motion_px() == pytest.approx(3.0, abs=0.5)
+    assert as_track(padded, angles).motion_px() == pytest.approx(3.0, abs=0.5)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_still_sample_does_not_move(numba_backend: Backend, seed: int) -> None:
     frames, angles = moved_scan(np.zeros(150), seed)
-    assert as_track(numba_backend, frames, angles).motion_px() == 0.0
+    assert as_track(frames, angles).motion_px() == 0.0
 
 
 def test_truncation_and_beam_drift_are_seen(numba_backend: Backend) -> None:
     angles = half_turn(60)
     body = random_body(np.random.default_rng(2), 200)
     frames = body_projections(body, 16, 200, angles, 99.5)
-    whole = as_track(numba_backend, frames - np.float32(np.log(1.2)), angles)
+    whole = as_track(frames - np.float32(np.log(1.2)), angles)
     assert whole.truncation == 0
     assert whole.beam_drift == pytest.approx(0.2, abs=0.01)
-    cut = as_track(numba_backend, np.ascontiguousarray(frames[:, :, 70:130]), angles)
+    cut = as_track(np.ascontiguousarray(frames[:, :, 70:130]), angles)
     assert cut.truncation is not None
     assert cut.truncation > 0.8
     assert cut.estimate().center is None
@@ -204,7 +204,7 @@ def test_edges_within_the_sample_tell_nothing_of_the_beam(
     noise = np.random.default_rng(1).normal(0, 0.01, whole.shape)
     for density in (0.1, 0.3, 1.0):
         frames = (density * whole + noise).astype(np.float32)
-        assert as_track(numba_backend, frames, angles).beam_drift is None, density
+        assert as_track(frames, angles).beam_drift is None, density
 
 
 @pytest.mark.parametrize("rows", [4, 48])
@@ -215,18 +215,18 @@ def test_a_beam_that_flickers_and_leans_is_still_read_beside_the_sample(numba_ba
     frames += rng.normal(0, 0.01, frames.shape).astype(np.float32) + np.linspace(-0.01, 0.01, 200, dtype=np.float32)
     for change in (0.0, 0.15, 0.3):
         faded = np.log(1 + change * rng.uniform(0.9, 1.1, len(frames))).astype(np.float32)
-        track = as_track(numba_backend, frames + faded[:, None, None], angles)
+        track = as_track(frames + faded[:, None, None], angles)
         assert track.beam_drift == pytest.approx(change / (1 + change), abs=0.01)
 
 
 def test_before_the_first_frames_nothing_is_known(numba_backend: Backend) -> None:
-    track = MomentTrack(numba_backend)
+    track = MomentTrack()
     assert track.estimate().center is None
     assert (track.motion_px(), track.truncation, track.beam_drift) == (None, None, None)
-    track.add(0.0, np.zeros((4, 20), np.float32))
+    track.add(0.0, np.zeros((4, 20), np.float32), np.zeros((4, 4)))
     assert track.estimate().center is None
     with pytest.raises(BadInput):
-        track.add(0.0, np.zeros((4, 21), np.float32))
+        track.add(0.0, np.zeros((4, 21), np.float32), np.zeros((4, 4)))
 
 
 def at(center: float | None, confidence: float, sigma: float = 0.1, method: str = "m") -> CenterEstimate:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmarks.center import project, random_bodies, random_scan
-from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import stripes_of
 from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.alignment.trial_slices import center_from_sharpness
@@ -57,9 +56,9 @@ def test_half_a_turn_that_is_not_quite_full_has_its_ends_joined() -> None:
 def test_stripes_do_not_pull_the_centre_of_mass(numba_backend: Backend) -> None:
     angles = half_turn(180)
     frames = bodies_and_frames(angles, 0.0, 48)
-    clean = as_track(numba_backend, frames, angles).estimate()
+    clean = as_track(frames, angles).estimate()
     frames[:, :, [0, 20, 150, 177, 179]] += np.float32(0.1)
-    striped = as_track(numba_backend, frames, angles).estimate()
+    striped = as_track(frames, angles).estimate()
     assert clean.center == pytest.approx(92.3, abs=0.1)
     assert striped.center == pytest.approx(92.3, abs=0.1)
     assert striped.sigma_px > clean.sigma_px
@@ -80,10 +79,7 @@ def test_a_far_axis_is_not_moved_by_noise_in_the_mass(numba_backend: Backend) ->
     angles = np.linspace(0, 2 * np.pi, 181)
     bodies = random_bodies(rng, 25.0, 40, 5.0)
     frames = np.stack([project(bodies, 40, 200, float(a), 40.0, 0.0) for a in angles])
-    track = MomentTrack(numba_backend)
-    for angle, frame in zip(angles, frames + rng.normal(0, 0.12, frames.shape), strict=True):
-        track.add(float(angle), frame.astype(np.float32))
-    found = track.estimate()
+    found = as_track((frames + rng.normal(0, 0.12, frames.shape)).astype(np.float32), angles).estimate()
     assert found.center is not None
     assert abs(found.center - 40.0) < 3 * found.sigma_px
     assert found.center == pytest.approx(40.0, abs=0.3)
@@ -92,7 +88,7 @@ def test_a_far_axis_is_not_moved_by_noise_in_the_mass(numba_backend: Backend) ->
 def test_a_wide_search_of_a_truncated_sample_says_unknown(numba_backend: Backend) -> None:
     scan = random_scan(4)
     assert center_from_sharpness(numba_backend, scan.frames, scan.angles).center is None
-    assert as_track(numba_backend, scan.frames, scan.angles).estimate().center is None
+    assert as_track(scan.frames, scan.angles).estimate().center is None
 
 
 def test_half_acquisition_is_seen_by_pairs_alone(numba_backend: Backend) -> None:

@@ -83,7 +83,7 @@ class PretendedEngine:
         out[...] = array
 
     def launch(self, kernel: str, grid: Any, block: Any, arguments: tuple[Any, ...]) -> None:
-        raw, dark, log_flat, low, high, _, out = arguments
+        raw, dark, log_flat, low, high, *_, out = arguments
         out[...] = log_flat - np.log(np.clip(raw - dark, low, high)) + self.error
 
 

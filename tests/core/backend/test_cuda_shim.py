@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import inspect
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,18 +12,19 @@ import pytest
 import scipy.fft
 from numpy.typing import NDArray
 
-from streamer.core.backend import cpu_kernels as kernels_cpu
 from streamer.core.backend import cuda_source as cuda
 from streamer.core.backend.chunks import ChunkedWork, FallbackCounters, run_chunked
 from streamer.core.backend.engine import DeviceOutOfMemory
 from streamer.core.backend.gpu_kernels import Kernels
 from streamer.core.backend.selection import Backend
+from streamer.core.fbp import kernels as kernels_fbp
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, packs_of
 from streamer.core.fourier.kernels import NUDGE
 from streamer.core.masks import circle_mask
-from streamer.core.preprocessing.flat_field import FlatFieldCorrection
+from streamer.core.preprocessing.flat_field import CorrectionTables, FlatFieldCorrection, row_moments_of
+from streamer.core.preprocessing.kernels import moment_margin
 from streamer.frames import BadInput
 from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
 from tests.core.shim import ShimArray, ShimEngine, build, shim_backend
@@ -60,23 +60,7 @@ def both_orders(engine: ShimEngine, work: Callable[[], NDArray[Any]]) -> NDArray
 
 
 class TestSameAsNumba:
-    """Kernel by kernel against ``kernels_cpu`` on the same random numbers."""
-
-    @pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4", "<f4"])
-    def test_attenuate(self, engine: ShimEngine, kernels: Kernels, dtype: str) -> None:
-        rng = np.random.default_rng(0)
-        raw = rng.uniform(0, 250, (19, 301)).astype(dtype)
-        if dtype == "<f4":
-            raw[3, 5], raw[4, 6], raw[7, 8] = np.nan, np.inf, -np.inf
-        dark = rng.uniform(0, 30, raw.shape).astype(np.float32)
-        log_flat = rng.normal(5, 1, raw.shape).astype(np.float32)
-
-        def work(chosen: Any) -> NDArray[Any]:
-            out = np.empty(raw.shape, np.float32)
-            chosen.attenuate(raw, dark, log_flat, 0.5, 4000.0, 2, out)
-            return out
-
-        np.testing.assert_allclose(both_orders(engine, lambda: work(kernels)), work(kernels_cpu), atol=3e-6)
+    """Kernel by kernel against those of numba on the same random numbers."""
 
     @pytest.mark.parametrize("depth", [1, 3, 4, 8, 12, 20, 21])
     def test_rows(self, engine: ShimEngine, kernels: Kernels, depth: int) -> None:
@@ -88,7 +72,7 @@ class TestSameAsNumba:
         weight = np.pad(rng.uniform(0.1, 1, angles), (0, 2)).astype(np.float32)
         tables = np.cos(theta).astype(np.float32), np.sin(theta).astype(np.float32), weight
         expected = np.empty((depth, 27, 35), np.float32)
-        kernels_cpu.backproject_rows(turned, *tables, 13.6, 2, expected)
+        kernels_fbp.backproject_rows(turned, *tables, 13.6, 2, expected)
 
         def rows() -> NDArray[Any]:
             out = np.empty(expected.shape, np.float32)
@@ -100,14 +84,14 @@ class TestSameAsNumba:
 
     @pytest.mark.parametrize("columns", [1, 5, 200])
     def test_moments(self, engine: ShimEngine, kernels: Kernels, columns: int) -> None:
-        source = np.random.default_rng(3).normal(1, 1, (7, columns)).astype(np.float32)
+        source = np.random.default_rng(3).normal(1, 1, (2, 7, columns)).astype(np.float32)
 
-        def work(chosen: Any) -> NDArray[Any]:
-            out = np.empty((7, 4))
-            chosen.row_moments(source, min(3, columns), 2, out)
-            return out
+        def work() -> NDArray[Any]:
+            out = engine.empty((2, 7, 4), np.float64)
+            kernels.row_moments(device(engine, source), moment_margin(columns), out)
+            return host(out)
 
-        np.testing.assert_allclose(both_orders(engine, lambda: work(kernels)), work(kernels_cpu), rtol=1e-12, atol=1e-9)
+        np.testing.assert_allclose(both_orders(engine, work), row_moments_of(source), rtol=1e-12, atol=1e-9)
 
     def test_transposition_of_many(self, engine: ShimEngine, kernels: Kernels) -> None:
         frames = np.random.default_rng(4).normal(size=(3, 33, 65)).astype(np.float32)
@@ -119,60 +103,46 @@ class TestSameAsNumba:
 
         assert np.array_equal(both_orders(engine, work), frames.transpose(0, 2, 1))
 
-    def test_dead_pixels(self, engine: ShimEngine, numba_backend: Backend) -> None:
-        rng = np.random.default_rng(9)
-        raw = rng.uniform(20, 250, (9, 40)).astype(np.uint16)
-        flat = np.where(rng.uniform(size=raw.shape) < 0.3, 0.0, 255.0)
-        flat[4] = 0
-        expected = FlatFieldCorrection(numba_backend, None, flat).attenuation(raw)
-        shim = shim_backend(engine)
-        result = both_orders(engine, lambda: FlatFieldCorrection(shim, None, flat).attenuation(raw))
-        np.testing.assert_allclose(result, expected, atol=3e-6)
-        assert not result[4].any()
 
+class TestPreparation:
+    """Raw frames to attenuation on the device, as ``FlatFieldCorrection.prepare`` makes it on the host."""
 
-class TestFusedPreparation:
+    def run(self, engine: ShimEngine, kernels: Kernels, raw: NDArray[Any], tables: CorrectionTables) -> NDArray[Any]:
+        lists = [device(engine, part) for part in (tables.dead.first, tables.dead.places, tables.dead.share)]
+        images = device(engine, tables.dark), device(engine, tables.log_flat)
+        dead = tuple(lists) if len(tables.dead) else None
+
+        def work() -> NDArray[Any]:
+            out = engine.empty(raw.shape, np.float32)
+            kernels.prepare(device(engine, raw), *images, tables.low, tables.high, dead, out)
+            return host(out)
+
+        return both_orders(engine, work)
+
     @pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4", "<f4"])
-    @pytest.mark.parametrize("dead_share", [0.0, 0.07])
-    def test_like_correction(
-        self, engine: ShimEngine, kernels: Kernels, numba_backend: Backend, dtype: str, dead_share: float
-    ) -> None:
-        """The same as Correction, then a difference and a transposition, with dead pixels and a row of them."""
+    @pytest.mark.parametrize("dead_share", [0.0, 0.07, 0.9])
+    def test_like_the_cpu(self, engine: ShimEngine, kernels: Kernels, dtype: str, dead_share: float) -> None:
+        """All types, with dead pixels, rows of them, and numbers that are none."""
         rng = np.random.default_rng(5)
-        raw = rng.uniform(20, 250, (2, 35, 70)).astype(dtype)
+        raw = rng.uniform(20, 250, (2, 35, 1100)).astype(dtype)
         dark = rng.uniform(0, 10, raw.shape[1:]).astype(np.float32)
         flat = rng.uniform(200, 255, raw.shape[1:]).astype(np.float32)
         flat[rng.uniform(size=flat.shape) < dead_share] = 0
         if dead_share:
-            flat[11] = 0
-        correction = FlatFieldCorrection(numba_backend, dark, flat)
-        expected = np.stack([correction.attenuation(frame) for frame in raw])
-        low = 0.5 if np.dtype(dtype).kind == "u" else 1e-3
-        log_flat = np.log(np.where(flat > dark, flat - dark, np.nan)).astype(np.float32)
-        mending = None
-        if correction._mend:
-            row, col, left, right, share = correction._mend
-            lists = [(row * 70 + col).astype(np.int32), left.astype(np.int32), right.astype(np.int32), share]
-            mending = tuple(device(engine, table) for table in lists)
+            flat[11], flat[-1] = 0, 0
+        if dtype == "<f4":
+            raw[0, 3, 5], raw[0, 4, 6], raw[1, 7, 8] = np.nan, np.inf, -np.inf
+        correction, expected = FlatFieldCorrection(dark, flat), np.empty(raw.shape, np.float32)
+        correction.prepare(raw, expected)
+        found = self.run(engine, kernels, raw, correction.tables(raw[0]))
+        np.testing.assert_allclose(found, expected, atol=3e-6)
+        assert found[:, 11].any() == (dead_share == 0)
 
-        def work() -> NDArray[Any]:
-            plain, slope = (engine.empty(raw.shape, np.float32) for _ in range(2))
-            turned = engine.empty((2, 70, 35), np.float32)
-            inputs = (device(engine, array) for array in (raw, dark, log_flat))
-            kernels.prepare(*inputs, low, 1e6, mending, plain, slope, turned)
-            assert np.array_equal(host(turned), host(plain).transpose(0, 2, 1))
-            assert np.array_equal(host(slope)[..., :-1], np.diff(host(plain), axis=2))
-            assert not host(slope)[..., -1].any()
-            return host(plain)
-
-        np.testing.assert_allclose(both_orders(engine, work), expected, atol=3e-6)
-
-    def test_only_what_is_asked_for(self, engine: ShimEngine, kernels: Kernels) -> None:
-        raw = np.full((1, 3, 4), 2, np.uint16)
-        slope = engine.empty((1, 3, 4), np.float32)
-        zero = device(engine, np.zeros((3, 4), np.float32))
-        kernels.prepare(device(engine, raw), zero, zero, 0.5, 10.0, slope=slope)
-        assert not host(slope).any()
+    def test_a_32_bit_counter_keeps_its_last_count(self, engine: ShimEngine, kernels: Kernels) -> None:
+        raw = np.array([[[2**31, 2**31 + 1]]], np.uint32)
+        flat = FlatFieldCorrection(np.full((1, 2), 2.0**31 - 128), np.full((1, 2), 2.0**31 + 1024))
+        found = self.run(engine, kernels, raw, flat.tables(raw[0]))
+        np.testing.assert_allclose(found[0, 0], -np.log(np.array([128, 129]) / 1152), atol=1e-6)
 
 
 class TestFourierVolume:
@@ -376,14 +346,7 @@ class TestShimFinds:
             engine.launch("race", (1, 1, 1), (8, 1, 1), (engine.zeros((8,), np.float64),))
 
 
-def test_kernels_have_the_signatures_of_numba() -> None:
-    def shared(module: ModuleType) -> dict[str, list[str]]:
-        found = {}
-        for name, kernel in vars(module).items():
-            function = getattr(kernel, "py_func", None)
-            if function is not None and not name.startswith("_"):
-                found[name] = list(inspect.signature(function).parameters)
-        return found
-
-    for name, parameters in shared(kernels_cpu).items():
-        assert list(inspect.signature(getattr(Kernels, name)).parameters)[1:] == parameters, name
+def test_kernels_of_backprojection_have_the_signatures_of_numba() -> None:
+    for kernel in (kernels_fbp.to_z_contiguous, kernels_fbp.backproject_rows):
+        parameters = list(inspect.signature(kernel.py_func).parameters)
+        assert list(inspect.signature(getattr(Kernels, kernel.py_func.__name__)).parameters)[1:] == parameters

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.core.backend import cpu_kernels as kernels_cpu
 from streamer.core.backend import cuda_source as cuda
 from streamer.core.backend import gpu_kernels as kernels_cuda
+from streamer.core.fbp import kernels as kernels_fbp
 from streamer.core.fourier import gpu_grid as volume
 from streamer.core.fourier import kaiser_bessel as gridwindow
 from streamer.core.fourier import kernels as kernels_grid
@@ -34,8 +34,9 @@ def test_every_kernel_is_found() -> None:
 
 
 def test_types_are_read_from_the_source() -> None:
-    kernel = cuda.kernels()["attenuate_u16"]
-    assert kernel.parameters == ("unsigned short*", "float*", "float*", "float", "float", "long long", "float*")
+    kernel = cuda.kernels()["prepare_u16"]
+    limits = ("float", "float", "int", "long long*", "long long*", "float*", "long long")
+    assert kernel.parameters == ("unsigned short*", "float*", "float*", *limits, "float*")
     assert (kernel.unit, kernel.threads) == ("prepare", 256)
 
 
@@ -58,7 +59,7 @@ def test_nothing_that_repeats_differently(unit: str) -> None:
 def test_constants_are_those_of_python() -> None:
     text = "".join(cuda.flattened(unit) for unit in cuda.UNITS)
     value = {name: float(number.rstrip("f")) for name, number in re.findall(r"#define (\w+) ([\d.e+-]+f?)\b", text)}
-    assert np.float32(value["EDGE"]) == np.float32(kernels_cpu.EDGE)
+    assert np.float32(value["EDGE"]) == np.float32(kernels_fbp.EDGE_PX)
     assert value["PACKS"] * 2 == value["DEPTH"] == kernels_cuda.PACK
     assert value["REACH"] * 2 == gridwindow.WIDTH
     assert value["SEAM"] == kernels_grid.SEAM

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.core.backend.cpu_kernels import EDGE
 from streamer.core.backend.selection import Backend
+from streamer.core.fbp.kernels import EDGE_PX
 from streamer.core.fourier.recent_projections import RecentProjections
 from streamer.core.planes import gpu_launches as launches
 from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
@@ -45,7 +45,7 @@ class Scan:
 
     def fold(self, backend: Backend, size: int = 5, **options: Any) -> LivePlanes:
         live = LivePlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, **options)
-        correction = FlatFieldCorrection(backend, None, self.flat)
+        correction = FlatFieldCorrection(None, self.flat)
         self.attenuation.fill(np.nan)
         self.moments.fill(np.nan)
         for first in range(0, COUNT, size):
@@ -90,7 +90,7 @@ def test_counts_cross_the_bus_as_they_are(
 
     monkeypatch.setattr(engine, "transfer", lambda: Watched(engine))
     live = LivePlanes(backend, orthogonal_planes(40, 60), 40, 60, 29.5)
-    raw, correction = raw_frames(np.random.default_rng(0), 16, 40, 60, "<u2"), FlatFieldCorrection(backend, None, None)
+    raw, correction = raw_frames(np.random.default_rng(0), 16, 40, 60, "<u2"), FlatFieldCorrection(None, None)
     live.add_raw(raw[:8], correction, half_turn(16)[:8])
     monkeypatch.setattr(engine, "upload", upload)
     monkeypatch.setattr(engine, "download", download)
@@ -162,7 +162,7 @@ def test_attenuation_stays_on_the_device_for_others(backend: Backend, engine: Sh
     """In calls of 10, cut into 8 and 2. Where the store has not even room for 8, frames are only folded in."""
     scan, store = Scan(), RecentProjections(engine.empty((slots, ROWS, N), np.float32))
     live = LivePlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3, recent=store)
-    correction = FlatFieldCorrection(backend, None, scan.flat)
+    correction = FlatFieldCorrection(None, scan.flat)
     reference = np.stack([correction.attenuation(frame) for frame in scan.raw])
     for first in (0, 10):
         some = slice(first, first + 10)
@@ -190,7 +190,7 @@ def test_other_counts_in_other_orders(backend: Backend, numba_backend: Backend, 
     made = []
     for chosen in (backend, numba_backend):
         live = LivePlanes(chosen, all_kinds(ROWS, N)[1:3], ROWS, N, 15.3)
-        correction = FlatFieldCorrection(chosen, None, scan.flat)
+        correction = FlatFieldCorrection(None, scan.flat)
         wide = np.zeros((COUNT, ROWS, 2 * N), dtype)
         wide[..., ::2] = scan.raw
         for first, last in ((0, 1), (1, 6), (6, 8), (8, COUNT)):
@@ -204,7 +204,7 @@ def test_rays_past_the_outer_pixels(engine: ShimEngine, columns: int) -> None:
     """Less than EDGE beyond them they see these pixels, farther out nothing."""
     row = np.random.default_rng(1).uniform(1, 2, columns).astype(np.float32)
     filtered = engine.upload(np.pad(row, 2, "edge")[None, None])
-    for beyond, seen in ((0.5 * EDGE, 3.0), (1.5 * EDGE, 0.0)):
+    for beyond, seen in ((0.5 * EDGE_PX, 3.0), (1.5 * EDGE_PX, 0.0)):
         first, last = -beyond, columns - 1 + beyond
         geometry = engine.upload(np.array([[[first, last - first, 0.0, 3.0]]]))
         level, out = engine.zeros((1, 1, 2), np.float32), np.empty((1, 1, 2), np.float32)

@@ -156,7 +156,7 @@ def test_error_of_the_logarithm(numba_backend: Backend) -> None:
     raw = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     seen = np.empty(raw.shape, np.float32)
     live = LivePlanes(numba_backend, orthogonal_planes(256, 256), 256, 256, 127.5)
-    live.add_raw(raw, FlatFieldCorrection(numba_backend, None, np.ones(raw.shape) * 60_000), 0.0, seen)
+    live.add_raw(raw, FlatFieldCorrection(None, np.ones(raw.shape) * 60_000), 0.0, seen)
     exact = np.log(np.float32(60_000.0)) - np.log(np.maximum(raw.astype(np.float64), 0.5))
     assert np.abs(seen - exact).max() < 1e-6
 
@@ -169,7 +169,7 @@ def test_threads_and_batches_do_not_change_a_bit(numba_backend: Backend) -> None
     for threads, size in ((1, 13), (2, 13), (2, 1), (2, 3)):
         backend = select_backend("numba", threads)[0]
         live = LivePlanes(backend, all_kinds(rows, n), rows, n, 24.0)
-        correction = FlatFieldCorrection(backend, None, np.full((rows, n), 50_000.0))
+        correction = FlatFieldCorrection(None, np.full((rows, n), 50_000.0))
         for first in range(0, 13, size):
             live.add_raw(raw[first : first + size], correction, angles[first : first + size])
         images.append(live.images())

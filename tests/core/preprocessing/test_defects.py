@@ -28,7 +28,7 @@ def test_defects_are_found_and_mended(numba_backend: Backend) -> None:
     found = defects(flats, darks)
     assert np.array_equal(found, truth)
     raw = (beam * gain + pedestal).astype(np.float32)
-    correction = FlatFieldCorrection(numba_backend, darks.mean, mask_pixels(flats.mean, found))
+    correction = FlatFieldCorrection(darks.mean, mask_pixels(flats.mean, found))
     assert np.abs(correction.attenuation(raw)).max() < 0.1
     assert correction.dead_share == pytest.approx(4 / truth.size)
 

@@ -4,7 +4,7 @@
 
 #define BODY __host__ __device__ __forceinline__
 
-// A ray that misses the outermost pixel centre by less than this many pixels still counts: EDGE of kernels_cpu.py.
+// A ray that misses the outermost pixel centre by less than this many pixels still counts: EDGE of fbp.kernels.
 #define EDGE 1e-3f
 
 // Left pixel of linear interpolation and the weights of both neighbours.
@@ -25,4 +25,17 @@ BODY bool ray_at(float t, int last, float weight, Ray &ray) {
 
 BODY int clamped(int value, int low, int high) {
     return value < low ? low : (value > high ? high : value);
+}
+
+// The numbers of all THREADS of a block, COUNT each, added up in a fixed tree, so that results repeat bit for bit: the
+// sums are sums[...][0] afterwards.
+template <int COUNT, int THREADS>
+BODY void add_up(double (*sums)[THREADS], int thread) {
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (thread < half) {
+            for (int k = 0; k < COUNT; k++) sums[k][thread] += sums[k][thread + half];
+        }
+    }
+    __syncthreads();
 }

@@ -181,16 +181,6 @@ tv_step(const float *noisy, int ny, int nx, int nz, float weight, float low, flo
     next[2 * voxels + voxel] = c * shrink;
 }
 
-// Every thread's numbers added up in a fixed tree: thread 0 has the sums of the block afterwards.
-BODY void add_up(double (*sums)[ADDING], int thread) {
-    for (int half = ADDING / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (thread < half) {
-            for (int k = 0; k < 3; k++) sums[k][thread] += sums[k][thread + half];
-        }
-    }
-}
-
 // now = primal image of the field; without a field (null), max(low, noisy). And per block the sums over the voxels of
 //   (ahead - now) · (now - before),   (now - before)²,   now²
 // as partial (blocks, 3). Grid (line of nx · nz / 256, any), a block doing every gridDim.y-th y.
@@ -213,7 +203,7 @@ tv_image(const float *noisy, int ny, int nx, int nz, float weight, float low, co
     sums[0][thread] = uphill;
     sums[1][thread] = moved;
     sums[2][thread] = size;
-    add_up(sums, thread);
+    add_up<3, ADDING>(sums, thread);
     __syncthreads();
     if (thread < 3) partial[3LL * (blockIdx.y * gridDim.x + blockIdx.x) + thread] = sums[thread][0];
 }
@@ -228,7 +218,7 @@ total_sums(const double *partial, int count, double *total) {
         for (int block = thread; block < count; block += ADDING) sum += partial[3LL * block + k];
         sums[k][thread] = sum;
     }
-    add_up(sums, thread);
+    add_up<3, ADDING>(sums, thread);
     __syncthreads();
     if (thread < 3) total[thread] = sums[thread][0];
 }

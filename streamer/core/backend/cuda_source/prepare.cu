@@ -16,148 +16,75 @@ BODY float net_signal(T raw, float dark, float low, float high) {
     return net < high ? net : high;
 }
 
-// Four pixels per thread, a block apart: four loads under way at once, each of them coalesced whatever the alignment
-// of the frame. `dark` and `log_flat` hold one frame of `pixels`, raw and out blockIdx.y of them.
-template <typename T>
-BODY void attenuate_body(const T *raw, const float *dark, const float *log_flat, float low, float high,
-                         long long pixels, float *out) {
-    long long frame = (long long)blockIdx.y * pixels;
-    long long first = (long long)blockIdx.x * blockDim.x * 4 + threadIdx.x;
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-        long long i = first + (long long)k * blockDim.x;
-        if (i < pixels) out[frame + i] = log_flat[i] - logf(net_signal(raw[frame + i], dark[i], low, high));
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-attenuate_u8(const unsigned char *raw, const float *dark, const float *log_flat, float low, float high,
-             long long pixels, float *out) {
-    attenuate_body(raw, dark, log_flat, low, high, pixels, out);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-attenuate_u16(const unsigned short *raw, const float *dark, const float *log_flat, float low, float high,
-              long long pixels, float *out) {
-    attenuate_body(raw, dark, log_flat, low, high, pixels, out);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-attenuate_u32(const unsigned int *raw, const float *dark, const float *log_flat, float low, float high,
-              long long pixels, float *out) {
-    attenuate_body(raw, dark, log_flat, low, high, pixels, out);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-attenuate_f32(const float *raw, const float *dark, const float *log_flat, float low, float high,
-              long long pixels, float *out) {
-    attenuate_body(raw, dark, log_flat, low, high, pixels, out);
-}
-
-// Listed pixels of an image (rows, cols) from their live neighbours left and right; left < 0: nothing to take from.
-// No listed pixel is a neighbour of another, so the order does not matter.
-extern "C" __global__ void __launch_bounds__(256)
-fill_dead_pixels(float *image, int cols, const long long *row, const long long *col, const long long *left,
-     const long long *right, const float *share, int count) {
-    int k = blockIdx.x * blockDim.x + threadIdx.x;
-    if (k >= count) return;
-    float *line = image + row[k] * cols;
-    if (left[k] < 0) {
-        line[col[k]] = 0.0f;
-    } else {
-        float a = line[left[k]];
-        line[col[k]] = a + share[k] * (line[right[k]] - a);
-    }
-}
-
-// Attenuation of one pixel, dead ones included. A dead pixel carries NaN in log_flat; its place in the sorted list
-// `dead` is found by bisection, which only the few threads that meet one pay for.
-template <typename T>
-BODY float attenuation_at(const T *raw, const float *dark, const float *log_flat, float low, float high, int cols,
-                          int row, int col, const int *dead, const int *left, const int *right, const float *share,
-                          int count) {
-    long long line = (long long)row * cols;
-    float level = log_flat[line + col];
-    if (!isnan(level)) return level - logf(net_signal(raw[line + col], dark[line + col], low, high));
-    int from = 0, to = count;
+// Where a pixel is in the list of dead ones, -1 if it is alive. `first` (rows + 1) counts those before each row, and
+// `column` holds their columns, ascending within a row: only rows that have dead pixels pay for the search.
+BODY long long dead_at(const long long *first, const long long *column, int row, int col) {
+    long long from = first[row], to = first[row + 1], last = to;
     while (from < to) {
-        int middle = (from + to) / 2;
-        if (dead[middle] < (int)(line + col)) from = middle + 1;
+        long long middle = (from + to) / 2;
+        if (column[middle] < col) from = middle + 1;
         else to = middle;
     }
-    if (from >= count || left[from] < 0) return 0.0f;
-    long long a = line + left[from], b = line + right[from];
-    float first = log_flat[a] - logf(net_signal(raw[a], dark[a], low, high));
-    float second = log_flat[b] - logf(net_signal(raw[b], dark[b], low, high));
-    return first + share[from] * (second - first);
+    return from < last && column[from] == col ? from : -1;
 }
 
-// The fused way in: one pass over the raw frames (frame = blockIdx.z) gives any of
-//   plain (frames, rows, cols)  attenuation,
-//   slope (frames, rows, cols)  its first difference along the row; entry c lies at column c + 1/2, the last is 0,
-//   turned (frames, cols, rows) the attenuation with the rows contiguous.
-// Null pointers are not written. A tile is 32 x 32 pixels and one column more for the difference; its pitch of 33 keeps
-// both ways of reading it free of bank conflicts.
 template <typename T>
-BODY void prepare_body(float (*tile)[33], const T *raw, const float *dark, const float *log_flat, float low,
-                       float high, int rows, int cols, const int *dead, const int *left, const int *right,
-                       const float *share, int count, float *plain, float *slope, float *turned) {
-    int r0 = blockIdx.y * 32, c0 = blockIdx.x * 32, tx = threadIdx.x, ty = threadIdx.y;
-    long long frame = (long long)blockIdx.z * rows * cols;
-    for (int k = ty; k < 32; k += 8) {
-        for (int c = tx; c < 33; c += 32) {
-            if (r0 + k < rows && c0 + c < cols)
-                tile[k][c] = attenuation_at(raw + frame, dark, log_flat, low, high, cols, r0 + k, c0 + c, dead, left,
-                                            right, share, count);
+BODY float attenuation_at(const T *raw, const float *dark, const float *log_flat, float low, float high, int col) {
+    return log_flat[col] - logf(net_signal(raw[col], dark[col], low, high));
+}
+
+// out (frames, rows, cols) = log_flat - ln(clip(raw - dark, low, high)), row blockIdx.y of frame blockIdx.z. Dead
+// pixels are interpolated: places (3, count) are their columns and the live ones left and right (-1: none), share
+// (count) what the right one contributes; `first` is null without any. Four pixels per thread, a block apart: four
+// loads under way at once, each of them coalesced whatever the alignment of the frame.
+template <typename T>
+BODY void prepare_body(const T *raw, const float *dark, const float *log_flat, float low, float high, int cols,
+                       const long long *first, const long long *places, const float *share, long long count,
+                       float *out) {
+    int row = blockIdx.y;
+    long long line = (long long)row * cols, frame = (long long)blockIdx.z * gridDim.y * cols + line;
+    raw += frame, out += frame, dark += line, log_flat += line;
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        int col = (blockIdx.x * 4 + k) * blockDim.x + threadIdx.x;
+        if (col >= cols) continue;
+        long long n = first ? dead_at(first, places, row, col) : -1;
+        float value;
+        if (n < 0) {
+            value = attenuation_at(raw, dark, log_flat, low, high, col);
+        } else if (places[count + n] < 0) {
+            value = 0.0f;
+        } else {
+            float a = attenuation_at(raw, dark, log_flat, low, high, (int)places[count + n]);
+            float b = attenuation_at(raw, dark, log_flat, low, high, (int)places[2 * count + n]);
+            value = a + share[n] * (b - a);
         }
-    }
-    __syncthreads();
-    for (int k = ty; k < 32; k += 8) {
-        int row = r0 + k, col = c0 + tx;
-        if (row < rows && col < cols) {
-            long long at = frame + (long long)row * cols + col;
-            if (plain) plain[at] = tile[k][tx];
-            if (slope) slope[at] = col + 1 < cols ? tile[k][tx + 1] - tile[k][tx] : 0.0f;
-        }
-        row = r0 + tx, col = c0 + k;
-        if (turned && row < rows && col < cols) turned[frame + (long long)col * rows + row] = tile[tx][k];
+        out[col] = value;
     }
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-prepare_u8(const unsigned char *raw, const float *dark, const float *log_flat, float low, float high, int rows,
-           int cols, const int *dead, const int *left, const int *right, const float *share, int count, float *plain,
-           float *slope, float *turned) {
-    __shared__ float tile[32][33];
-    prepare_body(tile, raw, dark, log_flat, low, high, rows, cols, dead, left, right, share, count, plain, slope,
-                 turned);
+prepare_u8(const unsigned char *raw, const float *dark, const float *log_flat, float low, float high, int cols,
+           const long long *first, const long long *places, const float *share, long long count, float *out) {
+    prepare_body(raw, dark, log_flat, low, high, cols, first, places, share, count, out);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-prepare_u16(const unsigned short *raw, const float *dark, const float *log_flat, float low, float high, int rows,
-            int cols, const int *dead, const int *left, const int *right, const float *share, int count, float *plain,
-            float *slope, float *turned) {
-    __shared__ float tile[32][33];
-    prepare_body(tile, raw, dark, log_flat, low, high, rows, cols, dead, left, right, share, count, plain, slope,
-                 turned);
+prepare_u16(const unsigned short *raw, const float *dark, const float *log_flat, float low, float high, int cols,
+            const long long *first, const long long *places, const float *share, long long count, float *out) {
+    prepare_body(raw, dark, log_flat, low, high, cols, first, places, share, count, out);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-prepare_u32(const unsigned int *raw, const float *dark, const float *log_flat, float low, float high, int rows,
-            int cols, const int *dead, const int *left, const int *right, const float *share, int count, float *plain,
-            float *slope, float *turned) {
-    __shared__ float tile[32][33];
-    prepare_body(tile, raw, dark, log_flat, low, high, rows, cols, dead, left, right, share, count, plain, slope,
-                 turned);
+prepare_u32(const unsigned int *raw, const float *dark, const float *log_flat, float low, float high, int cols,
+            const long long *first, const long long *places, const float *share, long long count, float *out) {
+    prepare_body(raw, dark, log_flat, low, high, cols, first, places, share, count, out);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-prepare_f32(const float *raw, const float *dark, const float *log_flat, float low, float high, int rows, int cols,
-            const int *dead, const int *left, const int *right, const float *share, int count, float *plain,
-            float *slope, float *turned) {
-    __shared__ float tile[32][33];
-    prepare_body(tile, raw, dark, log_flat, low, high, rows, cols, dead, left, right, share, count, plain, slope,
-                 turned);
+prepare_f32(const float *raw, const float *dark, const float *log_flat, float low, float high, int cols,
+            const long long *first, const long long *places, const float *share, long long count, float *out) {
+    prepare_body(raw, dark, log_flat, low, high, cols, first, places, share, count, out);
 }
 
 // out[frame, col, row] = image[frame, row, col], through a tile so that both sides are coalesced; frame = blockIdx.z.
@@ -177,8 +104,7 @@ turn(const float *image, int rows, int cols, float *out) {
     }
 }
 
-// Sums of every row of an image (rows, cols) for centres of mass, in float64: see kernels_cpu.row_moments. One block
-// per row; the tree of additions is fixed, so the result repeats bit for bit.
+// Moments of every row of an image (rows, cols) in float64: see preprocessing.kernels.sum_row. One block per row.
 extern "C" __global__ void __launch_bounds__(128)
 row_moments(const float *image, int cols, int margin, double *out) {
     __shared__ double sums[4][128];
@@ -196,12 +122,6 @@ row_moments(const float *image, int cols, int margin, double *out) {
     sums[1][thread] = first;
     sums[2][thread] = left;
     sums[3][thread] = right;
-    for (int half = 64; half > 0; half /= 2) {
-        __syncthreads();
-        if (thread < half) {
-            for (int k = 0; k < 4; k++) sums[k][thread] += sums[k][thread + half];
-        }
-    }
-    __syncthreads();
+    add_up<4, 128>(sums, thread);
     if (thread < 4) out[(long long)blockIdx.x * 4 + thread] = sums[thread][0];
 }
