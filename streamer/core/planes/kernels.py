@@ -1,6 +1,6 @@
 """Numba kernels of the live planes that contain a horizontal direction: from raw counts to sums of derivatives.
 
-The rules of ``backend.cpu_kernels`` hold: threads own ranges of outputs, and every sum has one order, whatever the
+The rules in ``jit`` hold: threads own ranges of outputs, and every sum has one order, whatever the
 number of threads or of frames in a call. A block of 16 detector rows goes from counts to derivatives and into every
 vertical plane while it lies in the cache; neither attenuation nor derivative is written to memory unless asked for. In
 a parallel beam all rows of a vertical plane see the same columns with the same weights, so the rows are the lanes of

@@ -36,7 +36,7 @@ def open_margins(attenuation: Image, wanted: int = 16) -> tuple[int, int]:
     """Columns at the left and right end that the sample leaves free in a projection (rows, columns): ≤ ``wanted``.
 
     A column is free when it differs from the outermost four by less than four times their noise. Take the least over
-    the projections so far. (0, 0) cannot be told from an edge within the sample; see ``core.moments`` for truncation.
+    the projections so far. (0, 0) cannot be told from an edge within the sample; see ``alignment.truncation``.
     A side whose outermost columns show an attenuation above 0.5, either way, is taken to be within the sample.
     """
     rows, columns = attenuation.shape

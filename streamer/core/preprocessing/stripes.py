@@ -1,7 +1,7 @@
 """Stripes of a sinogram, which become rings: detector columns that answer differently from their neighbours.
 
 While the scan runs, the mean of each pixel over the projections shows the stripes, and whether it does so from every
-side tells them from a sample (``core.sectors``). At the end of the scan ``remove_stripes`` treats whole sinograms after
+side tells them from a sample (``live_stripes``). At the end of the scan ``remove_stripes`` treats whole sinograms after
 Vo, Atwood and Drakopoulos, Opt. Express 26, 28396 (2018): dead columns, wide stripes and, by sorting, stripes whose
 strength varies with the attenuation. None of it depends on the order of the angles, except that dead columns are told
 by neighbours in angle.

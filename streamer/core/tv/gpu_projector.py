@@ -1,6 +1,6 @@
 """Launches of ``iterative.cu``: the matched pair of projectors and the steps of the prior, on a device.
 
-Volumes are (ny, nx, rows) and projections (angles, columns + 2·PAD, rows), float32, as in ``kernels_iterative``.
+Volumes are (ny, nx, rows) and projections (angles, columns + 2·PAD, rows), float32, as in ``tv.kernels``.
 """
 
 from __future__ import annotations

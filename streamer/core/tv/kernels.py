@@ -1,6 +1,6 @@
 """Numba kernels of the iterative reconstruction: matched projectors and total variation.
 
-The rules of ``kernels_cpu`` hold: ``threads`` threads share out the outputs, every sum has a fixed order. Volumes are
+The rules in ``jit`` hold: ``threads`` threads share out the outputs, every sum has a fixed order. Volumes are
 (y, x, z) and projections (angle, column, z) with z last, so that one set of weights serves a line of memory.
 """
 

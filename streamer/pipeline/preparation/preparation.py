@@ -1,9 +1,9 @@
 """Raw frames to prepared attenuation while they come, and what is known late to what was stored.
 
-Of one projection, in this order: darks, flats, logarithm and mended pixels (``core.prep``), zingers, drift of the beam,
-phase retrieval. Late, when a stored projection is read again: flats that came after the projections, interpolated with
-those before, and the offsets of detector columns that the mean of all projections shows. Stripes are measured before
-phase retrieval, which smears them, and their offsets pass through its linear part.
+Of one projection, in this order: darks, flats, logarithm and dead pixels (``FlatFieldCorrection``), zingers, drift of
+the beam, phase retrieval. Late, when a stored projection is read again: flats that came after the projections,
+interpolated with those before, and the offsets of detector columns that the mean of all projections shows. Stripes are
+measured before phase retrieval, which smears them, and their offsets pass through its linear part.
 """
 
 from __future__ import annotations

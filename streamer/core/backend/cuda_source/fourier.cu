@@ -6,7 +6,7 @@
 #define SIDE 8     // a block owns SIDE x SIDE points of the grid
 #define POINTS 64  // SIDE · SIDE, threads of a block and angles looked at together
 #define REACH 2.0f // half width of the interpolation kernel, grid points
-#define NUDGE 0x1p-16f // grid points by which samples are moved outwards: kernels_grid.py says why
+#define NUDGE 0x1p-16f // grid points by which samples are moved outwards: fourier.kernels says why
 #define SEAM 1.0f  // grid points on either side of the seam over which the sign of a late shift changes
 #define TERMS 9    // coefficients of the kernel's polynomial: its error is then that of float32
 
@@ -177,7 +177,7 @@ grid_samples(const float2 *samples, const float *direction, int angles, int leng
 
 // planes (packs, size, size) -> out, moved so that the axis lies elsewhere: a point at distance r from the middle times
 // cos(pi turn r) ± i sin(pi turn r), + on the left of the direction (cosine, sine) and - on its right, with a sign that
-// changes over SEAM points. See "Late centre" in gridding.py. Grid (size / 32, size / 8, packs).
+// changes over SEAM points. See "Late centre" in fourier.volume. Grid (size / 32, size / 8, packs).
 extern "C" __global__ void __launch_bounds__(256)
 shift_planes(const float2 *planes, int size, float turn, float cosine, float sine, float2 *out) {
     int u = blockIdx.x * 32 + threadIdx.x, v = blockIdx.y * 8 + threadIdx.y;

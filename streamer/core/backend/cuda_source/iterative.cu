@@ -1,6 +1,6 @@
 // Iterative reconstruction: the matched pair of projectors, and total variation. Volumes are (y, x, z) and projections
 // (angle, column, z) with z, the detector row, last: neighbouring threads read runs of memory, and one set of weights
-// serves all rows. The arithmetic is that of kernels_iterative.py.
+// serves all rows. The arithmetic is that of tv.kernels.
 #include "common.cuh"
 
 #define PHASES 256 // positions of a pixel within a column for which its footprint is tabulated

@@ -1,4 +1,4 @@
-// Live planes on a device: the sums of kernels_live and shear, from attenuation (frames, rows, cols).
+// Live planes on a device: the sums of planes.kernels and planes.shear, from attenuation (frames, rows, cols).
 //
 // Every thread owns its outputs and goes on from the sum that is there, frame by frame: results repeat bit for bit,
 // however frames are cut into calls. A block keeps the geometry of all frames of a call at hand. Where a ray meets a
@@ -6,11 +6,11 @@
 #include "common.cuh"
 
 #define MAX_FRAMES 8    // frames of a call
-#define TAP_NEAR 1.3f // TAPS of kernels_live
+#define TAP_NEAR 1.3f // DERIVATIVE_TAPS of planes.kernels
 #define TAP_FAR -0.1f
-#define BEFORE 1.5 // REACH - 1/2 of kernels_live: column 0 of a row lies so far before derivative 0
+#define BEFORE 1.5 // DERIVATIVE_REACH - 1/2 of planes.kernels: column 0 of a row lies so far before derivative 0
 #define FARTHEST 1e9
-#define ROW_PAD 2 // PAD of shear
+#define ROW_PAD 2 // CUBIC_PAD of planes.shear
 
 // A row of attenuation between two detector rows, carried on beyond both ends by `taper` (side).
 struct Row {
