@@ -1,6 +1,6 @@
-"""The daemon's configuration: one frozen value from a TOML file and the environment.
+"""The daemon's configuration: one frozen value, read from a TOML file and the environment.
 
-Every option has a default; an unknown one is an error that names its place. ``STREAMER_SECTION__KEY`` in the
+Every option has a default. An unknown option is an error that names its place. ``STREAMER_SECTION__KEY`` in the
 environment overrides the file, for example ``STREAMER_METRICS__PORT=9109``.
 """
 
@@ -14,7 +14,7 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from streamer.frames import BadInput
 from streamer.options import Options, field_type, rule
@@ -29,9 +29,22 @@ HEADER = """\
 # option, for example STREAMER_METRICS__PORT=9200.
 """
 
+
+def _endpoint(value: str) -> str:
+    scheme, _, place = value.partition("://")
+    host, _, port = place.rpartition(":")
+    number = port == "*" or (port.isdecimal() and int(port) < 2**16)
+    if not (place if scheme == "ipc" else scheme == "tcp" and host and number):
+        raise ValueError("no endpoint")
+    return value
+
+
 Endpoint = Annotated[
-    str, Field(pattern="^(tcp|ipc)://", json_schema_extra={"rule": "an endpoint: tcp://HOST:PORT or ipc://PATH"})
+    str,
+    AfterValidator(_endpoint),
+    Field(json_schema_extra={"rule": "an endpoint: tcp://HOST:PORT or ipc://PATH"}),
 ]
+"""A ZeroMQ endpoint. Port ``*`` takes a free one."""
 
 
 class Source(Options):
@@ -42,7 +55,7 @@ class Source(Options):
     bind: bool = False
     """the daemon binds the socket, and the detector connects to it"""
     high_water_mark: int = Field(8, ge=1, le=1000)
-    """frames that wait in the socket before the detector is held back"""
+    """frames that may wait in the socket before the detector has to wait"""
     max_frame_mb: float = Field(256.0, gt=0)
     """largest frame that is accepted, in MiB"""
 
@@ -93,7 +106,7 @@ class Writer(Options):
     directory: Path = Path("streamer-data")
     """folder of the files"""
     flush_s: float = Field(0.2, gt=0, le=60)
-    """seconds after which frames are on the disk, and survive a crash"""
+    """seconds between flushes of the raw file; what is flushed survives a crash"""
     reserve_mb: float = Field(512.0, ge=0)
     """free space in MiB that a scan must leave on the disk; a scan that would leave less is refused"""
     tomogram: bool = True
@@ -122,7 +135,7 @@ class Config(Settings):
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:
-    """Configuration from a TOML file (None: defaults) overridden by the environment.
+    """Read the configuration from a TOML file (None: the defaults); the environment overrides it.
 
     Raises BadInput with one line that names the file, the option and what may be given.
     """
@@ -147,7 +160,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
 
 
 def render(config: Config) -> str:
-    """The configuration as TOML that ``load`` reads, with description, rule and default of every option."""
+    """Write the configuration as TOML that ``load`` reads; every option has its description, rule and default."""
     sockets_first = sorted(Config.model_fields, key=lambda name: name in Settings.model_fields)
     sections = ["\n".join(_section_lines(name, getattr(config, name))) for name in sockets_first]
     return "\n\n".join((HEADER.rstrip(), *sections)) + "\n"
@@ -170,7 +183,7 @@ def _comment(text: str) -> list[str]:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML writes it, where JSON writes it in the same way."""
+    """A value in TOML, which writes texts, numbers and truth values as JSON does."""
     return (
         "unset" if value is None else json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
     )

@@ -1,6 +1,6 @@
-"""Options of the user, each defined once: a field of an ``Options`` class has a type, bounds, a default and one line.
+"""Options of the user, each defined once: as a field of an ``Options`` class, with type, bounds, default, description.
 
-Sections of the configuration file are such classes, and arguments of the command line are generated from their fields.
+The sections of the configuration file are such classes, and command-line arguments are generated from their fields.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from streamer.frames import BadInput
 
 
 class Options(BaseModel):
-    """Base of all options, which are frozen. The docstring of a field describes it in one line.
+    """Base of all option classes. Instances are frozen; the docstring of a field is its description for users.
 
-    Raises BadInput, one line with the option, its rule and the value, for what is not allowed.
+    Raises BadInput, one line that names the option, its rule and the value, when a value is not allowed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -37,7 +37,7 @@ class Options(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false as numbers, and numbers as true and false. Texts, of the environment, may be any."""
+        """Refuse true and false as numbers, and numbers as true and false. Texts come from the environment and pass."""
         assert info.field_name is not None
         wanted = cls.model_fields[info.field_name].annotation is bool
         if not isinstance(value, str) and isinstance(value, bool) is not wanted:

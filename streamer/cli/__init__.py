@@ -36,7 +36,7 @@ VERBS = {
     "reconstruct": "reconstruct a recorded scan",
     "bench": "measure what this machine can do",
 }
-"""Each verb is the module of its name with ``add_parser`` and ``run``; only the one that is used gets imported."""
+"""Each verb is a module of that name with ``add_parser`` and ``run``; only the module in use is imported."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{program}: interrupted", file=sys.stderr)
         code = 1
     except BrokenPipeError:
-        # Whoever read our output is gone (``| head``); Python must not complain about it once more at exit.
+        # The reader of our output is gone (``| head``). Without this, Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     return code

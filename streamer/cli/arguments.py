@@ -1,4 +1,4 @@
-"""Command-line arguments that are checked while they are parsed, most of them generated from ``Options``."""
+"""Command-line arguments: checked when they are parsed, and mostly generated from ``Options``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ UNITS = ("mb", "px", "deg", "kev", "m", "s")
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises BadInput, one line, where argparse would print the usage of everything."""
+    """Raises BadInput, one line, where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(message.removeprefix("argument "))
 
 
 def add_verb(verbs: Any, name: str, description: str, examples: Mapping[str, str], more: str = "") -> Any:
-    """The parser of a verb. ``examples`` are command lines, without ``streamer``, and what they do."""
+    """Add the parser of a verb. ``examples`` map command lines, without ``streamer``, to what they do."""
     width = max(map(len, examples))
     lines = [f"  streamer {command:{width}}   {effect}" for command, effect in examples.items()]
     return verbs.add_parser(
@@ -40,7 +40,7 @@ def add_verb(verbs: Any, name: str, description: str, examples: Mapping[str, str
 
 
 def checked(kind: Any) -> Callable[[str], Any]:
-    """``type`` of an argument: its text as a value of ``kind``, a type with bounds, for example
+    """Make the ``type`` of an argument: it converts a text to ``kind``, a type with bounds, for example
     ``Annotated[int, Field(ge=1)]``.
     """
     adapter = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
@@ -78,5 +78,5 @@ def _plain(value: Any) -> str:
 
 
 def read_options(args: argparse.Namespace, options: type[AnyOptions]) -> AnyOptions:
-    """The options whose arguments ``add_options`` added; the others have their defaults."""
+    """Read the options whose arguments ``add_options`` added; the others keep their defaults."""
     return options(**{name: getattr(args, name) for name in options.model_fields if hasattr(args, name)})

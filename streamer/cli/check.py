@@ -1,4 +1,4 @@
-"""``streamer check``: what is wrong with a configuration, and what is listening already."""
+"""``streamer check``: checks a configuration, the backend, the folder and the ports."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"reconstruction.backend: {error}") from error
     print(why)
     _check_directory(config)
-    taken = [line for line in listening(config) if line]
+    taken = taken_ports(config)
     for line in taken:
         print(line)
     if args.warm:
@@ -66,8 +66,8 @@ def _check_directory(config: Config) -> None:
     print(f"writer.directory {directory}: {shutil.disk_usage(existing).free / 2**30:.1f} GiB free")
 
 
-def listening(config: Config) -> list[str]:
-    """One line for each TCP port that the daemon wants to bind and somebody has."""
+def taken_ports(config: Config) -> list[str]:
+    """A line for each TCP port that the daemon would bind and that is taken."""
     wanted = {
         "control.endpoint": config.control.endpoint,
         "control.events": config.control.events,
@@ -77,22 +77,18 @@ def listening(config: Config) -> list[str]:
         wanted["source.endpoint"] = config.source.endpoint
     if config.metrics.enabled:
         wanted["metrics"] = f"tcp://{config.metrics.host}:{config.metrics.port}"
-    return [f"{name} {endpoint}: taken" for name, endpoint in wanted.items() if _taken(name, endpoint)]
+    return [f"{name} {endpoint}: taken" for name, endpoint in wanted.items() if _taken(endpoint)]
 
 
-def _taken(name: str, endpoint: str) -> bool:
-    address = urlsplit(endpoint)
-    if address.scheme != "tcp" or endpoint.endswith((":*", ":0")):
+def _taken(endpoint: str) -> bool:
+    address = urlsplit(endpoint.removesuffix(":*"))
+    if address.scheme != "tcp" or not address.port:
         return False
-    try:
-        port = address.port or 0
-    except ValueError as error:
-        raise BadInput(f"{name} {endpoint}: give a port from 1 to 65535, or * for a free one") from error
     host = "0.0.0.0" if address.hostname in (None, "*") else address.hostname
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((host, address.port))
         except OSError:
             return True
     return False

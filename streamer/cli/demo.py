@@ -86,7 +86,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    warm_with_bar(select_backend()[0])  # the daemon would do it as well, but could not show how far it is
+    warm_with_bar(select_backend()[0])  # the daemon would do it without showing its progress
     logs = args.out / "logs"
     with ExitStack() as stack:
         stack.enter_context(_terminated_as_interrupt())
@@ -138,7 +138,7 @@ def _has_display() -> bool:
 
 @contextmanager
 def _terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, so that the children are stopped in good order."""
+    """Make SIGTERM end the demo as Ctrl-C does, so that its processes are stopped in good order."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -153,7 +153,7 @@ def _terminated_as_interrupt() -> Iterator[None]:
 def _run_plans(
     args: argparse.Namespace, beamline: ManagedProcess, daemon: ManagedProcess, stack: ExitStack
 ) -> dict[str, Any]:
-    """Run the batch to its end; what the plans wrote. Raises ProcessError when a process failed."""
+    """Run the batch to its end and read what the plans wrote. Raises ProcessError when a process failed."""
     result = args.out / "logs" / "plans.json"
     result.unlink(missing_ok=True)
     command = [
@@ -201,7 +201,7 @@ def show_event(progress: Progress, line: bytes, samples: int) -> None:
 
 
 def _await_reports(outcome: dict[str, Any], daemon: str) -> None:
-    """Replace the reports by the final ones: the last tomogram may still be in the making when the plans end."""
+    """Replace the reports by the final ones: the last tomogram may be unfinished when the plans end."""
     deadline = time.monotonic() + FINISH_S
     with until_done() as context:
         for sample in outcome["samples"]:

@@ -1,4 +1,4 @@
-"""Files that a verb leaves where the user asked for them."""
+"""Output files of a verb: checked before the work, written after it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class OutputError(StreamerError):
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Sequence[Path] = ()) -> None:
-    """Before anything takes time: ``outputs`` by option have a folder, and overwrite neither ``inputs`` nor each other.
+    """Check, before anything takes time, that ``outputs`` (by option) can be written and overwrite no other file.
 
-    Raises BadInput.
+    Raises BadInput when a folder is missing or not writable, or when an output is an input or another output.
     """
     taken = {path.resolve(): "the file that is read" for path in inputs}
     for option, path in outputs.items():
@@ -31,7 +31,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Sequence[Path] = (
         if path.is_dir():
             raise BadInput(f"{option} {path}: is a folder; give the name of a file")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise BadInput(f"{option} {path}: the folder {folder} may not be written by this user")
+            raise BadInput(f"{option} {path}: this user may not write to the folder {folder}")
         if path.resolve() in taken:
             raise BadInput(f"{option} {path}: is {taken[path.resolve()]} as well; choose another name")
         taken[path.resolve()] = f"that of {option}"
@@ -39,7 +39,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Sequence[Path] = (
 
 @contextmanager
 def writing(option: str, path: Path) -> Iterator[None]:
-    """Errors of the file system become OutputError, which names the option."""
+    """Turn errors of the file system into OutputError, which names the option."""
     try:
         yield
     except OSError as error:
@@ -48,7 +48,7 @@ def writing(option: str, path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path | None, content: Any, option: str = "--json") -> None:
-    """What ``--json`` leaves; nothing without a path. Raises OutputError."""
+    """Write the file of ``--json``, if there is a path. Raises OutputError."""
     if path is not None:
         with writing(option, path):
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

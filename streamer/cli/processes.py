@@ -1,4 +1,4 @@
-"""Processes that a command starts, waits for and always stops: the virtual beamline, the daemon and others."""
+"""Processes that a command starts, waits for and always stops, such as the virtual beamline and the daemon."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ProcessError(StreamerError):
 
 
 class ManagedProcess:
-    """``python ARGUMENTS`` in a session of its own: Ctrl-C reaches it only through us, in good order.
+    """``python ARGUMENTS`` in a session of its own: Ctrl-C does not reach it, so that it can be stopped in good order.
 
     Its output goes to the file ``log``; with ``pipe`` only its errors do, and the rest is read from ``output``.
     ``ready`` is the JSON file that it writes once its sockets are bound.
@@ -80,7 +80,7 @@ class ManagedProcess:
         return lines[-1] if lines else f"it said nothing; see {self.log}"
 
     def wait(self, timeout_s: float) -> int:
-        """Its exit code. Raises ProcessError when it goes on for longer."""
+        """Wait for its end and return its exit code. Raises ProcessError when it takes longer."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
@@ -100,14 +100,14 @@ class ManagedProcess:
 
 
 def start_beamline(folder: Path, *options: str) -> ManagedProcess:
-    """The virtual beamline on free ports; its log and ready file are in ``folder``."""
+    """Start the virtual beamline on free ports; its log and ready file are in ``folder``."""
     ready = folder / "beamline.json"
     arguments = ["-m", "streamer.sim", *options, "--ready-file", str(ready)]
     return ManagedProcess("virtual beamline", arguments, folder / "beamline.log", ready)
 
 
 def start_daemon(folder: Path, **sections: Mapping[str, Any]) -> ManagedProcess:
-    """A daemon on free ports with the options in ``sections``; configuration, log and ready file are in ``folder``."""
+    """Start a daemon on free ports with the options in ``sections``; its files but the data are in ``folder``."""
     free: dict[str, dict[str, Any]] = {
         "control": {"endpoint": ANYWHERE, "events": ANYWHERE},
         "preview": {"endpoint": ANYWHERE},

@@ -10,12 +10,12 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """``with Progress("reading", 100) as progress: progress.at(3)``. A plain line is written for every ``parts``-th
-    part of the work.
+    """``with Progress("reading", 100) as progress: progress.at(3)``. Without a terminal it writes a line
+    whenever another of ``parts`` parts is done.
     """
 
     def __init__(self, label: str = "", total: int = 0, parts: int = 10) -> None:
-        """Without a label nothing is shown until ``begin``."""
+        """Without a label, nothing is shown before ``begin``."""
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._parts = parts
         self._bar = Bar(

@@ -25,8 +25,8 @@ from streamer.pipeline.offline.reconstruction import OfflineReconstruction
 from streamer.pipeline.offline.tv_tomogram import TvOptions
 from streamer.pipeline.settings import ReconstructionOptions
 
-WORTH_A_LOOK = 16
-"""Detector rows from which on a picture of an upright slice shows anything."""
+ROWS_FOR_UPRIGHT_SLICES = 16
+"""Fewest detector rows for which upright slices are drawn."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -123,18 +123,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_places(args: argparse.Namespace) -> None:
-    """Before anything takes time. Raises BadInput."""
+    """Check the files before anything takes time. Raises BadInput."""
     if args.output.exists():
         raise BadInput(f"{args.output} exists already; remove it or choose another name")
     check_outputs({"-o": args.output, "--png": args.png, "--json": args.json}, inputs=[args.scan])
 
 
 def _write(args: argparse.Namespace, offline: OfflineReconstruction) -> dict[str, Image]:
-    """Write the tomogram block by block; the three middle slices."""
+    """Write the tomogram block by block and return its middle slices."""
     spec, shape = offline.spec, offline.pipeline.shape
     middle = shape[2] // 2
     slices = {"xy": np.empty(shape[1:], np.float32)}
-    if spec.rows >= WORTH_A_LOOK:
+    if spec.rows >= ROWS_FOR_UPRIGHT_SLICES:
         slices |= {name: np.empty(shape[:2], np.float32) for name in ("xz", "yz")}
     with (
         TomogramFile.create(
@@ -166,14 +166,14 @@ COUNTED = {
     "stripe_columns": "pixels with a stripe",
     "drift_unknown": "projections whose beam is not known",
 }
-"""What the preparation counts, and how a person would say it."""
+"""Counts of the preparation, and their names for people."""
 
 SHARES = {"noise": "noise", "ring_index": "rings", "truncation": "bright rim", "cupping": "cupping"}
-"""Artefacts that are told, as shares of the contrast."""
+"""Artefacts that are reported as shares of the contrast."""
 
 
 def summary(result: dict[str, Any], given: bool, asked: bool) -> list[str]:
-    """Lines for a person, from what ``--json`` holds. The centre was ``given``, a geometry ``asked`` for."""
+    """Summarise the result of ``--json`` for people. ``given``: the centre was; ``asked``: geometry or tilt was."""
     known = "given" if given else f"confidence {result['center_confidence']:.2f}"
     lines = [f"centre of rotation {result['center_px']:.2f} px ({known})"]
     if result["bin"] > 1:

@@ -1,4 +1,4 @@
-"""Takes part in the preview like a viewer does, and keeps the planes of the first scan at a few moments."""
+"""Subscribes to the previews as a viewer does, and keeps the planes of the first scan at a few moments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FRACTIONS = (0.10, 0.25, 0.50, 0.75, 1.00)
 
 @dataclass
 class Stage:
-    """The planes when a share of the angles had come."""
+    """The planes after ``angles`` ``of`` all projections."""
 
     angles: int
     of: int
@@ -25,7 +25,7 @@ class Stage:
 
 
 class Recorder:
-    """A thread that subscribes until ``stop``; ``stages`` then holds what it kept."""
+    """Records in a thread until ``stop``; ``stages`` then holds the planes."""
 
     def __init__(self, endpoint: str) -> None:
         self.stages: list[Stage] = []

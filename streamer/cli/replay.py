@@ -1,4 +1,4 @@
-"""``streamer replay``: a recorded scan as a detector."""
+"""``streamer replay``: sends a recorded scan as a detector does."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         with ScanFile.open(args.scan) as scan:
             _attach(socket, args.to, args.connect)
             count = _send(socket, scan, args)
-        # What is still queued must reach the daemon, but not wait for ever for one that died.
+        # Queued frames must reach the daemon, but must not wait for ever for one that died.
         socket.setsockopt(zmq.LINGER, int(1000 * args.timeout))
     print(f"{count} frames of {args.scan} sent to {args.to}")
     return 0
@@ -90,7 +90,7 @@ def _attach(socket: zmq.Socket[bytes], endpoint: str, connect: bool) -> None:
 
 
 def _send(socket: zmq.Socket[bytes], scan: ScanFile, args: argparse.Namespace) -> int:
-    """Start, every frame at its time, end; how many frames."""
+    """Send start, frames at their times, and end; return the number of frames."""
     scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
     spec = structs.replace(scan.held(), scan_id=scan_id)
     if not socket.poll(0, zmq.POLLOUT):

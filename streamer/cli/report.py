@@ -1,4 +1,4 @@
-"""What ``streamer demo`` tells at the end: a table, a picture for each sample, and the comparison with the truth."""
+"""Results of ``streamer demo``: a table, a picture of each sample, and the comparison with the truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streamer.io.tomogram import read_tomogram
 from streamer.sim.truth import read_truth, truth_volume
 
 CIRCLE = 0.95
-"""Share of the reconstruction circle that is compared; at its rim a reconstruction has no meaning."""
+"""Share of the reconstruction circle that is compared; a reconstruction is not defined at its rim."""
 
 COLOURS = {
     Decision.ENOUGH: "green",
@@ -61,7 +61,7 @@ class SampleResult:
 
 
 def sample_results(outcome: dict[str, Any], out: Path, truth: Path) -> list[SampleResult]:
-    """Results of the plans, with pictures drawn and compared with the virtual beamline's truth."""
+    """Draw the tomograms of the batch and compare them with the truth of the virtual beamline."""
     return [_result(sample, out, truth) for sample in outcome["samples"]]
 
 

@@ -1,4 +1,4 @@
-"""``streamer run``: the daemon."""
+"""``streamer run``: starts the daemon, or prints its configuration."""
 
 from __future__ import annotations
 

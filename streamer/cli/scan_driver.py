@@ -1,4 +1,4 @@
-"""Scans on the virtual beamline as a plan takes them, but without Bluesky: for measurements and tests."""
+"""Takes scans on the virtual beamline as a plan does, but without Bluesky: for measurements and tests."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from streamer.io.sockets import Context
 ANSWER_S = 100.0
 POLL_S = 0.002
 MAX_DEG_S = 1e5
-"""Fastest turn of the rotation stage. Triggers that it passes are served one after the other."""
+"""Highest speed of the rotation stage; the detector serves the triggers that it passes one after the other."""
 
 LEAD_STEPS = 3
-"""Angular steps before the first projection and after the last one, in which the stage gains speed and stops."""
+"""Angular steps in which the stage gains speed before the first projection and stops after the last one."""
 
 
 class ScanDriver:

@@ -19,7 +19,7 @@ Bins = Annotated[Literal[1, 2, 4, 8], BeforeValidator(int)]
 
 
 class Optics(Options):
-    """Lengths and energy of a scan, where they are not as the file says."""
+    """Energy and lengths that replace those in the file."""
 
     energy_kev: float | None = Field(None, gt=0)
     """energy of the photons, in keV"""
@@ -67,7 +67,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
 
 
 def spec_with_overrides(args: argparse.Namespace, spec: ScanSpec) -> ScanSpec:
-    """The scan with the optics that were given. Raises BadInput when phase retrieval lacks some of them."""
+    """The scan with the given optics. Raises BadInput when phase retrieval needs more."""
     spec = structs.replace(spec, **read_options(args, Optics).model_dump(exclude_none=True))
     missing = [f"--{name.replace('_', '-')}" for name in Optics.model_fields if getattr(spec, name) is None]
     if args.delta_beta is not None and missing:
@@ -83,7 +83,7 @@ def _row_range(text: str) -> tuple[int, int | None]:
 
 
 def detector_rows(chosen: tuple[int, int | None], rows: int) -> slice:
-    """The chosen range as a slice of a detector of so many rows. Raises BadInput unless it lies within."""
+    """The chosen range as a slice. Raises BadInput unless it lies within the ``rows`` of the detector."""
     first, last = chosen[0], rows if chosen[1] is None else chosen[1]
     if not first < last <= rows:
         raise BadInput(f"--rows {first}:{last}: the scan has rows 0:{rows}")

@@ -1,4 +1,4 @@
-"""``streamer status``: what a daemon is doing."""
+"""``streamer status``: shows what a daemon is doing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def lines(reply: dict[str, Any]) -> list[str]:
-    """The answer for people."""
+    """The answer in words."""
     text = [f"streamer {reply['version']}, backend {reply['backend']}: {reply['state']}"]
     text += [f"  {name:8} {value}" for name, value in sorted(reply["endpoints"].items())]
     ring = reply["ring"]

@@ -1,4 +1,4 @@
-"""``streamer view``: the window, or one picture of it. Qt is imported only when the verb runs."""
+"""``streamer view``: opens the window, or saves a picture of it. Qt is imported only when the verb runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ exit codes: 0 closed or saved; 1 no plane came before the snapshot was due, or i
 
 
 class NoSnapshotError(StreamerError):
-    """There was nothing to save."""
+    """There was no plane to save."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -110,7 +110,7 @@ def _show(endpoint: str, snapshot: Path | None, after_s: float) -> None:
     before = signal.signal(signal.SIGINT, lambda _number, _frame: app.quit())
     try:
         if snapshot is None:
-            app.exec()  # the window's timer gives Python its turn, so that Ctrl-C is heard
+            app.exec()  # the window's timer lets Python run, so that Ctrl-C works
         else:
             _snapshot(app, window, snapshot, after_s)
     finally:
@@ -121,13 +121,13 @@ def _show(endpoint: str, snapshot: Path | None, after_s: float) -> None:
 
 
 def _qt_says(_kind: object, _context: object, message: str) -> None:
-    """Qt's own words to stderr, but for what its display-less plugin says of every window."""
+    """Print Qt's messages, except for one that its offscreen plugin writes about every window."""
     if "propagateSizeHints" not in message:
         print(message, file=sys.stderr)
 
 
 def _restore(handler: signal.Handlers | int | Any) -> None:
-    if handler is not None:  # None: it was not set by Python, so Python cannot set it again
+    if handler is not None:  # None: not set from Python, which cannot restore it
         signal.signal(signal.SIGINT, handler)
 
 

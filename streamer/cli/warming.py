@@ -1,4 +1,4 @@
-"""Kernels are compiled before anything waits for them: once in an installation's life, with a progress bar."""
+"""Compiles the kernels with a progress bar: once for an installation, so that no scan waits for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MORE = {"preparation": warm_preparation, "rehearsal": rehearse}
 
 
 def warm_with_bar(backend: Backend) -> float:
-    """Compile all kernels, or load them where that was done before; the seconds it took."""
+    """Compile all kernels, or load them from the cache; return the seconds it took."""
     began = time.perf_counter()
     with Progress(
         "loading kernels (compiled the first time: a minute or two)", len({**STEPS, **OFFLINE, **MORE})

@@ -121,4 +121,7 @@ def test_a_port_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     config = tmp_path / "c.toml"
     for port in ("x", "99999"):
         config.write_text(f'control.endpoint = "tcp://127.0.0.1:{port}"\nwriter.directory = "{tmp_path}"\n')
-        assert f"control.endpoint tcp://127.0.0.1:{port}: " in complaint(capsys, "check", str(config))
+        assert (
+            f"control.endpoint: give an endpoint: tcp://HOST:PORT or ipc://PATH, not 'tcp://127.0.0.1:{port}'"
+            in complaint(capsys, "check", str(config))
+        )

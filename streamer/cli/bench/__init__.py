@@ -1,4 +1,4 @@
-"""``streamer bench``: what this machine can do, each figure beside the plain way or a limit from the same run."""
+"""``streamer bench``: measures this machine, and compares with the plain way or a limit from the same run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Measurement = Callable[[Backend, Task, Step], list[Figure]]
 
 @dataclass(frozen=True)
 class _What:
-    """``steps``: how often a measurement moves the progress bar for each size, besides once for the limits."""
+    """A measurement. It moves the progress bar once for the limits and ``steps`` times for each size."""
 
     text: str
     module: str
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def result(what: str, backend: Backend, figures: list[Figure]) -> dict[str, Any]:
-    """What ``--json`` writes."""
+    """The content of the file of ``--json``."""
     return {
         "version": __version__,
         "bench": what,
@@ -132,5 +132,5 @@ def print_table(title: str, figures: list[Figure]) -> None:
 
 
 def number(value: float) -> str:
-    """Three digits that count; whole numbers from 100 on."""
+    """A number with three significant digits, or whole from 100 on."""
     return f"{value:.0f}" if value == 0 or abs(value) >= 99.95 else f"{value:.3g}"

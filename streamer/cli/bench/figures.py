@@ -1,4 +1,4 @@
-"""What a measurement of ``streamer bench`` is: figures, each beside the plain way or the limit of the machine."""
+"""Figures of ``streamer bench``, each compared with the plain way or a limit of the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 
 Step = Callable[[str], None]
-"""Called with a word before each part of a measurement, to move the progress bar."""
+"""Moves the progress bar; called with a note before each part of a measurement."""
 
 COPY_BYTES = 2**26
 FFT_ROWS, FFT_LENGTH = 256, 2048
@@ -19,7 +19,7 @@ FFT_ROWS, FFT_LENGTH = 256, 2048
 
 @dataclass(frozen=True)
 class Figure:
-    """``value`` in ``unit``; ``beside`` says what ``beside_value``, in the same unit, was measured with."""
+    """A measured ``value`` in ``unit``; ``beside_value``, in the same unit, was measured with ``beside``."""
 
     name: str
     value: float
@@ -41,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked for: ``sizes`` in pixels, ``seconds`` for each part of the measurement."""
+    """What to measure: ``sizes`` in pixels, with ``seconds`` for each part."""
 
     sizes: tuple[int, ...]
     seconds: float
@@ -49,9 +49,9 @@ class Task:
 
 
 def alternate(ways: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each call of each way, in turn until the time is over; what compiles or allocates comes before.
+    """Measure the seconds of each call of each way, in turn, at least three times, after one call that is not counted.
 
-    In turn, so that a ratio of medians survives a machine that others use, too. Three rounds at least.
+    The ways take turns so that a ratio of medians holds on a machine that others use as well.
     """
     for way in ways.values():
         way()
@@ -66,7 +66,7 @@ def alternate(ways: dict[str, Callable[[], object]], seconds: float) -> dict[str
 
 
 def machine_limits(seconds: float, threads: int) -> tuple[float, float]:
-    """Bytes per second that one thread copies, and rows of ``FFT_LENGTH`` points per second that scipy transforms."""
+    """Measure the bytes per second that a thread copies, and the rows of ``FFT_LENGTH`` per second of scipy's FFT."""
     source, target = np.ones(COPY_BYTES, np.uint8), np.empty(COPY_BYTES, np.uint8)
     rows = np.ones((FFT_ROWS, FFT_LENGTH), np.float32)
     took = alternate(

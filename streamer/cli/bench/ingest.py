@@ -1,4 +1,4 @@
-"""``streamer bench ingest``: frames from another process through ZeroMQ into the ring, as the daemon receives them."""
+"""``streamer bench ingest``: receives frames of another process into the ring, as the daemon does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIRST_FRAME_S = 60.0
 
 
 class RingSink:
-    """Takes every frame into the ring and counts it; there is no scan and no reader that could hold it back."""
+    """Commits every frame to the ring and counts it. No scan and no reader hold it back."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -55,7 +55,7 @@ class RingSink:
 
 
 def ingest(_backend: Backend, task: Task, step: Step) -> list[Figure]:
-    """Frames per second with their checksums compared, beside a bare socket that drops what it gets."""
+    """Measure frames per second, with checksums, and compare with a bare socket that drops its messages."""
     step("limits")
     figures = limits_figures(task.seconds, task.threads)
     copied = 1e9 * figures[0].value
@@ -95,7 +95,7 @@ def _into_ring(size: int, seconds: float) -> tuple[float, int]:
 
 
 def _bare(size: int, seconds: float) -> float:
-    """What the sender and ZeroMQ alone can do."""
+    """Frames per second of the sender and ZeroMQ alone."""
     with until_done() as context, context.socket(zmq.PULL) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
@@ -131,7 +131,7 @@ def _sender(endpoint: str, size: int) -> Any:
 
 
 def _rate(counted: Callable[[], int], seconds: float) -> float:
-    """Counts per second over ``seconds``, from the first on."""
+    """Counts per second, measured for ``seconds`` from the first count on."""
     deadline = time.perf_counter() + FIRST_FRAME_S
     while not counted():
         if time.perf_counter() > deadline:

@@ -1,4 +1,4 @@
-"""``streamer bench planes`` and ``streamer bench volume``: the numerics alone, on frames that lie in memory."""
+"""``streamer bench planes`` and ``streamer bench volume``: the numerics alone, on frames in memory."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from streamer.phantoms import gaussians, half_turn, image, sinogram
 
 ROWS_PER_THREAD = 16
 FEWER_ANGLES = 8
-"""The direct backprojection gets one angle of so many, and its time is multiplied: it is linear in the angles."""
+"""The direct backprojection is timed with one angle in eight. Its time is linear in the angles."""
 
 
 def planes(backend: Backend, task: Task, step: Step) -> list[Figure]:
-    """Raw uint16 frames into the three orthogonal planes."""
+    """Measure how fast raw uint16 frames are added to the three orthogonal planes."""
     step("limits")
     figures = limits_figures(task.seconds, task.threads)
     for size in task.sizes:
@@ -81,7 +81,7 @@ def _planes_of(backend: Backend, size: int, seconds: float) -> list[Figure]:
 
 
 def volume(backend: Backend, task: Task, step: Step) -> list[Figure]:
-    """The tomogram from N projections of N columns, at once and while they come, with its error."""
+    """Measure how fast N projections of N columns become a tomogram, at once and while they arrive, and its error."""
     step("limits")
     figures = limits_figures(task.seconds, task.threads)
     for size in task.sizes:

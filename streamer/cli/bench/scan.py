@@ -1,4 +1,4 @@
-"""``streamer bench end-to-end``: one scan of the virtual beamline through the daemon, each a process of its own."""
+"""``streamer bench end-to-end``: scans of the virtual beamline through the daemon, each a process of its own."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from streamer.io.sockets import until_done
 PATIENCE_S = 600.0
 WRITTEN_BYTES = 2**28
 RATE_HZ = 100_000.0
-"""Asked of the camera; what comes is what the chain sustains, as a full ring holds the detector back."""
+"""Requested of the camera. It gets what the chain sustains, as a full ring holds the detector back."""
 
 DARKS, FLATS = 10, 10
 PROJECTIONS_PER_COLUMN = 4
-"""More than a tomogram needs, so that the scan lasts long enough to be measured."""
+"""More than a tomogram needs, so that the scan lasts long enough to measure it."""
 
 
 def end_to_end(_backend: Backend, task: Task, step: Step) -> list[Figure]:
-    """Scans of 4·N projections of N×N pixels for each size, with raw file, planes, verdict and tomogram.
+    """Take scans of 4·N projections of N×N pixels for each size, with raw file, planes, verdict and tomogram.
 
-    The first of a daemon finds memory and compiled code cold and does not count, as it takes hundreds of samples. The
-    second one comes as fast as the ring takes it, the third as fast as the whole chain sustains.
+    The first scan of a daemon finds memory and compiled code cold and does not count. The second one runs as fast as
+    the ring accepts frames, the third one as fast as the whole chain sustains.
     """
     step("limits")
     figures = limits_figures(task.seconds, task.threads)
@@ -87,7 +87,7 @@ def _scan(folder: Path, size: int, task: Task, step: Step) -> list[Figure]:
 
 
 def _written_per_s(folder: Path, size: int) -> float:
-    """Frames of this size per second that reach the disk when nothing else is done."""
+    """Frames of this size per second that a plain file takes."""
     frame, count = bytes(2 * size * size), max(1, WRITTEN_BYTES // (2 * size * size))
     began = time.perf_counter()
     with (folder / "plain").open("wb") as file:
@@ -102,7 +102,7 @@ def _written_per_s(folder: Path, size: int) -> float:
 
 @dataclass(frozen=True)
 class _Measured:
-    """``report`` of the daemon; ``whole_s`` from the first projection until the scan was over, tomogram and all."""
+    """``whole_s`` lasts from the first projection until the tomogram is on the disk."""
 
     report: dict[str, Any]
     projections: int
@@ -111,7 +111,7 @@ class _Measured:
 
 
 class _Bench:
-    """Takes scans and measures them."""
+    """Takes and times scans."""
 
     def __init__(self, driver: ScanDriver) -> None:
         self._driver = driver
@@ -133,7 +133,7 @@ class _Bench:
         moments: list[tuple[float, int]] = []
 
         def all_came() -> bool:
-            # Not those that are folded in, which wait for the end of the scan when the ring has overtaken them.
+            # Received ones: those that the ring overtakes are folded in only after the scan.
             got = self._driver.ask("status", scan_id=name)["scan"]["frames"]["received"] - DARKS - FLATS
             if got >= wanted // 10 and (not moments or got > moments[-1][1]):
                 moments.append((time.perf_counter(), got))

@@ -1,4 +1,4 @@
-"""``python -m streamer.cli.bench.sender ENDPOINT SIZE``: a detector that sends as fast as it is let, until ended."""
+"""``python -m streamer.cli.bench.sender ENDPOINT SIZE``: a detector that sends as fast as the socket accepts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from streamer.frames import FrameKind, FrameMeta
 
 SCAN = "bench"
 HEADERS = 4096
-"""Frames that are encoded before; their numbers then begin anew."""
+"""Messages that are encoded in advance and then sent again and again."""
 
 HIGH_WATER = 8
-TELL_MS = 200
+POLL_MS = 200
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         socket.connect(endpoint)
         number = 0
         while not ended and os.getppid() == parent:
-            if socket.poll(TELL_MS, zmq.POLLOUT):
+            if socket.poll(POLL_MS, zmq.POLLOUT):
                 socket.send_multipart(messages[number % HEADERS], copy=size < 256)
                 number += 1
 
