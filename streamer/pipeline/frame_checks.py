@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer.core.arrays import Image
+from streamer.core.arrays import Array, Image
 from streamer.core.quality.angles import AngleWatch
 from streamer.core.quality.fields import light_in_darks, unlit_columns
 from streamer.core.quality.projection_check import ProjectionCheck, Unusable
@@ -49,8 +50,12 @@ class FrameChecks:
     def begun(self) -> bool:
         return self._check is not None
 
-    def usable(self, meta: FrameMeta, raw: NDArray[Any]) -> bool:
-        """Whether a raw projection (rows, columns) is to be folded in; after ``begin``."""
+    def usable(self, metas: Sequence[FrameMeta], raw: Array) -> tuple[Sequence[FrameMeta], Array]:
+        """Those of raw projections (n, rows, columns) that are to be folded in; after ``begin``."""
+        use = [self._is_usable(meta, pixels) for meta, pixels in zip(metas, raw, strict=True)]
+        return (metas, raw) if all(use) else (list(compress(metas, use)), raw[np.array(use)])
+
+    def _is_usable(self, meta: FrameMeta, raw: Array) -> bool:
         assert self._check is not None
         look = self._check.look(raw)
         cause = self._check.cause(look)

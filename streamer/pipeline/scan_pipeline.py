@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
 from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.core.quality.artefacts import slice_figures
-from streamer.core.quality.verdict import judge
+from streamer.core.quality.verdict import judge, without_shared_errors
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.frame_checks import FrameChecks
 from streamer.pipeline.layout.choice import is_full_turn
@@ -117,8 +116,10 @@ class ScanPipeline:
         return "1/pixel" if self.spec.pixel_size_m is None else "1/cm"
 
     @property
-    def _per_unit(self) -> np.float32:
-        return np.float32(1.0 if self.spec.pixel_size_m is None else 1.0 / (100.0 * self.spec.pixel_size_m))
+    def _scale(self) -> np.float32:
+        """From attenuation per pixel to ``unit``; in the end also for the angles that never came."""
+        lacking = self.layout.density_scale(self._store.angles_rad) if self._tracker.final else 1.0
+        return np.float32(lacking if self.spec.pixel_size_m is None else lacking / (100.0 * self.spec.pixel_size_m))
 
     @property
     def in_memory(self) -> bool:
@@ -169,9 +170,7 @@ class ScanPipeline:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
         if metas and not self._checks.begun:
             self._checks.begin(*self._preparation.fields(), self._preparation.flat_noise)
-        usable = [self._checks.usable(meta, pixels) for meta, pixels in zip(metas, raw, strict=True)]
-        if not all(usable):
-            metas, raw = list(compress(metas, usable)), raw[np.array(usable)]
+        metas, raw = self._checks.usable(metas, raw)
         if metas:
             raw, filled = fill_nonfinite(raw)
             self._nonfinite += filled
@@ -257,7 +256,7 @@ class ScanPipeline:
     def images(self) -> dict[str, Image]:
         """The watched planes from what has come so far, by name, (height, width) float32 in ``unit``."""
         with at_most(self._live.threads):
-            return {name: image * self._per_unit for name, image in self.view.images().items()}
+            return {name: image * self._scale for name, image in self.view.images().items()}
 
     def fix_center(self, center: float | None) -> None:
         """Hold the centre at a detector column (None: find it). Raises BadInput if no slice could be made about it."""
@@ -293,6 +292,7 @@ class ScanPipeline:
             missing, corrupt, halves, self.layout.period, final, self.layout.tilt_rad, stripes
         )
         quality = replace(quality, **self._checks.findings(), odd_fields=self._preparation.odd_fields)
+        quality = without_shared_errors(quality, self._limits)
         if self.layout.half or (not final and self._options.geometry != "plain" and is_full_turn(self.spec)):
             # An axis near the edge is meant to be there, and the sample to reach over it.
             cut = quality.truncation if self.layout.extend else None
@@ -305,11 +305,11 @@ class ScanPipeline:
         ``read_rows`` gives raw rows of the projections; it is called only if they did not fit into memory. A block may
         be overwritten once the next but one is asked for.
         """
-        middle = self.spec.rows // 2
+        middle, scale = self.spec.rows // 2, self._scale
         if self._tomogram is None:
             self._tomogram = self._new_tomogram(self.center)
         for first, block in self._blocks(read_rows):
-            block *= self._per_unit
+            block *= scale
             if first <= middle < first + len(block):
                 self._middle = block[middle - first].copy()
             yield first, block

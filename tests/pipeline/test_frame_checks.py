@@ -166,3 +166,12 @@ def test_nothing_is_known_before_the_first_projection():
     checks = FrameChecks(ScanSpec("scan", "sample", ROWS, COLUMNS, COUNT), False)
     found = checks.findings()
     assert (found["saturation"], found["zingers"], found["unusable_count"]) == (None, None, 0)
+
+
+def test_a_wedge_that_is_missing_takes_no_mass_from_the_tomogram(numba_backend, scan):
+    whole, cut = judged(numba_backend, scan)[0], judged(numba_backend, scan, np.arange(125))[0]
+    sums = []
+    for pipeline in (whole, cut):
+        volume = np.concatenate([block.copy() for _, block in pipeline.tomogram(None)])
+        sums.append(float(volume[:, 30:66, 30:66].mean()))
+    assert sums[1] == pytest.approx(sums[0], rel=0.06)

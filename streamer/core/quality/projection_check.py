@@ -14,7 +14,7 @@ from streamer.core.jit import as_input, kernel
 
 Array = NDArray[Any]
 
-ROWS = 256
+ROWS = 32
 """Rows of a frame, or up to twice as many, that are looked at: a frame is torn or dark in whole rows."""
 
 SAME_ROWS = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -16,6 +17,9 @@ CUT = 0.05
 MOST_DARK_FLATS = 0.45
 """Share of pixels in which the flats may be as dark as the darks; half of them are when the shutter was closed."""
 
+
+FINEST = 2.0
+"""Period in pixels that is the finest the pixels can hold: a resolution of this is a bound."""
 
 FEWEST_SHARE = 0.5
 """Projections per column below which it is remarked on; π/2 are complete."""
@@ -92,6 +96,12 @@ def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = N
         decision = Decision.ENOUGH if final or _good_early(quality, limits) else Decision.CONTINUE
         reasons = [_summary(quality, decision is Decision.ENOUGH)]
     return Verdict(decision, (*reasons, *_remarks(quality, limits, final)), final)
+
+
+def without_shared_errors(quality: Quality, limits: Limits) -> Quality:
+    """The quality without a resolution where the sample moved: both halves of the data share what is wrong with it."""
+    moved = quality.motion_px is not None and quality.motion_px > limits.max_motion_px
+    return replace(quality, resolution_px=None) if moved else quality
 
 
 def _good_early(q: Quality, limits: Limits) -> bool:
@@ -217,5 +227,5 @@ def _summary(q: Quality, enough: bool) -> Reason:
     if enough and q.center_px is not None:
         text += f", centre {q.center_px:.2f} px (confidence {q.center_confidence:.2f})"
     if q.resolution_px is not None:
-        text += f", resolution {q.resolution_px:.1f} px"
+        text += f", resolution {q.resolution_px:.1f} px" + (" or better" if q.resolution_px <= FINEST else "")
     return Reason(ReasonCode.NOTHING_WRONG, text if enough else f"{text}; nothing wrong so far")

@@ -88,6 +88,15 @@ class Layout:
         """Quadrature weights (n,), radian, of projections laid out in this way; see ``angular_weights``."""
         return angular_weights(angle_rad, self.period)
 
+    def density_scale(self, angle_rad: Values) -> float:
+        """What a slice from these angles is to be multiplied by so that its mean density is right.
+
+        Each projection holds all of the mass, so that a slice lacks the share of the angles that lack. 1 where less
+        than 2 % of them do, or more than half.
+        """
+        covered = float(self.weights(angle_rad).sum()) / self.period if angle_rad.size else 0.0
+        return 1.0 / covered if 0.5 < covered < 0.98 else 1.0
+
     def source_rows(self, first: int, last: int) -> tuple[int, int]:
         """Detector rows [a, b) that ``place`` needs so that the rows [first, last) are right."""
         return self._straighten(1).source_rows(first, last) if self.tilt_rad else (first, last)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from streamer.core.quality.verdict import Limits, judge
+from streamer.core.quality.verdict import Limits, judge, without_shared_errors
 from streamer.frames import Decision, Quality, ReasonCode
 
 GOOD = Quality(
@@ -149,3 +149,12 @@ def test_a_remark_follows_the_reasons_and_decides_nothing(change: dict[str, obje
 
 def test_without_the_width_of_the_detector_the_axis_is_not_judged() -> None:
     assert judge(replace(GOOD, center_offset_px=300.0), Limits(), True).decision is Decision.ENOUGH
+
+
+def test_a_sample_that_moved_has_no_resolution() -> None:
+    assert without_shared_errors(GOOD, Limits()).resolution_px == GOOD.resolution_px
+    assert without_shared_errors(replace(GOOD, motion_px=0.4), Limits()).resolution_px is None
+
+
+def test_the_finest_resolution_is_a_bound() -> None:
+    assert "2.0 px or better" in str(judge(replace(GOOD, resolution_px=2.0), Limits(), True))
