@@ -157,8 +157,8 @@ def center_of(backend: Backend, frames: Array, angles: Array, range_deg: float) 
     first = float(np.rad2deg(angles[0]))
     spec = ScanSpec("scan", "sample", *frames.shape[1:], len(frames), start_deg=first, range_deg=range_deg)
     measured = Measurements(backend=backend, spec=spec)
-    for angle, frame in zip(angles, frames, strict=True):
-        measured.projection(float(angle), frame, frame)
+    for angle, frame, moments in zip(angles, frames, row_moments_of(frames), strict=True):
+        measured.projection(float(angle), measured.count, frame, moments)
     return measured.refine_center(frames)
 
 
@@ -167,8 +167,9 @@ def as_it_comes(backend: Backend, scan: Scan) -> tuple[Measurements, CenterEstim
     measured = empty_measurements(backend, scan)
     every = max(1, len(scan.frames) // LIVE_ASKED)
     worst: CenterEstimate | None = None
+    moments = row_moments_of(scan.frames, backend.threads)
     for number, (angle, frame) in enumerate(zip(scan.angles, scan.frames, strict=True), start=1):
-        measured.projection(float(angle), measured.count, frame)
+        measured.projection(float(angle), measured.count, frame, moments[number - 1])
         if number % every == 0:
             found = measured.estimate_center()
             if found.confidence >= CONFIDENT and (worst is None or _off(found, scan) > _off(worst, scan)):

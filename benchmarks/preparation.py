@@ -31,6 +31,8 @@ from streamer.frames import ScanSpec
 from streamer.phantoms import random_body, sinogram
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.preparation.preparation import Preparation
+from streamer.pipeline.preparation.raw_projections import RawProjections
+from streamer.pipeline.preparation.stripe_offsets import StripeOffsets
 
 SIZES, QUICK_SIZES = (512, 1024, 2048), (512,)
 OPTICS = Paganin(delta_beta=500, energy_eV=25e3, distance_m=0.1, pixel_m=1.5e-6)
@@ -93,6 +95,11 @@ def retrieved_by_transform(attenuation: np.ndarray, workers: int) -> np.ndarray:
     return np.asarray(-np.log(smooth[pad : pad + attenuation.shape[0], pad : pad + attenuation.shape[1]]))
 
 
+def one(raw: np.ndarray, number: int, angle_rad: float) -> RawProjections:
+    """A batch of one projection."""
+    return RawProjections(raw[None], number, np.array([angle_rad]), np.ones(1), np.array([number]))
+
+
 def per_frame(backend: Backend, n: int, rounds: int) -> dict[str, Any]:
     """Each step alone, and whole choices of options as the pipeline would run them."""
     raw, flats, dark = frames(n)
@@ -100,13 +107,14 @@ def per_frame(backend: Backend, n: int, rounds: int) -> dict[str, Any]:
     spec = ScanSpec("bench", "bench", n, n, 1000, 6, 1, energy_kev=25.0, distance_m=0.1, pixel_size_m=1.5e-6)
     ready: dict[str, Preparation] = {}
     for name, options in CHOICES.items():
-        ready[name] = Preparation(spec, backend, options)
+        ready[name] = Preparation(spec, backend.threads, options)
         ready[name].dark(dark)
         for flat in flats:
             ready[name].flat(flat)
         ready[name].begin(raw)
     correction, noise = ready["defaults"].correction, ready["zingers"].noise
-    attenuation, out = correction.attenuation(raw), np.empty((n, n), np.float32)
+    attenuation, out, moments = correction.attenuation(raw), np.empty((n, n), np.float32), np.empty((1, n, 4))
+    stripes = StripeOffsets(spec, backend.threads)
     work = attenuation.copy()
     solver = PhaseSolver(n, n, OPTICS, backend.threads)
     statistics = PixelStatistics(backend.threads)
@@ -114,7 +122,7 @@ def per_frame(backend: Backend, n: int, rounds: int) -> dict[str, Any]:
         statistics.add(flat)
     late = ready["defaults"]
     for k in range(64):
-        late.observe(attenuation, k, k * np.pi / 64)
+        late.prepare(one(raw, k, k * np.pi / 64), out[None], moments)
     late.flat(flats[3])
     late.refresh(final=True)
     eigen = ready["eigen"].drift.eigen
@@ -130,14 +138,16 @@ def per_frame(backend: Backend, n: int, rounds: int) -> dict[str, Any]:
         "zingers": lambda: remove_zingers(fresh(), 8.0, noise, backend.threads),
         "margins": lambda: remove_drift(fresh(), drift_from_margins(work, *(max(1, m) for m in open_margins(work)))),
         "eigen-flats": lambda: eigen.apply(fresh(), None),
-        "stripe sums": lambda: late.observe(attenuation, 3, 0.1),
+        "stripe sums": lambda: stripes.add(attenuation, 0.1),
         "late terms": lambda: late.apply_late(attenuation, 500, out=out),
         "phase": lambda: solver.attenuation(attenuation, out),
         "phase by 2-D transform": lambda: retrieved_by_transform(attenuation, backend.threads),
         "one more flat": lambda: statistics.add(raw),
     }
     whole: Steps = {
-        name: (lambda each=each: each.projection(raw, 5, 0.1, out)) for name, each in ready.items() if name != "plain"
+        name: (lambda each=each: each.prepare(one(raw, 5, 0.1), out[None], moments))
+        for name, each in ready.items()
+        if name != "plain"
     }
     begin = time.perf_counter()
     defects(statistics, threads=backend.threads)

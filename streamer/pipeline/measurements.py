@@ -13,10 +13,9 @@ from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.live_opposite_views import PairTrack
 from streamer.core.alignment.opposite_views import center_from_opposites
-from streamer.core.arrays import Image
+from streamer.core.arrays import Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
-from streamer.core.preprocessing.flat_field import row_moments_of
 from streamer.core.quality.angles import check_angles
 from streamer.core.quality.consistency import moments_of, open_beam, path_model, pixel_noise, residual, sudden_px
 from streamer.core.quality.fields import negative_share, pattern_rms, shadow_share
@@ -78,23 +77,16 @@ class Measurements:
         """The latest answer of ``estimate_center`` or ``refine_center``, with the curve it was picked from."""
         return self._center
 
-    def projection(
-        self, angle_rad: float, index: int, attenuation: Image, sums: NDArray[np.float64] | None = None
-    ) -> None:
-        """Attenuation (rows, columns) of the frame ``index``.
-
-        ``sums`` (rows, 4) are the moments of its rows, where they are known already.
-        """
-        if sums is None:
-            sums = row_moments_of(attenuation[None], self._backend.threads)[0]
+    def projection(self, angle_rad: float, index: int, attenuation: Image, moments: Values) -> None:
+        """Take in the attenuation (rows, columns) of the frame ``index``, and the moments (rows, 4) of its rows."""
         number = self.count
         self._angles.append(angle_rad)
         self._index.append(index)
         if number < len(self._sinograms):
-            self._row_sums[number] = sums[:, 0]
+            self._row_sums[number] = moments[:, 0]
             for sinogram, (start, weights) in zip(self._sinograms[number], self._bands, strict=True):
                 np.dot(weights, attenuation[start : start + weights.size], out=sinogram)
-        self._track.add(angle_rad, attenuation, sums)
+        self._track.add(angle_rad, attenuation, moments)
         self._pairs.add(angle_rad, attenuation)
         if number < SIGNAL_FIRST or number % SIGNAL_EVERY == 0:
             signal = sample_signal(attenuation)

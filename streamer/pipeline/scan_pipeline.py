@@ -18,7 +18,6 @@ from streamer.core.fourier.recent_projections import recent_projections
 from streamer.core.jit import at_most
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
-from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.core.quality.artefacts import slice_figures
 from streamer.core.quality.verdict import judge, without_shared_errors
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
@@ -28,6 +27,7 @@ from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.tracker import LayoutTracker
 from streamer.pipeline.measurements import Measurements
 from streamer.pipeline.preparation.preparation import Preparation
+from streamer.pipeline.preparation.raw_projections import RawProjections
 from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, GrowingTomogram, plan_tomogram
 from streamer.pipeline.reconstruction.live_view import LiveView
 from streamer.pipeline.reconstruction.row_blocks import ReadRows, half_slices, sinograms, slices
@@ -74,7 +74,7 @@ class ScanPipeline:
         small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
         self._live = replace(backend, threads=1) if small else backend
         self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, memory_bytes, memory)
-        self._preparation = Preparation(spec, self._live, settings.preparation)
+        self._preparation = Preparation(spec, self._live.threads, settings.preparation)
         self._tracker = LayoutTracker(spec, self._options, fixed_center)
         kept = spec.projections if self._preparation.plain and self._store.whole else 0
         recent = recent_projections(backend, spec.rows, spec.columns, kept)
@@ -88,7 +88,7 @@ class ScanPipeline:
         self._checks = FrameChecks(spec, settings.preparation.zingers > 0)
         self._looked = self._compared = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._has = np.zeros(spec.frames, bool)
-        self.seen = self._nonfinite = 0
+        self.seen = 0
 
     @property
     def count(self) -> int:
@@ -172,40 +172,29 @@ class ScanPipeline:
             self._checks.begin(*self._preparation.fields(), self._preparation.flat_noise)
         metas, raw = self._checks.usable(metas, raw)
         if metas:
-            raw, filled = fill_nonfinite(raw)
-            self._nonfinite += filled
             with at_most(self._live.threads):
-                self._fold(metas, raw)
+                self._fold(RawProjections.of(metas, raw, self.count))
 
-    def _fold(self, metas: Sequence[FrameMeta], raw: Array) -> None:
-        angles = np.deg2rad([meta.angle_deg for meta in metas])
-        if self.count == 0:
-            self._begin(raw[0], float(angles[0]))
-        numbers, attenuation = self.count + np.arange(len(metas)), self._store.next(len(metas))
+    def _fold(self, raw: RawProjections) -> None:
+        if raw.number == 0:
+            self._begin(raw)
+        attenuation, moments = self._store.next(len(raw)), np.empty((len(raw), self.spec.rows, 4))
         fused = self._preparation.plain and self.view.takes_raw
-        sums = np.empty((len(metas), self.spec.rows, 4)) if fused else None
-        if sums is not None:
-            self.view.add_raw(raw, self._preparation.correction, angles, attenuation, sums)
-        for k, (number, angle) in enumerate(zip(numbers.tolist(), angles.tolist(), strict=True)):
-            if sums is None:
-                monitor, index = metas[k].monitor, metas[k].index
-                self._preparation.projection(raw[k], number, angle, attenuation[k], monitor, index)
-            else:
-                self._preparation.observe(attenuation[k], number, angle, metas[k].index)
-        self._store.add(angles)
-        if sums is None:
-            self.view.add(self._stored.laid_out(attenuation, numbers), angles)
-        for k, angle in enumerate(angles.tolist()):
-            self._measured.projection(angle, metas[k].index, attenuation[k], None if sums is None else sums[k])
+        self._preparation.prepare(raw, attenuation, moments, self.view if fused else None)
+        self._store.add(raw.angle_rad)
+        if not fused:
+            self.view.add(self._stored.laid_out(attenuation, raw.numbers), raw.angle_rad)
+        for k, (angle, index) in enumerate(zip(raw.angle_rad.tolist(), raw.index.tolist(), strict=True)):
+            self._measured.projection(angle, index, attenuation[k], moments[k])
         self._stored.recent.arrived(self.count)
-        self.view.replay(len(metas))
+        self.view.replay(len(raw))
 
-    def _begin(self, first: Array, angle_rad: float) -> None:
+    def _begin(self, raw: RawProjections) -> None:
         """The first projection fixes darks and flats, and shows whether the sample is wider than the detector."""
-        self._preparation.begin(first)
+        attenuation = self._preparation.begin(raw.pixels[0])
         self._measured.dark_flat_share = self._preparation.correction.dead_share
-        attenuation = self._preparation.correction.attenuation(first)
-        self._use(self._tracker.begin(attenuation, angle_rad, self._measured.center, self.layout), 0.0)
+        angle = float(raw.angle_rad[0])
+        self._use(self._tracker.begin(attenuation, angle, self._measured.center, self.layout), 0.0)
 
     def work(self) -> bool:
         """Use an idle moment. False when there was nothing to do."""
@@ -340,7 +329,6 @@ class ScanPipeline:
             "center_px": self.center,
             "window": self._options.window,
             "projections": self.count,
-            "nonfinite_pixels": self._nonfinite,
             "backend": self._backend.name,
             "method": "filtered backprojection by Fourier gridding, spatial ramp, Voronoi weights",
             **self.layout.to_dict(),

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Array, Image, Values
-from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.eigen_flats import MOST_FLATS
-from streamer.core.preprocessing.flat_field import FlatFieldCorrection
-from streamer.core.preprocessing.live_stripes import LiveStripeDetector
+from streamer.core.preprocessing.flat_field import NO_MOMENTS, FlatFieldCorrection, row_moments_of
+from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
 from streamer.core.preprocessing.zingers import beam_noise, remove_zingers
@@ -26,41 +25,29 @@ from streamer.pipeline.preparation.beam_drift import SINGLES_BYTES, BeamDriftCor
 from streamer.pipeline.preparation.darks_flats import DarksAndFlats
 from streamer.pipeline.preparation.late_corrections import DeferredCorrections, only_after, two_sets
 from streamer.pipeline.preparation.options import PreparationOptions
+from streamer.pipeline.preparation.raw_projections import RawPlanes, RawProjections
 from streamer.pipeline.preparation.row_blocks import RowPreparation
-
-FEWEST = 32
-"""Projections from whose mean stripes are told; before, the mean still looks like the sample."""
+from streamer.pipeline.preparation.stripe_offsets import StripeOffsets
 
 USUAL_NOISE = 0.02
 """Relative noise of a pixel of a flat of a few thousand photons."""
-
-GROWTH = 1.25
-"""By which factor the number of projections must grow before the stripes are looked at again."""
-
-WORTH = 1.0
-"""Rms change of the offsets, in units of the noise of the mean projection, that is worth a replay. The offsets of a
-perfect detector change by as much when the projections have doubled; so a scan has few replays."""
-
-CLEAR = 5.0
-"""Offsets above so many standard deviations of the noise of the mean count as a stripe in ``stripe_columns``."""
 
 DECAY = 12.0
 """Decay lengths of the phase filter that a block of rows is extended by: exp(-12) is the rounding of float32."""
 
 
 class Preparation:
-    """One scan. Not thread-safe. ``number`` counts the projections in the order in which they come, from 0; ``index``
-    is that of the frame, which tells when it was taken (by default the number): some may come late.
+    """One scan. Not thread-safe.
 
-    Counters: ``zingers`` pixels replaced, ``spoiled`` projections with too many to be zingers, ``defects`` pixels
-    mended, ``stripe_columns`` pixels of the detector with a clear offset, ``late_darks`` and ``late_flats`` those that
+    Counters: ``nonfinite`` pixels of projections that were no numbers, ``zingers`` pixels replaced, ``spoiled``
+    projections with too many to be zingers, ``defects`` pixels filled, ``late_darks`` and ``late_flats`` those that
     were taken before the projections but came too late to be used; ``drift.last`` and ``drift.unknown``.
     ``flats_refused`` says why the flats after the scan were of no use.
     """
 
-    def __init__(self, spec: ScanSpec, backend: Backend, options: PreparationOptions | None = None) -> None:
+    def __init__(self, spec: ScanSpec, threads: int = 1, options: PreparationOptions | None = None) -> None:
         """Raises BadInput when the scan does not tell what the options need."""
-        self.spec, self.threads = spec, backend.threads
+        self.spec, self.threads = spec, threads
         self.options = PreparationOptions() if options is None else options
         self.shape = (spec.rows, spec.columns)
         self.optics = _scan_optics(spec, self.options.delta_beta)
@@ -68,23 +55,19 @@ class Preparation:
             raise BadInput(
                 f"scan {spec.scan_id}: flat_drift 'eigen' needs three flats or more, {spec.flats} are announced"
             )
-        self.drift = BeamDriftCorrection(self.options.flat_drift, spec.projections, backend.threads)
-        self._fields = DarksAndFlats(spec, backend.threads, self.drift, self.options.defects)
-        self._after = MeanFrame(backend.threads)
-        self._phase = None if self.optics is None else PhaseSolver(*self.shape, self.optics, backend.threads)
+        self.drift = BeamDriftCorrection(self.options.flat_drift, spec.projections, threads)
+        self._fields = DarksAndFlats(spec, threads, self.drift, self.options.defects)
+        self._after = MeanFrame(threads)
+        self._phase = None if self.optics is None else PhaseSolver(*self.shape, self.optics, threads)
         self.noise = 0.0
         self.left_alone = np.zeros(spec.projections, np.bool_)
-        self._stripes: LiveStripeDetector | None = None
-        if self.options.stripes != "off":
-            turn = (float(np.deg2rad(spec.start_deg)), float(np.deg2rad(spec.range_deg)))
-            self._stripes = LiveStripeDetector(*self.shape, *turn, backend.threads)
+        self._stripes = None if self.options.stripes == "off" else StripeOffsets(spec, threads)
         self._index = np.full(spec.projections, -1, np.int64)
         self._first, self._last = spec.frames, 0  # indices of projections that came
-        self._looked = self._flats_used = 0
-        self._offset: Image | None = None
+        self._flats_used = 0
         self._from_flats = self._terms = DeferredCorrections()
         self.flats_refused = ""
-        self.zingers = self.stripe_columns = self.late_darks = self.late_flats = 0
+        self.nonfinite = self.zingers = self.late_darks = self.late_flats = 0
 
     def dark(self, pixels: Array) -> None:
         """Take a dark (rows, cols); one that comes after the first projection is counted only."""
@@ -110,11 +93,12 @@ class Preparation:
         """Use an idle moment between the flats and the first projection. False when there is nothing to do."""
         return self._fields.ahead()
 
-    def begin(self, first: Array) -> None:
-        """Before the first projection ``first`` (rows, cols): fixes darks, flats, defects and the noise."""
-        correction = self._fields.fix()
-        if self.options.zingers or self._stripes is not None:
-            self.noise = beam_noise(correction.attenuation(first))
+    def begin(self, first: Array) -> Image:
+        """Attenuation of the first projection (rows, cols) by darks and flats, which are fixed from now on."""
+        pixels, _ = fill_nonfinite(first)
+        attenuation = self._fields.fix().attenuation(pixels)
+        self.noise = beam_noise(attenuation) if self.options.zingers or self._stripes is not None else 0.0
+        return attenuation
 
     def fields(self) -> tuple[Image | None, Image | None]:
         """Mean dark and flat (rows, cols) before the projections, fixed by this; None where there are none."""
@@ -149,42 +133,48 @@ class Preparation:
 
     @property
     def plain(self) -> bool:
-        """True when ``correction`` alone makes the attenuation: then ``observe`` what a fused kernel made."""
+        """Whether ``correction`` alone makes the attenuation, so that planes may prepare projections on their way."""
         return not self.options.zingers and self.options.flat_drift == "off" and self._phase is None
 
-    def projection(
-        self,
-        raw: Array,
-        number: int,
-        angle_rad: float,
-        out: Image | None = None,
-        monitor: float = 1.0,
-        index: int | None = None,
-    ) -> Image:
-        """Attenuation (rows, cols) float32 of a raw projection, prepared and counted for the stripes.
+    def prepare(
+        self, raw: RawProjections, attenuation: Image, moments: Values, planes: RawPlanes | None = None
+    ) -> None:
+        """Fill in the attenuation (projections, rows, cols) of raw projections and its moments (projections, rows, 4).
 
-        Raises BadInput for another shape or dtype, or a number that the scan does not have.
+        The moments are those of ``FlatFieldCorrection.prepare``. ``planes`` take the projections in on the way, where
+        ``plain``. Raises BadInput for another shape or dtype, and for a number that the scan does not have.
         """
-        self._check(number)
+        if not 0 <= raw.number <= self.spec.projections - len(raw):
+            last = raw.number + len(raw) - 1
+            raise BadInput(f"scan {self.spec.scan_id}: projection {last} of {self.spec.projections}")
         if self._fields.correction is None:
-            self.begin(raw)
-        out = self.correction.attenuation(raw, out)
+            self.begin(raw.pixels[0])
+        pixels, filled = fill_nonfinite(raw.pixels)
+        self.nonfinite += filled
+        if planes is not None:
+            planes.add_raw(pixels, self.correction, raw.angle_rad, attenuation, moments)
+        else:
+            self.correction.prepare(pixels, attenuation, moments if self.plain else NO_MOMENTS)
+        for k, image in enumerate(attenuation):
+            self._clean(image, raw.number + k, float(raw.monitor[k]))
+            self._count(image, raw.number + k, float(raw.angle_rad[k]), int(raw.index[k]))
+            if self._phase is not None:
+                self._phase.attenuation(image, image)
+        if not self.plain:
+            moments[...] = row_moments_of(attenuation, self.threads)
+
+    def _clean(self, image: Image, number: int, monitor: float) -> None:
         if self.options.zingers:
-            found = remove_zingers(out, self.options.zingers, self.noise, self.threads)
+            found = remove_zingers(image, self.options.zingers, self.noise, self.threads)
             self.left_alone[number] = found < 0
             self.zingers += max(0, found)
-        self.drift.correct(out, number, monitor)
-        self.observe(out, number, angle_rad, index)
-        return out if self._phase is None else self._phase.attenuation(out, out)
+        self.drift.correct(image, number, monitor)
 
-    def observe(self, attenuation: Image, number: int, angle_rad: float, index: int | None = None) -> None:
-        """Count attenuation (rows, cols) for the stripes; ``projection`` does so itself."""
-        self._check(number)
-        index = number if index is None else index
+    def _count(self, image: Image, number: int, angle_rad: float, index: int) -> None:
         self._index[number] = index
         self._first, self._last = min(self._first, index), max(self._last, index)
         if self._stripes is not None:
-            self._stripes.add(attenuation, angle_rad)
+            self._stripes.add(image, angle_rad)
 
     def numbers(self, index: NDArray[np.int64]) -> NDArray[np.intp]:
         """Numbers of the projections with these frame indices, which differ; -1 for those that did not come."""
@@ -194,12 +184,14 @@ class Preparation:
         found = order[place] if order.size else np.zeros(len(index), np.intp)
         return np.where(self._index[found] == index, found, -1)
 
-    def _check(self, number: int) -> None:
-        if not 0 <= number < self.spec.projections:
-            raise BadInput(f"scan {self.spec.scan_id}: projection {number} of {self.spec.projections}")
+    @property
+    def stripe_columns(self) -> int:
+        """Pixels of the detector with a clear offset."""
+        return 0 if self._stripes is None else self._stripes.columns
 
     @property
     def spoiled(self) -> int:
+        """Projections that were left with their zingers."""
         return int(np.count_nonzero(self.left_alone))
 
     def refresh(self, final: bool = False) -> bool:
@@ -217,7 +209,7 @@ class Preparation:
             except BadInput as error:
                 # A shutter that stayed closed is no reason to lose the scan.
                 self._from_flats, self.flats_refused = DeferredCorrections(), str(error)
-        changed |= self._look_at_stripes(changed or final)
+        changed |= self._measure_stripes(changed or final)
         if changed:
             self._adopt()
         return changed
@@ -238,26 +230,15 @@ class Preparation:
         usable = self.options.flat_drift == "monitor" and reference > 0 and self._after.monitor > 0
         return float(np.log(reference / self._after.monitor)) if usable else 0.0
 
-    def _look_at_stripes(self, at_once: bool) -> bool:
-        count = 0 if self._stripes is None else self._stripes.count
-        fewest = min(FEWEST, self.spec.projections)
-        if self._stripes is None or count < fewest or (count < GROWTH * self._looked and not at_once):
+    def _measure_stripes(self, at_once: bool) -> bool:
+        if self._stripes is None or not self._stripes.due(at_once):
             return False
-        self._looked = count
-        late = self._from_flats.mean(self._fraction_at(self._last), self.shape)
-        offset = self._stripes.offset(late)
-        noise = self.noise / np.sqrt(count)
-        change = offset if self._offset is None else offset - self._offset
-        if float(np.sqrt(np.mean(np.square(change)))) <= WORTH * noise:
-            return False
-        self._offset = offset
-        self.stripe_columns = int(np.count_nonzero(np.abs(offset) > CLEAR * noise))
-        return True
+        return self._stripes.measure(self._from_flats.mean(self._fraction_at(self._last), self.shape), self.noise)
 
     def _adopt(self) -> None:
         self._terms = self._from_flats
-        if self._offset is not None:
-            self._terms = self._terms.without_offset(self._offset)
+        if self._stripes is not None and self._stripes.offset is not None:
+            self._terms = self._terms.without_offset(self._stripes.offset)
         if self._phase is not None:
             self._terms = self._terms.smoothed(self._phase.apply)
 
@@ -338,6 +319,7 @@ class Preparation:
             "drift_last": self.drift.last,
             "drift_unknown": self.drift.unknown,
             "stripe_columns": self.stripe_columns,
+            "nonfinite_pixels": self.nonfinite,
             "phase_length_px": None if self.optics is None else float(np.sqrt(self.optics.alpha_px2)),
         }
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Array, Image
+from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.core.preprocessing.paganin import PhaseSolver
 from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.frames import BadInput
@@ -43,7 +44,8 @@ class RowPreparation:
         kept = self._keep.stop - self._keep.start
         out = np.empty((len(raw), kept, raw.shape[2]), np.float32) if out is None else out
         sigmas, frame = self._whole.options.zingers, self._frame
-        for pixels, number, to in zip(raw, numbers, out, strict=True):
+        finite, _ = fill_nonfinite(raw)
+        for pixels, number, to in zip(finite, numbers, out, strict=True):
             self._correction.attenuation(pixels, frame)
             if sigmas and not self._whole.left_alone[number]:
                 remove_zingers(frame, sigmas, self._whole.noise, self._threads, most=1.0)

@@ -14,7 +14,6 @@ from streamer.core.fbp.backprojection import plan_row_blocks
 from streamer.core.fourier.factory import reconstruct_rows
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.memory import Memory
-from streamer.core.preprocessing.nonfinite import fill_nonfinite
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 
 ReadRows = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]]
@@ -67,7 +66,6 @@ def sinograms(
     if (numbers < 0).any():
         came = numbers >= 0
         numbers, angles, raw = numbers[came], angles[came], raw[came]
-    raw, _ = fill_nonfinite(raw)
     attenuation, _ = memory.floats(len(raw), bottom - top, raw.shape[2])
     rows = stored.finished(part.projections(raw, numbers, attenuation), numbers, angles, top)
     return rows[:, first - top : last - top], angles

@@ -62,7 +62,7 @@ class Scan:
 
     def __init__(self, backend: Backend, recent: RecentProjections | None = None, layout: Layout = LAYOUT) -> None:
         self.store, self.recent = AttenuationStore(ROWS, COLUMNS, COUNT, 2**30), recent or RecentProjections()
-        preparation = Preparation(SPEC, backend, PreparationOptions(zingers=0.0, stripes="off"))
+        preparation = Preparation(SPEC, 1, PreparationOptions(zingers=0.0, stripes="off"))
         stored = StoredProjections(self.store, preparation, layout, 1, self.recent)
         self.growing = GrowingTomogram(backend, SPEC, stored, layout.detector_center, "ramp", Memory())
 
