@@ -90,6 +90,9 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
             {},
             "reconstruction.tilt: give auto, off or a number from -5 to 5, not 'left'",
         ),
+        ("control.events = 'tcp://host'", {}, "control.events: give an endpoint: tcp://HOST:PORT or ipc://PATH, not "),
+        ("control.events = 'ipc://'", {}, "control.events: give an endpoint"),
+        ("control.events = 'tcp://host:65536'", {}, "control.events: give an endpoint"),
         ("preparation.stripes = 'on'", {}, "preparation.stripes: give off, live or full, not 'on'"),
         ("", {"STREAMER_METRICS__PRT": "2"}, "metrics.prt: no such option; known here: enabled, host, port"),
         ("", {"STREAMER_WRITER__FLUSH_S": "0"}, "writer.flush_s: give a number above 0, at most 60, not '0'"),
@@ -104,6 +107,11 @@ def test_an_error_names_the_file_the_option_and_what_may_be_given(
         load(path, environment)
     assert str(error.value).startswith(f"{path}: {said}")
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://*:1", "tcp://[::1]:5581", "tcp://eth0:*", "ipc://here", "tcp://h:0"])
+def test_endpoints(endpoint: str) -> None:
+    assert Config(control={"events": endpoint}).control.events == endpoint
 
 
 def test_without_a_file_the_environment_is_named() -> None:
