@@ -219,8 +219,7 @@ def _show_results(args: argparse.Namespace, outcome: dict[str, Any], backend: st
         stages = [(s.angles / s.of, s.angles, s.of, s.planes) for s in recorder.stages]
         strip_picture(args.out / "while-scanning.png", stages)
     print_table(results)
-    samples = [result.to_dict() for result in results]
-    content = {"version": __version__, "backend": backend, "samples": samples, "run_uids": outcome["run_uids"]}
+    content = {"version": __version__, "backend": backend, "samples": results, "run_uids": outcome["run_uids"]}
     write_json(args.json or args.out / "result.json", content)
     print(f"pictures, raw files and tomograms: {args.out}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from streamer.sim.truth import read_truth, truth_volume
 CIRCLE = 0.95
 """Share of the reconstruction circle that is compared; a reconstruction is not defined at its rim."""
 
+TIMES = ("first_preview_projections", "last_frame_to_tomogram_s", "scan_s")
+
 COLOURS = {
     Decision.ENOUGH: "green",
     Decision.CONTINUE: "green",
@@ -30,81 +31,37 @@ COLOURS = {
 }
 
 
-@dataclass
-class SampleResult:
-    """One sample of the batch; the fields are those of ``demo --json``, which ``docs/results.md`` explains."""
+def sample_results(outcome: dict[str, Any], out: Path, truth: Path) -> list[dict[str, Any]]:
+    """Draw the tomograms of the batch and compare them with the truth of the virtual beamline.
 
-    name: str
-    scan_id: str
-    action: str
-    frames: dict[str, int]
-    verdict: str
-    reasons: list[dict[str, str]]
-    center_px: float | None
-    center_truth_px: float | None
-    center_confidence: float
-    resolution_px: float | None
-    rmse_vs_truth: float | None
-    raw_file: str
-    tomogram_file: str | None
-    preview_png: str | None
-    geometry: dict[str, Any]
-    artefacts: dict[str, float]
-    latency_ms: dict[str, float | None]
-    first_preview_projections: int | None
-    last_frame_to_tomogram_s: float | None
-    scan_s: float | None
-    attempts: list[dict[str, Any]] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def sample_results(outcome: dict[str, Any], out: Path, truth: Path) -> list[SampleResult]:
-    """Draw the tomograms of the batch and compare them with the truth of the virtual beamline."""
+    One map for each sample, as in ``demo --json``; ``docs/results.md`` explains the keys.
+    """
     return [_result(sample, out, truth) for sample in outcome["samples"]]
 
 
-def _result(sample: dict[str, Any], out: Path, truth_directory: Path) -> SampleResult:
+def _result(sample: dict[str, Any], out: Path, truth_directory: Path) -> dict[str, Any]:
     report = sample["report"] or {}
-    scan_id = sample["scan_id"] or ""
-    truth_file = truth_directory / f"{scan_id}.truth.json"
-    truth = read_truth(truth_file) if scan_id and truth_file.exists() else None
+    truth_file = truth_directory / f"{sample['scan_id']}.truth.json"
+    truth = read_truth(truth_file) if truth_file.exists() else None
     picture = rmse = None
     if report.get("tomogram_file"):
-        volume, pixel_size_m, unit = _open(Path(report["tomogram_file"]))
-        picture = str(out / f"{sample['name']}.png")
-        slices_picture(picture, middle_slices(volume), sample["name"], unit, pixel_size_m, _captions(report))
+        tomogram = read_tomogram(Path(report["tomogram_file"]))
+        slices, picture = middle_slices(tomogram.data), str(out / f"{sample['name']}.png")
+        slices_picture(picture, slices, sample["name"], tomogram.unit, tomogram.pixel_size_m, _captions(report))
         if truth is not None:
-            rmse = rmse_in_circle(volume, truth_volume(truth))
-    return SampleResult(
-        name=sample["name"],
-        scan_id=scan_id,
-        action=sample["action"],
-        frames=report.get("frames", {}),
-        verdict=sample["verdict"],
-        reasons=sample["reasons"],
-        center_px=report.get("center_px"),
-        center_truth_px=float(truth["geometry"]["center_px"]) if truth is not None else None,
-        center_confidence=report.get("center_confidence", 0.0),
-        resolution_px=report.get("quality", {}).get("resolution_px"),
-        rmse_vs_truth=rmse,
-        raw_file=report.get("raw_file", ""),
-        tomogram_file=report.get("tomogram_file"),
-        preview_png=picture,
-        geometry=report.get("geometry", {}),
-        artefacts=report.get("artefacts", {}),
-        latency_ms=report.get("latency_ms", {}),
-        first_preview_projections=report.get("first_preview_projections"),
-        last_frame_to_tomogram_s=report.get("last_frame_to_tomogram_s"),
-        scan_s=report.get("scan_s"),
-        attempts=[{key: a[key] for key in ("scan_id", "verdict", "reasons", "action")} for a in sample["attempts"]],
-    )
-
-
-def _open(path: Path) -> tuple[NDArray[np.float32], float | None, str]:
-    tomogram = read_tomogram(path)
-    return tomogram.data, tomogram.pixel_size_m, tomogram.unit
+            rmse = rmse_in_circle(tomogram.data, truth_volume(truth))
+    kept = ("scan_id", "verdict", "reasons", "action")
+    return {
+        **{key: sample[key] for key in ("name", *kept)},
+        **{key: report.get(key, {}) for key in ("frames", "geometry", "artefacts", "latency_ms")},
+        **{key: report.get(key) for key in ("center_px", "raw_file", "tomogram_file", *TIMES)},
+        "center_truth_px": None if truth is None else float(truth["geometry"]["center_px"]),
+        "center_confidence": report.get("center_confidence", 0.0),
+        "resolution_px": report.get("quality", {}).get("resolution_px"),
+        "rmse_vs_truth": rmse,
+        "preview_png": picture,
+        "attempts": [{key: attempt[key] for key in kept} for attempt in sample["attempts"]],
+    }
 
 
 def middle_slices(volume: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -124,31 +81,30 @@ def _captions(report: dict[str, Any]) -> list[str]:
     return [f"{verdict.decision}: {first}", *map(str, others)]
 
 
-def print_table(results: list[SampleResult]) -> None:
+def print_table(results: list[dict[str, Any]]) -> None:
     table = Table(title="samples")
     for heading in ("sample", "frames", "lost", "verdict", "centre found / true", "resolution", "RMSE 1/cm"):
         table.add_column(heading)
     table.add_column("latency p50 / p99 ms", justify="right")
     table.add_column("to tomogram s", justify="right")
     for result in results:
-        lost = result.frames.get("missing", 0) + result.frames.get("corrupt", 0)
-        colour = COLOURS[Decision(result.verdict)]
+        frames, latency = result["frames"], result["latency_ms"]
         table.add_row(
-            result.name,
-            f"{result.frames.get('received', 0)} of {result.frames.get('expected', 0)}",
-            str(lost),
-            f"[{colour}]{result.verdict}[/] {result.action}",
-            f"{_number(result.center_px, 2)} / {_number(result.center_truth_px, 2)}",
-            _number(result.resolution_px, 1),
-            _number(result.rmse_vs_truth, 3),
-            f"{_number(result.latency_ms.get('p50'), 1)} / {_number(result.latency_ms.get('p99'), 1)}",
-            _number(result.last_frame_to_tomogram_s, 2),
+            result["name"],
+            f"{frames.get('received', 0)} of {frames.get('expected', 0)}",
+            str(frames.get("missing", 0) + frames.get("corrupt", 0)),
+            f"[{COLOURS[Decision(result['verdict'])]}]{result['verdict']}[/] {result['action']}",
+            f"{_number(result['center_px'], 2)} / {_number(result['center_truth_px'], 2)}",
+            _number(result["resolution_px"], 1),
+            _number(result["rmse_vs_truth"], 3),
+            f"{_number(latency.get('p50'), 1)} / {_number(latency.get('p99'), 1)}",
+            _number(result["last_frame_to_tomogram_s"], 2),
         )
     console = Console(soft_wrap=True, width=None if Console().is_terminal else 150)
     console.print(table)
     for result in results:
-        for attempt in result.attempts:
-            console.print(f"  {result.name} → {attempt['action']}: {Verdict.from_dict(attempt)}", markup=False)
+        for attempt in result["attempts"]:
+            console.print(f"  {result['name']} → {attempt['action']}: {Verdict.from_dict(attempt)}", markup=False)
 
 
 def _number(value: float | None, digits: int) -> str:
