@@ -196,7 +196,7 @@ def off_axis(d: Draft, size: float, rng: np.random.Generator) -> None:
     d.center = (d.columns - 1) / 2 + size * d.columns * rng.choice([-1, 1])
 
 
-@fault("of the columns", 0.55, 0.7, always=True, right=frozenset({REALIGN, RETAKE, UNKNOWN}))
+@fault("of the columns", 0.55, 0.7, always=True, right=frozenset({REALIGN, RETAKE, UNKNOWN, Decision.EMPTY}))
 def off_field(d: Draft, size: float, rng: np.random.Generator) -> None:
     d.center = (d.columns - 1) / 2 + size * d.columns * rng.choice([-1, 1])
 
@@ -206,7 +206,7 @@ def off_field(d: Draft, size: float, rng: np.random.Generator) -> None:
     0.0,
     0.01,
     always=True,
-    right=frozenset({UNKNOWN, Decision("EMPTY")} if "EMPTY" in Decision.__members__ else {UNKNOWN}),
+    right=frozenset({UNKNOWN, Decision.EMPTY}),
 )
 def empty(d: Draft, size: float, rng: np.random.Generator) -> None:
     d.body = d.body.scaled(size * 0.5)

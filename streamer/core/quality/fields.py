@@ -28,6 +28,9 @@ FADES = 0.2
 NARROW = 5
 """Columns to whose median a pixel of a mean projection is compared: where the sample's slope is steep, it hides one."""
 
+PARTNER = 0.3
+"""Share of that by which the pixel on the other side of the axis must differ for the sample to be the cause."""
+
 PARTS = 4
 """Parts of the angles, in each of which a pattern must show.
 
@@ -161,12 +164,13 @@ def _lasting(parts: Array, center: float, error: float) -> float:
     columns = parts.shape[2]
     sharp = parts - median_filter(parts, (1, 1, NARROW), mode="nearest")
     lasting = np.where(np.ptp(np.sign(sharp), axis=0) == 0, np.abs(sharp).min(axis=0), 0.0)
-    sign, found = np.sign(sharp[0]), lasting > max(PATTERN, 4.0 * error)
+    sign, limit = np.sign(sharp[0]), max(PATTERN, 4.0 * error)
+    found = lasting > limit
     opposite = np.rint(2 * center - np.arange(columns)).astype(int)
     inside = (opposite >= 0) & (opposite < columns)
     mirrored = np.zeros_like(found)
     for side in (1.0, -1.0):
-        same = maximum_filter(found & (sign == side), (1, NARROW), mode="constant")
+        same = maximum_filter((lasting > PARTNER * limit) & (sign == side), (1, NARROW), mode="constant")
         mirrored |= same[:, np.clip(opposite, 0, columns - 1)] & inside & (sign == side)
     return float(np.sqrt(np.mean(np.where(found & ~mirrored, sharp.mean(axis=0), 0.0) ** 2)))
 

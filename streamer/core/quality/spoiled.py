@@ -48,12 +48,17 @@ def spoiled_fields(q: Quality, limits: DetectorLimits, final: bool) -> list[Reas
     return reasons
 
 
+def saturated(q: Quality, limits: DetectorLimits) -> list[Reason]:
+    """Pixels at the detector's ceiling."""
+    if q.saturation is None or q.saturation <= limits.max_saturation:
+        return []
+    share = f"{100 * q.saturation:.1f} % of the pixels are saturated (limit {100 * limits.max_saturation:g} %)"
+    return [Reason(ReasonCode.SATURATED, f"{share}; shorten the exposure or attenuate the beam")]
+
+
 def spoiled_detector(q: Quality, limits: DetectorLimits, final: bool) -> list[Reason]:
     """What the detector and the beam did while the sample was in it."""
-    reasons = []
-    if q.saturation is not None and q.saturation > limits.max_saturation:
-        share = f"{100 * q.saturation:.1f} % of the pixels are saturated (limit {100 * limits.max_saturation:g} %)"
-        reasons.append(Reason(ReasonCode.SATURATED, f"{share}; shorten the exposure or attenuate the beam"))
+    reasons: list[Reason] = []
     if not final:
         return reasons
     if q.pattern is not None and q.pattern > limits.max_pattern:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from streamer.core.quality.spoiled import spoiled_detector, spoiled_fields
+from streamer.core.quality.spoiled import saturated, spoiled_detector, spoiled_fields
 from streamer.frames import Decision, Quality, Reason, ReasonCode, Verdict
 from streamer.options import Options
 
-CUT = 0.05
+CUT = 0.02
 """Share of projections that are cut off at an edge, from which the centre of mass does not tell movement."""
 
 MOST_DARK_FLATS = 0.45
@@ -40,17 +40,17 @@ class Limits(Options):
     """share of the announced projections that may be lost, corrupt or of no use"""
     max_center_offset_share: Share = 0.05
     """distance of the rotation axis from the middle of the detector, as a share of the columns"""
-    min_center_confidence: Share = 0.5
-    """confidence in the rotation axis below which its position counts as unknown"""
+    min_center_confidence: Share = 0.7
+    """confidence in the rotation axis below which its position counts as unknown; 0.7 is an error of 0.3 px"""
     max_motion_px: Amount = 0.2
     """twice the rms displacement that rotation does not explain, in pixels; 0.2 makes the error a tenth larger"""
-    max_misfit_px: Amount = 0.03
+    max_misfit_px: Amount = 0.035
     """what fits no rigid sample, as an rms displacement of all projections in pixels"""
     max_mass_change: Share = 0.02
     """relative change of the mass of the sample during the scan"""
     max_saturation: Share = 0.002
     """share of pixels at the detector's ceiling"""
-    max_pattern: Amount = 0.0035
+    max_pattern: Amount = 0.004
     """rms attenuation that columns or pixels add to all projections since the flats; unset with a removal of stripes"""
     max_zingers: Share = 0.0003
     """share of single pixels that outshine both neighbours; not judged when zingers are removed"""
@@ -84,6 +84,7 @@ def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = N
     axis, moved = _axis_off(quality, limits, final, columns), _motion(quality, limits, final)
     cut = (quality.truncation or 0.0) > CUT
     reasons = [
+        *saturated(quality, limits),  # where all is, no sample is to be seen
         *_unmeasurable(quality, limits, final),
         *spoiled_fields(quality, limits, final),
         # Where frames are cut off, an axis that lies off the middle explains what looks like movement.
