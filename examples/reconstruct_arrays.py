@@ -16,7 +16,7 @@ ROWS, COLUMNS, PROJECTIONS = 4, 256, 360
 # What a detector counts: the beam is not even, the axis is 7.3 pixels off the middle, some pixels are not numbers.
 rng = np.random.default_rng(1)
 angles = phantoms.half_turn(PROJECTIONS)
-body = phantoms.shepp_logan(COLUMNS)
+body = phantoms.shepp_logan(230)  # it leaves a margin on both sides
 lines = 0.01 * phantoms.sinogram(body, COLUMNS, angles, center=(COLUMNS - 1) / 2 + 7.3)
 beam = 30_000 * (1 + 0.2 * np.cos(np.linspace(-1, 1, COLUMNS)))
 projections = phantoms.exposures(lines[:, None].repeat(ROWS, axis=1), beam, rng=rng).astype(np.float32)

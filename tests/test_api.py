@@ -30,8 +30,9 @@ def attenuation() -> np.ndarray:
     return 0.05 * line[:, None].repeat(ROWS, axis=1)
 
 
-RAW = phantoms.exposures(attenuation())
-FLATS = phantoms.exposures(np.zeros((4, ROWS, N), np.float32))
+RNG = np.random.default_rng(2)
+RAW = phantoms.exposures(attenuation(), rng=RNG)
+FLATS = phantoms.exposures(np.zeros((4, ROWS, N)), rng=RNG)
 DARKS = np.full((2, ROWS, N), 100, np.uint16)
 FIELDS = {"flats": FLATS, "darks": DARKS}
 
@@ -143,7 +144,7 @@ def test_the_layout_of_the_memory_does_not_matter(plain: streamer.Result) -> Non
 
 
 def test_one_detector_row_needs_no_axis(plain: streamer.Result) -> None:
-    single = streamer.reconstruct(RAW[:, 0], ANGLES_DEG, flats=FLATS[0, 0], darks=DARKS[:, 0], center=plain.center)
+    single = streamer.reconstruct(RAW[:, 0], ANGLES_DEG, flats=FLATS[:, 0], darks=DARKS[0, 0], center=plain.center)
     assert single.volume.shape == (1, N, N)
     np.testing.assert_allclose(single.volume[0], plain.volume[0], atol=1e-6)
 
@@ -151,32 +152,32 @@ def test_one_detector_row_needs_no_axis(plain: streamer.Result) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_pixels_that_are_no_numbers_are_mended_and_counted(plain: streamer.Result, bad: float) -> None:
     raw = RAW.astype(np.float64)
-    raw[3, 1, 5:9] = raw[40, 2, 30] = bad
+    raw[[3, 4, 5, 40], 1, 7] = raw[40, 2, 30] = raw[60] = bad
     flats, darks = FLATS.astype(np.float32), DARKS.astype(np.float32)
     flats[0, 1, 7] = darks[0, 0, 3] = bad
     result = streamer.reconstruct(raw, ANGLES_DEG, flats=flats, darks=darks)
     assert np.isfinite(result.volume).all()
     assert result.parameters["nonfinite_pixels"] == 5
+    assert result.quality.unusable == {"not a number": "1: 66"}  # the frame without a number is set aside
     assert np.abs(result.volume - plain.volume).max() < 0.1 * TRUTH.max()
 
 
 @pytest.mark.parametrize(
-    ("count", "fields", "decision"),
+    ("count", "fields"),
     [
-        (1, FIELDS, Decision.UNKNOWN),
-        (2, FIELDS, Decision.UNKNOWN),
-        (ANGLES, {}, Decision.UNKNOWN),  # no flats, no darks
-        (ANGLES, {"flats": FLATS[:0], "darks": DARKS[:0]}, Decision.UNKNOWN),
-        (ANGLES, {"flats": np.zeros_like(FLATS), "darks": DARKS}, Decision.UNKNOWN),
-        (ANGLES, {"flats": np.full(FLATS.shape, np.nan)}, Decision.UNKNOWN),
+        (1, FIELDS),
+        (2, FIELDS),
+        (ANGLES, {}),  # no flats, no darks
+        (ANGLES, {"flats": FLATS[:0], "darks": DARKS[:0]}),
+        (ANGLES, {"flats": np.zeros_like(FLATS), "darks": DARKS}),
+        (ANGLES, {"flats": np.full(FLATS.shape, np.nan)}),
+        (ANGLES, {"flats": np.full(FLATS.shape, np.inf), "darks": np.full(DARKS.shape, -np.inf)}),
     ],
 )
-def test_a_poor_scan_is_reconstructed_and_not_called_good(
-    count: int, fields: dict[str, Any], decision: Decision
-) -> None:
+def test_a_poor_scan_is_reconstructed_and_not_called_good(count: int, fields: dict[str, Any]) -> None:
     result = streamer.reconstruct(RAW[:count], ANGLES_DEG[:count], **fields)
     assert np.isfinite(result.volume).all()
-    assert result.verdict.decision is decision
+    assert result.verdict.decision is not Decision.ENOUGH
 
 
 @pytest.mark.parametrize(

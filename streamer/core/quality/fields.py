@@ -103,7 +103,9 @@ def _part_noise(frame: Array) -> float:
     """Standard error of the brightness of a part, by the differences between neighbouring pixels of some rows."""
     rows, columns = frame.shape
     some = np.asarray(frame[:: max(1, rows // 32)], np.float64)
-    pixel = robust_sigma(np.diff(some, axis=1)[np.isfinite(np.diff(some, axis=1))]) / np.sqrt(2.0)
+    steps = np.diff(np.where(np.isfinite(some), some, np.nan), axis=1)
+    steps = steps[~np.isnan(steps)]
+    pixel = robust_sigma(steps) / np.sqrt(2.0) if steps.size else 0.0
     return float(pixel / np.sqrt(max(1, rows // BLOCKS) * max(1, columns // BLOCKS)))
 
 
