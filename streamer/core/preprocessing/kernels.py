@@ -138,8 +138,9 @@ def prepare_frames(
     frames, rows, cols = attenuation.shape
     for thread in prange(threads):
         net = np.empty(cols, np.float32)
-        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
-            for f in range(frames):
+        # Frame by frame: rows of several frames, written in turn, would share sets of the cache.
+        for f in range(frames):
+            for r in range(rows * thread // threads, rows * (thread + 1) // threads):
                 row = attenuation[f, r]
                 read_row(raw[f, r], kind, dark[r], low, high, net)
                 subtract_logarithm(log_flat[r], net, row)
@@ -153,8 +154,8 @@ def row_moments(attenuation: Array, margin: int, threads: int, moments: Array) -
     """Moments (frames, rows, 4) float64 of every row of attenuation (frames, rows, cols) float32, see ``sum_row``."""
     frames, rows, _ = attenuation.shape
     for thread in prange(threads):
-        for r in range(rows * thread // threads, rows * (thread + 1) // threads):
-            for f in range(frames):
+        for f in range(frames):
+            for r in range(rows * thread // threads, rows * (thread + 1) // threads):
                 sum_row(attenuation[f, r], margin, moments[f, r])
 
 
