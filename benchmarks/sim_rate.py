@@ -23,8 +23,10 @@ import numpy as np
 import zmq
 
 from streamer import __version__
-from streamer.flow.wire import End, FrameHeader, decode, encode_frame, pack, unpack
-from streamer.frames import FrameKind, FrameMeta
+from streamer.client import Link
+from streamer.flow.wire import End, FrameHeader, decode, encode_frame
+from streamer.flow.wire.beamline import Acquire, Finish, Mount, MoveRotation, Prepare, SetShutter
+from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.sim.beamline import Beam
 from streamer.sim.detector import Sensor
 from streamer.sim.phantom import compile_bodies
@@ -95,37 +97,33 @@ def end_to_end(size: int, projections: int, cache_mb: int) -> dict[str, Any]:
             while not ready.exists():
                 time.sleep(0.01)
             ends = json.loads(ready.read_text())
-            with context.socket(zmq.REQ) as control, context.socket(zmq.PULL) as pull:
-                control.connect(ends["control"])
+            with context.socket(zmq.PULL) as pull:
+                control = Link(ends["control"], "the virtual beamline", 60.0)
                 pull.set_hwm(8)
                 pull.connect(ends["frames"])
-                return scan(control, pull, size, projections)
+                try:
+                    return scan(control, pull, size, projections)
+                finally:
+                    control.close()
         finally:
             server.terminate()
             server.wait()
 
 
-def scan(control: zmq.Socket[bytes], pull: zmq.Socket[bytes], size: int, projections: int) -> dict[str, Any]:
+def scan(control: Link, pull: zmq.Socket[bytes], size: int, projections: int) -> dict[str, Any]:
     """Prepare, acquire, drain; the rate between the first and the last projection."""
-
-    def ask(verb: str, **args: Any) -> None:
-        control.send(pack({"v": 1, "verb": verb, "args": args}))
-        reply = unpack(control.recv())
-        if not reply["ok"]:
-            raise RuntimeError(f"{verb}: {reply['error']}")
-
-    spec = {"scan_id": "bench", "sample": "bench", "rows": size, "columns": size, "projections": projections}
-    ask("mount", slot=0)
-    ask("shutter", open=True)
+    prepare = Prepare(ScanSpec("bench", "bench", size, size, projections), 1000.0)
+    control.ask(Mount(0))
+    control.ask(SetShutter(True))
     start = time.perf_counter()
-    ask("prepare", spec=spec, rate_hz=1000.0)
+    control.ask(prepare)
     prepared = answer = time.perf_counter() - start
     while answer > 2.9:  # it answered for lack of patience: ask again until all is rendered
         start = time.perf_counter()
-        ask("prepare", spec=spec, rate_hz=1000.0)
+        control.ask(prepare)
         answer = time.perf_counter() - start
-    ask("acquire", frames=projections, kind=0, trigger="position", start_deg=0.0, step_deg=180.0 / projections)
-    ask("rotation", target_deg=181.0, velocity_deg_s=1e5)
+    control.ask(Acquire(projections, FrameKind.PROJECTION, "position", 0.0, 180.0 / projections))
+    control.ask(MoveRotation(181.0, 1e5))
     times: list[float] = []
     indices: list[int] = []
     while len(times) < projections:
@@ -136,7 +134,7 @@ def scan(control: zmq.Socket[bytes], pull: zmq.Socket[bytes], size: int, project
             indices.append(message.meta.index)
             if len(payload[0].buffer) != message.size:
                 raise RuntimeError("short payload")
-    ask("finish", status="ok")
+    control.ask(Finish())
     if not isinstance(decode(pull.recv_multipart()[0]), End) or indices != list(range(projections)):
         raise RuntimeError("frames are missing or out of order")
     rate = (projections - 1) / (times[-1] - times[0])

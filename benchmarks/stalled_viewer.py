@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import zmq
-
 from benchmarks.record import record
 from streamer.cli.processes import ANYWHERE, start_daemon
-from streamer.io.control import request
+from streamer.client import Link
+from streamer.flow.scan import ScanState
+from streamer.flow.wire.daemon import GetStatus
 
 SUBSCRIBER = """
 import sys, zmq
@@ -83,18 +83,13 @@ def replay(ends: dict[str, Any], scan: Path, scan_id: str, rate: float) -> float
     """Frames per second of one replay, by the daemon's own times of arrival."""
     command = [sys.executable, "-m", "streamer", "replay", str(scan), "--to", ends["source"], "--connect"]
     subprocess.run([*command, "--scan-id", scan_id, "--rate", str(rate)], check=True, capture_output=True)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    try:
-        while True:
-            report = request(context, ends["control"], "status", {"scan_id": scan_id}, 10.0)["scan"]
-            if report["state"] == "complete":
-                break
-            time.sleep(0.05)
-    finally:
-        context.term()
-    if report["frames"]["missing"]:
-        raise RuntimeError(f"{scan_id}: {report['frames']}")
-    return float((report["frames"]["received"] - 1) / report["scan_s"])
+    link = Link(ends["control"], "the daemon", 10.0)
+    while (report := link.ask(GetStatus(scan_id)).scan) is None or report.state is not ScanState.COMPLETE:
+        time.sleep(0.05)
+    link.close()
+    if report.frames.missing or not report.scan_s:
+        raise RuntimeError(f"{scan_id}: {report.frames}")
+    return (report.frames.received - 1) / report.scan_s
 
 
 if __name__ == "__main__":

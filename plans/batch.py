@@ -12,11 +12,11 @@ import bluesky.plan_stubs as bps
 from bluesky.run_engine import WaitForTimeoutError
 from bluesky.utils import FailedStatus
 
+from streamer.client import LinkTimeout
 from streamer.frames import Decision, Reason, ReasonCode, Verdict
 
 from . import stubs
 from .adaptive import Action, Choice, Policy, decide, realign_by_mm
-from .devices.link import LinkTimeout
 from .stubs import Plan
 from .tomo import ScanOutcome, Station, TomoScan, TomoScanError, tomo_fly
 

@@ -22,13 +22,15 @@ from typing import Any, TextIO
 from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
+from msgspec import to_builtins
 
+from streamer.client import LinkError, LinkTimeout
+from streamer.flow.wire.daemon import Report
 from streamer.frames import BadInput, Decision, Reason, ReasonCode, StreamerError, Verdict
 
 from .adaptive import Choice
 from .batch import Attempt, BatchEvent, SampleOutcome, tomo_batch
 from .devices.beamline import Beamline, sim_beamline
-from .devices.link import LinkError, LinkTimeout
 from .devices.stage import SimTranslation
 from .tomo import TomoScan
 
@@ -69,15 +71,14 @@ class Reporter:
             self.run_uids.append(document["uid"])
             self._total = document["num_points"]
 
-    def report(self, report: dict[str, Any]) -> None:
+    def report(self, report: Report) -> None:
         """Take a report of the daemon, on any thread, and print at most one every ``PROGRESS_S`` seconds."""
         now = self._clock()
-        done = bool(report.get("final"))
-        if now - self._last < PROGRESS_S and not done:
+        if now - self._last < PROGRESS_S and not report.final:
             return
         self._last = now
         keys = ("scan_id", "sample", "state", "written", "verdict")
-        self.say("progress", **{key: report.get(key) for key in keys}, total=self._total)
+        self.say("progress", **{key: getattr(report, key) for key in keys}, total=self._total)
 
     def batch_event(self, event: BatchEvent) -> None:
         sample = event.sample
@@ -108,7 +109,7 @@ def _sample(sample: SampleOutcome) -> dict[str, Any]:
     return {
         "name": sample.name,
         "slot": sample.slot,
-        **(attempts[-1] if attempts else {"scan_id": "", "run_uid": "", **not_scanned, "report": {}}),
+        **(attempts[-1] if attempts else {"scan_id": "", "run_uid": "", **not_scanned, "report": None}),
         "action": action.choice.value if action is not None else Choice.REJECT.value,
         "attempts": attempts,
     }
@@ -122,7 +123,7 @@ def _attempt(attempt: Attempt, brief: bool = False) -> dict[str, Any]:
         **outcome.verdict.to_dict(),
         "action": attempt.action.choice.value,
     }
-    return entries if brief else {**entries, "report": outcome.report}
+    return entries if brief else {**entries, "report": to_builtins(outcome.report)}
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:

@@ -19,10 +19,11 @@ import bluesky.preprocessors as bpp
 from bluesky.run_engine import WaitForTimeoutError
 from bluesky.utils import FailedStatus, RunEngineControlException, short_uid
 
+from streamer.client import LinkTimeout
+from streamer.flow.wire.daemon import Report
 from streamer.frames import BadInput, Decision, FrameKind, Reason, ReasonCode, StreamerError, Verdict
 
 from . import stubs
-from .devices.link import LinkTimeout
 from .devices.requests import Closing, Exposures, ScanSetup
 from .stubs import Plan
 
@@ -89,7 +90,7 @@ class TomoScan:
 
 @dataclass(frozen=True)
 class ScanOutcome:
-    """The result of one scan. ``report`` is the daemon's last report, empty for other kinds of verdict devices."""
+    """The result of one scan. ``report`` is the daemon's last report, None for other kinds of verdict devices."""
 
     scan_id: str
     run_uid: str
@@ -97,7 +98,7 @@ class ScanOutcome:
     center_px: float | None = None
     columns: int = 0
     pixel_size_m: float | None = None
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Report | None = None
 
 
 Projections = Callable[[Station, TomoScan], Plan]  # returns how the scan ended: "ok" or "stopped"
@@ -293,7 +294,7 @@ def _read_verdict(station: Station, scan: TomoScan, scan_id: str) -> Plan:
         center_px=None if center != center else center,  # NaN: not measured
         columns=int(detector.describe_collect()[detector.name]["shape"][-1]),
         pixel_size_m=pixel_size_m or None,
-        report=dict(getattr(streamer, "last_report", {})),
+        report=getattr(streamer, "last_report", None),
     )
 
 

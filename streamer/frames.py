@@ -327,14 +327,15 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
-        """The verdict in a map that may hold more, such as a report. Raises BadInput when there is none.
-
-        A newer version may know more decisions: such a one reads as UNKNOWN, with a reason that names it.
-        """
+        """The verdict in a map that may hold more, such as a report. Raises BadInput when there is none."""
         word, given, final = data.get("verdict"), data.get("reasons"), data.get("final", False)
         if not isinstance(word, str) or not isinstance(given, (list, tuple)) or not isinstance(final, bool):
             raise BadInput('a verdict needs "verdict" (text), "reasons" (list of maps) and "final" (true or false)')
-        reasons = tuple(Reason.from_dict(entry) for entry in given)
+        return cls.of(word, tuple(Reason.from_dict(entry) for entry in given), final)
+
+    @classmethod
+    def of(cls, word: str, reasons: tuple[Reason, ...], final: bool) -> Verdict:
+        """The verdict with the decision ``word``; one that only newer versions know reads as UNKNOWN, and is named."""
         if word in Decision.__members__:
             return cls(Decision(word), reasons, final)
         newer = Reason(ReasonCode.OTHER, f"the decision {word!r} is not known to this version")

@@ -51,10 +51,11 @@ def rule(kind: inspect.Type) -> str:
         case inspect.EnumType(cls=enum):
             return " or ".join(f"{e.value} {e.name.lower()}" if issubclass(enum, IntEnum) else e.value for e in enum)
         case (
-            inspect.ListType(item_type=item, max_length=longest)
-            | inspect.VarTupleType(item_type=item, max_length=longest)
+            inspect.ListType(item_type=item)
+            | inspect.VarTupleType(item_type=item)
+            | inspect.FrozenSetType(item_type=item)
         ):
-            return f"a list of {rule(item)}" if longest is None else f"a list of at most {longest}, each {rule(item)}"
+            return f"a list, each {rule(item)}"
         case inspect.TupleType(item_types=items):
             same = len({rule(item) for item in items}) == 1
             return f"a list of {len(items)}, each {rule(items[0])}" if same else f"[{', '.join(map(rule, items))}]"
@@ -100,7 +101,7 @@ def complaint(error: Exception, data: object, kind: type) -> tuple[str, str]:
         return ".".join([*path, words[0]]), f"{'.'.join([*path, words[0]])} is missing"
     if text.startswith("Object contains unknown field"):
         known_keys = ", ".join(sorted(field.encode_name for field in _fields(info)))
-        return name, f"unknown key {'.'.join([*path, words[0]])!r}; known keys: {known_keys}"
+        return name, f"unknown key {shown('.'.join([*path, words[0]]))}; known keys: {known_keys}"
     return name, f"{name or 'the message'} is {shown(data)}, expected {rule(info)}"
 
 
@@ -111,7 +112,11 @@ def shown(value: object) -> str:
 
 
 def _range(low: float | None, high: float | None) -> str:
-    return ("" if low is None else f" from {low:.12g}") + ("" if high is None else f" to {high:.12g}")
+    given = (("from", low), ("to", high))
+    words = (
+        f" {word} {bound if isinstance(bound, int) else f'{bound:g}'}" for word, bound in given if bound is not None
+    )
+    return "".join(words)
 
 
 def _fields(kind: inspect.Type) -> tuple[inspect.Field, ...]:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from streamer.client import Link
+
 from .camera import SimDetector
 from .changer import Changer, SimChanger
 from .daemon import StreamerDaemon
 from .detector import TomoDetector
-from .link import Link
 from .shutter import Shutter, SimShutter
 from .stage import Axis, SimRotation, SimTranslation
 

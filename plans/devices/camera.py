@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
+from streamer.client import Link
+from streamer.flow.wire import EndStatus
+from streamer.flow.wire.beamline import Acquire, Finish, GetBeamlineStatus, Prepare, StopAcquire
 from streamer.frames import ScanSpec
 
-from .link import Link
 from .requests import Exposures
 
 CLEANUP_S = 2.0  # each request while cleaning up after something that may be dead
@@ -43,7 +44,7 @@ class DetectorHardware(ABC):
     @abstractmethod
     def stop(self) -> None: ...
     @abstractmethod
-    def finish(self, status: str) -> None: ...
+    def finish(self, status: EndStatus) -> None: ...
 
 
 class SimDetector(DetectorHardware):
@@ -53,28 +54,25 @@ class SimDetector(DetectorHardware):
         self._link = link
 
     def geometry(self) -> Geometry:
-        state = self._link.request("status")["detector"]
-        return Geometry(state["rows"], state["columns"], state["pixel_size_m"], float(state["max_rate_hz"]))
+        state = self._link.ask(GetBeamlineStatus()).detector
+        return Geometry(state.rows, state.columns, state.pixel_size_m, state.max_rate_hz)
 
     def prepare(self, spec: ScanSpec, rate_hz: float) -> None:
-        self._link.request("prepare", {"spec": spec.to_dict(), "rate_hz": rate_hz}, timeout_s=60.0)
+        self._link.ask(Prepare(spec, rate_hz), timeout_s=60.0)
 
     def acquire(self, exposures: Exposures) -> None:
-        by_position = exposures.step_deg is not None
-        args: dict[str, Any] = {
-            "frames": exposures.frames,
-            "kind": int(exposures.kind),
-            "start_deg": exposures.start_deg,
-        }
-        args |= {"trigger": "position" if by_position else "internal", "step_deg": exposures.step_deg or 0.0}
-        self._link.request("acquire", args)
+        if exposures.step_deg is None:
+            self._link.ask(Acquire(exposures.frames, exposures.kind))
+        else:
+            start, step = exposures.start_deg, exposures.step_deg
+            self._link.ask(Acquire(exposures.frames, exposures.kind, "position", start, step))
 
     def activity(self) -> Activity:
-        state = self._link.request("status")["detector"]
-        return Activity(bool(state["acquiring"]), int(state["issued"]), state.get("error"))
+        state = self._link.ask(GetBeamlineStatus()).detector
+        return Activity(state.acquiring, state.issued, state.error)
 
     def stop(self) -> None:
-        self._link.request("stop_acquire", timeout_s=CLEANUP_S)
+        self._link.ask(StopAcquire(), timeout_s=CLEANUP_S)
 
-    def finish(self, status: str) -> None:
-        self._link.request("finish", {"status": status}, timeout_s=CLEANUP_S)
+    def finish(self, status: EndStatus) -> None:
+        self._link.ask(Finish(status), timeout_s=CLEANUP_S)

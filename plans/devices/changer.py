@@ -8,9 +8,10 @@ from typing import Any
 from ophyd import Device
 from ophyd.status import Status
 
+from streamer.client import Link
+from streamer.flow.wire.beamline import GetBeamlineStatus, Mount
 from streamer.frames import StreamerError
 
-from .link import Link
 from .waiting import watch
 
 
@@ -82,8 +83,8 @@ class SimChanger(Changer):
         self._link = link
 
     def _command(self, slot: int | None) -> None:
-        self._link.request("mount", {"slot": slot})
+        self._link.ask(Mount(slot))
 
     def _state(self) -> ChangerState:
-        state = self._link.request("status")["changer"]
-        return ChangerState(state["slots"], state["mounted"], state["busy"], state["fault"])
+        state = self._link.ask(GetBeamlineStatus()).changer
+        return ChangerState(state.slots, state.mounted, state.busy, state.fault)

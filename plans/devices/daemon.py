@@ -11,10 +11,22 @@ from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
-from streamer.flow.scan import FINAL_STATES
-from streamer.frames import NOT_JUDGED, BadInput, Decision, Reason, ReasonCode, ScanSpec, Verdict
+from streamer.client import Events, Link, LinkError, LinkTimeout, reachable
+from streamer.flow.wire.control import Ping
+from streamer.flow.wire.daemon import (
+    Abort,
+    Arm,
+    Event,
+    GetStatus,
+    GetVerdict,
+    ProgressEvent,
+    Report,
+    ScanEvent,
+    VerdictEvent,
+    VerdictReply,
+)
+from streamer.frames import NOT_JUDGED, Decision, Reason, ReasonCode, ScanSpec, Verdict
 
-from .link import Events, Link, LinkError, LinkTimeout
 from .waiting import settle
 
 log = logging.getLogger(__name__)
@@ -23,8 +35,6 @@ NUMBERS = ("center_px", "center_confidence", "coverage", "snr", "motion_px", "re
 SLICE_S = 1.0  # longest wait of one request for the verdict, so that a dead daemon is noticed
 RETRY_S = 0.1
 ARM_S = 150.0  # the daemon may answer only when the tomogram of the previous scan is written
-
-Report = dict[str, Any]
 
 
 class StreamerDaemon(Device):
@@ -51,7 +61,7 @@ class StreamerDaemon(Device):
 
     def __init__(self, endpoint: str, name: str = "streamer", busy_timeout_s: float = 120.0, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        self.last_report: Report = {}
+        self.last_report: Report | None = None
         self.on_report: Callable[[Report], None] | None = None
         self._link = Link(endpoint, "the Streamer daemon")
         self._patient = Link(
@@ -65,11 +75,11 @@ class StreamerDaemon(Device):
     # ── the scan ────────────────────────────────────────────────────────────────────────────────────────────────
     def arm(self, spec: ScanSpec) -> str:
         """Arm the daemon and return the path of the raw file. Waits while the previous scan is being finished."""
-        self._link.request("ping")  # notices a dead daemon at once; arming a busy one may take long
+        self._link.ask(Ping())  # notices a dead daemon at once; arming a busy one may take long
         end = time.monotonic() + self._busy_timeout_s
         while True:
             try:
-                reply = self._link.request("arm", {"spec": spec.to_dict()}, timeout_s=ARM_S)
+                raw_file = self._link.ask(Arm(spec), timeout_s=ARM_S).raw_file
                 break
             except LinkError as error:
                 if error.code != "busy" or time.monotonic() > end:
@@ -77,25 +87,25 @@ class StreamerDaemon(Device):
                 time.sleep(RETRY_S)
         self._forget(spec.scan_id)
         self._listen()
-        return str(reply["raw_file"])
+        return raw_file
 
     def poll(self, scan_id: str, timeout_s: float | None = None) -> Report | None:
         """Request the report of a scan. Returns None when the daemon does not know it."""
-        reply = self._link.request("status", {"scan_id": scan_id}, timeout_s)
-        report = reply.get("scan")
-        if not isinstance(report, dict) or report.get("scan_id") != scan_id:
+        report = self._link.ask(GetStatus(scan_id), timeout_s).scan
+        if report is None or report.scan_id != scan_id:
             return None
         self._take(report)
         return report
 
     def abort(self, scan_id: str, reason: str, timeout_s: float | None = None) -> None:
         """Abort a scan; the frames received are kept."""
-        self._link.request("abort", {"scan_id": scan_id, "reason": reason}, timeout_s)
+        self._link.ask(Abort(scan_id, reason), timeout_s)
 
     def written(self, scan_id: str) -> int:
         """Frames of a scan that are on disk, from the last report received; sends no request."""
         with self._lock:
-            return int(self.last_report.get("written") or 0) if self.last_report.get("scan_id") == scan_id else 0
+            report = self.last_report
+            return report.written if report is not None and report.scan_id == scan_id else 0
 
     def close(self) -> None:
         """Close the sockets; the device stays usable."""
@@ -120,22 +130,21 @@ class StreamerDaemon(Device):
             try:
                 self._ask(scan_id, min(SLICE_S, left))
                 trouble = ""
-            except (LinkError, LinkTimeout, BadInput) as error:
+            except (LinkError, LinkTimeout) as error:
                 trouble = f": {error}"
                 time.sleep(min(RETRY_S, left))
         if not self._verdict.final:
-            state = self.last_report.get("state", "unknown")
-            late = f"no final verdict within {limit:g} s{trouble}"
-            why = f"the scan ended as {state}" if self._ended(scan_id) else late
+            why = f"no final verdict within {limit:g} s{trouble}"
+            if self.last_report is not None and self._ended(scan_id):
+                why = f"the scan ended as {self.last_report.state}"
             reason = Reason(ReasonCode.NO_VERDICT, why)
             self._set_verdict(Verdict(Decision.UNKNOWN, (reason, *self._verdict.reasons)))
         settle(status)
 
     def _ask(self, scan_id: str, wait_s: float) -> None:
         if not self._verdict.final:
-            args = {"scan_id": scan_id, "wait": True, "timeout_s": wait_s}
-            reply = self._patient.request("verdict", args, timeout_s=wait_s + self._patient.timeout_s)
-            self._publish({**reply, "scan_id": scan_id})
+            request = GetVerdict(scan_id, wait=True, timeout_s=wait_s)
+            self._publish(self._patient.ask(request, timeout_s=wait_s + self._patient.timeout_s))
         if self.poll(scan_id) is None:
             raise LinkError(f"the daemon does not know scan {scan_id} (was it restarted?)")
         if self._verdict.final and not self._ended(scan_id):
@@ -143,59 +152,53 @@ class StreamerDaemon(Device):
 
     def _ended(self, scan_id: str) -> bool:
         with self._lock:
-            return self.last_report.get("scan_id") == scan_id and self.last_report.get("state") in FINAL_STATES
+            report = self.last_report
+            return report is not None and report.scan_id == scan_id and report.state.final
 
     # ── reports and events ──────────────────────────────────────────────────────────────────────────────────────
     def _forget(self, scan_id: str) -> None:
         with self._lock:
             self.armed_scan.put(scan_id)
-            self.last_report = {}
+            self.last_report = None
             self._set_verdict(NOT_JUDGED)
             for name in NUMBERS:
                 getattr(self, name).put(math.nan)
 
     def _listen(self) -> None:
         """Subscribe to the events, again when a restarted daemon has another endpoint. Without events we only poll."""
-        endpoint = (self._link.request("status").get("endpoints") or {}).get("events")
+        endpoint = reachable(self._link.ask(GetStatus()).endpoints.events, self._link.endpoint)
         if self._events is not None and self._events.endpoint != endpoint:
             self._events.close()
             self._events = None
         if self._events is None and endpoint:
             self._events = Events(endpoint, self._heard)
 
-    def _heard(self, topic: str, event: dict[str, Any]) -> None:
-        report = event.get("report")
-        if isinstance(report, dict):
-            self._take(report)
-        elif topic == "verdict":
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, (ScanEvent, ProgressEvent)) and event.report is not None:
+            self._take(event.report)
+        elif isinstance(event, VerdictEvent):
             self._publish(event)
 
     def _take(self, report: Report) -> None:
         with self._lock:
-            if report.get("scan_id") != self.armed_scan.get():
+            if report.scan_id != self.armed_scan.get():
                 return
-            if report.get("state") not in FINAL_STATES and (
-                self._ended(self.armed_scan.get())
-                or (report.get("written") or 0) < (self.last_report.get("written") or 0)
-            ):
+            before = 0 if self.last_report is None else self.last_report.written
+            if not report.state.final and (self._ended(report.scan_id) or report.written < before):
                 return  # an event older than the last reply
             self.last_report = report
         self._publish(report)
         if self.on_report is not None:
             self.on_report(report)
 
-    def _publish(self, news: dict[str, Any]) -> None:
+    def _publish(self, news: Report | VerdictReply | VerdictEvent) -> None:
         """Take a verdict and its numbers. An older, preliminary one does not replace a final one."""
         with self._lock:
-            if news.get("scan_id", self.armed_scan.get()) != self.armed_scan.get():
+            if news.scan_id != self.armed_scan.get() or (self._verdict.final and not news.final):
                 return
-            verdict = Verdict.from_dict(news)
-            if self._verdict.final and not verdict.final:
-                return
-            self._set_verdict(verdict)
-            numbers = {**(news.get("quality") or {}), **{k: news[k] for k in NUMBERS if k in news}}
+            self._set_verdict(news.judgement)
             for name in NUMBERS:
-                value = numbers.get(name)
+                value = getattr(news.quality, name)
                 getattr(self, name).put(math.nan if value is None else float(value))
 
     def _set_verdict(self, verdict: Verdict) -> None:

@@ -10,13 +10,13 @@ from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
-from streamer.flow.scan import FINAL_STATES, ScanState
-from streamer.frames import BadInput, FrameKind, ScanSpec, StreamerError, Verdict
+from streamer.client import LinkError, LinkTimeout
+from streamer.flow.wire.daemon import Report
+from streamer.frames import BadInput, FrameKind, ScanSpec, StreamerError
 
 from .camera import CLEANUP_S, DetectorHardware
 from .daemon import StreamerDaemon
 from .documents import ScanDocuments
-from .link import LinkError, LinkTimeout
 from .requests import Closing, Exposures, Request, ScanSetup
 from .waiting import Patience, done, in_thread, watch
 
@@ -213,16 +213,15 @@ class TomoDetector(Device):
         report = self._ask_daemon()
         if report is None:
             return
-        if report["state"] in FINAL_STATES and report["state"] != ScanState.COMPLETE:
-            detail = report.get("error") or Verdict.from_dict(report)
-            raise ScanFailed(f"the daemon closed the scan as {report['state']}: {detail}")
-        frames = report.get("frames") or {}
-        seen = sum(int(frames.get(k) or 0) for k in ("received", "duplicate", "late", "corrupt"))
+        if report.state.final and report.state != "complete":
+            raise ScanFailed(f"the daemon closed the scan as {report.state}: {report.error or report.judgement}")
+        frames = report.frames
+        seen = frames.received + frames.duplicate + frames.late + frames.corrupt
         if patience.lost(seen, issued if seen >= issued else 0):
             what = f"{seen} of {issued} frames received, no news for {patience.limit_s:.0f} s"
             raise ScanFailed(f"the daemon stalled: {what}")
 
-    def _ask_daemon(self) -> dict[str, Any] | None:
+    def _ask_daemon(self) -> Report | None:
         """The report; None after the first unanswered request. The second one is DaemonLost."""
         spec = self._scan()
         try:
@@ -250,15 +249,14 @@ class TomoDetector(Device):
         report = self._ask_daemon()
         if report is None:
             return False
-        state = report["state"]
-        if state in {"aborted", "failed"} or (state == "incomplete" and report.get("error")):
-            raise ScanFailed(f"the daemon closed the scan as {state}: {report.get('error') or 'no reason given'}")
-        received = int((report.get("frames") or {}).get("received") or 0)
-        if state in FINAL_STATES or (state == "finalising" and report["written"] >= received):
+        state, received, written = report.state, report.frames.received, report.written
+        if state in ("aborted", "failed") or (state == "incomplete" and report.error):
+            raise ScanFailed(f"the daemon closed the scan as {state}: {report.error or 'no reason given'}")
+        if state.final or (state == "finalising" and written >= received):
             self._open = False
             return True
-        if patience.lost(state, received, report["written"]):
-            raise ScanFailed(f"the daemon stalled while {state}: {report['written']} of {received} frames written")
+        if patience.lost(state, received, written):
+            raise ScanFailed(f"the daemon stalled while {state}: {written} of {received} frames written")
         return False
 
     def _abandon(self, reason: str) -> None:
@@ -280,7 +278,7 @@ class TomoDetector(Device):
         end = time.monotonic() + CLEANUP_S
         while time.monotonic() < end:
             report = self.daemon.poll(scan_id, CLEANUP_S)
-            if report is None or report["state"] in FINAL_STATES:
+            if report is None or report.state.final:
                 return
             time.sleep(0.05)
 

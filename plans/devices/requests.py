@@ -12,6 +12,7 @@ For a step scan, ``prepare(Exposures(frames=1, …))`` once and then ``trigger``
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streamer.flow.wire import EndStatus
 from streamer.frames import FrameKind
 
 
@@ -55,7 +56,7 @@ class Exposures:
 class Closing:
     """The end of a scan. ``status``: "ok", "stopped" (early, on purpose: still good) or "aborted"."""
 
-    status: str = "ok"
+    status: EndStatus = "ok"
     reason: str = ""
 
 

@@ -7,7 +7,9 @@ from typing import Any
 from ophyd import Device
 from ophyd.status import Status
 
-from .link import Link
+from streamer.client import Link
+from streamer.flow.wire.beamline import GetBeamlineStatus, SetShutter
+
 from .waiting import watch
 
 POSITIONS = ("open", "closed")
@@ -58,7 +60,7 @@ class SimShutter(Shutter):
         self._link = link
 
     def _command(self, opened: bool) -> None:
-        self._link.request("shutter", {"open": opened})
+        self._link.ask(SetShutter(opened))
 
     def _readback(self) -> str:
-        return str(self._link.request("status")["shutter"])
+        return self._link.ask(GetBeamlineStatus()).shutter

@@ -9,9 +9,10 @@ from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
+from streamer.client import Link
+from streamer.flow.wire.beamline import GetBeamlineStatus, MoveRotation, MoveX
 from streamer.frames import StreamerError
 
-from .link import Link
 from .waiting import settle, watch
 
 MARGIN_S = 5.0
@@ -112,11 +113,11 @@ class SimRotation(Axis):
         self._link = link
 
     def _start(self, target: float, velocity: float) -> None:
-        self._link.request("rotation", {"target_deg": target, "velocity_deg_s": velocity})
+        self._link.ask(MoveRotation(target, velocity))
 
     def _where(self) -> tuple[float, bool]:
-        state = self._link.request("status")["rotation"]
-        return float(state["position_deg"]), bool(state["moving"])
+        state = self._link.ask(GetBeamlineStatus()).rotation
+        return state.position_deg, state.moving
 
 
 class SimTranslation(Axis):
@@ -127,13 +128,13 @@ class SimTranslation(Axis):
         self._link = link
 
     def _start(self, target: float, velocity: float) -> None:
-        self._link.request("x", {"target_mm": target})
+        self._link.ask(MoveX(target))
 
     def _where(self) -> tuple[float, bool]:
-        state = self._link.request("status")["x"]
-        return float(state["position_mm"]), bool(state["moving"])
+        state = self._link.ask(GetBeamlineStatus()).x
+        return state.position_mm, state.moving
 
     @property
     def out_mm(self) -> float:
         """From this distance on, the sample is beside the beam."""
-        return float(self._link.request("status")["x"]["out_mm"])
+        return self._link.ask(GetBeamlineStatus()).x.out_mm

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from msgspec import to_builtins
 from pydantic import Field
 
 from streamer import __version__
@@ -24,10 +25,11 @@ from streamer.cli.progress import Progress
 from streamer.cli.recording import Recorder
 from streamer.cli.report import print_table, sample_results
 from streamer.cli.warming import warm_with_bar
+from streamer.client import Link
 from streamer.core.backend.selection import select_backend
-from streamer.flow.scan import FINAL_STATES
+from streamer.flow.scan import ScanState
+from streamer.flow.wire.daemon import GetStatus
 from streamer.frames import BadInput, Verdict
-from streamer.io.control import request
 from streamer.io.picture import strip_picture
 from streamer.io.sockets import until_done
 from streamer.io.writer import check_space
@@ -194,7 +196,7 @@ def show_event(progress: Progress, line: bytes, samples: int) -> None:
         progress.say(f"sample {event['number']} of {samples}: {event['sample']}")
     elif kind == "scan":
         progress.begin(f"{event['sample']} scan {event['attempt']}, frames", event["total"])
-    elif kind == "progress" and event["state"] not in FINAL_STATES:  # which the next scan may have overtaken
+    elif kind == "progress" and not ScanState(event["state"]).final:  # which the next scan may have overtaken
         progress.at(event["written"] or 0, event["verdict"] or "")
     elif kind == "verdict":
         progress.say(f"{event['sample']} → {event['action']}: {Verdict.from_dict(event)}")
@@ -204,11 +206,12 @@ def _await_reports(outcome: dict[str, Any], daemon: str) -> None:
     """Replace the reports by the final ones: the last tomogram may be unfinished when the plans end."""
     deadline = time.monotonic() + FINISH_S
     with until_done() as context:
+        link = Link(daemon, "the daemon", 10.0, context)
         for sample in outcome["samples"]:
             while sample["scan_id"]:
-                report = request(context, daemon, "status", {"scan_id": sample["scan_id"]}, 10.0)["scan"]
-                sample["report"] = report
-                if report["state"] in FINAL_STATES or time.monotonic() > deadline:
+                report = link.ask(GetStatus(sample["scan_id"])).scan
+                sample["report"] = to_builtins(report)
+                if report is None or report.state.final or time.monotonic() > deadline:
                     break
                 time.sleep(0.05)
 

@@ -6,11 +6,10 @@ import threading
 from dataclasses import dataclass, field
 
 import numpy as np
-import zmq
 from numpy.typing import NDArray
 
-from streamer.flow import wire
-from streamer.gui.plane import Plane, decode
+from streamer.client import Subscriber
+from streamer.flow.wire.daemon import Preview, read_preview
 
 FRACTIONS = (0.10, 0.25, 0.50, 0.75, 1.00)
 
@@ -29,8 +28,6 @@ class Recorder:
 
     def __init__(self, endpoint: str) -> None:
         self.stages: list[Stage] = []
-        self.unit = ""
-        self.pixel_size_m: float | None = None
         self._scan = ""
         self._version = -1
         self._stopped = threading.Event()
@@ -42,16 +39,14 @@ class Recorder:
         self._thread.join()
 
     def _run(self, endpoint: str) -> None:
-        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.SUBSCRIBE, b"plane")
-            socket.connect(endpoint)
-            while not self._stopped.is_set():
-                if socket.poll(50):
-                    _, header, payload = socket.recv_multipart()
-                    self._take(decode(wire.unpack(header), payload))
+        subscriber = Subscriber()
+        subscriber.follow(endpoint)
+        while not self._stopped.is_set():
+            if (parts := subscriber.receive(0.05)) is not None:
+                self._take(*read_preview(parts))
+        subscriber.close()
 
-    def _take(self, plane: Plane) -> None:
+    def _take(self, plane: Preview, payload: bytes) -> None:
         """Keep the first round of planes at or past each fraction; the last round of all replaces that of 100 %."""
         self._scan = self._scan or plane.scan_id
         if plane.scan_id != self._scan:
@@ -61,8 +56,7 @@ class Recorder:
             if plane.angles < wanted * plane.of:
                 return
             self._version = plane.version
-            self.unit, self.pixel_size_m = plane.unit, plane.pixel_m
             if len(self.stages) == len(FRACTIONS):
                 self.stages.pop()
             self.stages.append(Stage(plane.angles, plane.of))
-        self.stages[-1].planes[plane.name] = plane.image
+        self.stages[-1].planes[plane.plane] = plane.values(payload)

@@ -7,9 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 from streamer.cli.processes import ManagedProcess
-from streamer.flow.scan import ScanState
-from streamer.frames import FrameKind, StreamerError
-from streamer.io.control import request
+from streamer.client import Link
+from streamer.flow.wire.beamline import (
+    Acquire,
+    Faults,
+    GetBeamlineStatus,
+    Mount,
+    MoveRotation,
+    MoveX,
+    Prepare,
+    SetFaults,
+    SetShutter,
+)
+from streamer.flow.wire.control import R, Request
+from streamer.flow.wire.daemon import Arm, GetStatus, Report
+from streamer.frames import FrameKind, ScanSpec, StreamerError
 from streamer.io.sockets import Context
 
 ANSWER_S = 100.0
@@ -29,19 +41,21 @@ class ScanDriver:
     ) -> None:
         self.context, self._processes, self._timeout_s = context, (beamline, daemon), timeout_s
         self.beamline, self.daemon = beamline.endpoints, daemon.endpoints
+        self._beamline_link = Link(self.beamline["control"], "the virtual beamline", ANSWER_S, context)
+        self._daemon_link = Link(self.daemon["control"], "the daemon", ANSWER_S, context)
 
-    def ask(self, verb: str, **args: Any) -> dict[str, Any]:
+    def ask(self, request: Request[R]) -> R:
         """A request to the daemon."""
-        return request(self.context, self.daemon["control"], verb, args, ANSWER_S)
+        return self._daemon_link.ask(request)
 
-    def command(self, verb: str, **args: Any) -> dict[str, Any]:
+    def command(self, request: Request[R]) -> R:
         """A command to the beamline, which it begins to carry out."""
-        return request(self.context, self.beamline["control"], verb, args, ANSWER_S)
+        return self._beamline_link.ask(request)
 
-    def do(self, verb: str, **args: Any) -> None:
+    def do(self, request: Request[Any]) -> None:
         """A command to the beamline, and wait until nothing moves and no exposure is left."""
-        self.command(verb, **args)
-        self.until(self.at_rest, f"{verb} {args}")
+        self.command(request)
+        self.until(self.at_rest, request.verb)
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
         """The first true value of ``condition``. Raises StreamerError when a process ends, or none comes in time."""
@@ -56,56 +70,53 @@ class ScanDriver:
         return value
 
     def at_rest(self) -> bool:
-        now = self.command("status")
-        moving = now["rotation"]["moving"] or now["x"]["moving"] or now["changer"]["busy"]
-        return not moving and not now["detector"]["acquiring"]
+        return self.command(GetBeamlineStatus()).at_rest
 
-    def spec(self, scan_id: str, **entries: Any) -> dict[str, Any]:
+    def spec(self, scan_id: str, **fields: Any) -> ScanSpec:
         """The announcement of a scan, with the detector's pixel size."""
-        pixel_size_m = self.command("status")["detector"]["pixel_size_m"]
-        return {"scan_id": scan_id, "sample": "sample", "pixel_size_m": pixel_size_m, **entries}
+        pixel_size_m = self.command(GetBeamlineStatus()).detector.pixel_size_m
+        return ScanSpec(scan_id, "sample", pixel_size_m=pixel_size_m, **fields)
 
-    def begin(
-        self, spec: dict[str, Any], rate_hz: float = 400.0, slot: int = 0, faults: dict[str, Any] | None = None
-    ) -> None:
+    def begin(self, spec: ScanSpec, rate_hz: float = 400.0, slot: int = 0, faults: Faults | None = None) -> None:
         """Mount the sample, arm daemon and detector, take darks and flats."""
-        self.do("mount", slot=slot)
-        self.do("faults", set=faults or {})
-        self.do("rotation", target_deg=self._from_deg(spec))
-        self.ask("arm", spec=spec)
-        self.do("prepare", spec=spec, rate_hz=rate_hz)
-        if spec["darks"]:
-            self.do("shutter", open=False)
-            self.do("acquire", frames=spec["darks"], kind=int(FrameKind.DARK), trigger="internal")
-        self.do("shutter", open=True)
-        if spec["flats"]:
-            self.do("x", target_mm=self.command("status")["x"]["out_mm"])
-            self.do("acquire", frames=spec["flats"], kind=int(FrameKind.FLAT), trigger="internal")
-            self.do("x", target_mm=0.0)
+        self.do(Mount(slot))
+        self.do(SetFaults(faults or Faults()))
+        self.do(MoveRotation(spec.start_deg - LEAD_STEPS * self._step_deg(spec)))
+        self.ask(Arm(spec))
+        self.do(Prepare(spec, rate_hz))
+        if spec.darks:
+            self.do(SetShutter(False))
+            self.do(Acquire(spec.darks, FrameKind.DARK))
+        self.do(SetShutter(True))
+        if spec.flats:
+            self.do(MoveX(self.command(GetBeamlineStatus()).x.out_mm))
+            self.do(Acquire(spec.flats, FrameKind.FLAT))
+            self.do(MoveX(0.0))
 
-    def fly(self, spec: dict[str, Any], rate_hz: float = 400.0) -> None:
+    def fly(self, spec: ScanSpec, rate_hz: float = 400.0) -> None:
         """Begin to take all projections while the stage turns; ``at_rest`` says when they are taken."""
-        count, step = spec["projections"], self._step_deg(spec)
-        start = spec.get("start_deg", 0.0)
-        self.command("acquire", frames=count, kind=0, trigger="position", start_deg=start, step_deg=step)
-        end = start + (count + LEAD_STEPS) * step
-        self.command("rotation", target_deg=end, velocity_deg_s=min(abs(step) * rate_hz, MAX_DEG_S))
+        step = self._step_deg(spec)
+        self.command(Acquire(spec.projections, FrameKind.PROJECTION, "position", spec.start_deg, step))
+        end = spec.start_deg + (spec.projections + LEAD_STEPS) * step
+        self.command(MoveRotation(end, min(abs(step) * rate_hz, MAX_DEG_S)))
 
-    def final(self, scan_id: str) -> dict[str, Any]:
-        """The report of a scan, once it is over."""
-
-        def over() -> dict[str, Any] | None:
-            report: dict[str, Any] = self.ask("status", scan_id=scan_id)["scan"]
-            return report if report and ScanState(report["state"]).final else None
-
-        report: dict[str, Any] = self.until(over, f"the end of scan {scan_id}")
+    def report(self, scan_id: str) -> Report:
+        """How a scan goes. Raises StreamerError when the daemon does not know it."""
+        report = self.ask(GetStatus(scan_id)).scan
+        if report is None:
+            raise StreamerError(f"the daemon does not know scan {scan_id}")
         return report
 
-    def _from_deg(self, spec: dict[str, Any]) -> float:
-        start: float = spec.get("start_deg", 0.0)
-        return start - LEAD_STEPS * self._step_deg(spec)
+    def final(self, scan_id: str) -> Report:
+        """The report of a scan, once it is over."""
+
+        def over() -> Report | None:
+            report = self.report(scan_id)
+            return report if report.state.final else None
+
+        report: Report = self.until(over, f"the end of scan {scan_id}")
+        return report
 
     @staticmethod
-    def _step_deg(spec: dict[str, Any]) -> float:
-        step: float = spec.get("range_deg", 180.0) / spec["projections"]
-        return step
+    def _step_deg(spec: ScanSpec) -> float:
+        return spec.range_deg / spec.projections

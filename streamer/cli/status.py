@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Annotated, Any
 
+from msgspec import structs, to_builtins
 from pydantic import Field
 
 from streamer.cli.arguments import add_verb, checked
 from streamer.cli.outputs import check_outputs, write_json
+from streamer.client import Link
 from streamer.config import Endpoint
-from streamer.frames import Verdict
-from streamer.io.control import request
+from streamer.flow.wire.daemon import DaemonStatus, GetStatus
 from streamer.io.sockets import until_done
 
 DEFAULT = "tcp://127.0.0.1:5581"
@@ -51,26 +52,24 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     check_outputs({"--json": args.json})
     with until_done() as context:
-        reply = request(context, args.endpoint, "status", {}, args.timeout)
-    for line in lines(reply):
+        status = Link(args.endpoint, "the daemon", args.timeout, context).ask(GetStatus())
+    for line in lines(status):
         print(line)
-    write_json(args.json, reply)
+    write_json(args.json, to_builtins(status))
     return 0
 
 
-def lines(reply: dict[str, Any]) -> list[str]:
+def lines(status: DaemonStatus) -> list[str]:
     """The answer in words."""
-    text = [f"streamer {reply['version']}, backend {reply['backend']}: {reply['state']}"]
-    text += [f"  {name:8} {value}" for name, value in sorted(reply["endpoints"].items())]
-    ring = reply["ring"]
-    text.append(f"  ring     {ring['occupied']} of {ring['slots']} slots in use, at most {ring['high_water']} so far")
-    scan = reply.get("scan")
-    if scan:
-        frames = scan["frames"]
-        text.append(f"  scan     {scan['scan_id']} of {scan['sample']}: {scan['state']}")
-        counts = ", ".join(f"{frames[name]} {name}" for name in ("missing", "duplicate", "late", "corrupt"))
-        text.append(
-            f"           {frames['received']} of {frames['expected']} frames, {counts}; {scan['written']} written"
-        )
-        text.append(f"  verdict  {Verdict.from_dict(scan)}")
+    text = [f"streamer {status.version}, backend {status.backend}: {status.state}"]
+    endpoints = structs.asdict(status.endpoints)
+    text += [f"  {name:8} {endpoint}" for name, endpoint in sorted(endpoints.items()) if endpoint is not None]
+    ring, scan = status.ring, status.scan
+    text.append(f"  ring     {ring.occupied} of {ring.slots} slots in use, at most {ring.high_water} so far")
+    if scan is not None:
+        frames = scan.frames
+        lost = f"{frames.missing} missing, {frames.duplicate} duplicate, {frames.late} late, {frames.corrupt} corrupt"
+        text.append(f"  scan     {scan.scan_id} of {scan.sample}: {scan.state}")
+        text.append(f"           {frames.received} of {frames.expected} frames, {lost}; {scan.written} written")
+        text.append(f"  verdict  {scan.judgement}")
     return text

@@ -22,7 +22,7 @@ from streamer.frames import BadInput, StreamerError
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from streamer.gui.window import Window
+    from streamer.gui.window import ViewerWindow
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5581"
 NEEDED = ("PySide6.QtWidgets", "pyqtgraph")
@@ -95,17 +95,17 @@ def _show(endpoint: str, snapshot: Path | None, after_s: float) -> None:
     from PySide6.QtCore import qInstallMessageHandler
     from PySide6.QtWidgets import QApplication
 
-    from streamer.gui.client import Client
+    from streamer.gui.client import ViewerClient
     from streamer.gui.model import ViewModel
     from streamer.gui.qt import hold_none
-    from streamer.gui.window import Window
+    from streamer.gui.window import ViewerWindow
 
     hold_none()
     qInstallMessageHandler(_qt_says)
     existing = QApplication.instance()
     app = existing if isinstance(existing, QApplication) else QApplication(["streamer"])
     model = ViewModel(endpoint)
-    window = Window(model, Client(endpoint, model))
+    window = ViewerWindow(model, ViewerClient(endpoint, model))
     window.show()
     before = signal.signal(signal.SIGINT, lambda _number, _frame: app.quit())
     try:
@@ -131,7 +131,7 @@ def _restore(handler: signal.Handlers | int | Any) -> None:
         signal.signal(signal.SIGINT, handler)
 
 
-def _snapshot(app: QApplication, window: Window, path: Path, after_s: float) -> None:
+def _snapshot(app: QApplication, window: ViewerWindow, path: Path, after_s: float) -> None:
     from PySide6.QtCore import QEventLoop, QTimer
 
     # A loop of its own: app.quit would close the window before its picture is taken.

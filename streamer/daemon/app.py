@@ -29,6 +29,7 @@ from streamer.daemon.ingest import Ingest
 from streamer.daemon.scans import Scans
 from streamer.daemon.snapshot import snapshot
 from streamer.flow.ring import Ring
+from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
 from streamer.frames import BadInput
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
@@ -135,14 +136,15 @@ class Daemon:
         self.writer.notify()
         self.compute.wake()
 
-    def _status(self) -> dict[str, Any]:
-        return {
-            "state": self.scans.state,
-            "version": __version__,
-            "backend": self.backend.name,
-            "endpoints": self.endpoints,
-            "ring": {"slots": self.ring.slots, "occupied": self.ring.occupied, "high_water": self.ring.high_water},
-        }
+    def _status(self, report: Report | None) -> DaemonStatus:
+        return DaemonStatus(
+            self.scans.state,
+            __version__,
+            self.backend.name,
+            Endpoints(**self.endpoints),
+            RingStatus(self.ring.slots, self.ring.occupied, self.ring.high_water),
+            report,
+        )
 
     def run(self, orphaned: Callable[[], bool] = lambda: False) -> None:
         """Work until ``stop`` is called or ``orphaned()`` is true; a running scan is aborted and finished first."""
@@ -202,6 +204,7 @@ class Daemon:
 
 def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) -> int:
     """Run a daemon until SIGTERM or SIGINT and return the exit code. A second signal exits at once."""
+    parent = os.getppid()  # before the long start: a parent that ends during it would not be missed
     daemon = Daemon(config)
     asked = threading.Event()
 
@@ -216,6 +219,5 @@ def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) ->
     log.info("listening: %s", ", ".join(f"{name} {value}" for name, value in daemon.endpoints.items()))
     if ready_file is not None:
         daemon.announce(ready_file)
-    parent = os.getppid()
     daemon.run(lambda: with_parent and os.getppid() != parent)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from streamer.config import Config
 from streamer.core import preview
 from streamer.daemon.finish import Finisher
 from streamer.daemon.scans import Scans
-from streamer.daemon.session import Session, verdict_map
+from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.ring import Reader
+from streamer.flow.wire.daemon import Preview, ProgressEvent, VerdictEvent
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.publish import Publisher
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -160,7 +161,7 @@ class Compute:
             self._judge(session, pipeline)
         if force or now - self._reported_s >= PROGRESS_EVERY_S:
             self._reported_s = now
-            self._events.event("progress", {"scan_id": session.spec.scan_id, "report": session.report()})
+            self._events.event(ProgressEvent(session.report(), scan_id=session.spec.scan_id))
         if force or (now - self._shown_s >= self._preview_every_s and pipeline.view.count != self._shown_count):
             self._shown_s, self._shown_count = now, pipeline.view.count
             if pipeline.view.count:
@@ -171,33 +172,38 @@ class Compute:
         with session.lock:
             missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
         if session.judge(*pipeline.judge(missing, corrupt)):
-            self._events.event("verdict", verdict_map(session.report()))
+            self._events.event(VerdictEvent.of(session.report()))
 
     def _publish_planes(self, session: Session, pipeline: ScanPipeline) -> None:
         if session.first_preview_projections is None:
             session.first_preview_projections = pipeline.view.count
         self._version += 1
-        entries = self._entries(session, pipeline)
+        header = self._header(session, pipeline)
         for name, image in pipeline.images().items():
             small = preview.decimate(image, self._max_px)
             factor = -(-image.shape[0] // small.shape[0])
             lo, hi = preview.contrast(small)
             self._previews.plane(
-                {**entries, "plane": name, "shape": list(small.shape), "lo": lo, "hi": hi, "bin": factor},
+                header(plane=name, shape=(small.shape[0], small.shape[1]), lo=lo, hi=hi, bin=factor),
                 preview.quantise(small, lo, hi),
             )
 
-    def _entries(self, session: Session, pipeline: ScanPipeline) -> dict[str, Any]:
+    def _header(self, session: Session, pipeline: ScanPipeline) -> Callable[..., Preview]:
+        """What the previews of this moment have in common; the rest is for each plane to say."""
         duration = (session.last_frame_s or 0.0) - (session.first_frame_s or 0.0)
-        return {
-            "scan_id": session.spec.scan_id,
-            "sample": session.spec.sample,
-            "version": self._version,
-            "angles": pipeline.view.count,
-            "of": session.spec.projections,
-            "unit": pipeline.unit,
-            "pixel_size_m": session.spec.pixel_size_m,
-            "center_px": pipeline.center,
-            "frame_rate_hz": (session.ledger.received - 1) / duration if duration > 0 else 0.0,
-            **session.verdict.to_dict(),
-        }
+        verdict = session.verdict
+        return partial(
+            Preview,
+            scan_id=session.spec.scan_id,
+            sample=session.spec.sample,
+            version=self._version,
+            angles=pipeline.view.count,
+            of=session.spec.projections,
+            unit=pipeline.unit,
+            pixel_size_m=session.spec.pixel_size_m,
+            center_px=pipeline.center,
+            frame_rate_hz=(session.ledger.received - 1) / duration if duration > 0 else 0.0,
+            verdict=verdict.decision,
+            reasons=verdict.reasons,
+            final=verdict.final,
+        )

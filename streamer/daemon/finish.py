@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
 from streamer.daemon.scans import Scans, now
-from streamer.daemon.session import Session, verdict_map
+from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
+from streamer.flow.wire.daemon import VerdictEvent
 from streamer.frames import Decision, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.publish import Publisher
 from streamer.io.source_file import ScanFile
@@ -82,7 +83,7 @@ class Finisher:
 
     def _judged(self, session: Session, quality: Quality | None, verdict: Verdict) -> None:
         session.judge(quality, verdict)
-        self._events.event("verdict", verdict_map(session.report()))
+        self._events.event(VerdictEvent.of(session.report()))
 
     def _close_raw(self, session: Session) -> str | None:
         """Close the raw file. Returns what went wrong with it, or None; the reconstruction does not depend on it."""

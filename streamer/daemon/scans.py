@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
@@ -19,8 +17,9 @@ from streamer.core.planes.plane import Plane, check_planes
 from streamer.daemon.session import Session
 from streamer.flow.ring import Ring
 from streamer.flow.scan import ScanState
+from streamer.flow.wire.control import Busy
+from streamer.flow.wire.daemon import Report, ScanEvent
 from streamer.frames import BadInput, Decision, ScanSpec
-from streamer.io.control import Busy
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space
 from streamer.pipeline.layout.choice import max_layout_width
@@ -49,7 +48,7 @@ class Scans:
         self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
         self.lock = threading.RLock()
         self.memory = Memory()  # large arrays that one scan after the other borrows
-        self._reports: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._reports: OrderedDict[str, Report] = OrderedDict()
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # chosen by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
@@ -61,9 +60,9 @@ class Scans:
         self.totals = dict.fromkeys(("missing", "duplicate", "late", "corrupt", "disordered"), 0)
 
     @property
-    def state(self) -> str:
+    def state(self) -> ScanState:
         session = self.current
-        return "idle" if session is None else session.state.value
+        return ScanState.IDLE if session is None else session.state
 
     def of(self, scan_id: str) -> Session | None:
         session = self.current
@@ -141,12 +140,8 @@ class Scans:
             self.planes = planes or None
             self.operator_revision += 1
 
-    def fix_center(self, center: Any) -> None:
-        """Fix the centre of rotation at a detector column; None: find it. Raises BadInput for anything else."""
-        if center is not None:
-            if isinstance(center, bool) or not isinstance(center, (int, float)) or not math.isfinite(center):
-                raise BadInput(f"center is {center!r}, expected a detector column or nil")
-            center = float(center)
+    def fix_center(self, center: float | None) -> None:
+        """Fix the centre of rotation at a detector column; None: find it."""
         with self.lock:
             self.fixed_center = center
             self.operator_revision += 1
@@ -184,7 +179,7 @@ class Scans:
         log.log(level, "scan %s %s: %s", session.spec.scan_id, session.state, session.verdict)
         self.publish_state(session, report)
 
-    def report(self, scan_id: str | None = None) -> dict[str, Any] | None:
+    def report(self, scan_id: str | None = None) -> Report | None:
         """Report of the named scan, else of the running or the last one. None when there is none."""
         session = self.current
         if session is not None and scan_id in (None, session.spec.scan_id):
@@ -192,13 +187,11 @@ class Scans:
         with self.lock:
             return self._reports.get(scan_id) if scan_id is not None else None
 
-    def publish_state(self, session: Session, report: dict[str, Any] | None = None) -> None:
-        entries: dict[str, Any] = {
-            "scan_id": session.spec.scan_id,
-            "state": session.state.value,
-            "time_ns": time.time_ns(),
-        }
-        self._events.event("scan", entries if report is None else {**entries, "report": report})
+    def publish_state(self, session: Session, report: Report | None = None) -> None:
+        """``report`` goes with the final state."""
+        self._events.event(
+            ScanEvent(scan_id=session.spec.scan_id, state=session.state, time_ns=time.time_ns(), report=report)
+        )
 
 
 def now() -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
+from streamer.flow.wire.daemon import FrameCounts, Latency, ProjectionCounts, Report
 from streamer.frames import NOT_JUDGED, FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
@@ -28,7 +29,7 @@ class Result:
 
     tomogram_file: str | None = None
     last_frame_to_tomogram_s: float | None = None
-    artefacts: dict[str, float] = field(default_factory=dict)
+    artefacts: Mapping[str, float | None] = field(default_factory=dict)
     geometry: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
@@ -122,45 +123,40 @@ class Session:
                 self.quality = quality
         return (before.decision, before.codes, before.final) != (verdict.decision, verdict.codes, verdict.final)
 
-    def report(self) -> dict[str, Any]:
-        """The report, a map described in docs/protocol.md §2.1."""
+    def report(self) -> Report:
+        """Everything about the scan at this moment."""
         with self.lock:
             quality, verdict, latency = self.quality, self.verdict, self.latency
             scan_s = None
             if self.first_frame_s is not None and self.last_frame_s is not None:
                 scan_s = self.last_frame_s - self.first_frame_s
-            return {
-                "scan_id": self.spec.scan_id,
-                "sample": self.spec.sample,
-                "state": self.state.value,
-                "frames": self.ledger.to_dict(),
-                "written": self.written,
-                "projections": {"received": quality.projections, "expected": self.spec.projections},
-                "coverage": quality.coverage,
-                **verdict.to_dict(),
-                "quality": quality.to_dict(),
-                "center_px": quality.center_px,
-                "center_confidence": quality.center_confidence,
-                "raw_file": str(self.raw_file),
-                "tomogram_file": self.result.tomogram_file,
-                "artefacts": self.result.artefacts,
-                "geometry": self.result.geometry,
-                "plan": self.plan,
-                "latency_ms": {
-                    "p50": _milliseconds(latency.quantile(0.5)),
-                    "p99": _milliseconds(latency.quantile(0.99)),
-                    "n": latency.count,
-                },
-                "last_frame_to_tomogram_s": self.result.last_frame_to_tomogram_s,
-                "scan_s": scan_s,
-                "first_preview_projections": self.first_preview_projections,
-                "error": self.result.error,
-            }
-
-
-def verdict_map(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a report that is the event and the reply ``verdict`` (docs/protocol.md §2.1, §3)."""
-    return {key: report[key] for key in ("scan_id", "verdict", "reasons", "final", "quality")}
+            return Report(
+                scan_id=self.spec.scan_id,
+                sample=self.spec.sample,
+                state=self.state,
+                frames=FrameCounts(**self.ledger.to_dict()),
+                written=self.written,
+                projections=ProjectionCounts(quality.projections, self.spec.projections),
+                coverage=quality.coverage,
+                verdict=verdict.decision,
+                reasons=verdict.reasons,
+                final=verdict.final,
+                quality=quality,
+                center_px=quality.center_px,
+                center_confidence=quality.center_confidence,
+                raw_file=str(self.raw_file),
+                tomogram_file=self.result.tomogram_file,
+                artefacts=self.result.artefacts,
+                geometry=self.result.geometry,
+                plan=self.plan,
+                latency_ms=Latency(
+                    _milliseconds(latency.quantile(0.5)), _milliseconds(latency.quantile(0.99)), latency.count
+                ),
+                last_frame_to_tomogram_s=self.result.last_frame_to_tomogram_s,
+                scan_s=scan_s,
+                first_preview_projections=self.first_preview_projections,
+                error=self.result.error,
+            )
 
 
 def _milliseconds(seconds: float | None) -> float | None:

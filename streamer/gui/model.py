@@ -1,32 +1,18 @@
 """Everything a viewer knows and says, without Qt and without sockets. Time is an argument (seconds, monotonic).
 
-Messages come from the network and may be anything: each is checked as a whole before any of it is believed. One that
-cannot be true is counted in ``broken`` and changes nothing.
+Messages are structs that were checked as a whole; those that could not be read are counted in ``broken``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
 
-from streamer.flow.scan import FINAL_STATES
-from streamer.flow.wire import WireError
+from streamer.flow.scan import ScanState
+from streamer.flow.wire.daemon import DaemonStatus, Event, Preview, ProgressEvent, ScanEvent, VerdictEvent
 from streamer.frames import ReasonCode
-from streamer.gui.plane import AXES, Plane, decode, mapping, real, robust_levels, text
-from streamer.gui.scan import (
-    CLOSING_STATES,
-    RUNNING_STATES,
-    WAITING_STATES,
-    Scan,
-    known,
-    read_scan_id,
-    read_state,
-    with_quality,
-    with_report,
-    with_verdict,
-)
+from streamer.gui.plane import AXES, PlanePicture, robust_levels
+from streamer.gui.scan import CLOSING_STATES, ShownScan, clean, known
 
 SILENT_S = 5.0
 """So long without any word of the daemon, and the viewer says that it waits for it."""
@@ -38,7 +24,7 @@ MAX_PLANES = 12
 MAX_HISTORY = 200
 
 
-class Link(Enum):
+class Connection(Enum):
     """How things stand between this viewer and the daemon."""
 
     WAITING = "waiting"  # nothing heard of the daemon
@@ -66,9 +52,9 @@ class ViewModel:
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
-        self.scan = Scan()
-        self.planes: dict[str, Plane] = {}
-        self.history: dict[str, Scan] = {}
+        self.scan = ShownScan()
+        self.planes: dict[str, PlanePicture] = {}
+        self.history: dict[str, ShownScan] = {}
         self.revisions: dict[str, int] = {}
         self.broken = 0
         self.stale = 0
@@ -79,86 +65,69 @@ class ViewModel:
         self._heard_s: float | None = None
         self._data_s: float | None = None
 
-    # What arrives. Each returns whether the message was believed.
+    # What arrives, checked by whoever read it from the network.
 
-    def plane(self, entries: Mapping[str, Any], payload: bytes | memoryview, now: float) -> bool:
-        """A preview message: ``[b"plane", map, payload]``."""
-        try:
-            plane = decode(entries, payload)
-            if plane.name not in self.planes and plane.scan_id == self.scan.scan_id and len(self.planes) >= MAX_PLANES:
-                raise WireError("header", f"more than {MAX_PLANES} planes")
-            scan = self._of(plane.scan_id)
-            scan = replace(
-                scan,
-                sample=plane.sample or scan.sample,
-                angles=max(plane.angles, scan.angles),
-                of=plane.of,
-                center_px=known(real(entries, "center_px"), scan.center_px),
-                frame_rate_hz=known(real(entries, "frame_rate_hz"), scan.frame_rate_hz),
-                state="acquiring" if scan.state in {"idle", "armed"} else scan.state,
-            )
-            if not scan.final:  # a preview may be overtaken by the event with the last word
-                scan = with_verdict(scan, entries)
-        except Exception:
-            return self._refuse()
-        if self._is_past(plane.scan_id):
+    def preview(self, preview: Preview, payload: bytes | memoryview, now: float) -> None:
+        """The newest picture of a plane."""
+        scan = self._of(preview.scan_id)
+        if self._is_past(preview.scan_id):
             self.stale += 1
-            return True
+            return
+        on_show = preview.scan_id == self.scan.scan_id
+        if on_show and preview.plane not in self.planes and len(self.planes) >= MAX_PLANES:
+            self.broken += 1
+            return
+        waiting = scan.state in (ScanState.IDLE, ScanState.ARMED)
+        scan = replace(
+            scan,
+            sample=preview.sample,
+            angles=max(preview.angles, scan.angles),
+            of=preview.of,
+            center_px=known(preview.center_px, scan.center_px),
+            frame_rate_hz=known(preview.frame_rate_hz, scan.frame_rate_hz),
+            state=ScanState.ACQUIRING if waiting else scan.state,
+        )
+        if not scan.final:  # a preview may be overtaken by the event with the last word
+            scan = scan.with_verdict(preview)
         self._show(scan, now)
         self._data_s = now
-        self.planes[plane.name] = plane
-        self._auto[plane.name] = robust_levels(plane.image)
-        self.revisions[plane.name] = self.revisions.get(plane.name, 0) + 1
-        return True
+        picture = PlanePicture.of_preview(preview, payload)
+        self.planes[picture.name] = picture
+        self._auto[picture.name] = robust_levels(picture.image)
+        self.revisions[picture.name] = self.revisions.get(picture.name, 0) + 1
 
-    def event(self, topic: str, entries: Mapping[str, Any], now: float) -> bool:
-        """An event: ``[topic, map]`` with topic scan, progress or verdict."""
-        try:
-            scan = self._of(read_scan_id(entries))
-            if topic == "scan":
-                scan = scan.moved_to(read_state(entries, scan.state))
-                scan = with_report(scan, mapping(entries, "report"))
-            elif topic == "progress":
-                scan = with_report(scan, mapping(entries, "report"))
-            elif topic == "verdict":
-                scan = with_quality(with_verdict(scan, entries), mapping(entries, "quality"))
-            else:
-                raise WireError("unknown_kind", "event of an unknown topic")
-        except Exception:
-            return self._refuse()
+    def event(self, event: Event, now: float) -> None:
+        scan = self._of(event.scan_id)
+        if isinstance(event, ScanEvent):
+            scan = scan.moved_to(event.state)
+            if event.report is not None:
+                scan = scan.with_report(event.report)
+        elif isinstance(event, ProgressEvent):
+            scan = scan.with_report(event.report)
+        elif isinstance(event, VerdictEvent):
+            scan = scan.with_verdict(event).with_quality(event.quality)
         self._accept(scan, now)
-        return True
 
-    def status(self, reply: Mapping[str, Any], now: float) -> bool:
-        """The daemon's answer to the verb ``status``."""
-        try:
-            version = text(reply, "version", default="")
-            report = mapping(reply, "scan")
-            scan = with_report(self._of(read_scan_id(report)), report) if report else None
-        except Exception:
-            return self._refuse()
+    def status(self, status: DaemonStatus, now: float) -> None:
+        """The daemon's answer to "how is the running or last scan?"."""
         self._heard_s = now
-        self.version = version
-        if scan is not None:
-            if self._is_past(scan.scan_id) and scan.state not in FINAL_STATES:
+        self.version = clean(status.version)
+        if status.scan is not None:
+            scan = self._of(status.scan.scan_id).with_report(status.scan)
+            if self._is_past(scan.scan_id) and not scan.state.final:
                 self._show(scan, now)  # the daemon's word on what runs now counts more than the order of arrival
             self._accept(scan, now)
-        return True
 
-    def _refuse(self) -> bool:
-        self.broken += 1
-        return False
-
-    def _of(self, scan_id: str) -> Scan:
+    def _of(self, scan_id: str) -> ShownScan:
         """What is known so far of a scan, be it on show, past or new."""
         if scan_id == self.scan.scan_id:
             return self.scan
-        return self.history.get(scan_id, Scan(scan_id=scan_id))
+        return self.history.get(scan_id, ShownScan(scan_id=scan_id))
 
     def _is_past(self, scan_id: str) -> bool:
         return scan_id != self.scan.scan_id and scan_id in self.history
 
-    def _accept(self, scan: Scan, now: float) -> None:
+    def _accept(self, scan: ShownScan, now: float) -> None:
         if self._is_past(scan.scan_id):
             self.history[scan.scan_id] = scan
             self._heard_s = now
@@ -167,9 +136,9 @@ class ViewModel:
             self._data_s = now
         self._show(scan, now)
 
-    def _show(self, scan: Scan, now: float) -> None:
+    def _show(self, scan: ShownScan, now: float) -> None:
         self._heard_s = now
-        again = self.scan.state in FINAL_STATES and scan.state not in FINAL_STATES
+        again = self.scan.state.final and not scan.state.final
         if scan.scan_id != self.scan.scan_id or again:
             # Never a picture of one sample under the name of another.
             self.planes = {}
@@ -209,30 +178,30 @@ class ViewModel:
 
     # What there is to say.
 
-    def link(self, now: float) -> Link:
+    def link(self, now: float) -> Connection:
         if self._heard_s is None or now - self._heard_s > SILENT_S:
-            return Link.WAITING
-        if self.scan.state in FINAL_STATES:
-            return Link.FINISHED
-        if self.scan.state in RUNNING_STATES:
-            return Link.STALLED if self._silence(now) > STALLED_S else Link.LIVE
-        return Link.LIVE if self.scan.state in CLOSING_STATES else Link.NO_SCAN
+            return Connection.WAITING
+        if self.scan.state.final:
+            return Connection.FINISHED
+        if self.scan.state is ScanState.ACQUIRING:
+            return Connection.STALLED if self._silence(now) > STALLED_S else Connection.LIVE
+        return Connection.LIVE if self.scan.state in CLOSING_STATES else Connection.NO_SCAN
 
     def _silence(self, now: float) -> float:
         return 0.0 if self._data_s is None else max(0.0, now - self._data_s)
 
     def link_text(self, now: float) -> str:
         link = self.link(now)
-        if link is Link.WAITING:
+        if link is Connection.WAITING:
             since = "" if self._heard_s is None else f" (silent for {now - self._heard_s:.0f} s)"
             return f"waiting for the daemon at {self.endpoint}{since}"
-        if link is Link.STALLED:
+        if link is Connection.STALLED:
             return f"no data for {self._silence(now):.0f} s"
-        if link is Link.FINISHED:
+        if link is Connection.FINISHED:
             return f"scan {self.scan.state}"
-        if link is Link.NO_SCAN:
-            return "connected, scan armed" if self.scan.state in WAITING_STATES else "connected, no scan"
-        return "live" if self.scan.state in RUNNING_STATES else f"live, {self.scan.state}"
+        if link is Connection.NO_SCAN:
+            return "connected, scan armed" if self.scan.state is ScanState.ARMED else "connected, no scan"
+        return "live" if self.scan.state is ScanState.ACQUIRING else f"live, {self.scan.state}"
 
     @property
     def title_text(self) -> str:
@@ -250,7 +219,7 @@ class ViewModel:
 
     def rate_text(self, now: float) -> str:
         rate = self.scan.frame_rate_hz
-        if rate is None or self.link(now) is not Link.LIVE:
+        if rate is None or self.link(now) is not Connection.LIVE:
             return "–"
         return f"{rate:.0f} frames/s" if rate >= 10 else f"{rate:.1f} frames/s"
 
@@ -290,13 +259,13 @@ class ViewModel:
         # One line for each, as long as the banner has room for them.
         short = len(told) <= 3 and all(len(reason) <= 90 for reason in told)
         reasons = ("\n" if short else "; ").join(told)
-        return reasons if self.scan.final or self.scan.state in FINAL_STATES else f"so far: {reasons}"
+        return reasons if self.scan.final or self.scan.state.final else f"so far: {reasons}"
 
     def empty_text(self, now: float) -> str:
         """What stands where the planes will be."""
-        if self.link(now) is Link.WAITING or not self.scan.scan_id:
+        if self.link(now) is Connection.WAITING or not self.scan.scan_id:
             return self.link_text(now)
-        if self.link(now) is Link.FINISHED:
+        if self.link(now) is Connection.FINISHED:
             return f"{self.link_text(now)}\nno planes came of {self.scan.sample or self.scan.scan_id}"
         return f"waiting for the first planes of {self.scan.sample or self.scan.scan_id}"
 

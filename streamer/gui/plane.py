@@ -1,28 +1,17 @@
-"""One watched plane as a viewer knows it: pixels, scale on the axes, contrast, cursor. No Qt.
-
-``decode`` turns a preview message into a Plane, or raises ``wire.WireError`` when anything about it cannot be true.
-"""
+"""The picture of one watched plane: pixels, scale on the axes, contrast, cursor. No Qt."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.flow.wire import WireError
-from streamer.frames import MAX_FRAMES, NAME
+from streamer.flow.wire.daemon import Preview
 
 Image = NDArray[np.float32]
 
-MAX_PLANE_SIDE = 16_384
-MAX_VALUE = 1e30
-"""Beyond this a value is not an attenuation, and float32 arithmetic overflows."""
-
-MAX_TEXT = 300
 CONTRAST_SAMPLES = 60_000
 CONTRAST_PERCENTILES = (0.5, 99.7)
 
@@ -31,8 +20,11 @@ AXES = {"xy": ("x", "y"), "xz": ("x", "z"), "yz": ("y", "z")}
 
 
 @dataclass(frozen=True)
-class Plane:
-    """The newest picture of one plane. ``pixel_m`` is the size of one pixel *of this picture*, None when not known."""
+class PlanePicture:
+    """``image`` in ``unit``, from ``angles`` of ``of`` projections.
+
+    ``pixel_m`` is the size of one pixel *of this picture*, None when not known.
+    """
 
     name: str
     scan_id: str
@@ -43,7 +35,22 @@ class Plane:
     of: int
     bin: int = 1
     pixel_m: float | None = None
-    version: int = 0
+
+    @classmethod
+    def of_preview(cls, preview: Preview, payload: bytes | memoryview) -> PlanePicture:
+        """The picture in a preview message that was read and checked."""
+        pixel = preview.pixel_size_m
+        return cls(
+            name=preview.plane,
+            scan_id=preview.scan_id,
+            sample=preview.sample,
+            image=preview.values(payload),
+            unit=preview.unit,
+            angles=preview.angles,
+            of=preview.of,
+            bin=preview.bin,
+            pixel_m=None if pixel is None else pixel * preview.bin,
+        )
 
     @property
     def axis_names(self) -> tuple[str, str]:
@@ -100,82 +107,3 @@ def robust_levels(image: Image) -> tuple[float, float]:
     if not low < high:
         low, high = low - max(0.5, abs(low) / 2), high + max(0.5, abs(high) / 2)
     return low, high
-
-
-def decode(entries: Mapping[str, Any], payload: bytes | memoryview) -> Plane:
-    """Check everything that a preview message claims, then turn its 16-bit pixels into values."""
-    name, scan_id = text(entries, "plane"), text(entries, "scan_id")
-    if not NAME.fullmatch(name) or not NAME.fullmatch(scan_id):
-        raise WireError("header", f"plane {name!r} of scan {scan_id!r}: not a name")
-    shape = entries.get("shape")
-    if not isinstance(shape, (list, tuple)) or len(shape) != 2:
-        raise WireError("shape", f"plane of shape {shape!r}, expected [rows, columns]")
-    rows, columns = (whole({"shape": side}, "shape", 1, MAX_PLANE_SIDE) for side in shape)
-    with memoryview(payload) as view:
-        if view.nbytes != 2 * rows * columns:
-            raise WireError("truncated", f"plane of {rows}×{columns} pixels with {view.nbytes} bytes")
-    low, high = real(entries, "lo"), real(entries, "hi")
-    if low is None or high is None or low > high:
-        raise WireError("header", f"plane with the range {low!r} to {high!r}")
-    bin_ = whole(entries, "bin", 1, 1024, default=1)
-    pixel = real(entries, "pixel_size_m")
-    if pixel is not None and not 1e-12 <= pixel <= 1.0:
-        raise WireError("header", f"plane with a pixel size of {pixel!r} m")
-    image = np.frombuffer(payload, dtype="<u2").reshape(rows, columns).astype(np.float32)
-    image *= np.float32((high - low) / 65535)
-    image += np.float32(low)
-    return Plane(
-        name=name,
-        scan_id=scan_id,
-        sample=text(entries, "sample", default=""),
-        image=image,
-        unit=text(entries, "unit", default=""),
-        angles=whole(entries, "angles", 0, MAX_FRAMES),
-        of=whole(entries, "of", 0, MAX_FRAMES),
-        bin=bin_,
-        pixel_m=None if pixel is None else pixel * bin_,
-        version=whole(entries, "version", 0, 2**63, default=0),
-    )
-
-
-def text(entries: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    """A text of a peer, cut to a length and stripped of what could disturb a label."""
-    value = entries.get(key)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, str):
-        raise WireError("header", f"{key!r} is not a text")
-    return clean(value)
-
-
-def clean(value: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in value[:MAX_TEXT])
-
-
-def mapping(entries: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A map within a map; what is not there is empty."""
-    value = entries.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise WireError("header", f"{key!r} is not a map")
-    return value
-
-
-def whole(entries: Mapping[str, Any], key: str, low: int, high: int, default: int | None = None) -> int:
-    value = entries.get(key)
-    if value is None:
-        value = default
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise WireError("header", f"{key!r} is not a whole number from {low} to {high}")
-    return value
-
-
-def real(entries: Mapping[str, Any], key: str) -> float | None:
-    """A finite number, or None when it is left out or nil."""
-    value = entries.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not -MAX_VALUE <= value <= MAX_VALUE:
-        raise WireError("header", f"{key!r} is not a number within ±{MAX_VALUE:g}")
-    return float(value)

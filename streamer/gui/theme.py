@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamer.frames import Decision
-from streamer.gui.model import Link
+from streamer.gui.model import Connection
 
 BACKGROUND = "#0e1116"
 PANEL = "#161b22"
@@ -43,11 +43,11 @@ LOOKS: dict[Decision | None, Look] = {
 }
 
 LINK_COLOURS = {
-    Link.WAITING: "#f0c030",
-    Link.NO_SCAN: MUTED,
-    Link.LIVE: "#2ec4a0",
-    Link.STALLED: ALARM,
-    Link.FINISHED: ACCENT,
+    Connection.WAITING: "#f0c030",
+    Connection.NO_SCAN: MUTED,
+    Connection.LIVE: "#2ec4a0",
+    Connection.STALLED: ALARM,
+    Connection.FINISHED: ACCENT,
 }
 
 KEYS = (

@@ -12,7 +12,7 @@ from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QWidget
 
 from streamer.gui.model import Levels
-from streamer.gui.plane import Plane
+from streamer.gui.plane import PlanePicture
 from streamer.gui.theme import BACKGROUND, COLOUR_MAPS, FONTS, MUTED, TEXT
 
 # Loaded after PySide6, which makes pyqtgraph use the same Qt.
@@ -37,11 +37,11 @@ def colour_map(name: str) -> Any:
 
 
 class Tile:
-    """Shows a Plane. ``on_levels(name, low, high)`` is called while the user drags the colour bar."""
+    """Shows the picture of a plane. ``on_levels(name, low, high)`` is called while the user drags the colour bar."""
 
     def __init__(self, name: str, on_levels: OnLevels) -> None:
         self.name = name
-        self.plane: Plane | None = None
+        self.plane: PlanePicture | None = None
         self._on_levels = on_levels
         self._rect: tuple[float, float, float, float] | None = None
         self._labels: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Tile:
         self.plot.titleLabel.setMaximumHeight(TITLE)
         self.plot.layout.setRowFixedHeight(0, TITLE)
 
-    def show(self, plane: Plane, levels: Levels) -> None:
+    def show(self, plane: PlanePicture, levels: Levels) -> None:
         """A new picture."""
         self.plane = plane
         self.image.setImage(plane.image, autoLevels=False, levels=(levels.low, levels.high))

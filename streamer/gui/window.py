@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from streamer.gui.client import Client, Clock
+from streamer.gui.client import Clock, ViewerClient
 from streamer.gui.model import ViewModel
 from streamer.gui.parts import Banner, Card, base_font, help_html, history_html, label, mono_font, say
 from streamer.gui.qt import hold_none
@@ -33,11 +33,11 @@ TICK_MS = 50
 MESSAGE_S = 6.0
 
 
-class Window(QMainWindow):
+class ViewerWindow(QMainWindow):
     """Shows ``model``, fed by ``client``. Snapshots go to ``folder``."""
 
     def __init__(
-        self, model: ViewModel, client: Client | None, folder: Path | None = None, clock: Clock = time.monotonic
+        self, model: ViewModel, client: ViewerClient | None, folder: Path | None = None, clock: Clock = time.monotonic
     ) -> None:
         hold_none()
         super().__init__()

@@ -1,7 +1,7 @@
-"""The ROUTER end of the control protocol: bounded requests in, one reply each, never an exception out.
+"""The ROUTER end of a control socket: bounded requests in, one answer each, never an exception out.
 
-A handler returns the reply's map, or a ``Later`` when the answer is still to come; the server asks the Later on every
-turn until it answers or its time is up. Handlers run on the control thread only.
+A handler takes the request and returns its reply, or a ``DeferredReply`` when the reply is still to come; the server
+asks that one on every turn until it answers or its time is up. Handlers run on the thread of ``run`` only.
 """
 
 from __future__ import annotations
@@ -10,151 +10,118 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import zmq
 
 from streamer.flow import wire
+from streamer.flow.wire.control import Busy, Refusal, Reply, Request, read_request, refusal
 from streamer.frames import BadInput
 from streamer.io import sockets
 
 log = logging.getLogger(__name__)
 
 POLL_MS = 20
-MAX_PARKED = 256
-
-
-class Busy(BadInput):
-    """The request is fine, but not now."""
+MAX_DEFERRED = 256
 
 
 @dataclass(frozen=True)
-class Later:
+class DeferredReply:
     """A reply that is not known yet: ``ask(expired)`` gives it, or None for "not yet" (never None once expired)."""
 
     deadline: float
-    ask: Callable[[bool], dict[str, Any] | None]
+    ask: Callable[[bool], Reply | None]
 
 
-Handler = Callable[[Mapping[str, Any]], dict[str, Any] | Later]
+A = TypeVar("A")
+Handler = Callable[[Any], Reply | DeferredReply]
 
 
 class ControlServer:
-    """Binds at once (raises BadInput when the endpoint is taken); ``run`` is the body of the control thread."""
+    """Binds at once; ``run`` is the body of the control thread. Raises BadInput when the endpoint is taken.
+
+    ``handlers`` has one for each request that the server knows; ``name`` is what the user calls the endpoint.
+    ``requests`` counts answers by verb and outcome.
+    """
 
     def __init__(
         self,
         context: sockets.Context,
         endpoint: str,
-        handlers: Mapping[str, Handler],
+        handlers: Mapping[type[Request[Any]], Handler],
         clock: Callable[[], float],
+        name: str = "control.endpoint",
     ) -> None:
         self._handlers = dict(handlers)
+        self._known = {kind.verb: kind for kind in handlers}
         self._clock = clock
-        self._parked: list[tuple[list[bytes], str, Later]] = []
+        self._deferred: list[tuple[list[bytes], str, DeferredReply]] = []
         self._socket = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_CONTROL)
-        self.endpoint = sockets.bind(self._socket, endpoint, "control.endpoint")
+        self.endpoint = sockets.bind(self._socket, endpoint, name)
         self.requests: dict[tuple[str, str], int] = {}
 
     def run(self, stopped: Callable[[], bool]) -> None:
+        """Serve until ``stopped()``, then close."""
         while not stopped():
-            if self._socket.poll(POLL_MS):
-                *envelope, body = self._socket.recv_multipart()
-                self._serve(envelope, body)
-            self._answer_parked()
+            self.serve(POLL_MS)
         self.close()
+
+    def serve(self, wait_ms: int) -> bool:
+        """Wait for one request and take it, and answer the deferred ones whose time has come. False: none came."""
+        if came := bool(self._socket.poll(wait_ms)):
+            *envelope, body = self._socket.recv_multipart()
+            self._take(envelope, body)
+        self._answer_deferred()
+        return came
 
     def close(self) -> None:
         self._socket.close()
 
-    def _serve(self, envelope: list[bytes], body: bytes) -> None:
-        verb, reply = self._handle(body)
-        if isinstance(reply, Later):
-            if len(self._parked) < MAX_PARKED:
-                self._parked.append((envelope, verb, reply))
-                return
-            reply = failure("too many requests are waiting", "busy")
-        self._count(verb, reply)
-        self._send(envelope, reply)
-
-    def _handle(self, body: bytes) -> tuple[str, dict[str, Any] | Later]:
+    def _take(self, envelope: list[bytes], body: bytes) -> None:
+        verb = "unknown"
+        answer: Reply | DeferredReply | Refusal
         try:
-            request = wire.unpack(body)
+            request = read_request(body, self._known)
         except BadInput as error:
-            return "unknown", failure(str(error), "bad_input")
-        verb, args = str(request.get("verb")), request.get("args") or {}
-        if request.get("v") != wire.VERSION:
-            text = f"request of version {request.get('v')!r}, this daemon speaks {wire.VERSION}"
-            return "unknown", failure(text, "bad_input")
-        handler = self._handlers.get(verb)
-        if handler is None:
-            known = ", ".join(sorted(self._handlers))
-            return "unknown", failure(f"unknown verb {verb!r}; known: {known}", "unknown_verb")
-        if not isinstance(args, dict):
-            return verb, failure("args is not a map", "bad_input")
-        reply = self._guarded(verb, lambda: handler(args))
-        assert reply is not None
-        return verb, reply
+            answer = refusal(error)
+        else:
+            verb = request.verb
+            answer = self._guarded(verb, partial(self._handlers[type(request)], request))
+            if isinstance(answer, DeferredReply) and len(self._deferred) >= MAX_DEFERRED:
+                answer = refusal(Busy("too many requests are waiting"))
+        if isinstance(answer, DeferredReply):
+            self._deferred.append((envelope, verb, answer))
+        else:
+            self._answer(envelope, verb, answer)
+
+    def _answer_deferred(self) -> None:
+        now, waiting = self._clock(), []
+        for envelope, verb, deferred in self._deferred:
+            answer = self._guarded(verb, partial(deferred.ask, now >= deferred.deadline))
+            if answer is None:
+                waiting.append((envelope, verb, deferred))
+            else:
+                self._answer(envelope, verb, answer)
+        self._deferred = waiting
 
     @staticmethod
-    def _guarded(verb: str, work: Callable[[], dict[str, Any] | Later | None]) -> dict[str, Any] | Later | None:
-        """The reply of a handler, with its errors turned into replies; None and Later pass through."""
+    def _guarded(verb: str, work: Callable[[], A]) -> A | Refusal:
+        """What a handler answers, or the refusal that its error means."""
         try:
-            reply = work()
-        except Busy as error:
-            return failure(str(error), "busy")
+            return work()
         except BadInput as error:
-            return failure(str(error), "bad_input")
+            return refusal(error)
         except Exception as error:
             # A bug in a handler must not take the control socket away from a running scan.
             log.exception("control request %s failed", verb)
-            return failure(f"{type(error).__name__}: {error}", "failed")
-        return success(reply) if isinstance(reply, dict) else reply
+            return refusal(error)
 
-    def _answer_parked(self) -> None:
-        waiting = []
-        now = self._clock()
-        for envelope, verb, later in self._parked:
-            reply = self._guarded(verb, partial(later.ask, now >= later.deadline))
-            if isinstance(reply, dict):
-                self._count(verb, reply)
-                self._send(envelope, reply)
-            else:
-                waiting.append((envelope, verb, later))
-        self._parked = waiting
-
-    def _send(self, envelope: list[bytes], reply: Mapping[str, Any]) -> None:
+    def _answer(self, envelope: list[bytes], verb: str, answer: Reply | Refusal) -> None:
+        key = (verb, answer.code if isinstance(answer, Refusal) else "ok")
+        self.requests[key] = self.requests.get(key, 0) + 1
         try:
-            self._socket.send_multipart([*envelope, wire.pack(reply)], flags=zmq.DONTWAIT)
+            self._socket.send_multipart([*envelope, wire.pack(answer)], flags=zmq.DONTWAIT)
         except zmq.Again:
             log.warning("a control client does not read its replies; reply dropped")
-
-    def _count(self, verb: str, reply: Mapping[str, Any]) -> None:
-        key = (verb, "ok" if reply["ok"] else str(reply["code"]))
-        self.requests[key] = self.requests.get(key, 0) + 1
-
-
-def success(reply: Mapping[str, Any]) -> dict[str, Any]:
-    return {"v": wire.VERSION, "ok": True, **reply}
-
-
-def failure(text: str, code: str) -> dict[str, Any]:
-    return {"v": wire.VERSION, "ok": False, "error": text, "code": code}
-
-
-def request(
-    context: sockets.Context, endpoint: str, verb: str, args: Mapping[str, Any], timeout_s: float
-) -> dict[str, Any]:
-    """One request from a command line: the reply's map. Raises BadInput with one line when there is no good reply."""
-    with context.socket(zmq.REQ) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        sockets.connect(socket, endpoint, "daemon")
-        socket.send(wire.pack({"v": wire.VERSION, "verb": verb, "args": dict(args)}))
-        if not socket.poll(int(timeout_s * 1000)):
-            raise BadInput(f"no answer from {endpoint} within {timeout_s:g} s; is the daemon running?")
-        reply = wire.unpack(socket.recv(), limit=16 * wire.MAX_CONTROL)
-    if not reply.get("ok"):
-        raise BadInput(f"{endpoint}: {reply.get('error', 'refused')}")
-    return reply

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import zmq
 from numpy.typing import NDArray
 
 from streamer.flow import wire
+from streamer.flow.wire.daemon import Event, Preview
 from streamer.io import sockets
 
 EVENT_HIGH_WATER_MARK = 1000
@@ -28,16 +27,17 @@ class Publisher:
         self.endpoint = sockets.bind(self._socket, endpoint, name)
         self.sent = 0
 
-    def event(self, topic: str, entries: Mapping[str, Any]) -> None:
-        with self._lock:
-            self._socket.send_multipart([topic.encode(), wire.pack(entries)])
-            self.sent += 1
+    def event(self, event: Event) -> None:
+        self.send([event.topic.encode(), wire.pack(event)])
 
-    def plane(self, entries: Mapping[str, Any], pixels: NDArray[np.uint16]) -> None:
-        """One preview plane (rows, columns), quantised; ``entries`` say how to read it."""
-        payload = np.ascontiguousarray(pixels, dtype="<u2").tobytes()
+    def plane(self, preview: Preview, pixels: NDArray[np.uint16]) -> None:
+        """The picture of one plane (rows, columns), quantised as ``preview`` says."""
+        self.send([b"plane", wire.pack(preview), np.ascontiguousarray(pixels, dtype="<u2").tobytes()])
+
+    def send(self, parts: list[bytes]) -> None:
+        """The parts of one message, to all who listen."""
         with self._lock:
-            self._socket.send_multipart([b"plane", wire.pack(entries), payload])
+            self._socket.send_multipart(parts)
             self.sent += 1
 
     def close(self) -> None:

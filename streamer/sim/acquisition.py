@@ -17,10 +17,10 @@ from streamer.flow.wire import End, EndStatus, Start, encode, encode_frame
 from streamer.frames import FrameMeta
 from streamer.sim.beamline import Beam
 from streamer.sim.detector import Sensor
-from streamer.sim.faults import Message
+from streamer.sim.faults import Message, light
 from streamer.sim.prerender import AHEAD, Ahead, Renderer, Shot
 from streamer.sim.render import FULL, Scene
-from streamer.sim.scan import Look, Request, Scan
+from streamer.sim.scan import FrameSeries, Look, Scan
 from streamer.sim.station import Station
 
 SOURCE = "virtual-beamline"
@@ -69,9 +69,9 @@ class Acquirer(threading.Thread):
         """Ask to send ``start``."""
         self._jobs.put(lambda: self._start(scan))
 
-    def acquire(self, scan: Scan, request: Request) -> None:
+    def acquire(self, scan: Scan, series: FrameSeries) -> None:
         """Ask for frames; the station's ``acquiring`` is reset when they are taken."""
-        self._jobs.put(lambda: self._acquire(scan, request))
+        self._jobs.put(lambda: self._acquire(scan, series))
 
     def end_scan(self, scan: Scan, status: EndStatus) -> None:
         """Ask to send ``end``, and to complete the truth file."""
@@ -114,24 +114,24 @@ class Acquirer(threading.Thread):
         for message in scan.transport.after_end():
             self._send(scan, message)
 
-    def _acquire(self, scan: Scan, request: Request) -> None:
+    def _acquire(self, scan: Scan, series: FrameSeries) -> None:
         try:
-            self._take_frames(scan, request)
+            self._take_frames(scan, series)
         finally:
             self._ahead.forget()
             with self._station.lock:
                 self._station.acquiring = False
 
-    def _take_frames(self, scan: Scan, request: Request) -> None:
-        before, began, moment = request.before, self._clock.now(), request.asked_s
-        for k in range(request.frames):
+    def _take_frames(self, scan: Scan, series: FrameSeries) -> None:
+        before, began, moment = series.before, self._clock.now(), series.asked_s
+        for k in range(series.frames):
             if scan.faults.stall == scan.issued:
                 with self._station.lock:
                     self._station.error = f"camera stopped before frame {scan.issued}"
                 return
-            if request.position_triggered:
-                position = request.start_deg + k * request.step_deg
-                passed = self._wait_position(scan, position, request.step_deg, before)
+            if series.position_triggered:
+                position = series.start_deg + k * series.step_deg
+                passed = self._wait_position(scan, position, series.step_deg, before)
                 before = True
             else:
                 passed = self._wait_time(scan, began + k / scan.rate_hz)
@@ -139,7 +139,7 @@ class Acquirer(threading.Thread):
             if passed is None or not self._wait_slot(scan):
                 return
             moment = max(moment, passed)  # a motor that rests passed its position long before it was asked
-            self._take_frame(scan, request, position, moment)
+            self._take_frame(scan, series, position, moment)
 
     def _wait_position(self, scan: Scan, position: float, step: float, before: bool) -> float | None:
         """The time when the rotation passed ``position`` in the direction of ``step``; None when told to stop."""
@@ -173,7 +173,7 @@ class Acquirer(threading.Thread):
         self._next_slot = (due if now - due < interval else now) + interval
         return self._wait_time(scan, due) is not None
 
-    def _take_frame(self, scan: Scan, request: Request, position: float, moment: float) -> None:
+    def _take_frame(self, scan: Scan, series: FrameSeries, position: float, moment: float) -> None:
         station = self._station
         with station.lock:
             look = station.look(moment)
@@ -182,8 +182,8 @@ class Acquirer(threading.Thread):
                 position = station.rotation.position(moment)
             shot = station.shot(position, scan.progress)
             angle = station.header_angle(scan, shot.angle_deg)
-        if request.position_triggered and look.scene is not None and look.open:
-            self._look_ahead(scan, look.scene, position, request)
+        if series.position_triggered and look.scene is not None and look.open:
+            self._look_ahead(scan, look.scene, position, series)
         pixels, monitor = self._expose(scan, look, shot)
         index = scan.issued
         exposure_s = scan.spec.exposure_s or 1.0 / scan.rate_hz
@@ -191,21 +191,21 @@ class Acquirer(threading.Thread):
 
         def make() -> Message:
             meta = FrameMeta(
-                scan.spec.scan_id, index, request.kind, angle, self._take_seq(), timestamp, exposure_s, monitor
+                scan.spec.scan_id, index, series.kind, angle, self._take_seq(), timestamp, exposure_s, monitor
             )
             return [*encode_frame(meta, pixels, SOURCE)]
 
         messages = scan.transport.route(index, make)
-        scan.note(request.kind, look, shot.angle_deg)
+        scan.note(series.kind, look, shot.angle_deg)
         for message in messages:
             if not self._send(scan, message):
                 scan.unsent.append(index)
 
-    def _look_ahead(self, scan: Scan, scene: Scene, position: float, request: Request) -> None:
+    def _look_ahead(self, scan: Scan, scene: Scene, position: float, series: FrameSeries) -> None:
         """Have the next projections rendered that are not cached."""
         for k in range(1, AHEAD + 1):
             progress = (scan.projections + k) / scan.spec.projections
-            if not self._ahead.expect(scene, self._station.shot(position + k * request.step_deg, progress)):
+            if not self._ahead.expect(scene, self._station.shot(position + k * series.step_deg, progress)):
                 return
 
     def _expose(
@@ -213,12 +213,12 @@ class Acquirer(threading.Thread):
     ) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.uint16]], float]:
         """Pixels of one frame and the reading of the beam monitor (before the shutter)."""
         beam_time = scan.serial * SCAN_APART_S + scan.issued / scan.rate_hz
-        light = self._beam.current(beam_time) * scan.faults.light(scan.issued, scan.spec.frames)
-        rows = self._beam.rows(beam_time) * np.float32(light) if look.open else self._no_light
+        intensity = self._beam.current(beam_time) * light(scan.faults, scan.issued, scan.spec.frames)
+        rows = self._beam.rows(beam_time) * np.float32(intensity) if look.open else self._no_light
         seen = self._open
         if look.open and look.scene is not None:
             seen = self._ahead.take(look.scene, shot)
-        return self._sensor.expose(seen, self._beam.fixed, rows, (scan.serial, scan.issued)), light
+        return self._sensor.expose(seen, self._beam.fixed, rows, (scan.serial, scan.issued)), intensity
 
     def _take_seq(self) -> int:
         self._seq += 1

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamer.flow.wire.beamline import Faults
 from streamer.frames import FrameKind, ScanSpec
-from streamer.sim.faults import Faults, Transport
+from streamer.sim.faults import Transport, beam_record
 from streamer.sim.presets import Preset
 from streamer.sim.render import Scene
 from streamer.sim.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class FrameSeries:
     """One ``acquire``. ``before``: the rotation stood at or before the first position when it was asked."""
 
     frames: int
@@ -105,5 +106,5 @@ class Scan:
             "motion": {"knots": []} if self.scene is None else self.scene.motion.to_dict(),
             "issued": self.issued,
             "frames": {"kind": self.kinds, "seen": "".join(self.seen), "angle_deg": self.angles_deg},
-            "faults": {**self.transport.injected, "unsent": self.unsent, **self.faults.beam_record()},
+            "faults": {**self.transport.injected, "unsent": self.unsent, **beam_record(self.faults)},
         }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from streamer.flow.wire.beamline import ShutterState
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -51,7 +53,7 @@ class Shutter:
         return replace(self, asked=opened, open=self.open if self.stuck else opened)
 
     @property
-    def readback(self) -> str:
+    def readback(self) -> ShutterState:
         return "open" if (self.asked if self.lying else self.open) else "closed"
 
 

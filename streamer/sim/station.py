@@ -6,13 +6,21 @@ Control and acquisition threads both look at it, under ``lock``. Times are secon
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from streamer.flow.wire.beamline import (
+    X_LIMIT_MM,
+    BeamlineEndpoints,
+    BeamlineStatus,
+    ChangerStatus,
+    DetectorStatus,
+    Faults,
+    RotationStatus,
+    TranslationStatus,
+)
+from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput
-from streamer.sim.faults import Faults
 from streamer.sim.motion import Motion
 from streamer.sim.noise import gauss
 from streamer.sim.phantom import compile_bodies
@@ -26,13 +34,6 @@ from streamer.sim.truth import write_json
 
 ANGLE_DIGITS = 6
 """The encoder counts microdegrees; trigger positions are snapped to it."""
-
-X_LIMIT_MM = 10.0
-ANGLE_LIMIT_DEG = 1e6
-
-
-class Busy(BadInput):
-    """The hardware is doing something else; asking again later may work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,33 +165,32 @@ class Station:
         if path is not None:
             write_json(path, scan.truth(setup.preset, setup.seed, setup.rows, setup.columns, status))
 
-    def status(self, now: float) -> Mapping[str, Any]:
-        """The map of the control verb ``status``, without the endpoints."""
+    def status(self, now: float, endpoints: BeamlineEndpoints) -> BeamlineStatus:
+        """Where everything stands."""
         setup, scan = self.setup, self.scan
-        return {
-            "rotation": _axis(self.rotation, now, "deg"),
-            "x": {**_axis(self.x, now, "mm"), "out_mm": setup.preset.out_mm, "limit_mm": X_LIMIT_MM},
-            "shutter": self.shutter.readback,
-            "changer": {
-                "slots": len(self.samples),
-                "mounted": self.changer.mounted(now),
-                "busy": self.changer.busy(now),
-                "fault": self.changer.fault(now),
-            },
-            "detector": {
-                "rows": setup.rows,
-                "columns": setup.columns,
-                "pixel_size_m": self.pixel_mm * 1e-3,
-                "max_rate_hz": setup.max_rate_hz,
-                "saturation": float(setup.preset.camera.saturation),
-                "energy_kev": setup.preset.mean_energy_kev,
-                "armed": scan is not None,
-                "scan_id": None if scan is None else scan.spec.scan_id,
-                "acquiring": self.acquiring,
-                "issued": 0 if self._last is None else self._last.issued,
-                "error": self.error,
-            },
-        }
+        out_mm = setup.preset.out_mm
+        return BeamlineStatus(
+            RotationStatus(self.rotation.position(now), self.rotation.target, self.rotation.moving(now)),
+            TranslationStatus(self.x.position(now), self.x.target, self.x.moving(now), out_mm, X_LIMIT_MM),
+            self.shutter.readback,
+            ChangerStatus(
+                len(self.samples), self.changer.mounted(now), self.changer.busy(now), self.changer.fault(now)
+            ),
+            DetectorStatus(
+                rows=setup.rows,
+                columns=setup.columns,
+                pixel_size_m=self.pixel_mm * 1e-3,
+                max_rate_hz=setup.max_rate_hz,
+                saturation=float(setup.preset.camera.saturation),
+                energy_kev=setup.preset.mean_energy_kev,
+                armed=scan is not None,
+                scan_id=None if scan is None else scan.spec.scan_id,
+                acquiring=self.acquiring,
+                issued=0 if self._last is None else self._last.issued,
+                error=self.error,
+            ),
+            endpoints,
+        )
 
     def _scene(self, slot: int, x_mm: float) -> Scene:
         setup, sample = self.setup, self.samples[slot]
@@ -211,7 +211,3 @@ class Station:
     def _fix(self, scan: Scan, slot: int | None, scene: Scene | None) -> None:
         scan.slot, scan.scene = slot, scene
         scan.sample = None if slot is None else self.samples[slot]
-
-
-def _axis(axis: Axis, now: float, unit: str) -> dict[str, Any]:
-    return {f"position_{unit}": axis.position(now), f"target_{unit}": axis.target, "moving": axis.moving(now)}

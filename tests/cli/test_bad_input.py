@@ -113,7 +113,7 @@ def test_reconstruct(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_nobody_at_the_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is the daemon running?" in complaint(capsys, "status", "tcp://127.0.0.1:1", "--timeout", "0.2")
+    assert "is it running?" in complaint(capsys, "status", "tcp://127.0.0.1:1", "--timeout", "0.2")
     assert "tcp" in complaint(capsys, "status", "nonsense")
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from streamer.cli import main
-from streamer.gui.rehearsal import Foam, Rehearsal, report_of
+from tests.gui.stand_in_daemon import StandInDaemon, pictures, report_of
 
 NOBODY = "tcp://127.0.0.1:1"
 
@@ -25,14 +25,11 @@ DISPLAYS = ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY")
 
 
 @pytest.fixture
-def server() -> Iterator[Rehearsal]:
+def server() -> Iterator[StandInDaemon]:
     """A stand-in daemon that keeps sending three planes."""
-    foam = Foam(side=64, rows=48, angles=30)
-    planes = foam.empty()
-    for number in range(foam.angles):
-        foam.fold(planes, number)
-    server = Rehearsal()
-    server.report = report_of("s1", "foam", "acquiring", 30, 30, verdict="ENOUGH")
+    planes = pictures(64, 48, 30)
+    server = StandInDaemon()
+    server.report = report_of(angles=30, of=30, verdict="ENOUGH")
     stopped = threading.Event()
 
     def run() -> None:
@@ -60,7 +57,7 @@ def view(*arguments: str, **changes: str | None) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=150, env=environment(**changes), check=False)
 
 
-def test_snapshot_without_a_display(server: Rehearsal, tmp_path: Path) -> None:
+def test_snapshot_without_a_display(server: StandInDaemon, tmp_path: Path) -> None:
     path = tmp_path / "now.png"
     done = view(server.endpoint, "--snapshot", str(path), "--after", "8")
     assert done.returncode == 0, done.stderr
@@ -131,7 +128,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in told
 
 
-def test_ctrl_c_closes_cleanly(server: Rehearsal) -> None:
+def test_ctrl_c_closes_cleanly(server: StandInDaemon) -> None:
     command = [sys.executable, "-W", "error", "-m", "streamer", "view", server.endpoint]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(QT_QPA_PLATFORM="offscreen")

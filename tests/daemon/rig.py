@@ -26,6 +26,7 @@ from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow import wire
 from streamer.flow.ring import Ring
+from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, Publisher
@@ -75,7 +76,7 @@ class Listener:
         self._socket.subscribe(b"")
         self._socket.connect(publisher.endpoint)
         while not self._socket.poll(10):
-            publisher.event("hello", {})
+            publisher.send([b"hello", b""])
 
     def heard(self) -> list[tuple[str, dict[str, Any]]]:
         """Topics and maps since the last call, without the payloads of planes."""
@@ -115,8 +116,12 @@ class Rig:
         )
         self.stopped = threading.Event()
         self.ingest = Ingest(self.ring, self.scans, self.wake, self.stopped, self.clock)
-        self.handlers = Handlers(self.scans, lambda: {"state": self.scans.state}, self.clock)
+        self.handlers = Handlers(self.scans, self.status, self.clock)
         self.control = ControlServer(self.context, f"{here}/control", self.handlers.table(), self.clock)
+
+    def status(self, report: Report | None) -> DaemonStatus:
+        endpoints = Endpoints(self.control.endpoint, self.events.endpoint, self.previews.endpoint, source="")
+        return DaemonStatus(self.scans.state, "", "", endpoints, RingStatus(0, 0, 0), report)
 
     def wake(self) -> None:
         self.writer.notify()
@@ -180,12 +185,12 @@ class Rig:
                 self.fold()
         self.fold()
 
-    def finish(self, scan: TinyScan, frames: int | None = None, status: wire.EndStatus = "ok") -> dict[str, Any]:
+    def finish(self, scan: TinyScan, frames: int | None = None, status: wire.EndStatus = "ok") -> Report:
         """Send the end and let the scan be finished; its report."""
         self.end(scan.spec, frames, status)
         return self.finished(scan)
 
-    def finished(self, scan: TinyScan) -> dict[str, Any]:
+    def finished(self, scan: TinyScan) -> Report:
         session = self.session(scan)
         self.turn_until(lambda: session.over)
         report = self.scans.report(scan.spec.scan_id)

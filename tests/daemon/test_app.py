@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import zmq
 
+from streamer.client import Link
 from streamer.config import Config
 from streamer.daemon.app import Daemon
 from streamer.flow import wire
-from streamer.flow.scan import FINAL_STATES
+from streamer.flow.wire.control import Ping, R, Request
+from streamer.flow.wire.daemon import Arm, GetStatus, GetVerdict, Report
 from streamer.frames import BadInput
-from streamer.io.control import request
 from tests.daemon.rig import TinyScan
 
 ANYWHERE = "tcp://127.0.0.1:*"
@@ -48,6 +49,7 @@ class Running:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.source = self.context.socket(zmq.PUSH)
         self.source.connect(self.daemon.endpoints["source"])
+        self._link = Link(self.daemon.endpoints["control"], "the daemon", PATIENCE_S, self.context)
         self._thread = threading.Thread(target=self.daemon.run)
         self._thread.start()
 
@@ -56,28 +58,29 @@ class Running:
         for index in indices:
             self.source.send_multipart(wire.encode_frame(scan.metas[index], scan.pixels[index]))
 
-    def ask(self, verb: str, **args: Any) -> dict[str, Any]:
-        return request(self.context, self.daemon.endpoints["control"], verb, args, PATIENCE_S)
+    def ask(self, request: Request[R]) -> R:
+        return self._link.ask(request)
 
-    def report(self, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def report(self, until: Callable[[Report], bool]) -> Report:
         """The report of the scan, once there is one that is as wanted."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            report = self.ask("status")["scan"]
+            report = self.ask(GetStatus()).scan
             if report is not None and until(report):
-                return dict(report)
+                return report
             assert time.monotonic() < deadline, report
 
-    def final(self) -> dict[str, Any]:
+    def final(self) -> Report:
         """The report of the scan, once it has a final verdict and is over."""
         self.report(lambda report: True)
-        self.ask("verdict", scan_id="scan-1", wait=True, timeout_s=PATIENCE_S)
-        return self.report(lambda report: report["state"] in FINAL_STATES)
+        self.ask(GetVerdict("scan-1", wait=True, timeout_s=PATIENCE_S))
+        return self.report(lambda report: report.state.final)
 
     def close(self) -> None:
         self.daemon.stop()
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
+        self._link.close()
         self.context.destroy(linger=0)
 
 
@@ -98,8 +101,8 @@ def test_a_source_that_falls_silent_ends_the_scan_as_incomplete(start: Callable[
     running = start(scan={"stall_timeout_s": 0.5})
     running.send(TinyScan(), range(60))
     report = running.final()
-    assert (report["state"], report["verdict"]) == ("incomplete", "RETAKE")
-    assert report["frames"]["received"] == report["written"] == 60
+    assert (report.state, report.verdict) == ("incomplete", "RETAKE")
+    assert report.frames.received == report.written == 60
 
 
 def test_a_scan_whose_end_message_was_lost_is_complete(start: Callable[..., Running]) -> None:
@@ -107,25 +110,25 @@ def test_a_scan_whose_end_message_was_lost_is_complete(start: Callable[..., Runn
     scan = TinyScan()
     running.send(scan, range(scan.spec.frames))
     report = running.final()
-    assert (report["state"], report["verdict"]) == ("complete", "ENOUGH")
+    assert (report.state, report.verdict) == ("complete", "ENOUGH")
 
 
 def test_an_armed_scan_may_wait_for_its_first_frame(start: Callable[..., Running]) -> None:
     running = start(scan={"stall_timeout_s": 0.1, "end_timeout_s": 0.1})
-    running.ask("arm", spec=TinyScan().spec.to_dict())
+    running.ask(Arm(TinyScan().spec))
     deadline = time.monotonic() + 0.5
     while time.monotonic() < deadline:
-        assert running.ask("status")["state"] == "armed"
+        assert running.ask(GetStatus()).state == "armed"
 
 
 def test_stopping_closes_the_running_scan_as_aborted(start: Callable[..., Running], tmp_path: Path) -> None:
     running = start()
     running.send(TinyScan(), range(40))
-    running.report(lambda report: report["frames"]["received"] == 40)
+    running.report(lambda report: report.frames.received == 40)
     running.daemon.stop()
     report = running.daemon.scans.report("scan-1")
     assert report is not None
-    assert (report["state"], report["written"], report["final"]) == ("aborted", 40, True)
+    assert (report.state, report.written, report.final) == ("aborted", 40, True)
     assert (tmp_path / "scan-1.nx").exists()
 
 
@@ -150,7 +153,7 @@ def test_an_endpoint_in_use_is_named_and_nothing_stays_open(
     with pytest.raises(BadInput, match=f"preview.endpoint {taken}: .*in use"):
         Daemon(config(tmp_path, control=control, preview={"endpoint": taken}))
     assert not caplog.records, "what was open could be closed"
-    assert start(control=control).ask("ping")["ok"], "its control socket is free again"
+    assert start(control=control).ask(Ping()).ok, "its control socket is free again"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

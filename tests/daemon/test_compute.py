@@ -145,7 +145,7 @@ def test_a_center_is_held_and_let_go_while_the_scan_runs(rig: Rig) -> None:
     rig.feed(scan, range(60, scan.spec.frames))
     rig.turn_for(1.0)
     assert session.pipeline.center != 20.0
-    assert rig.finish(scan)["verdict"] == "ENOUGH"
+    assert rig.finish(scan).verdict == "ENOUGH"
 
 
 @pytest.mark.parametrize("center", [-500.0, 1e9])
@@ -161,7 +161,7 @@ def test_a_center_far_off_the_detector_does_not_end_the_scan(
     rig.scans.fix_center(None)
     rig.turn_for(1.0)
     report = rig.finish(scan)
-    assert (report["state"], report["projections"]["received"]) == ("complete", PROJECTIONS)
+    assert (report.state, report.projections.received) == ("complete", PROJECTIONS)
 
 
 def test_frames_of_another_scan_in_the_ring_are_passed_over(rig: Rig) -> None:
@@ -186,8 +186,8 @@ def test_scans_of_other_shapes_follow_each_other(rig: Rig) -> None:
     second.spec = type(second.spec).from_dict({**second.spec.to_dict(), "rows": 8})
     rig.run(second)
     report = rig.finish(second)
-    assert (report["state"], report["verdict"]) == ("complete", "ENOUGH")
-    assert report["center_px"] == pytest.approx(rig.scans.report("scan-1")["center_px"], abs=0.3)  # type: ignore[index]
+    assert (report.state, report.verdict) == ("complete", "ENOUGH")
+    assert report.center_px == pytest.approx(rig.scans.report("scan-1").center_px, abs=0.3)  # type: ignore[index]
 
 
 def test_frames_in_any_order_give_the_same_verdict(rig: Rig) -> None:
@@ -197,8 +197,8 @@ def test_frames_in_any_order_give_the_same_verdict(rig: Rig) -> None:
     order = np.random.default_rng(2).permutation(np.arange(shuffled.first_projection, shuffled.spec.frames))
     rig.run(shuffled, [*range(shuffled.first_projection), *order.tolist()])
     second = rig.finish(shuffled)
-    assert (first["verdict"], second["verdict"]) == ("ENOUGH", "ENOUGH")
-    assert second["center_px"] == pytest.approx(first["center_px"], abs=0.05)
+    assert (first.verdict, second.verdict) == ("ENOUGH", "ENOUGH")
+    assert second.center_px == pytest.approx(first.center_px, abs=0.05)
     assert rig.scans.totals["disordered"] > 0
 
 

@@ -6,11 +6,11 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
+from streamer.flow.wire.daemon import Report
 from streamer.frames import FrameKind
 from streamer.io.nxtomo import open_raw
 from streamer.io.source_file import ScanFile
@@ -21,21 +21,21 @@ TOMOGRAM = "scan-1.tomogram.h5"
 RAW = "scan-1.nx"
 
 
-def codes(report: dict[str, Any]) -> list[str]:
-    return [reason["code"] for reason in report["reasons"]]
+def codes(report: Report) -> list[str]:
+    return [reason.code for reason in report.reasons]
 
 
 def test_a_whole_scan_is_complete_with_a_verdict_and_a_tomogram(rig: Rig) -> None:
     scan = TinyScan()
     rig.run(scan)
     report = rig.finish(scan)
-    assert (report["state"], report["verdict"], report["final"]) == ("complete", "ENOUGH", True), report
+    assert (report.state, report.verdict, report.final) == ("complete", "ENOUGH", True), report
     assert codes(report) == ["nothing_wrong"]
-    assert report["written"] == report["frames"]["received"] == scan.spec.frames
-    assert report["center_px"] == pytest.approx(CENTER, abs=0.2)
-    assert report["error"] is None
-    assert report["geometry"]["geometry"] == "plain"
-    assert report["artefacts"]["contrast"] > 0
+    assert report.written == report.frames.received == scan.spec.frames
+    assert report.center_px == pytest.approx(CENTER, abs=0.2)
+    assert report.error is None
+    assert report.geometry["geometry"] == "plain"
+    assert report.artefacts["contrast"] > 0
     volume = read_tomogram(rig.directory / TOMOGRAM)
     assert volume.data.shape == (ROWS, COLUMNS, COLUMNS)
     assert volume.unit == "1/cm"
@@ -51,8 +51,8 @@ def test_the_tomogram_does_not_wait_for_the_end_message(rig: Rig) -> None:
     assert (session.state, session.verdict.final) == ("acquiring", True)
     events = rig.event_listener.heard()
     report = rig.finish(scan)
-    assert report["state"] == "complete"
-    assert report["tomogram_file"] == str(rig.directory / TOMOGRAM)
+    assert report.state == "complete"
+    assert report.tomogram_file == str(rig.directory / TOMOGRAM)
     finals = [entries for topic, entries in events + rig.event_listener.heard() if topic == "verdict"]
     assert [entries["final"] for entries in finals].count(True) == 1, "it is judged once"
 
@@ -61,7 +61,7 @@ def test_the_time_from_the_last_frame_to_the_tomogram_is_measured(rig: Rig) -> N
     scan = TinyScan()
     rig.run(scan)
     report = rig.finish(scan)
-    assert 0 < report["last_frame_to_tomogram_s"] < 10
+    assert 0 < report.last_frame_to_tomogram_s < 10
     assert rig.finisher.latency.count == 1
 
 
@@ -70,7 +70,7 @@ def test_no_tomogram_when_none_is_wanted(build: Callable[..., Rig]) -> None:
     scan = TinyScan()
     rig.run(scan)
     report = rig.finish(scan)
-    assert (report["state"], report["verdict"], report["tomogram_file"]) == ("complete", "ENOUGH", None)
+    assert (report.state, report.verdict, report.tomogram_file) == ("complete", "ENOUGH", None)
     assert not (rig.directory / TOMOGRAM).exists()
 
 
@@ -85,8 +85,8 @@ def test_frames_that_the_reconstruction_was_overtaken_by_come_from_the_raw_file(
     overtaken = rig.finish(slow)
     rig.run(prompt)
     paced = rig.finish(prompt)
-    assert (overtaken["state"], overtaken["verdict"]) == (paced["state"], paced["verdict"]) == ("complete", "ENOUGH")
-    assert overtaken["projections"]["received"] == PROJECTIONS
+    assert (overtaken.state, overtaken.verdict) == (paced.state, paced.verdict) == ("complete", "ENOUGH")
+    assert overtaken.projections.received == PROJECTIONS
     volumes = [read_tomogram(rig.directory / f"{name}.tomogram.h5").data for name in ("slow", "prompt")]
     assert np.abs(volumes[0] - volumes[1]).max() < 1e-5 * np.abs(volumes[1]).max()
 
@@ -96,8 +96,8 @@ def test_a_scan_aborted_midway_keeps_what_came(rig: Rig) -> None:
     rig.run(scan, range(50))
     rig.scans.abort("scan-1", "tea")
     report = rig.finished(scan)
-    assert (report["state"], report["final"]) == ("aborted", True)
-    assert (report["frames"]["received"], report["written"]) == (50, 50)
+    assert (report.state, report.final) == ("aborted", True)
+    assert (report.frames.received, report.written) == (50, 50)
     with open_raw(rig.directory / RAW) as file:
         assert file["entry/streamer/status"].asstr()[()] == "aborted"
         assert file["entry/streamer/note"].asstr()[()] == "tea"
@@ -110,9 +110,9 @@ def test_a_scan_that_stalls_is_incomplete_and_judged_by_what_came(rig: Rig) -> N
     rig.run(scan, range(60))
     rig.session(scan).end("stalled", None, "no frame for 30 s")
     report = rig.finished(scan)
-    assert (report["state"], report["verdict"]) == ("incomplete", "RETAKE")
+    assert (report.state, report.verdict) == ("incomplete", "RETAKE")
     assert codes(report)[:2] == ["frames_lost", "angles_missing"]
-    assert report["frames"]["missing"] == scan.spec.frames - 60
+    assert report.frames.missing == scan.spec.frames - 60
     assert (rig.directory / TOMOGRAM).exists()
 
 
@@ -120,7 +120,7 @@ def test_a_scan_that_is_stopped_early_misses_nothing(rig: Rig) -> None:
     scan = TinyScan()
     rig.run(scan, range(60))
     report = rig.finish(scan, frames=60, status="stopped")
-    assert (report["state"], report["frames"]["missing"]) == ("complete", 0)
+    assert (report.state, report.frames.missing) == ("complete", 0)
 
 
 def test_lost_frames_are_listed_in_the_file_and_named(rig: Rig) -> None:
@@ -128,7 +128,7 @@ def test_lost_frames_are_listed_in_the_file_and_named(rig: Rig) -> None:
     lost = {20, 21, 22, 23, 24, 25}
     rig.run(scan, [index for index in range(scan.spec.frames) if index not in lost])
     report = rig.finish(scan)
-    assert (report["state"], report["verdict"], report["frames"]["missing"]) == ("incomplete", "RETAKE", len(lost))
+    assert (report.state, report.verdict, report.frames.missing) == ("incomplete", "RETAKE", len(lost))
     assert "frames_lost" in codes(report)
     with open_raw(rig.directory / RAW) as file:
         assert set(file["entry/streamer/missing_frames"][()]) == lost
@@ -138,31 +138,31 @@ def test_an_empty_scan_is_unknown(rig: Rig) -> None:
     scan = TinyScan()
     rig.scans.arm(scan.spec)
     report = rig.finish(scan, frames=0)
-    assert (report["state"], report["verdict"], report["final"]) == ("incomplete", "UNKNOWN", True)
+    assert (report.state, report.verdict, report.final) == ("incomplete", "UNKNOWN", True)
     assert codes(report)[0] == "no_projections"
-    assert report["tomogram_file"] is None
-    assert report["scan_s"] is None
+    assert report.tomogram_file is None
+    assert report.scan_s is None
 
 
 def test_a_scan_without_flats_is_unknown(rig: Rig) -> None:
     scan = TinyScan(flats=0)
     rig.run(scan)
     report = rig.finish(scan)
-    assert (report["state"], report["verdict"], codes(report)[0]) == ("complete", "UNKNOWN", "no_flats")
+    assert (report.state, report.verdict, codes(report)[0]) == ("complete", "UNKNOWN", "no_flats")
 
 
 def test_darks_and_flats_alone_are_no_scan(rig: Rig) -> None:
     scan = TinyScan()
     rig.run(scan, range(scan.first_projection))
     report = rig.finish(scan, frames=scan.first_projection)
-    assert (report["state"], report["verdict"], codes(report)[0]) == ("incomplete", "UNKNOWN", "no_projections")
+    assert (report.state, report.verdict, codes(report)[0]) == ("incomplete", "UNKNOWN", "no_projections")
 
 
 def test_an_empty_holder_is_empty(rig: Rig) -> None:
     scan = TinyScan(empty=True)
     rig.run(scan)
     report = rig.finish(scan)
-    assert (report["state"], report["verdict"], codes(report)[0]) == ("complete", "EMPTY", "empty")
+    assert (report.state, report.verdict, codes(report)[0]) == ("complete", "EMPTY", "empty")
 
 
 def test_a_tomogram_that_cannot_be_written_fails_the_scan_and_leaves_the_verdict(rig: Rig) -> None:
@@ -170,10 +170,10 @@ def test_a_tomogram_that_cannot_be_written_fails_the_scan_and_leaves_the_verdict
     scan = TinyScan()
     rig.run(scan)
     report = rig.finish(scan)
-    assert (report["state"], report["verdict"], report["final"]) == ("failed", "ENOUGH", True)
-    assert "exists already" in report["error"]
+    assert (report.state, report.verdict, report.final) == ("failed", "ENOUGH", True)
+    assert "exists already" in report.error
     assert (rig.directory / TOMOGRAM).read_text() == "somebody else's"
-    assert report["written"] == scan.spec.frames
+    assert report.written == scan.spec.frames
 
 
 def test_the_death_of_the_raw_writer_costs_neither_verdict_nor_tomogram(rig: Rig) -> None:
@@ -184,12 +184,12 @@ def test_the_death_of_the_raw_writer_costs_neither_verdict_nor_tomogram(rig: Rig
         pass
     rig.feed(scan, range(50, scan.spec.frames))
     report = rig.finish(scan)
-    assert (report["state"], report["verdict"]) == ("failed", "ENOUGH")
-    assert "killed by signal 9" in report["error"]
+    assert (report.state, report.verdict) == ("failed", "ENOUGH")
+    assert "killed by signal 9" in report.error
     assert (rig.directory / TOMOGRAM).exists()
     assert rig.scans.lost_by_writer > 0
     rig.run(after)
-    assert rig.finish(after)["state"] == "complete"
+    assert rig.finish(after).state == "complete"
 
 
 def test_a_reconstruction_that_fails_leaves_the_raw_file_and_the_next_scan(
@@ -205,15 +205,15 @@ def test_a_reconstruction_that_fails_leaves_the_raw_file_and_the_next_scan(
     monkeypatch.setattr(rig.session(scan).pipeline, "push_batch", no_memory)
     rig.feed(scan, range(40, scan.spec.frames))
     early = rig.session(scan).report()
-    assert (early["state"], early["verdict"], early["final"]) == ("acquiring", "UNKNOWN", True)
+    assert (early.state, early.verdict, early.final) == ("acquiring", "UNKNOWN", True)
     assert codes(early) == ["reconstruction_failed"]
     report = rig.finish(scan)
-    assert (report["state"], codes(report)) == ("failed", ["reconstruction_failed"])
-    assert report["error"] == "MemoryError: no 3 GB left"
+    assert (report.state, codes(report)) == ("failed", ["reconstruction_failed"])
+    assert report.error == "MemoryError: no 3 GB left"
     with ScanFile.open(rig.directory / RAW) as raw:
         assert raw.info.projections == PROJECTIONS
     rig.run(after)
-    assert rig.finish(after)["verdict"] == "ENOUGH"
+    assert rig.finish(after).verdict == "ENOUGH"
 
 
 def test_a_verdict_that_cannot_be_drawn_is_unknown(
@@ -228,8 +228,8 @@ def test_a_verdict_that_cannot_be_drawn_is_unknown(
 
     monkeypatch.setattr(rig.session(scan).pipeline, "refine_center", no_center)
     report = rig.finish(scan)
-    assert (report["state"], report["verdict"], codes(report)) == ("failed", "UNKNOWN", ["reconstruction_failed"])
-    assert report["error"] == "ValueError: no centre"
+    assert (report.state, report.verdict, codes(report)) == ("failed", "UNKNOWN", ["reconstruction_failed"])
+    assert report.error == "ValueError: no centre"
 
 
 def test_darks_flats_and_projections_reach_the_file_with_their_kinds(rig: Rig) -> None:

@@ -13,8 +13,9 @@ from msgspec import structs
 from streamer import __version__
 from streamer.core.planes.plane import orthogonal_planes
 from streamer.flow import wire
+from streamer.flow.wire.control import Busy, Reply, read_request
 from streamer.frames import BadInput, Verdict
-from streamer.io.control import Busy, Later
+from streamer.io.control import DeferredReply
 from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
 from tests.paths import ROOT
 
@@ -22,32 +23,48 @@ SPEC = TinyScan().spec
 MIDDLE = {"name": "middle", "origin": [0.0, 0.0, 0.0], "u": [1.0, 0.0, 0.0], "v": [0.0, 1.0, 0.0], "shape": [8, 8]}
 
 
-def now(reply: dict[str, Any] | Later) -> dict[str, Any]:
+def ask(rig: Rig, verb: str, args: Any) -> Any:
+    """The answer to a request from the network: a map, or what is still to come. Raises BadInput as the server does."""
+    handlers = rig.handlers.table()
+    request = read_request(wire.pack({"v": wire.VERSION, "verb": verb, "args": args}), {k.verb: k for k in handlers})
+    return plain(handlers[type(request)](request))
+
+
+def plain(reply: Any) -> Any:
+    """A reply as the client sees it, without what all have."""
+    if not isinstance(reply, Reply):
+        return reply
+    entries = wire.unpack(wire.pack(reply))
+    assert (entries.pop("v"), entries.pop("ok")) == (wire.VERSION, True)
+    return entries
+
+
+def now(reply: Any) -> dict[str, Any]:
     assert isinstance(reply, dict), "the answer is still to come"
     return reply
 
 
-def later(reply: dict[str, Any] | Later) -> Later:
-    assert isinstance(reply, Later), "answered at once"
+def later(reply: Any) -> DeferredReply:
+    assert isinstance(reply, DeferredReply), "answered at once"
     return reply
 
 
 def test_the_verbs_are_those_of_the_protocol(rig: Rig) -> None:
     section = (ROOT / "docs/protocol.md").read_text().partition("### 2.1")[2].partition("###")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.M)) == set(rig.handlers.table())
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.M)) == {kind.verb for kind in rig.handlers.table()}
 
 
 def test_ping_gives_the_version(rig: Rig) -> None:
-    assert rig.handlers.ping({}) == {"version": __version__}
+    assert ask(rig, "ping", {}) == {"version": __version__}
 
 
 # ── arm, disarm, abort ──────────────────────────────────────────────────────────────────────────────────────────────
 def test_arm_says_where_the_frames_go(rig: Rig) -> None:
-    reply = now(rig.handlers.arm({"spec": SPEC.to_dict()}))
+    reply = now(ask(rig, "arm", {"spec": SPEC.to_dict()}))
     assert reply["raw_file"] == str((rig.directory / "scan-1.nx").resolve())
     assert (reply["dtype"], reply["shape"]) == ("<u2", [ROWS, COLUMNS])
     assert set(reply["plan"]) >= {"tomogram", "memory_mb"}
-    assert now(rig.handlers.arm({"spec": SPEC.to_dict()})) == reply
+    assert now(ask(rig, "arm", {"spec": SPEC.to_dict()})) == reply
 
 
 @pytest.mark.parametrize(
@@ -68,25 +85,25 @@ def test_arm_says_where_the_frames_go(rig: Rig) -> None:
 )
 def test_arm_refuses_what_is_no_scan(rig: Rig, args: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
-        rig.handlers.arm(args)
+        ask(rig, "arm", args)
     assert rig.scans.current is None
 
 
 def test_arm_is_busy_while_frames_may_come(rig: Rig) -> None:
-    rig.handlers.arm({"spec": SPEC.to_dict()})
+    ask(rig, "arm", {"spec": SPEC.to_dict()})
     with pytest.raises(Busy):
-        rig.handlers.arm({"spec": structs.replace(SPEC, scan_id="scan-2").to_dict()})
+        ask(rig, "arm", {"spec": structs.replace(SPEC, scan_id="scan-2").to_dict()})
 
 
 def test_arm_waits_for_the_scan_before_to_be_finished(rig: Rig) -> None:
     first, second = TinyScan(), structs.replace(SPEC, scan_id="scan-2")
     rig.run(first)
     rig.end(first.spec)
-    waiting = later(rig.handlers.arm({"spec": second.to_dict()}))
+    waiting = later(ask(rig, "arm", {"spec": second.to_dict()}))
     assert waiting.deadline > rig.clock.now
     assert waiting.ask(False) is None
     rig.finished(first)
-    reply = waiting.ask(False)
+    reply = plain(waiting.ask(False))
     assert reply is not None
     assert reply["scan_id"] == "scan-2"
 
@@ -95,52 +112,52 @@ def test_arm_that_has_waited_long_enough_is_busy(rig: Rig) -> None:
     first = TinyScan()
     rig.run(first)
     rig.end(first.spec)
-    waiting = later(rig.handlers.arm({"spec": structs.replace(SPEC, scan_id="scan-2").to_dict()}))
+    waiting = later(ask(rig, "arm", {"spec": structs.replace(SPEC, scan_id="scan-2").to_dict()}))
     with pytest.raises(Busy, match="scan scan-1 is draining"):
         waiting.ask(True)
 
 
 def test_disarm_and_abort_end_a_scan(rig: Rig) -> None:
     scan = TinyScan()
-    rig.handlers.arm({"spec": scan.spec.to_dict()})
-    assert rig.handlers.disarm({"scan_id": "scan-1"}) == {}
-    assert rig.finished(scan)["state"] == "aborted"
+    ask(rig, "arm", {"spec": scan.spec.to_dict()})
+    assert ask(rig, "disarm", {"scan_id": "scan-1"}) == {}
+    assert rig.finished(scan).state == "aborted"
     again = TinyScan("scan-2")
     rig.run(again, range(30))
-    assert rig.handlers.abort({"scan_id": "scan-2", "reason": 17}) == {}
-    assert rig.finished(again)["state"] == "aborted"
+    assert ask(rig, "abort", {"scan_id": "scan-2", "reason": "late for tea"}) == {}
+    assert rig.finished(again).state == "aborted"
 
 
 @pytest.mark.parametrize("verb", ["disarm", "abort", "verdict"])
 @pytest.mark.parametrize("args", [{}, {"scan_id": 3}, {"scan_id": None}, {"scan_id": "nobody"}, {"scan_id": ""}])
 def test_a_scan_id_that_is_missing_or_unknown_is_refused(rig: Rig, verb: str, args: dict[str, Any]) -> None:
-    rig.handlers.arm({"spec": SPEC.to_dict()})
+    ask(rig, "arm", {"spec": SPEC.to_dict()})
     with pytest.raises(BadInput):
-        rig.handlers.table()[verb](args)
+        ask(rig, verb, args)
     assert rig.scans.state == "armed"
 
 
 # ── status and verdict ──────────────────────────────────────────────────────────────────────────────────────────────
 def test_status_is_that_of_the_running_the_last_or_the_named_scan(rig: Rig) -> None:
-    assert rig.handlers.status({})["scan"] is None
+    assert ask(rig, "status", {})["scan"] is None
     scan = TinyScan()
     rig.run(scan, range(20))
-    running = rig.handlers.status({})
+    running = ask(rig, "status", {})
     assert (running["state"], running["scan"]["frames"]["received"]) == ("acquiring", 20)
-    assert rig.handlers.status({"scan_id": "nobody"})["scan"] is None
+    assert ask(rig, "status", {"scan_id": "nobody"})["scan"] is None
     rig.scans.abort("scan-1", "")
     rig.finished(scan)
-    assert rig.handlers.status({})["scan"]["state"] == "aborted"
-    rig.handlers.arm({"spec": structs.replace(SPEC, scan_id="scan-2").to_dict()})
-    assert rig.handlers.status({"scan_id": "scan-1"})["scan"]["state"] == "aborted"
-    assert rig.handlers.status({})["scan"]["scan_id"] == "scan-2"
-    with pytest.raises(BadInput, match="'scan_id' is missing or not text"):
-        rig.handlers.status({"scan_id": 5})
+    assert ask(rig, "status", {})["scan"]["state"] == "aborted"
+    ask(rig, "arm", {"spec": structs.replace(SPEC, scan_id="scan-2").to_dict()})
+    assert ask(rig, "status", {"scan_id": "scan-1"})["scan"]["state"] == "aborted"
+    assert ask(rig, "status", {})["scan"]["scan_id"] == "scan-2"
+    with pytest.raises(BadInput, match="status: scan_id is 5, expected a text, or nil"):
+        ask(rig, "status", {"scan_id": 5})
 
 
 def test_a_verdict_is_given_at_once_as_far_as_it_is_known(rig: Rig) -> None:
-    rig.handlers.arm({"spec": SPEC.to_dict()})
-    reply = now(rig.handlers.verdict({"scan_id": "scan-1"}))
+    ask(rig, "arm", {"spec": SPEC.to_dict()})
+    reply = now(ask(rig, "verdict", {"scan_id": "scan-1"}))
     assert set(reply) == {"scan_id", "verdict", "reasons", "final", "quality"}
     assert (reply["verdict"], reply["final"]) == ("UNKNOWN", False)
     assert [reason["code"] for reason in reply["reasons"]] == ["not_judged"]
@@ -149,46 +166,46 @@ def test_a_verdict_is_given_at_once_as_far_as_it_is_known(rig: Rig) -> None:
 def test_a_verdict_is_waited_for_until_it_is_final(rig: Rig) -> None:
     scan = TinyScan()
     rig.scans.arm(scan.spec)
-    waiting = later(rig.handlers.verdict({"scan_id": "scan-1", "wait": True, "timeout_s": 60}))
+    waiting = later(ask(rig, "verdict", {"scan_id": "scan-1", "wait": True, "timeout_s": 60}))
     rig.feed(scan, range(50))
     assert waiting.ask(False) is None
     rig.feed(scan, range(50, scan.spec.frames))
     rig.finish(scan)
-    reply = waiting.ask(False)
+    reply = plain(waiting.ask(False))
     assert reply is not None
     assert Verdict.from_dict(reply).final
     assert reply["verdict"] == "ENOUGH"
-    assert later(rig.handlers.verdict({"scan_id": "scan-1", "wait": True})).ask(False) == reply
+    assert plain(later(ask(rig, "verdict", {"scan_id": "scan-1", "wait": True})).ask(False)) == reply
 
 
 def test_a_verdict_of_a_scan_before_stays_known(rig: Rig) -> None:
     first = TinyScan()
     rig.run(first)
     rig.finish(first)
-    rig.handlers.arm({"spec": structs.replace(SPEC, scan_id="scan-2").to_dict()})
-    assert now(rig.handlers.verdict({"scan_id": "scan-1"}))["verdict"] == "ENOUGH"
+    ask(rig, "arm", {"spec": structs.replace(SPEC, scan_id="scan-2").to_dict()})
+    assert now(ask(rig, "verdict", {"scan_id": "scan-1"}))["verdict"] == "ENOUGH"
 
 
 def test_at_the_time_out_the_verdict_is_what_is_known(rig: Rig) -> None:
     scan = TinyScan()
     rig.run(scan, range(50))
     rig.turn_for(1.0)
-    waiting = later(rig.handlers.verdict({"scan_id": "scan-1", "wait": True, "timeout_s": 2.5}))
+    waiting = later(ask(rig, "verdict", {"scan_id": "scan-1", "wait": True, "timeout_s": 2.5}))
     assert waiting.deadline == rig.clock.now + 2.5
-    reply = waiting.ask(True)
+    reply = plain(waiting.ask(True))
     assert reply is not None
     assert (reply["verdict"], reply["final"]) == ("CONTINUE", False)
 
 
 @pytest.mark.parametrize("timeout_s", [-1, math.inf, math.nan, 1e9, "5", None, True, [5]])
 def test_a_time_out_that_is_no_time_is_refused(rig: Rig, timeout_s: Any) -> None:
-    rig.handlers.arm({"spec": SPEC.to_dict()})
+    ask(rig, "arm", {"spec": SPEC.to_dict()})
     with pytest.raises(BadInput, match="timeout_s"):
-        rig.handlers.verdict({"scan_id": "scan-1", "wait": True, "timeout_s": timeout_s})
+        ask(rig, "verdict", {"scan_id": "scan-1", "wait": True, "timeout_s": timeout_s})
 
 
 def test_a_waiting_client_is_answered_over_the_socket_when_its_time_is_up(rig: Rig) -> None:
-    rig.handlers.arm({"spec": SPEC.to_dict()})
+    ask(rig, "arm", {"spec": SPEC.to_dict()})
     with rig.context.socket(zmq.REQ) as client:
         client.connect(rig.control.endpoint)
         args = {"scan_id": "scan-1", "wait": True, "timeout_s": 2.0}
@@ -207,14 +224,14 @@ def test_a_waiting_client_is_answered_over_the_socket_when_its_time_is_up(rig: R
 
 # ── planes and centre ───────────────────────────────────────────────────────────────────────────────────────────────
 def test_planes_are_the_three_orthogonal_ones_unless_set(rig: Rig) -> None:
-    assert rig.handlers.planes({}) == {"planes": []}
-    rig.handlers.arm({"spec": SPEC.to_dict()})
-    usual = [plane.to_dict() for plane in orthogonal_planes(ROWS, COLUMNS)]
-    assert rig.handlers.planes({})["planes"] == usual
-    (middle,) = rig.handlers.planes({"set": [MIDDLE]})["planes"]
+    assert ask(rig, "planes", {}) == {"planes": []}
+    ask(rig, "arm", {"spec": SPEC.to_dict()})
+    usual = [wire.unpack(wire.pack(plane.to_dict())) for plane in orthogonal_planes(ROWS, COLUMNS)]
+    assert ask(rig, "planes", {})["planes"] == usual
+    (middle,) = ask(rig, "planes", {"set": [MIDDLE]})["planes"]
     assert middle["name"] == "middle"
-    assert rig.handlers.planes({})["planes"] == [middle]
-    assert rig.handlers.planes({"set": []})["planes"] == usual
+    assert ask(rig, "planes", {})["planes"] == [middle]
+    assert ask(rig, "planes", {"set": []})["planes"] == usual
 
 
 @pytest.mark.parametrize(
@@ -243,26 +260,26 @@ def test_planes_are_the_three_orthogonal_ones_unless_set(rig: Rig) -> None:
     ],
 )
 def test_nonsense_for_planes_is_refused_and_changes_nothing(rig: Rig, wanted: Any) -> None:
-    rig.handlers.planes({"set": [MIDDLE]})
+    ask(rig, "planes", {"set": [MIDDLE]})
     before = rig.scans.operator_revision
     with pytest.raises(BadInput):
-        rig.handlers.planes({"set": wanted})
+        ask(rig, "planes", {"set": wanted})
     assert rig.scans.operator_revision == before
-    assert [plane["name"] for plane in rig.handlers.planes({})["planes"]] == ["middle"]
+    assert [plane["name"] for plane in ask(rig, "planes", {})["planes"]] == ["middle"]
 
 
 def test_the_center_is_found_held_and_let_go(rig: Rig) -> None:
-    assert rig.handlers.center({}) == {"center_px": None, "confidence": 0.0, "fixed": False}
-    assert rig.handlers.center({"set": 31})["fixed"]
+    assert ask(rig, "center", {}) == {"center_px": None, "confidence": 0.0, "fixed": False}
+    assert ask(rig, "center", {"set": 31})["fixed"]
     scan = TinyScan()
     rig.run(scan)
     rig.finish(scan)
-    assert rig.handlers.center({})["center_px"] is not None
-    assert not rig.handlers.center({"set": None})["fixed"]
+    assert ask(rig, "center", {})["center_px"] is not None
+    assert not ask(rig, "center", {"set": None})["fixed"]
 
 
 @pytest.mark.parametrize("center", ["31", True, [31], math.nan, math.inf, {"px": 31}])
 def test_a_center_that_is_no_column_is_refused(rig: Rig, center: Any) -> None:
     with pytest.raises(BadInput, match="center"):
-        rig.handlers.center({"set": center})
-    assert not rig.handlers.center({})["fixed"]
+        ask(rig, "center", {"set": center})
+    assert not ask(rig, "center", {})["fixed"]

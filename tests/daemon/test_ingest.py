@@ -41,7 +41,7 @@ def test_accepted_frames_are_counted_by_kind_and_stamped(rig: Rig, scan: TinySca
     assert rig.ingest.bytes == 20 * 2 * ROWS * COLUMNS
     assert rig.ingest.last_frame_ns > 0
     assert rig.session(scan).last_frame_s == rig.clock.now
-    assert rig.session(scan).report()["scan_s"] == 19.0
+    assert rig.session(scan).report().scan_s == 19.0
 
 
 def test_a_start_message_arms_and_may_be_resent(rig: Rig, scan: TinyScan) -> None:
@@ -96,8 +96,8 @@ def test_duplicates_and_frames_beyond_the_announced_ones_do_not_reach_the_ring(r
     beyond = structs.replace(scan.metas[0], index=scan.spec.frames)
     rig.send(beyond, scan.pixels[0])
     assert rig.ring.committed == before + 1
-    frames = rig.session(scan).report()["frames"]
-    assert (frames["received"], frames["duplicate"], frames["late"]) == (1, 1, 1)
+    frames = rig.session(scan).report().frames
+    assert (frames.received, frames.duplicate, frames.late) == (1, 1, 1)
     assert rig.ingest.rejected_by_reason == {"beyond": 1}
 
 
@@ -106,7 +106,7 @@ def test_frames_after_the_end_are_late(rig: Rig, scan: TinyScan) -> None:
     rig.end(scan.spec)
     assert not rig.send(scan.metas[40], scan.pixels[40])
     assert rig.session(scan).ledger.late == 1
-    assert rig.finished(scan)["frames"]["late"] == 1
+    assert rig.finished(scan).frames.late == 1
 
 
 def test_a_frame_whose_scan_ended_while_it_was_received_is_late(rig: Rig, scan: TinyScan) -> None:

@@ -10,16 +10,17 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 import pytest
 
-from streamer.gui.rehearsal import Rehearsal
+from tests.gui.stand_in_daemon import QUEUED_PREVIEWS, StandInDaemon
 
 Spin = Callable[[Callable[[], bool]], None]
 
 
 @pytest.fixture
-def server() -> Iterator[Rehearsal]:
-    rehearsal = Rehearsal()
-    yield rehearsal
-    rehearsal.close()
+def server(request: pytest.FixtureRequest) -> Iterator[StandInDaemon]:
+    """A stand-in daemon; its parameter is how many previews wait for a slow viewer, instead of being dropped."""
+    daemon = StandInDaemon(queued_previews=getattr(request, "param", QUEUED_PREVIEWS))
+    yield daemon
+    daemon.close()
 
 
 @pytest.fixture

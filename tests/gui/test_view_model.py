@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamer.flow.wire import WireError, decode_as, pack
+from streamer.flow.wire.daemon import DaemonStatus, read_event, read_preview
 from streamer.frames import Decision
-from streamer.gui.model import MAX_HISTORY, MAX_PLANES, Link, ViewModel
+from streamer.gui.model import MAX_HISTORY, MAX_PLANES, Connection, ViewModel
 from streamer.gui.plane import robust_levels
 
 ENDPOINT = "tcp://127.0.0.1:5581"
@@ -35,7 +37,35 @@ def report(**changes: Any) -> dict[str, Any]:
     frames = {"expected": 400, "received": 150, "missing": 2, "duplicate": 0, "late": 0, "corrupt": 1}
     base = {"scan_id": "s1", "sample": "foam", "state": "acquiring", "frames": frames}
     progress = {"projections": {"received": 130, "expected": 360}, "verdict": "CONTINUE", "reasons": [], "final": False}
-    return {**base, **progress, "center_px": 511.52, "center_confidence": 0.93, **changes}
+    quality = {"center_px": 511.52, "center_confidence": 0.93, **changes.pop("quality", {})}
+    return {**base, **progress, "quality": quality, **changes}
+
+
+def show(model: ViewModel, entries: dict[str, Any], payload: bytes, now: float) -> bool:
+    """A preview from the network, read as the client reads it; whether it could be true."""
+    try:
+        model.preview(*read_preview([b"plane", pack(entries), payload]), now)
+    except WireError:
+        model.broken += 1
+        return False
+    return True
+
+
+def hear(model: ViewModel, topic: str, entries: dict[str, Any], now: float) -> None:
+    try:
+        model.event(read_event([topic.encode(), pack(entries)]), now)
+    except WireError:
+        model.broken += 1
+
+
+def learn(model: ViewModel, entries: dict[str, Any], now: float) -> None:
+    endpoints = {"control": ENDPOINT, "events": "", "preview": "", "source": ""}
+    ring = {"slots": 0, "occupied": 0, "high_water": 0}
+    status = {"state": "idle", "version": "1", "backend": "numba", "endpoints": endpoints, "ring": ring, **entries}
+    try:
+        model.status(decode_as(pack(status), DaemonStatus, "status"), now)
+    except WireError:
+        model.broken += 1
 
 
 @pytest.fixture
@@ -44,7 +74,7 @@ def model() -> ViewModel:
 
 
 def test_a_plane_is_shown_with_its_values(model: ViewModel) -> None:
-    assert model.plane(header(), pixels(), 0.0)
+    assert show(model, header(), pixels(), 0.0)
     image = model.planes["xy"].image
     assert image.dtype == np.float32
     np.testing.assert_allclose(image.ravel(), np.linspace(-1, 3, 24), atol=4 / 65535)
@@ -60,24 +90,29 @@ def test_a_plane_is_shown_with_its_values(model: ViewModel) -> None:
     "changes",
     [
         {"shape": [4, 7]}, {"shape": [4]}, {"shape": "46"}, {"shape": [True, 24]}, {"shape": [-4, -6]}, {"shape": None},
-        {"shape": [0, 0]}, {"shape": [10**30, 1]}, {"lo": 4.0}, {"lo": float("nan")}, {"hi": float("inf")},
-        {"hi": 10**400}, {"lo": None}, {"plane": ""}, {"plane": "../x"}, {"plane": 3}, {"scan_id": None},
+        {"shape": [0, 0]}, {"shape": [2**63, 1]}, {"lo": 4.0}, {"lo": float("nan")}, {"hi": float("inf")},
+        {"hi": 1e300}, {"lo": None}, {"plane": ""}, {"plane": "../x"}, {"plane": 3}, {"scan_id": None},
         {"angles": -1}, {"angles": 1.5}, {"of": None}, {"bin": 0}, {"pixel_size_m": -1.0}, {"pixel_size_m": "1"},
         {"reasons": "no"}, {"reasons": [1]}, {"reasons": ["it moved"]}, {"reasons": [{"code": "motion"}]},
         {"verdict": 7}, {"unit": 5}, {"center_px": "left"}, {"frame_rate_hz": float("nan")},
     ],
 )  # fmt: skip
 def test_a_plane_that_cannot_be_true_is_counted_and_changes_nothing(model: ViewModel, changes: dict[str, Any]) -> None:
-    model.plane(header(), pixels(), 0.0)
+    show(model, header(), pixels(), 0.0)
     before = (model.scan, dict(model.planes), dict(model.revisions))
-    assert not model.plane(header(**changes), pixels(), 1.0)
+    assert not show(model, header(**changes), pixels(), 1.0)
     assert model.broken == 1
     assert (model.scan, model.planes, model.revisions) == before
     assert model.status_line(1.0).endswith("1 unreadable messages")
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -88,14 +123,14 @@ known = st.sampled_from(sorted({*header(), *report(), "report", "quality", "stat
 @given(changes=st.dictionaries(known, values, max_size=5), payload=st.binary(max_size=60), topic=st.text(max_size=8))
 def test_garbage_never_raises(changes: dict[str, Any], payload: bytes, topic: str) -> None:
     model = ViewModel(ENDPOINT)
-    model.plane({**header(), **changes}, pixels(), 0.0)
-    model.plane({**header(), **changes}, payload, 0.0)
+    show(model, {**header(), **changes}, pixels(), 0.0)
+    show(model, {**header(), **changes}, payload, 0.0)
     for each in ("scan", "progress", "verdict", topic):
-        model.event(each, {**report(), **changes}, 1.0)
-        model.event(each, {"scan_id": "s1", "report": {**report(), **changes}, "quality": changes}, 1.0)
-        model.event(each, changes, 1.0)
-    model.status({"scan": {**report(), **changes}}, 2.0)
-    model.status(changes, 2.0)
+        hear(model, each, {**report(), **changes}, 1.0)
+        hear(model, each, {"scan_id": "s1", "report": {**report(), **changes}, "quality": changes}, 1.0)
+        hear(model, each, changes, 1.0)
+    learn(model, {"scan": {**report(), **changes}}, 2.0)
+    learn(model, changes, 2.0)
     assert model.status_line(3.0).isprintable()
     assert all(np.isfinite([model.levels(name).low, model.levels(name).high]).all() for name in model.planes)
     assert isinstance(model.reasons_text + model.title_text + model.empty_text(3.0), str)
@@ -103,35 +138,35 @@ def test_garbage_never_raises(changes: dict[str, Any], payload: bytes, topic: st
 
 def test_the_connection_in_words(model: ViewModel) -> None:
     assert model.link_text(0.0) == f"waiting for the daemon at {ENDPOINT}"
-    model.status({"state": "idle", "scan": None}, 1.0)
+    learn(model, {"state": "idle", "scan": None}, 1.0)
     assert model.link_text(1.0) == "connected, no scan"
-    model.event("scan", {"scan_id": "s1", "state": "armed"}, 2.0)
+    hear(model, "scan", {"scan_id": "s1", "state": "armed"}, 2.0)
     assert model.link_text(2.0) == "connected, scan armed"
-    model.event("scan", {"scan_id": "s1", "state": "acquiring"}, 3.0)
-    model.plane(header(), pixels(), 3.0)
-    assert (model.link(4.0), model.link_text(4.0)) == (Link.LIVE, "live")
-    model.status({"scan": report(frames={"received": 0})}, 7.0)
-    assert (model.link(7.0), model.link_text(7.0)) == (Link.STALLED, "no data for 4 s")
+    hear(model, "scan", {"scan_id": "s1", "state": "acquiring"}, 3.0)
+    show(model, header(), pixels(), 3.0)
+    assert (model.link(4.0), model.link_text(4.0)) == (Connection.LIVE, "live")
+    learn(model, {"scan": report(frames={"received": 0})}, 7.0)
+    assert (model.link(7.0), model.link_text(7.0)) == (Connection.STALLED, "no data for 4 s")
     assert model.rate_text(7.0) == "–"
-    model.event("progress", {"scan_id": "s1", "report": report()}, 8.0)
+    hear(model, "progress", {"scan_id": "s1", "report": report()}, 8.0)
     assert model.link_text(8.0) == "live"
-    model.event("scan", {"scan_id": "s1", "state": "draining"}, 9.0)
+    hear(model, "scan", {"scan_id": "s1", "state": "draining"}, 9.0)
     assert model.link_text(9.0) == "live, draining"
-    model.event("scan", {"scan_id": "s1", "state": "incomplete", "report": report(state="incomplete")}, 9.0)
-    assert (model.link(10.0), model.link_text(10.0)) == (Link.FINISHED, "scan incomplete")
+    hear(model, "scan", {"scan_id": "s1", "state": "incomplete", "report": report(state="incomplete")}, 9.0)
+    assert (model.link(10.0), model.link_text(10.0)) == (Connection.FINISHED, "scan incomplete")
     assert model.link_text(21.0) == f"waiting for the daemon at {ENDPOINT} (silent for 12 s)"
 
 
 def test_flats_and_darks_count_as_data(model: ViewModel) -> None:
     for second in range(10):
         frames = {"received": second, "missing": 0, "corrupt": 0}
-        model.event("progress", {"scan_id": "s1", "report": report(frames=frames)}, float(second))
-    assert model.link(9.5) is Link.LIVE
+        hear(model, "progress", {"scan_id": "s1", "report": report(frames=frames)}, float(second))
+    assert model.link(9.5) is Connection.LIVE
 
 
 def test_a_report_fills_the_cards(model: ViewModel) -> None:
     quality = {"resolution_px": 2.44}
-    model.event("progress", {"scan_id": "s1", "report": report(quality=quality)}, 0.0)
+    hear(model, "progress", {"scan_id": "s1", "report": report(quality=quality)}, 0.0)
     assert model.scan.lost == 3
     assert model.lost_text == "2 missing, 1 corrupt"
     assert (model.center_text, model.confidence_text) == ("511.52 px", "confidence 93 %")
@@ -141,43 +176,43 @@ def test_a_report_fills_the_cards(model: ViewModel) -> None:
 
 
 def test_a_new_scan_never_shows_the_old_sample(model: ViewModel) -> None:
-    model.plane(header(), pixels(), 0.0)
+    show(model, header(), pixels(), 0.0)
     bone = report(scan_id="s2", sample="bone", state="armed")
-    model.event("scan", {"scan_id": "s2", "state": "armed", "report": bone}, 1.0)
+    hear(model, "scan", {"scan_id": "s2", "state": "armed", "report": bone}, 1.0)
     assert not model.planes
-    model.plane(header(), pixels(), 1.1)
+    show(model, header(), pixels(), 1.1)
     assert not model.planes
     assert (model.stale, model.broken) == (1, 0)
-    model.plane(header(scan_id="s2", sample="bone"), pixels(), 1.2)
+    show(model, header(scan_id="s2", sample="bone"), pixels(), 1.2)
     assert model.planes["xy"].sample == "bone"
 
 
 def test_the_daemon_decides_which_scan_runs(model: ViewModel) -> None:
-    model.plane(header(), pixels(), 0.0)
-    model.plane(header(scan_id="stray"), pixels(), 0.0)
-    model.status({"scan": report()}, 1.0)
+    show(model, header(), pixels(), 0.0)
+    show(model, header(scan_id="stray"), pixels(), 0.0)
+    learn(model, {"scan": report()}, 1.0)
     assert model.scan.scan_id == "s1"
-    assert model.plane(header(), pixels(), 1.0)
+    assert show(model, header(), pixels(), 1.0)
     assert "xy" in model.planes
 
 
 def test_a_scan_that_is_run_again_starts_empty(model: ViewModel) -> None:
-    model.plane(header(), pixels(), 0.0)
-    model.event("scan", {"scan_id": "s1", "state": "complete", "report": report(state="complete", final=True)}, 1.0)
-    model.event("scan", {"scan_id": "s1", "state": "acquiring"}, 2.0)
+    show(model, header(), pixels(), 0.0)
+    hear(model, "scan", {"scan_id": "s1", "state": "complete", "report": report(state="complete", final=True)}, 1.0)
+    hear(model, "scan", {"scan_id": "s1", "state": "acquiring"}, 2.0)
     assert not model.planes
     assert (model.scan.decision, model.scan.lost, model.scan.final) == (None, 0, False)
 
 
 def test_the_last_word_stands_against_a_late_preview(model: ViewModel) -> None:
-    model.event("verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": [MOVED], "final": True}, 0.0)
-    model.plane(header(), pixels(), 0.1)
+    hear(model, "verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": [MOVED], "final": True}, 0.0)
+    show(model, header(), pixels(), 0.1)
     assert model.scan.decision is Decision.RETAKE
     assert model.reasons_text == "motion: it moved"
 
 
 def test_a_word_of_a_newer_daemon_is_unknown_but_told(model: ViewModel) -> None:
-    model.event("verdict", {"scan_id": "s1", "verdict": "DEFROST", "reasons": [], "final": True}, 0.0)
+    hear(model, "verdict", {"scan_id": "s1", "verdict": "DEFROST", "reasons": [], "final": True}, 0.0)
     assert model.verdict_text == "UNKNOWN"
     assert model.reasons_text == "other: the decision 'DEFROST' is not known to this version"
 
@@ -185,24 +220,24 @@ def test_a_word_of_a_newer_daemon_is_unknown_but_told(model: ViewModel) -> None:
 def test_history_of_the_session(model: ViewModel) -> None:
     for number, verdict in enumerate(["ENOUGH", "RETAKE"]):
         entries = report(scan_id=f"s{number}", sample=f"foam-{number}", verdict=verdict, final=True, state="complete")
-        model.event("scan", {"scan_id": f"s{number}", "state": "complete", "report": entries}, 0.0)
+        hear(model, "scan", {"scan_id": f"s{number}", "state": "complete", "report": entries}, 0.0)
     told = [(scan.sample, scan.decision) for scan in model.history.values()]
     assert told == [("foam-0", Decision.ENOUGH), ("foam-1", Decision.RETAKE)]
     for number in range(2 * MAX_HISTORY):
-        model.event("scan", {"scan_id": f"n{number}", "state": "complete"}, 0.0)
+        hear(model, "scan", {"scan_id": f"n{number}", "state": "complete"}, 0.0)
     assert len(model.history) == MAX_HISTORY
 
 
 def test_the_number_of_planes_is_bounded(model: ViewModel) -> None:
     for number in range(2 * MAX_PLANES):
-        model.plane(header(plane=f"p{number}"), pixels(), 0.0)
+        show(model, header(plane=f"p{number}"), pixels(), 0.0)
     assert len(model.planes) == MAX_PLANES
     assert model.broken == MAX_PLANES
 
 
 def test_planes_keep_their_place(model: ViewModel) -> None:
     for name in ("row-9", "yz", "xy", "xz"):
-        model.plane(header(plane=name), pixels(), 0.0)
+        show(model, header(plane=name), pixels(), 0.0)
     assert model.plane_order == ["xy", "xz", "yz", "row-9"]
 
 
@@ -221,11 +256,11 @@ def test_contrast_of_a_flat_picture_is_not_empty(value: float) -> None:
 
 
 def test_contrast_by_hand_stays_until_auto(model: ViewModel) -> None:
-    model.plane(header(), pixels(), 0.0)
-    model.plane(header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
+    show(model, header(), pixels(), 0.0)
+    show(model, header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
     automatic = model.levels("xy")
     model.set_levels("xy", 0.5, 1.5)
-    model.plane(header(hi=9.0), pixels(), 1.0)
+    show(model, header(hi=9.0), pixels(), 1.0)
     assert (model.levels("xy").low, model.levels("xy").high, model.manual) == (0.5, 1.5, True)
     assert model.levels("xz").auto
     model.set_levels("xy", 2.0, 1.0)
@@ -237,8 +272,8 @@ def test_contrast_by_hand_stays_until_auto(model: ViewModel) -> None:
 
 
 def test_linked_planes_share_one_contrast(model: ViewModel) -> None:
-    model.plane(header(), pixels(), 0.0)
-    model.plane(header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
+    show(model, header(), pixels(), 0.0)
+    show(model, header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
     model.linked = True
     assert model.levels("xy") == model.levels("xz")
     model.set_levels("xz", 1.0, 2.0)
@@ -246,7 +281,7 @@ def test_linked_planes_share_one_contrast(model: ViewModel) -> None:
 
 
 def test_readout_in_mm(model: ViewModel) -> None:
-    model.plane(header(), pixels(), 0.0)
+    show(model, header(), pixels(), 0.0)
     plane = model.planes["xy"]
     assert plane.rect == pytest.approx((-0.06, -0.04, 0.12, 0.08))
     assert plane.pixel_at(-0.059, -0.039) == (0, 0)
@@ -257,7 +292,7 @@ def test_readout_in_mm(model: ViewModel) -> None:
 
 
 def test_readout_in_pixels_of_the_detector(model: ViewModel) -> None:
-    model.plane(header(pixel_size_m=None, unit="1/pixel", plane="xz"), pixels(), 0.0)
+    show(model, header(pixel_size_m=None, unit="1/pixel", plane="xz"), pixels(), 0.0)
     plane = model.planes["xz"]
     assert plane.rect == (-0.5, -0.5, 12.0, 8.0)
     assert plane.readout(11.0, 7.0) == "xz   x 10 px   z 6 px   3 1/pixel"
@@ -265,6 +300,6 @@ def test_readout_in_pixels_of_the_detector(model: ViewModel) -> None:
 
 def test_texts_of_a_peer_are_tamed(model: ViewModel) -> None:
     reasons = [{"code": "motion", "text": "a\nb\x1b[31m" + "x" * 999}]
-    model.event("verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": reasons, "final": True}, 0.0)
+    hear(model, "verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": reasons, "final": True}, 0.0)
     assert model.reasons_text.startswith("motion: a b [31m")
     assert len(model.reasons_text) <= len("motion: ") + 300

@@ -15,16 +15,18 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
-from streamer.frames import Decision
-from streamer.gui.client import Client
+from streamer.flow.scan import ScanState
+from streamer.flow.wire.daemon import FrameCounts, ProgressEvent
+from streamer.frames import Decision, Reason, ReasonCode, Verdict
+from streamer.gui.client import ViewerClient
 from streamer.gui.model import ViewModel
 from streamer.gui.qt import hold_none
-from streamer.gui.rehearsal import Foam, Rehearsal, report_of
 from streamer.gui.theme import ALARM, COLOUR_MAPS, LOOKS
-from streamer.gui.window import Window
+from streamer.gui.window import ViewerWindow
+from tests.gui.stand_in_daemon import StandInDaemon, pictures, report_of
 
 Spin = Callable[..., None]
-SMALL = {"side": 96, "rows": 64, "angles": 60}
+SIDE, ROWS, ANGLES = 96, 64, 60
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +37,10 @@ def app() -> QApplication:
 
 
 @pytest.fixture
-def window(app: QApplication, server: Rehearsal, tmp_path: Path) -> Iterator[Window]:
-    server.report = report_of("s1", "foam", "acquiring", 0, SMALL["angles"])
+def window(app: QApplication, server: StandInDaemon, tmp_path: Path) -> Iterator[ViewerWindow]:
+    server.report = report_of(of=ANGLES)
     model = ViewModel(server.endpoint)
-    made = Window(model, Client(server.endpoint, model), tmp_path)
+    made = ViewerWindow(model, ViewerClient(server.endpoint, model), tmp_path)
     made.show()
     yield made
     made.close()
@@ -53,7 +55,7 @@ def picture(widget: QWidget) -> NDArray[np.uint8]:
     return data[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
 
 
-def inside(window: Window, name: str) -> NDArray[np.uint8]:
+def inside(window: ViewerWindow, name: str) -> NDArray[np.uint8]:
     """The pixels of one plane on the screen."""
     box = window.tiles.tiles[name].plot.getViewBox().sceneBoundingRect()
     shot = picture(window.tiles.widget)
@@ -61,19 +63,16 @@ def inside(window: Window, name: str) -> NDArray[np.uint8]:
 
 
 def fill(
-    window: Window, server: Rehearsal, spin: Spin, app: QApplication, angles: int
+    window: ViewerWindow, server: StandInDaemon, spin: Spin, app: QApplication, angles: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Stream so many angles of the foam, and wait until the window has drawn them."""
-    foam = Foam(**SMALL)
-    planes = foam.empty()
-    for number in range(angles):
-        foam.fold(planes, number)
+    """Send the planes as they are after some of the angles, and wait until the window has drawn them."""
+    planes = pictures(SIDE, ROWS, angles)
 
     def send() -> None:
         if time.monotonic() - sent[0] > 0.1:
             sent[0] = time.monotonic()
             for name, image in planes.items():
-                server.plane(name, image, angles, foam.angles)
+                server.plane(name, image, angles, ANGLES)
 
     def drawn() -> bool:
         return [tile.plane.angles for tile in window.tiles.tiles.values() if tile.plane] == 3 * [angles]
@@ -84,13 +83,15 @@ def fill(
     return planes
 
 
-def test_waits_in_words(window: Window, app: QApplication, server: Rehearsal) -> None:
+def test_waits_in_words(window: ViewerWindow, app: QApplication, server: StandInDaemon) -> None:
     app.processEvents()
     assert window._empty.text() == f"waiting for the daemon at {server.endpoint}"
     assert window.windowTitle() == "Streamer"
 
 
-def test_planes_fill_in_and_are_not_blank(window: Window, app: QApplication, server: Rehearsal, spin: Spin) -> None:
+def test_planes_fill_in_and_are_not_blank(
+    window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin
+) -> None:
     fill(window, server, spin, app, 15)
     early = inside(window, "xy")
     fill(window, server, spin, app, 60)
@@ -105,7 +106,9 @@ def test_planes_fill_in_and_are_not_blank(window: Window, app: QApplication, ser
     assert window.rate.value.text() == "480 frames/s"
 
 
-def test_the_plane_is_the_right_way_up(window: Window, app: QApplication, server: Rehearsal, spin: Spin) -> None:
+def test_the_plane_is_the_right_way_up(
+    window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin
+) -> None:
     image = np.zeros((40, 80), np.float32)
     image[:10, :20] = 1.0  # rows grow downwards, columns to the right
 
@@ -123,12 +126,12 @@ def test_the_plane_is_the_right_way_up(window: Window, app: QApplication, server
 
 @pytest.mark.parametrize("decision", list(Decision))
 def test_the_banner_tells_the_verdict(
-    window: Window, app: QApplication, server: Rehearsal, spin: Spin, decision: Decision
+    window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin, decision: Decision
 ) -> None:
     reason = f"because of {decision.value.lower()}"
 
     def told() -> None:
-        server.tell(verdict=decision.value, reasons=[{"code": "other", "text": reason}], final=True)
+        server.tell(Verdict(decision, (Reason(ReasonCode.OTHER, reason),), final=True))
 
     spin(lambda: window.banner.word.text() == decision.value, server.serve, told, app.processEvents)
     assert window.banner.reasons.text() == f"other: {reason}"
@@ -150,8 +153,8 @@ def test_verdict_colours_differ_without_colour_vision() -> None:
                 assert np.abs(seen[one] - seen[other]).max() > 25, (one, other)
 
 
-def test_lost_frames_are_red(window: Window, app: QApplication, server: Rehearsal, spin: Spin) -> None:
-    frames = {"expected": 60, "received": 50, "missing": 3, "corrupt": 0}
+def test_lost_frames_are_red(window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin) -> None:
+    frames = FrameCounts(expected=60, received=50, missing=3)
     spin(
         lambda: window.lost.value.text() == "3 missing",
         server.serve,
@@ -163,7 +166,7 @@ def test_lost_frames_are_red(window: Window, app: QApplication, server: Rehearsa
     assert (shot == [wanted.red(), wanted.green(), wanted.blue()]).all(axis=2).sum() > 50
 
 
-def test_keys(window: Window, app: QApplication, server: Rehearsal, spin: Spin, tmp_path: Path) -> None:
+def test_keys(window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin, tmp_path: Path) -> None:
     fill(window, server, spin, app, 5)
     model = window.model
     window._levels_by_hand("xy", 0.0, 1.0)
@@ -188,7 +191,7 @@ def test_keys(window: Window, app: QApplication, server: Rehearsal, spin: Spin, 
     assert window.client is None
 
 
-def test_every_colour_map_paints(window: Window, app: QApplication, server: Rehearsal, spin: Spin) -> None:
+def test_every_colour_map_paints(window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin) -> None:
     fill(window, server, spin, app, 5)
     seen = set()
     for name in COLOUR_MAPS:
@@ -198,7 +201,7 @@ def test_every_colour_map_paints(window: Window, app: QApplication, server: Rehe
     assert len(seen) == len(COLOUR_MAPS)
 
 
-def test_cursor_and_dragging(window: Window, app: QApplication, server: Rehearsal, spin: Spin) -> None:
+def test_cursor_and_dragging(window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin) -> None:
     fill(window, server, spin, app, 5)
     tile = window.tiles.tiles["xz"]
     box = tile.plot.getViewBox().sceneBoundingRect()
@@ -213,7 +216,7 @@ def test_cursor_and_dragging(window: Window, app: QApplication, server: Rehearsa
     assert window.model.levels("xy").auto
 
 
-def test_further_planes_come_and_go(window: Window, app: QApplication, server: Rehearsal, spin: Spin) -> None:
+def test_further_planes_come_and_go(window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin) -> None:
     planes = fill(window, server, spin, app, 5)
 
     def more() -> None:
@@ -222,14 +225,18 @@ def test_further_planes_come_and_go(window: Window, app: QApplication, server: R
     spin(lambda: len(window.tiles.tiles) == 4, server.serve, more, app.processEvents)
     spin(lambda: inside(window, "row-12").shape[0] > 100, app.processEvents)
     assert inside(window, "row-12").std() > 5
-    server.report = report_of("s2", "<b>bone</b>", "armed", 0, 60)
-    spin(lambda: not window.tiles.tiles, server.serve, app.processEvents, lambda: server.scan_state("armed"))
+    server.report = report_of("s2", "bone")
+    spin(lambda: not window.tiles.tiles, server.serve, app.processEvents, lambda: server.enter(ScanState.ARMED))
+    assert "bone" in window._title.text()
+    # Only a daemon that breaks the protocol has such a sample; the window takes it for text all the same.
+    window.model.event(ProgressEvent(report_of("s3", "<b>bone</b>"), scan_id="s3"), time.monotonic())
+    window.refresh()
     assert "<b>bone</b>" in window._title.text()
     assert "&lt;b&gt;bone" in window._history.text()
 
 
 def test_an_unchanged_plane_is_not_drawn_again(
-    window: Window, app: QApplication, server: Rehearsal, spin: Spin
+    window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin
 ) -> None:
     fill(window, server, spin, app, 5)
     window.refresh()
@@ -241,7 +248,9 @@ def test_an_unchanged_plane_is_not_drawn_again(
     assert not drawn
 
 
-def test_a_window_that_stood_still_comes_back(window: Window, app: QApplication, server: Rehearsal, spin: Spin) -> None:
+def test_a_window_that_stood_still_comes_back(
+    window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin
+) -> None:
     planes = fill(window, server, spin, app, 5)
     for _ in range(200):  # nobody turns the window's event loop
         server.plane("xy", planes["xy"], 6, 60)
@@ -250,8 +259,10 @@ def test_a_window_that_stood_still_comes_back(window: Window, app: QApplication,
     assert time.monotonic() - began < 20
 
 
-def test_broken_previews_are_told_not_raised(window: Window, app: QApplication, server: Rehearsal, spin: Spin) -> None:
+def test_broken_previews_are_told_not_raised(
+    window: ViewerWindow, app: QApplication, server: StandInDaemon, spin: Spin
+) -> None:
     fill(window, server, spin, app, 5)
     # One alone could be dropped, as previews are for a viewer that is behind.
-    spin(lambda: window.model.broken >= 1, lambda: server.raw([b"plane", b"\xc1", b"x"]), app.processEvents)
+    spin(lambda: window.model.broken >= 1, lambda: server.raw_preview([b"plane", b"\xc1", b"x"]), app.processEvents)
     assert inside(window, "xy").std() > 5

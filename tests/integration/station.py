@@ -11,6 +11,9 @@ import zmq
 
 from streamer.cli.processes import start_beamline, start_daemon
 from streamer.cli.scan_driver import ScanDriver
+from streamer.flow.wire.beamline import Faults, Finish
+from streamer.flow.wire.daemon import Report
+from streamer.frames import ScanSpec
 from streamer.sim.truth import read_truth
 
 
@@ -44,17 +47,17 @@ class Station(ScanDriver):
         self._beamline_process.stop()
         self.context.destroy(linger=0)
 
-    def spec(self, scan_id: str, **entries: Any) -> dict[str, Any]:
+    def spec(self, scan_id: str, **fields: Any) -> ScanSpec:
         numbers = {"rows": self.rows, "columns": self.size, "projections": 90, "flats": 8, "darks": 4}
-        return super().spec(scan_id, **{**numbers, **entries})
+        return super().spec(scan_id, **{**numbers, **fields})
 
-    def scan(self, scan_id: str, slot: int = 0, faults: dict[str, Any] | None = None, **entries: Any) -> dict[str, Any]:
+    def scan(self, scan_id: str, slot: int = 0, faults: Faults | None = None, **fields: Any) -> Report:
         """One whole scan; the daemon's final report."""
-        spec = self.spec(scan_id, **entries)
+        spec = self.spec(scan_id, **fields)
         self.begin(spec, slot=slot, faults=faults)
         self.fly(spec)
         self.until(self.at_rest, "all projections are taken")
-        self.do("finish", status="ok")
+        self.do(Finish())
         return self.final(scan_id)
 
     def truth(self, scan_id: str) -> Any:

@@ -19,6 +19,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from station import Station, eventually
 
+from streamer.flow.wire.beamline import Faults
 from streamer.metrics import MetricsSnapshot, StreamerCollector
 from tests.paths import ROOT
 
@@ -187,8 +188,8 @@ def prometheus(shared_station: Station, tmp_path_factory: pytest.TempPathFactory
     """It has seen the daemon before, during and after a scan in which one frame was lost."""
     server = Prometheus(tmp_path_factory.mktemp("monitoring") / "prometheus", shared_station.daemon["metrics"])
     try:
-        report = shared_station.scan("watched", faults={"drop": [50]})
-        assert report["frames"]["missing"] == 1, report
+        report = shared_station.scan("watched", faults=Faults(drop=frozenset({50})))
+        assert report.frames.missing == 1, report
         eventually(lambda: server.number("streamer_frames_missing_total") == 1, "the end of the scan is scraped")
         scraped = time.time()
         eventually(lambda: server.number("timestamp(up)") > scraped, "the end of the scan is scraped twice")

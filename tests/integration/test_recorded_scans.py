@@ -135,7 +135,7 @@ def test_replay_makes_the_same_tomogram_as_the_file(tooth: Path, tmp_path: Path)
         ]
         subprocess.run([*command, "--to", station.daemon["source"]], check=True, capture_output=True)
         report = station.final("tooth")
-        live = read_tomogram(Path(report["tomogram_file"])).data
+        live = read_tomogram(Path(report.tomogram_file)).data
     finally:
         station.close()
     filed = read_tomogram(tooth / "tooth.h5").data

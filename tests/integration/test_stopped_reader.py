@@ -14,6 +14,9 @@ import zmq
 from station import Station, eventually
 
 from streamer.flow import wire
+from streamer.flow.wire.beamline import Finish
+from streamer.flow.wire.control import Ping
+from streamer.flow.wire.daemon import FixCenter, GetStatus, PlaneSpec, WatchPlanes
 
 
 def test_a_stopped_viewer_costs_no_frame(shared_station: Station, tmp_path: Path) -> None:
@@ -34,16 +37,16 @@ def test_a_stopped_viewer_costs_no_frame(shared_station: Station, tmp_path: Path
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
     )
     try:
-        before = station.ask("status")
-        eventually(lambda: subscribers(viewer.pid, before["endpoints"]["preview"]), "the viewer is connected")
+        before = station.ask(GetStatus())
+        eventually(lambda: subscribers(viewer.pid, before.endpoints.preview), "the viewer is connected")
         os.kill(viewer.pid, signal.SIGSTOP)
         report = station.scan("stopped-viewer", projections=360)
     finally:
         viewer.kill()
         viewer.wait()
-    assert report["frames"]["missing"] == 0
-    assert report["state"] == "complete"
-    assert station.ask("status")["ring"]["high_water"] < station.ask("status")["ring"]["slots"]
+    assert report.frames.missing == 0
+    assert report.state == "complete"
+    assert station.ask(GetStatus()).ring.high_water < station.ask(GetStatus()).ring.slots
 
 
 def subscribers(pid: int, endpoint: str) -> bool:
@@ -71,7 +74,7 @@ def test_a_control_client_that_never_reads_its_replies_is_harmless(shared_statio
         dealer.connect(shared_station.daemon["control"])
         for _ in range(500):
             dealer.send(wire.pack({"v": 1, "verb": "status", "args": {}}))
-        assert shared_station.ask("ping")["ok"]
+        assert shared_station.ask(Ping()).ok
 
 
 def test_control_misuse_is_answered_and_changes_nothing(shared_station: Station) -> None:
@@ -94,7 +97,7 @@ def test_control_misuse_is_answered_and_changes_nothing(shared_station: Station)
             reply = wire.unpack(client.recv())
             assert (reply["ok"], reply["code"]) == (False, code)
             assert "\n" not in reply["error"]
-    assert shared_station.ask("status")["state"] in ("idle", "complete", "incomplete", "aborted")
+    assert shared_station.ask(GetStatus()).state in ("idle", "complete", "incomplete", "aborted")
 
 
 def zero_projections() -> dict[str, object]:
@@ -106,33 +109,33 @@ def test_a_second_scan_is_refused_while_one_runs(shared_station: Station) -> Non
     shared_station.begin(spec)
     with shared_station.context.socket(zmq.REQ) as client:
         client.connect(shared_station.daemon["control"])
-        client.send(wire.pack({"v": 1, "verb": "arm", "args": {"spec": {**spec, "scan_id": "second"}}}))
+        client.send(wire.pack({"v": 1, "verb": "arm", "args": {"spec": {**spec.to_dict(), "scan_id": "second"}}}))
         assert client.poll(100_000)
         reply = wire.unpack(client.recv())
     assert (reply["ok"], reply["code"]) == (False, "busy")
     assert "first" in reply["error"]
-    shared_station.do("finish", status="aborted")
-    assert shared_station.final("first")["state"] == "aborted"
+    shared_station.do(Finish("aborted"))
+    assert shared_station.final("first").state == "aborted"
 
 
 def test_other_planes_and_a_fixed_centre(shared_station: Station) -> None:
-    tilted = {"name": "tilted", "origin": [0, 32, 0], "u": [1, 0, 0], "v": [0, 0.6, 0.8], "shape": [48, 64]}
+    tilted = PlaneSpec("tilted", origin=(0, 32, 0), u=(1, 0, 0), v=(0, 0.6, 0.8), shape=(48, 64))
     with shared_station.context.socket(zmq.SUB) as previews:
         previews.subscribe(b"plane")
         previews.connect(shared_station.daemon["preview"])
-        shared_station.ask("planes", set=[tilted])
-        shared_station.ask("center", set=30.5)
+        shared_station.ask(WatchPlanes([tilted]))
+        shared_station.ask(FixCenter(30.5))
         try:
             report = shared_station.scan("tilted")
         finally:
-            shared_station.ask("planes", set=[])
-            shared_station.ask("center", set=None)
+            shared_station.ask(WatchPlanes([]))
+            shared_station.ask(FixCenter(None))
         assert previews.poll(100_000)
         _, header, payload = previews.recv_multipart()
     entries = wire.unpack(header)
     assert (entries["plane"], entries["shape"], len(payload)) == ("tilted", [48, 64], 2 * 48 * 64)
     assert entries["center_px"] == 30.5
-    assert report["state"] == "complete"
+    assert report.state == "complete"
 
 
 def test_children_end_with_their_parent(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from bluesky import RunEngine
 from event_model import DocumentNames, schema_validators
+from msgspec import convert
 
+from streamer.client import Link
+from streamer.flow.wire.beamline import Faults, MoveRotation, MoveX, SetFaults
 from streamer_plans.devices.beamline import Beamline, sim_beamline
-from streamer_plans.devices.link import Link
 from streamer_plans.tomo import TomoScan
+from tests.paths import ROOT
 
 START_S = 100.0
 SIZE = 32
@@ -25,7 +28,7 @@ class Process:
 
     def __init__(self, command: list[str], ready: Path) -> None:
         self._log = ready.with_suffix(".log").open("w")
-        self.child = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        self.child = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=ROOT)
         end = time.monotonic() + START_S
         while not (ready.exists() and ready.read_text().endswith("}")):
             if self.child.poll() is not None or time.monotonic() > end:
@@ -84,9 +87,12 @@ def start_daemon(beamline_process: Process, tmp_path: Path) -> Iterator[Callable
 
     def start(*script: dict[str, Any]) -> Process:
         ready = tmp_path / f"daemon{len(started)}.json"
-        peer = str(Path(__file__).with_name("peer.py"))
         frames = beamline_process.endpoints["frames"]
-        started.append(Process([sys.executable, peer, str(ready), frames, str(tmp_path), json.dumps(script)], ready))
+        started.append(
+            Process(
+                [sys.executable, "-m", "tests.plans.peer", str(ready), frames, str(tmp_path), json.dumps(script)], ready
+            )
+        )
         return started[-1]
 
     yield start
@@ -99,9 +105,9 @@ def connect(beamline_process: Process) -> Iterator[Callable[..., Beamline]]:
     """The devices; the virtual beamline is brought back to its rest before and after."""
     built: list[Beamline] = []
     link = Link(beamline_process.control, "the virtual beamline", timeout_s=60.0)
-    link.request("faults", {"set": {}})
-    link.request("x", {"target_mm": 0.0})
-    link.request("rotation", {"target_deg": 0.0, "velocity_deg_s": 1000.0})
+    link.ask(SetFaults(Faults()))
+    link.ask(MoveX(0.0))
+    link.ask(MoveRotation(0.0, 1000.0))
 
     def build(daemon: Process, stall_s: float = 8.0) -> Beamline:
         built.append(sim_beamline(beamline_process.control, daemon.control, stall_s))
@@ -111,15 +117,15 @@ def connect(beamline_process: Process) -> Iterator[Callable[..., Beamline]]:
     yield build
     for beamline in built:
         beamline.close()
-    link.request("faults", {"set": {}})
+    link.ask(SetFaults(Faults()))
     link.close()
 
 
 @pytest.fixture
-def faults(beamline_process: Process) -> Iterator[Callable[..., None]]:
-    """Let things go wrong in the next scan (see streamer/sim/faults.py)."""
+def faults(beamline_process: Process) -> Iterator[Callable[..., object]]:
+    """Let things go wrong in the next scan (see docs/protocol.md §2.2)."""
     link = Link(beamline_process.control, "the virtual beamline", timeout_s=60.0)
-    yield lambda **kinds: link.request("faults", {"set": kinds}) and None
+    yield lambda **kinds: link.ask(SetFaults(convert(kinds, Faults)))
     link.close()
 
 

@@ -1,70 +1,57 @@
-"""The daemon's sockets in this process, with a report that the test writes."""
+"""The stand-in daemon on a thread, with the verbs that the plans use."""
+
+from __future__ import annotations
 
 import threading
-import time
+from typing import Any
 
-import zmq
+from msgspec import structs
 
-from streamer.frames import NOT_JUDGED, BadInput
-from streamer.io.control import Busy, ControlServer
-from streamer.io.publish import Publisher
-
-ANYWHERE = "tcp://127.0.0.1:*"
-
-
-def report_of(scan_id="s1", state="acquiring", verdict=NOT_JUDGED, **more):
-    counts = {"received": 0, "duplicate": 0, "late": 0, "corrupt": 0}
-    base = {"scan_id": scan_id, "state": state, "written": 0, "frames": counts, "quality": {}, "error": None}
-    return {**base, **verdict.to_dict(), **more}
+from streamer.flow.scan import ScanState
+from streamer.flow.wire import pack
+from streamer.flow.wire.control import Busy, Done, Ping, Pong
+from streamer.flow.wire.daemon import Abort, Arm, Armed, GetVerdict, VerdictReply
+from streamer.frames import BadInput
+from tests.gui.stand_in_daemon import VERSION, StandInDaemon, report_of
 
 
-class StandIn:
-    """``report`` is what ``status`` and ``verdict`` answer; ``busy`` so many requests to arm are refused first."""
+class StandIn(StandInDaemon):
+    """``report`` is what ``status`` and ``verdict`` answer; the first ``busy`` requests to arm are refused."""
 
-    def __init__(self):
-        self._context = zmq.Context()
-        self.events = Publisher(self._context, ANYWHERE, 100, "events")
-        verbs = {name: getattr(self, f"_{name}") for name in ("ping", "arm", "status", "verdict", "abort")}
-        self._control = ControlServer(self._context, ANYWHERE, verbs, time.monotonic)
-        self.endpoint = self._control.endpoint
-        self.report = None
+    def __init__(self) -> None:
+        handlers = {Ping: lambda _: Pong(VERSION), Arm: self.arm, GetVerdict: self.verdict, Abort: self.abort}
+        super().__init__(handlers=handlers)
         self.busy = 0
-        self.asked = []
+        self.verbs: list[str] = []
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._control.run, args=(self._ended.is_set,))
+        self._thread = threading.Thread(target=self.server.run, args=(self._ended.is_set,))
         self._thread.start()
 
-    def tell(self, **changes):
-        """Change the report and publish it."""
-        self.report = {**self.report, **changes}
-        self.events.event("progress", {"scan_id": self.report["scan_id"], "report": self.report})
-
-    def close(self):
+    def close(self) -> None:
         self._ended.set()
         self._thread.join()
-        self.events.close()
-        self._context.term()
+        super().close()
 
-    def _ping(self, args):
-        return {"version": "stand-in"}
+    def event(self, topic: str, **entries: Any) -> None:
+        """Any map as an event."""
+        self.events.send([topic.encode(), pack(entries)])
 
-    def _arm(self, args):
-        self.asked.append("arm")
+    def arm(self, request: Arm) -> Armed:
+        self.verbs.append("arm")
         if self.busy > 0:
             self.busy -= 1
             raise Busy("another scan is running")
-        self.report = report_of(args["spec"]["scan_id"], "armed")
-        return {"raw_file": "/data/s1.nx"}
+        spec = request.spec
+        self.report = structs.replace(report_of(spec.scan_id, spec.sample), state=ScanState.ARMED)
+        return Armed(spec.scan_id, "/data/s1.nx", spec.dtype, (spec.rows, spec.columns), {})
 
-    def _status(self, args):
-        return {"endpoints": {"events": self.events.endpoint}, "scan": self.report}
+    def verdict(self, request: GetVerdict) -> VerdictReply:
+        report = self.report
+        if report is None:
+            raise BadInput(f"scan {request.scan_id!r} is not known to this daemon")
+        return VerdictReply(report.scan_id, report.verdict, report.reasons, report.final, report.quality)
 
-    def _verdict(self, args):
-        if self.report is None:
-            raise BadInput(f"scan {args['scan_id']!r} is not known to this daemon")
-        return {key: self.report[key] for key in ("scan_id", "verdict", "reasons", "final", "quality")}
-
-    def _abort(self, args):
-        self.asked.append("abort")
-        self.tell(state="aborted", error=args["reason"])
-        return {}
+    def abort(self, request: Abort) -> Done:
+        self.verbs.append("abort")
+        self.tell(state=ScanState.ABORTED, error=request.reason)
+        return Done()

@@ -5,11 +5,15 @@ import threading
 import time
 
 import pytest
+from msgspec import structs
 
-from streamer.frames import Decision, Reason, ReasonCode, ScanSpec, Verdict
+from streamer.client import LinkError
+from streamer.flow.scan import ScanState
+from streamer.flow.wire.daemon import ScanEvent
+from streamer.frames import Decision, Quality, Reason, ReasonCode, ScanSpec, Verdict
 from streamer_plans.devices.daemon import StreamerDaemon
-from streamer_plans.devices.link import LinkError
-from tests.plans.stand_in import StandIn, report_of
+from tests.gui.stand_in_daemon import fields_of, report_of
+from tests.plans.stand_in import StandIn
 
 SPEC = ScanSpec("s1", "wood", 8, 16, 10)
 MOVED = Verdict(Decision.RETAKE, (Reason(ReasonCode.MOTION, "it moved"),))
@@ -30,7 +34,7 @@ def device(server):
     """Armed, and listening to the events."""
     device = StreamerDaemon(server.endpoint, busy_timeout_s=PATIENCE_S)
     device.arm(SPEC)
-    until(lambda: server.tell(state="armed", written=1) or device.written("s1") == 1)
+    until(lambda: server.tell(state=ScanState.ARMED, written=1) or device.written("s1") == 1)
     yield device
     device.close()
 
@@ -63,16 +67,16 @@ def test_before_anything_is_measured_the_reason_says_so(device):
 
 
 def test_while_the_scan_runs_the_signals_follow_the_daemon(device, server):
-    server.tell(**MOVED.to_dict(), quality={"snr": 7.5, "center_px": None, "motion_px": 3.0})
+    server.tell(MOVED, quality=Quality(snr=7.5, motion_px=3.0))
     until(lambda: shown(device) == MOVED)
     assert (device.snr.get(), device.motion_px.get()) == (7.5, 3.0)
     assert math.isnan(device.center_px.get()), "not measured is not a number"
-    server.events.event("verdict", {"scan_id": "s1", **CUT.to_dict(), "quality": {}})
+    server.event("verdict", scan_id="s1", **CUT.to_dict(), quality={})
     until(lambda: shown(device) == CUT)
 
 
 def test_a_final_verdict_is_waited_for(device, server):
-    later = threading.Timer(0.3, lambda: server.tell(state="complete", **GOOD.to_dict()))
+    later = threading.Timer(0.3, lambda: server.tell(GOOD, state=ScanState.COMPLETE))
     later.start()
     assert wait(device, PATIENCE_S) < PATIENCE_S / 2
     later.join()
@@ -80,7 +84,7 @@ def test_a_final_verdict_is_waited_for(device, server):
 
 
 def test_without_a_verdict_in_time_it_is_unknown_and_says_what_was_known(device, server):
-    server.tell(**MOVED.to_dict())
+    server.tell(MOVED)
     assert wait(device, 0.5) < 20
     verdict = shown(device)
     assert verdict.decision is Decision.UNKNOWN
@@ -89,7 +93,7 @@ def test_without_a_verdict_in_time_it_is_unknown_and_says_what_was_known(device,
 
 
 def test_a_scan_that_ended_without_a_verdict_is_not_waited_for(device, server):
-    server.tell(state="failed", error="disk full")
+    server.tell(state=ScanState.FAILED, error="disk full")
     assert wait(device, PATIENCE_S) < PATIENCE_S / 2
     verdict = shown(device)
     assert verdict.codes[0] is ReasonCode.NO_VERDICT
@@ -107,24 +111,25 @@ def test_a_restarted_daemon_knows_no_scan_and_the_waiting_ends(server):
 
 
 def test_an_answer_that_is_no_verdict_ends_the_waiting_in_time(device, server):
-    server.report = {**server.report, "reasons": ["it moved"]}
+    server.report = structs.replace(server.report, reasons=("it moved",))
     assert wait(device, 0.5) < 20
     assert shown(device).codes[0] is ReasonCode.NO_VERDICT
 
 
 def test_a_final_verdict_is_not_replaced_by_an_older_one(device, server):
-    server.tell(state="finalising", **GOOD.to_dict())
+    server.tell(GOOD, state=ScanState.FINALISING)
     until(lambda: shown(device) == GOOD)
-    server.events.event("verdict", {"scan_id": "s1", **MOVED.to_dict()})
-    server.tell(**MOVED.to_dict(), written=9)
+    server.event("verdict", scan_id="s1", **MOVED.to_dict())
+    server.tell(MOVED, written=9)
     until(lambda: device.written("s1") == 9)
     assert shown(device) == GOOD
 
 
 def test_another_scan_says_nothing_of_this_one(device, server):
-    server.events.event("verdict", {"scan_id": "s0", **GOOD.to_dict()})
-    server.events.event("scan", {"scan_id": "s0", "report": report_of("s0", "complete", GOOD, written=99)})
-    server.tell(**MOVED.to_dict(), written=2)
+    server.event("verdict", scan_id="s0", **GOOD.to_dict())
+    other = report_of("s0", state=ScanState.COMPLETE, written=99, **fields_of(GOOD))
+    server.events.event(ScanEvent(scan_id="s0", state=other.state, report=other))
+    server.tell(MOVED, written=2)
     until(lambda: device.written("s1") == 2)
     assert shown(device) == MOVED
 
@@ -133,13 +138,13 @@ def test_an_event_that_cannot_be_read_is_skipped(device, server, caplog):
     caplog.set_level("CRITICAL", "streamer")
     caplog.set_level("CRITICAL", "streamer_plans")
     for wrong in ({"verdict": 7}, {"verdict": "ENOUGH", "reasons": "all"}, {"verdict": "ENOUGH", "reasons": [1]}):
-        server.events.event("verdict", {"scan_id": "s1", "final": True, **wrong})
-    server.tell(**MOVED.to_dict())
+        server.event("verdict", scan_id="s1", final=True, **wrong)
+    server.tell(MOVED)
     until(lambda: shown(device) == MOVED)
 
 
 def test_what_a_newer_daemon_says_reads_as_unknown_and_other(device, server):
-    server.tell(verdict="DEFROST", reasons=[{"code": "ice", "text": "it is cold"}])
+    server.tell(verdict="DEFROST", reasons=({"code": "ice", "text": "it is cold"},))
     until(lambda: ReasonCode.OTHER in shown(device).codes)
     assert shown(device).decision is Decision.UNKNOWN
     assert [reason.text for reason in shown(device).reasons][1:] == ["it is cold"]
@@ -148,7 +153,7 @@ def test_what_a_newer_daemon_says_reads_as_unknown_and_other(device, server):
 def test_written_never_goes_back(device, server):
     server.tell(written=30)
     until(lambda: device.written("s1") == 30)
-    server.tell(written=20, snr_marker=1)
+    server.tell(written=20)
     server.tell(written=31)
     until(lambda: device.written("s1") >= 31)
     assert device.written("other") == 0
@@ -180,7 +185,7 @@ def test_arming_waits_for_a_busy_daemon(server):
     server.busy = 2
     device = StreamerDaemon(server.endpoint, busy_timeout_s=PATIENCE_S)
     assert device.arm(SPEC) == "/data/s1.nx"
-    assert server.asked == ["arm"] * 3
+    assert server.verbs == ["arm"] * 3
     device.close()
 
 
@@ -194,6 +199,6 @@ def test_arming_gives_up_when_the_daemon_stays_busy(server):
 
 def test_an_aborted_scan_is_known_to_be_over(device, server):
     device.abort("s1", "tea")
-    assert device.poll("s1")["error"] == "tea"
+    assert device.poll("s1").error == "tea"
     assert device.poll("s2") is None
     assert wait(device, PATIENCE_S) < PATIENCE_S / 2

@@ -1,12 +1,16 @@
 """The detector asked in the wrong order, and a daemon that ends the scan under it."""
 
 import pytest
+from msgspec import structs
 
+from streamer.flow.scan import ScanState
+from streamer.flow.wire.daemon import FrameCounts
 from streamer.frames import Decision, FrameKind, Reason, ReasonCode, Verdict
 from streamer_plans.devices.camera import Activity, DetectorHardware, Geometry
 from streamer_plans.devices.daemon import StreamerDaemon
 from streamer_plans.devices.detector import DaemonLost, ScanFailed, TomoDetector
 from streamer_plans.devices.requests import Closing, Exposures, ScanSetup
+from tests.gui.stand_in_daemon import fields_of
 from tests.plans.stand_in import StandIn
 
 PATIENCE_S = 60.0
@@ -86,7 +90,7 @@ def test_a_scan_is_announced_to_the_daemon_and_to_the_camera(detector, server):
     (_, spec, rate_hz) = detector.hardware.calls[0]
     assert (spec.scan_id, spec.rows, spec.columns, spec.frames, rate_hz) == ("s1", 8, 16, 12, 20.0)
     assert spec.exposure_s == pytest.approx(0.045), "as long as the rate allows"
-    assert server.asked == ["arm"]
+    assert server.verbs == ["arm"]
     assert detector.pixel_size_m.get() == 0.0, "not known"
     assert set(detector.describe_collect()) == {"detector", "detector_image_key", "detector_rotation_angle"}
 
@@ -120,15 +124,15 @@ def test_the_cameras_own_words_fail_the_exposures(detector):
 @pytest.mark.parametrize(
     ("report", "words"),
     [
-        ({"state": "failed", "error": "disk full"}, "the daemon closed the scan as failed: disk full"),
-        ({"state": "incomplete", **MOVED.to_dict()}, "as incomplete: RETAKE: motion: it moved"),
-        ({"state": "aborted"}, "as aborted: UNKNOWN: not_judged: "),
+        ({"state": ScanState.FAILED, "error": "disk full"}, "the daemon closed the scan as failed: disk full"),
+        ({"state": ScanState.INCOMPLETE, **fields_of(MOVED)}, "as incomplete: RETAKE: motion: it moved"),
+        ({"state": ScanState.ABORTED}, "as aborted: UNKNOWN: not_judged: "),
     ],
 )
 def test_a_daemon_that_ends_the_scan_fails_the_exposures_with_its_reasons(detector, server, report, words):
     opened(detector).prepare(PROJECTIONS)
     detector.kickoff().wait(PATIENCE_S)
-    server.report = {**server.report, **report}
+    server.report = structs.replace(server.report, **report)
     with pytest.raises(ScanFailed, match=words):
         detector.complete().wait(PATIENCE_S)
 
@@ -146,8 +150,7 @@ def test_closing_waits_until_the_frames_are_on_disk(detector, server):
     detector.kickoff().wait(PATIENCE_S)
     assert detector.hardware.calls[-1] == ("finish", "ok")
     status = detector.complete()
-    frames = {"received": 12, "duplicate": 0, "late": 0, "corrupt": 0}
-    server.tell(state="finalising", frames=frames, written=11)
+    server.tell(state=ScanState.FINALISING, frames=FrameCounts(received=12), written=11)
     assert not status.done
     server.tell(written=12)
     status.wait(PATIENCE_S)
@@ -156,6 +159,6 @@ def test_closing_waits_until_the_frames_are_on_disk(detector, server):
 
 def test_unstaging_an_open_scan_aborts_it(detector, server):
     opened(detector).unstage()
-    assert server.asked == ["arm", "abort"]
-    assert server.report["error"] == "unstaged before the scan was closed"
+    assert server.verbs == ["arm", "abort"]
+    assert server.report.error == "unstaged before the scan was closed"
     assert ("finish", "aborted") in detector.hardware.calls

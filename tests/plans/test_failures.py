@@ -134,7 +134,7 @@ def test_an_abort_leaves_everything_safe(engine, documents, start_daemon, connec
     assert beamline.shutter.read()["shutter"]["value"] == "closed"
     assert not beamline.rotation._where()[1]
     assert not beamline.detector.hardware.activity().acquiring
-    with h5py.File(beamline.streamer.last_report["raw_file"]) as file:
+    with h5py.File(beamline.streamer.last_report.raw_file) as file:
         assert documents.announced("detector") == file["/entry/instrument/detector/data"].shape[0]
 
 
@@ -165,7 +165,7 @@ def test_a_step_scan_goes_on_after_a_pause(engine, documents, start_daemon, conn
     (stop,) = documents.of("stop")
     assert stop["exit_status"] == "success"
     assert stop["num_events"]["primary"] == documents.announced("detector") == 17
-    with h5py.File(outcome.report["raw_file"]) as file:
+    with h5py.File(outcome.report.raw_file) as file:
         assert file["/entry/sample/rotation_angle"][7:] == pytest.approx(angles, abs=0.02)
 
 

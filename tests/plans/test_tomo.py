@@ -69,7 +69,7 @@ def test_a_step_scan_takes_the_angles_in_the_order_given(engine, documents, star
     beamline = connect(start_daemon())
     angles = golden_angles(8)
     outcome = engine(tomo_step(beamline, scan, angles)).plan_result
-    with h5py.File(outcome.report["raw_file"]) as file:
+    with h5py.File(outcome.report.raw_file) as file:
         np.testing.assert_allclose(file["/entry/sample/rotation_angle"][7:], angles, atol=0.02)
     assert documents.of("stop")[0]["num_events"]["primary"] == 15
     assert documents.announced("detector") == 15

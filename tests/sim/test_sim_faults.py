@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.flow.wire import checksum
+from streamer.flow.wire import checksum, decode_as, pack
+from streamer.flow.wire.beamline import Faults, SetFaults
 from streamer.frames import BadInput
-from streamer.sim.faults import TRANSPORT, Faults, Transport
+from streamer.sim.faults import TRANSPORT, Transport, light
 
 FRAMES = 40
 asked = st.dictionaries(st.sampled_from(TRANSPORT), st.lists(st.integers(0, FRAMES - 1), max_size=8))
+
+
+def asked_for(kinds: dict[str, Any]) -> Faults:
+    """The faults in a request, as they come from the network."""
+    return decode_as(pack({"set": kinds}), SetFaults, "faults").set
 
 
 def send_all(transport: Transport, frames: int = FRAMES) -> tuple[list[list[Any]], list[list[Any]]]:
@@ -27,7 +33,7 @@ def send_all(transport: Transport, frames: int = FRAMES) -> tuple[list[list[Any]
 
 @given(asked)
 def test_recorded_faults_explain_every_difference(faults: dict[str, list[int]]) -> None:
-    transport = Transport(Faults.from_dict(faults))
+    transport = Transport(asked_for(faults))
     sent, late = send_all(transport)
     record = transport.injected
     once = [k for indices in record.values() for k in indices]
@@ -46,13 +52,13 @@ def test_recorded_faults_explain_every_difference(faults: dict[str, list[int]]) 
 
 
 def test_reordered_frame_comes_after_its_successor() -> None:
-    sent, _ = send_all(Transport(Faults.from_dict({"reorder": [2, 6]})), 7)
+    sent, _ = send_all(Transport(asked_for({"reorder": [2, 6]})), 7)
     assert [header for header, _ in sent] == [0, 1, 3, 2, 4, 5, 6]
 
 
 def test_probabilities_are_reproducible_and_about_right() -> None:
     chances = {"seed": 7, "probability": {"drop": 0.1, "corrupt": 0.05}}
-    first, second = (Transport(Faults.from_dict(chances)) for _ in range(2))
+    first, second = (Transport(asked_for(chances)) for _ in range(2))
     send_all(first, 250)
     send_all(second, 250)
     assert first.injected == second.injected
@@ -61,8 +67,8 @@ def test_probabilities_are_reproducible_and_about_right() -> None:
 
 
 def test_light_of_dump_scale_and_drift() -> None:
-    faults = Faults.from_dict({"beam_dump": [3, 4], "beam_scale": 2.0, "beam_drift": 0.5})
-    assert [faults.light(k, 10) for k in (0, 3, 4, 5, 10, 20)] == [2.0, 0.0, 0.0, 1.5, 1.0, 1.0]
+    faults = asked_for({"beam_dump": [3, 4], "beam_scale": 2.0, "beam_drift": 0.5})
+    assert [light(faults, k, 10) for k in (0, 3, 4, 5, 10, 20)] == [2.0, 0.0, 0.0, 1.5, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -84,4 +90,4 @@ def test_light_of_dump_scale_and_drift() -> None:
 )
 def test_bad_fault_maps_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=next(iter(wrong))):
-        Faults.from_dict(wrong)
+        asked_for(wrong)

@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
 from streamer.cli.processes import start_beamline, start_daemon
 from streamer.cli.scan_driver import ScanDriver
 from streamer.core.backend.selection import Backend
+from streamer.flow.wire.beamline import Finish
+from streamer.flow.wire.daemon import Report
 from streamer.io.sockets import until_done
 
 PATIENCE_S = 600.0
@@ -66,8 +67,8 @@ def _scan(folder: Path, size: int, task: Task, step: Step) -> list[Figure]:
         step(f"{size}²: {whole:.0f} frames/s")
         paced = bench.scan("paced", size, whole)
     name, after = f"{size}×{size}", "last frame → tomogram on disk"
-    latency = paced.report["latency_ms"]
-    lost = [scan.report["frames"]["missing"] + scan.report["frames"]["corrupt"] for scan in (measured, paced)]
+    latency = paced.report.latency_ms
+    lost = [scan.report.frames.missing + scan.report.frames.corrupt for scan in (measured, paced)]
     return [
         Figure(
             f"{name}, {measured.projections} projections, received",
@@ -78,10 +79,10 @@ def _scan(folder: Path, size: int, task: Task, step: Step) -> list[Figure]:
         ),
         Figure(f"{name}, {measured.projections} projections, first → tomogram on disk", whole, "frames/s"),
         Figure(f"{name}, bytes from first to tomogram", whole * 2e-9 * size * size, "GB/s"),
-        Figure(f"{name}, {after}", float(measured.report["last_frame_to_tomogram_s"] or 0.0), "s"),
-        Figure(f"{name} at {whole:.0f} frames/s, frame received → planes, p50", float(latency["p50"] or 0.0), "ms"),
-        Figure(f"{name} at {whole:.0f} frames/s, frame received → planes, p99", float(latency["p99"] or 0.0), "ms"),
-        Figure(f"{name} at {whole:.0f} frames/s, {after}", float(paced.report["last_frame_to_tomogram_s"] or 0.0), "s"),
+        Figure(f"{name}, {after}", measured.report.last_frame_to_tomogram_s or 0.0, "s"),
+        Figure(f"{name} at {whole:.0f} frames/s, frame received → planes, p50", latency.p50 or 0.0, "ms"),
+        Figure(f"{name} at {whole:.0f} frames/s, frame received → planes, p99", latency.p99 or 0.0, "ms"),
+        Figure(f"{name} at {whole:.0f} frames/s, {after}", paced.report.last_frame_to_tomogram_s or 0.0, "s"),
         Figure(f"{name}, frames lost", float(sum(lost)), "frames"),
     ]
 
@@ -104,7 +105,7 @@ def _written_per_s(folder: Path, size: int) -> float:
 class _Measured:
     """``whole_s`` lasts from the first projection until the tomogram is on the disk."""
 
-    report: dict[str, Any]
+    report: Report
     projections: int
     received_per_s: float
     whole_s: float
@@ -125,7 +126,7 @@ class _Bench:
         began = time.perf_counter()
         rate = self._projections_per_s(name, projections)
         driver.until(driver.at_rest, "the end of the exposures")
-        driver.command("finish", status="ok")
+        driver.command(Finish())
         return _Measured(driver.final(name), projections, rate, time.perf_counter() - began)
 
     def _projections_per_s(self, name: str, wanted: int) -> float:
@@ -134,10 +135,10 @@ class _Bench:
 
         def all_came() -> bool:
             # Received ones: those that the ring overtakes are folded in only after the scan.
-            got = self._driver.ask("status", scan_id=name)["scan"]["frames"]["received"] - DARKS - FLATS
+            got = self._driver.report(name).frames.received - DARKS - FLATS
             if got >= wanted // 10 and (not moments or got > moments[-1][1]):
                 moments.append((time.perf_counter(), got))
-            return bool(got >= wanted)
+            return got >= wanted
 
         self._driver.until(all_came, "all projections")
         (began, first), (ended, last) = moments[0], moments[-1]

@@ -11,7 +11,8 @@ decoder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -40,6 +41,7 @@ MAX_CONTROL = 256 * 1024
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 ShortText = Annotated[str, Meta(max_length=200)]
 EndStatus = Literal["ok", "stopped", "aborted"]
+S = TypeVar("S")
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 
 REASONS = {"spec": "spec", "dtype": "dtype", "shape": "shape"}
@@ -181,6 +183,29 @@ def unpack(data: bytes | memoryview, limit: int = MAX_CONTROL) -> dict[str, Any]
         raise WireError("header", f"message is not a map with text keys: {error}") from error
     except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
         raise WireError("header", f"message is not msgpack: {type(error).__name__}: {error}") from error
+
+
+def decode_as(data: bytes | memoryview, kind: type[S], what: str, limit: int = MAX_CONTROL) -> S:
+    """Bytes of a peer to a struct. Raises WireError, naming ``what`` this should be and the key that is wrong.
+
+    Raises the BadInput of a struct that checks itself as it is.
+    """
+    expected: Any = kind
+    if len(data) > limit:
+        raise WireError("header", f"{what} of {len(data)} bytes, the limit is {limit}")
+    try:
+        decoded: S = _decoder(expected).decode(data)
+        return decoded
+    except BadInput:
+        raise
+    except (ValueError, RecursionError) as error:
+        text = complaint(error, unpack(data, limit), kind)[1]
+        raise WireError("header", f"{what}: {text}") from error
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)
 
 
 def encode(message: Start | End | Ping) -> list[bytes]:

@@ -1,0 +1,248 @@
+"""What the virtual beamline is asked and says (``docs/protocol.md`` §2.2).
+
+Every field stands in the tables there with its rule, unit and meaning; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from streamer.flow.wire import EndStatus
+from streamer.flow.wire.control import Done, Ping, Reply, Request
+from streamer.frames import MAX_FRAMES, BadInput, Count, FrameKind, ScanSpec
+from streamer.schema import Share
+
+X_LIMIT_MM = 10.0
+
+Angle = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Rate = Annotated[float, Meta(ge=1e-3, le=1e6)]
+ShutterState = Literal["open", "closed"]
+Trigger = Literal["internal", "position"]
+TransportFault = Literal["drop", "duplicate", "reorder", "corrupt", "truncate", "late"]
+
+
+class RotationStatus(Struct, frozen=True):
+    """The rotation stage."""
+
+    position_deg: float
+    target_deg: float
+    moving: bool
+
+
+class TranslationStatus(Struct, frozen=True):
+    """The stage x that carries the rotation."""
+
+    position_mm: float
+    target_mm: float
+    moving: bool
+    out_mm: float
+    limit_mm: float
+
+
+class ChangerStatus(Struct, frozen=True):
+    """The robot that mounts samples."""
+
+    slots: int
+    mounted: int | None
+    busy: bool
+    fault: str | None
+
+
+class DetectorStatus(Struct, frozen=True):
+    """The camera."""
+
+    rows: int
+    columns: int
+    pixel_size_m: float
+    max_rate_hz: float
+    saturation: float
+    energy_kev: float
+    armed: bool
+    scan_id: str | None
+    acquiring: bool
+    issued: int
+    error: str | None
+
+
+class BeamlineEndpoints(Struct, frozen=True):
+    """The sockets of the virtual beamline."""
+
+    control: str
+    frames: str
+
+
+class BeamlineStatus(Reply, frozen=True):
+    """Where everything stands."""
+
+    rotation: RotationStatus
+    x: TranslationStatus
+    shutter: ShutterState
+    changer: ChangerStatus
+    detector: DetectorStatus
+    endpoints: BeamlineEndpoints
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing moves and no frame is taken."""
+        return not (self.rotation.moving or self.x.moving or self.changer.busy or self.detector.acquiring)
+
+
+class GetBeamlineStatus(Request[BeamlineStatus], frozen=True):
+    """Where does everything stand?"""
+
+    verb = "status"
+    reply = BeamlineStatus
+
+
+class MoveRotation(Request[Done], frozen=True):
+    """Start a move of the rotation."""
+
+    verb = "rotation"
+    reply = Done
+    target_deg: Angle
+    velocity_deg_s: Annotated[float, Meta(ge=1e-3, le=1e5)] | None = None
+
+
+class MoveX(Request[Done], frozen=True):
+    """Start a move of x."""
+
+    verb = "x"
+    reply = Done
+    target_mm: Annotated[float, Meta(ge=-X_LIMIT_MM, le=X_LIMIT_MM)]
+
+
+class SetShutter(Request[Done], frozen=True):
+    """Open or close the shutter."""
+
+    verb = "shutter"
+    reply = Done
+    open: bool
+
+
+class Mount(Request[Done], frozen=True):
+    """Start the robot: mount the sample of a slot, or take the sample away."""
+
+    verb = "mount"
+    reply = Done
+    slot: Count | None
+
+
+class Prepare(Request[Done], frozen=True):
+    """Arm the detector for a scan; it sends ``start`` on the frame socket."""
+
+    verb = "prepare"
+    reply = Done
+    spec: ScanSpec
+    rate_hz: Rate
+
+
+class Acquire(Request[Done], frozen=True):
+    """Begin to take frames. Raises BadInput when the positions of a position trigger do not move."""
+
+    verb = "acquire"
+    reply = Done
+    frames: Annotated[int, Meta(ge=1, le=MAX_FRAMES)]
+    kind: FrameKind
+    trigger: Trigger = "internal"
+    start_deg: Angle | None = None
+    step_deg: Annotated[float, Meta(ge=-360, le=360)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.trigger == "position" and (self.start_deg is None or not self.step_deg):
+            raise BadInput("acquire: trigger 'position' needs start_deg, and step_deg other than 0")
+
+
+class StopAcquire(Request[Done], frozen=True):
+    """End the running acquisition after the current frame."""
+
+    verb = "stop_acquire"
+    reply = Done
+
+
+class Finished(Reply, frozen=True):
+    """The scan is over on the side of the detector."""
+
+    issued: Count
+
+
+class Finish(Request[Finished], frozen=True):
+    """Send ``end`` and disarm the detector."""
+
+    verb = "finish"
+    reply = Finished
+    status: EndStatus = "ok"
+
+
+Frames = frozenset[Count]
+
+
+class Faults(Struct, frozen=True, forbid_unknown_fields=True):
+    """What shall go wrong in the next scan. Raises BadInput when ``beam_dump`` runs backwards."""
+
+    drop: Frames = frozenset()
+    duplicate: Frames = frozenset()
+    reorder: Frames = frozenset()
+    corrupt: Frames = frozenset()
+    truncate: Frames = frozenset()
+    late: Frames = frozenset()
+    probability: dict[TransportFault, Share] = {}
+    seed: Count = 0
+    beam_dump: tuple[Count, Count] | None = None
+    beam_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    beam_drift: Annotated[float, Meta(ge=-1, le=1)] = 0.0
+    stall: Count | None = None
+    shutter: Literal["stuck", "lying"] | None = None
+    grip_failures: Count = 0
+
+    def __post_init__(self) -> None:
+        if self.beam_dump is not None and self.beam_dump[0] > self.beam_dump[1]:
+            raise BadInput(f"faults: beam_dump is {list(self.beam_dump)}, expected [first, last]")
+
+
+class SetFaults(Request[Done], frozen=True):
+    """Let things go wrong in the next scan."""
+
+    verb = "faults"
+    reply = Done
+    set: Faults
+
+
+class TruthFile(Reply, frozen=True):
+    """Where the truth of a scan is written."""
+
+    path: str
+
+
+class FindTruth(Request[TruthFile], frozen=True):
+    """Where is the truth of a scan?"""
+
+    verb = "truth"
+    reply = TruthFile
+    scan_id: str
+
+
+class Quit(Request[Done], frozen=True):
+    """End the process."""
+
+    verb = "quit"
+    reply = Done
+
+
+REQUESTS: tuple[type[Request[Any]], ...] = (
+    Ping,
+    GetBeamlineStatus,
+    MoveRotation,
+    MoveX,
+    SetShutter,
+    Mount,
+    Prepare,
+    Acquire,
+    StopAcquire,
+    Finish,
+    SetFaults,
+    FindTruth,
+    Quit,
+)
+"""All that the virtual beamline answers."""

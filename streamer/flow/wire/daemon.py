@@ -1,0 +1,350 @@
+"""What the daemon is asked and says: control verbs, reports, events, previews (``docs/protocol.md`` §2.1, §3, §4).
+
+Every field stands in the tables there with its rule, unit and meaning; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from msgspec import UNSET, Meta, Struct, UnsetType
+from numpy.typing import NDArray
+
+from streamer.flow.scan import ScanState
+from streamer.flow.wire import MAX_CONTROL, WireError, decode_as
+from streamer.flow.wire.control import Done, Ping, Reply, Request
+from streamer.frames import Count, Name, Quality, Reason, ScanSpec, Verdict
+from streamer.schema import Finite, shown
+
+MAX_VALUE = 1e30
+"""Beyond this a value is not an attenuation, and float32 arithmetic overflows."""
+
+MAX_WAIT_S = 3600.0
+
+Coordinate = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Vector = tuple[Coordinate, Coordinate, Coordinate]
+PlaneSide = Annotated[int, Meta(ge=1, le=4096)]
+PictureSide = Annotated[int, Meta(ge=1, le=16_384)]
+Value = Annotated[float, Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
+Unit = Annotated[str, Meta(pattern=r"\A1/(cm|pixel)\Z", extra={"rule": "1/cm or 1/pixel"})]
+Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class Judged:
+    """Has the three keys of a verdict, which are the same wherever there is one."""
+
+    __slots__ = ()
+    verdict: str
+    reasons: tuple[Reason, ...]
+    final: bool
+
+    @property
+    def judgement(self) -> Verdict:
+        """The same as a value; a decision that only newer versions know reads as UNKNOWN."""
+        return Verdict.of(self.verdict, self.reasons, self.final)
+
+
+class FrameCounts(Struct, frozen=True):
+    """Frames of one scan."""
+
+    expected: Count = 0
+    received: Count = 0
+    missing: Count = 0
+    duplicate: Count = 0
+    late: Count = 0
+    corrupt: Count = 0
+
+
+class ProjectionCounts(Struct, frozen=True):
+    """Projections of one scan."""
+
+    received: Count = 0
+    expected: Count = 0
+
+
+class Latency(Struct, frozen=True):
+    """From the arrival of a projection until the planes have it."""
+
+    p50: Finite | None = None
+    p99: Finite | None = None
+    n: Count = 0
+
+
+class Report(Struct, Judged, frozen=True, kw_only=True):
+    """Everything about one scan."""
+
+    scan_id: Name
+    sample: Name
+    state: ScanState
+    frames: FrameCounts = FrameCounts()
+    written: Count = 0
+    projections: ProjectionCounts = ProjectionCounts()
+    coverage: Finite = 0.0
+    verdict: str = "UNKNOWN"
+    reasons: tuple[Reason, ...] = ()
+    final: bool = False
+    quality: Quality = Quality()
+    center_px: Finite | None = None
+    center_confidence: Finite = 0.0
+    raw_file: str = ""
+    tomogram_file: str | None = None
+    artefacts: Mapping[str, Finite | None] = {}
+    geometry: dict[str, Any] = {}
+    plan: dict[str, Any] = {}
+    latency_ms: Latency = Latency()
+    last_frame_to_tomogram_s: Finite | None = None
+    scan_s: Finite | None = None
+    first_preview_projections: Count | None = None
+    error: str | None = None
+
+
+class Endpoints(Struct, frozen=True):
+    """Where the daemon listens and publishes."""
+
+    control: str
+    events: str
+    preview: str
+    source: str
+    metrics: str | None = None
+
+
+class RingStatus(Struct, frozen=True):
+    """The frame buffer, in slots of one frame."""
+
+    slots: Count
+    occupied: Count
+    high_water: Count
+
+
+class PlaneSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """A flat grid of pixels anywhere in the tomogram."""
+
+    name: Name
+    origin: Vector
+    u: Vector
+    v: Vector
+    shape: tuple[PlaneSide, PlaneSide]
+
+
+class Armed(Reply, frozen=True):
+    """The scan may begin."""
+
+    scan_id: Name
+    raw_file: str
+    dtype: str
+    shape: tuple[int, int]
+    plan: dict[str, Any]
+
+
+class Arm(Request[Armed], frozen=True):
+    """Get ready for the frames of a scan."""
+
+    verb = "arm"
+    reply = Armed
+    spec: ScanSpec
+
+
+class Disarm(Request[Done], frozen=True):
+    """Forget an armed scan that has no frames."""
+
+    verb = "disarm"
+    reply = Done
+    scan_id: str
+
+
+class Abort(Request[Done], frozen=True):
+    """Close the running scan as aborted."""
+
+    verb = "abort"
+    reply = Done
+    scan_id: str
+    reason: str = ""
+
+
+class DaemonStatus(Reply, frozen=True):
+    """What the daemon does, and how the scan goes."""
+
+    state: ScanState
+    version: str
+    backend: str
+    endpoints: Endpoints
+    ring: RingStatus
+    scan: Report | None = None
+
+
+class GetStatus(Request[DaemonStatus], frozen=True):
+    """How is the running scan, the last one, or the named one?"""
+
+    verb = "status"
+    reply = DaemonStatus
+    scan_id: str | None = None
+
+
+class VerdictReply(Reply, Judged, frozen=True):
+    """The verdict on a scan as far as it is known."""
+
+    scan_id: Name
+    verdict: str
+    reasons: tuple[Reason, ...]
+    final: bool
+    quality: Quality = Quality()
+
+
+class GetVerdict(Request[VerdictReply], frozen=True):
+    """What is the verdict? With ``wait``, answer when it is final."""
+
+    verb = "verdict"
+    reply = VerdictReply
+    scan_id: str
+    wait: bool = False
+    timeout_s: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = 30.0
+
+
+class WatchedPlanes(Reply, frozen=True):
+    """The planes that are watched."""
+
+    planes: list[PlaneSpec]
+
+
+class WatchPlanes(Request[WatchedPlanes], frozen=True):
+    """Which planes are watched? ``set`` watches others from now on."""
+
+    verb = "planes"
+    reply = WatchedPlanes
+    set: list[PlaneSpec] | None = None
+
+
+class CenterReply(Reply, frozen=True):
+    """The centre of rotation that is used."""
+
+    center_px: Finite | None
+    confidence: Finite
+    fixed: bool
+
+
+class FixCenter(Request[CenterReply], frozen=True):
+    """Where is the centre of rotation? ``set`` holds it there from now on; nil finds it automatically again."""
+
+    verb = "center"
+    reply = CenterReply
+    set: Finite | UnsetType | None = UNSET
+
+
+REQUESTS: tuple[type[Request[Any]], ...] = (
+    Ping,
+    Arm,
+    Disarm,
+    Abort,
+    GetStatus,
+    GetVerdict,
+    WatchPlanes,
+    FixCenter,
+)
+"""All that a daemon answers."""
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something that everybody may hear. The class has the topic, which goes before the map."""
+
+    topic: ClassVar[str]
+    scan_id: Name
+
+
+class ScanEvent(Event, frozen=True, kw_only=True):
+    """A scan entered a state; with the last one goes its final report."""
+
+    topic = "scan"
+    state: ScanState
+    time_ns: Nanoseconds = 0
+    report: Report | None = None
+
+
+class ProgressEvent(Event, frozen=True):
+    """How the scan goes."""
+
+    topic = "progress"
+    report: Report
+
+
+class VerdictEvent(Event, Judged, frozen=True, kw_only=True):
+    """The verdict changed."""
+
+    topic = "verdict"
+    verdict: str
+    reasons: tuple[Reason, ...]
+    final: bool
+    quality: Quality = Quality()
+
+    @classmethod
+    def of(cls, report: Report) -> VerdictEvent:
+        """The verdict in a report."""
+        return cls(
+            scan_id=report.scan_id,
+            verdict=report.verdict,
+            reasons=report.reasons,
+            final=report.final,
+            quality=report.quality,
+        )
+
+
+EVENTS: tuple[type[Event], ...] = (ScanEvent, ProgressEvent, VerdictEvent)
+_TOPICS = {kind.topic.encode(): kind for kind in EVENTS}
+
+
+def read_event(parts: Sequence[bytes]) -> Event:
+    """The event in the parts ``[topic, map]`` of a message. Raises WireError."""
+    if len(parts) != 2:
+        raise WireError("parts", f"event of {len(parts)} parts, expected topic and map")
+    kind = _TOPICS.get(parts[0])
+    if kind is None:
+        raise WireError("unknown_kind", f"event of the unknown topic {shown(parts[0])}")
+    return decode_as(parts[1], kind, f"event {kind.topic}")
+
+
+class Preview(Struct, Judged, frozen=True, kw_only=True):
+    """How to read one picture of a plane, and what was known of the scan when it was made.
+
+    Raises WireError when ``lo`` is above ``hi``.
+    """
+
+    scan_id: Name
+    sample: Name
+    plane: Name
+    version: Nanoseconds = 0
+    angles: Count
+    of: Count
+    shape: tuple[PictureSide, PictureSide]
+    lo: Value
+    hi: Value
+    unit: Unit
+    pixel_size_m: Annotated[float, Meta(ge=1e-12, le=1)] | None = None
+    bin: Annotated[int, Meta(ge=1, le=1024)] = 1
+    center_px: Value | None = None
+    frame_rate_hz: Value | None = None
+    verdict: str = "UNKNOWN"
+    reasons: tuple[Reason, ...] = ()
+    final: bool = False
+
+    def __post_init__(self) -> None:
+        if self.lo > self.hi:
+            raise WireError("header", f"preview with the range {self.lo!r} to {self.hi!r}")
+
+    def values(self, payload: bytes | memoryview) -> NDArray[np.float32]:
+        """The picture (rows, columns) of a payload that ``read_preview`` has checked, in ``unit``."""
+        image = np.frombuffer(payload, "<u2").reshape(self.shape).astype(np.float32)
+        image *= np.float32((self.hi - self.lo) / 65535)
+        image += np.float32(self.lo)
+        return image
+
+
+def read_preview(parts: Sequence[bytes]) -> tuple[Preview, bytes]:
+    """Header and payload of the parts ``[b"plane", map, payload]`` of a message. Raises WireError."""
+    if len(parts) != 3 or parts[0] != b"plane":
+        raise WireError("parts", f"preview of {len(parts)} parts, expected b'plane', map and payload")
+    preview = decode_as(parts[1], Preview, "preview", MAX_CONTROL)
+    rows, columns = preview.shape
+    if len(parts[2]) != 2 * rows * columns:
+        raise WireError("truncated", f"preview of {rows}×{columns} pixels with {len(parts[2])} bytes")
+    return preview, parts[2]
