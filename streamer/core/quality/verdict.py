@@ -82,13 +82,14 @@ def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = N
     the axis; without it that check is left out.
     """
     axis, moved = _axis_off(quality, limits, final, columns), _motion(quality, limits, final)
-    cut = (quality.truncation or 0.0) > CUT
+    axis_first = bool(axis) and ((quality.truncation or 0.0) > CUT or _axis_is_certain(quality, limits, columns))
     reasons = [
         *saturated(quality, limits),  # where all is, no sample is to be seen
         *_unmeasurable(quality, limits, final),
         *spoiled_fields(quality, limits, final),
-        # Where frames are cut off, an axis that lies off the middle explains what looks like movement.
-        *(axis + moved if cut else moved + axis),
+        # Where frames are cut off, an axis that lies off the middle explains what looks like movement. Elsewhere it is
+        # moved first where movement cannot be all of its offset: the next scan is then right, or condemned for that.
+        *(axis + moved if axis_first else moved + axis),
         *_spoiled(quality, limits, final),
         *_center_unsure(quality, limits, final),
     ]
@@ -164,6 +165,13 @@ def _axis_off(q: Quality, limits: Limits, final: bool, columns: int | None) -> l
     where = f"the rotation axis lies {abs(q.center_offset_px):.1f} px to the {side} of the detector's middle"
     text = f"{where} (limit {allowed:.1f}, confidence {q.center_confidence:.2f}); move it by that much and scan again"
     return [Reason(ReasonCode.AXIS_OFF, text)]
+
+
+def _axis_is_certain(q: Quality, limits: Limits, columns: int | None) -> bool:
+    """Whether the axis lies too far off even if all of the sample's movement were an error of its position."""
+    if q.center_offset_px is None or columns is None:
+        return False
+    return abs(q.center_offset_px) - (q.motion_px or 0.0) > limits.max_center_offset_share * columns
 
 
 def _center_unsure(q: Quality, limits: Limits, final: bool) -> list[Reason]:

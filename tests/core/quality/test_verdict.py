@@ -71,7 +71,9 @@ TABLE = [
         ReasonCode.UNUSABLE,
         "70 of 1000 projections are of no use (no light 70: 30-99)",
     ),
-    ({"motion_px": 3.21, "center_offset_px": 99.0}, True, Decision.RETAKE, ReasonCode.MOTION, "moved"),
+    ({"motion_px": 3.21, "center_offset_px": 52.0}, True, Decision.RETAKE, ReasonCode.MOTION, "moved"),
+    ({"motion_px": 0.7, "center_offset_px": 80.0}, True, Decision.REALIGN, ReasonCode.AXIS_OFF, "moved by 0.7 px"),
+    ({"motion_px": 40.0, "center_offset_px": 80.0}, True, Decision.RETAKE, ReasonCode.MOTION, "80.0 px to the right"),
     ({"center_offset_px": 80.0}, True, Decision.REALIGN, ReasonCode.AXIS_OFF, "80.0 px to the right"),
     ({"center_offset_px": -80.0}, False, Decision.REALIGN, ReasonCode.AXIS_OFF, "80.0 px to the left"),
     ({"center_offset_px": 80.0, "center_confidence": 0.6}, False, Decision.CONTINUE, ReasonCode.NOTHING_WRONG, ""),
@@ -127,7 +129,7 @@ def test_judgement(change: dict[str, object], final: bool, decision: Decision, c
 
 
 def test_all_faults_are_told_the_deciding_one_first() -> None:
-    bad = replace(GOOD, motion_px=4.0, center_offset_px=100.0, coverage=0.5)
+    bad = replace(GOOD, motion_px=60.0, center_offset_px=100.0, coverage=0.5)
     verdict = judge(bad, Limits(), True, columns=1024)
     assert verdict.codes == (ReasonCode.MOTION, ReasonCode.AXIS_OFF, ReasonCode.ANGLES_MISSING)
 
