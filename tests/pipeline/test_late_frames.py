@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.backend.selection import Backend
 from streamer.core.planes.plane import Plane
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.phantoms import Ellipse, Gaussian, image, sinogram
@@ -26,11 +26,6 @@ FIRST = SPEC.darks + FLATS
 SKIPPED = [3, 4, 5, 40, 41, 77, 118]
 LITTLE, ENOUGH = 2**18, 2**30
 """Memory for a few rows of all projections, and for all of them."""
-
-
-@pytest.fixture(scope="module")
-def backend() -> Backend:
-    return select_backend("numba", 2)[0]
 
 
 class Frames:
@@ -74,11 +69,13 @@ def frames() -> Frames:
     return Frames()
 
 
-def new(backend: Backend, memory: int = LITTLE, preparation: PreparationOptions | None = None, **more) -> ScanPipeline:
+def new(
+    numba_backend: Backend, memory: int = LITTLE, preparation: PreparationOptions | None = None, **more
+) -> ScanPipeline:
     options = PreparationOptions(zingers=8.0, flat_drift="margins") if preparation is None else preparation
     reconstruction = ReconstructionOptions(memory_mb=memory / 2**20, **more)
     settings = Settings(reconstruction=reconstruction, preparation=options)
-    return ScanPipeline(SPEC, backend, settings, fixed_center=CENTER)
+    return ScanPipeline(SPEC, numba_backend, settings, fixed_center=CENTER)
 
 
 def tomogram(pipeline: ScanPipeline, read) -> np.ndarray:
@@ -86,9 +83,9 @@ def tomogram(pipeline: ScanPipeline, read) -> np.ndarray:
     return np.concatenate([block.copy() for _, block in pipeline.tomogram(read)])
 
 
-def overtaken(backend: Backend, frames: Frames, **options) -> ScanPipeline:
+def overtaken(numba_backend: Backend, frames: Frames, **options) -> ScanPipeline:
     """A pipeline that missed some projections, and got them after the flats at the end."""
-    pipeline = new(backend, **options)
+    pipeline = new(numba_backend, **options)
     frames.push_darks(pipeline)
     frames.push_flats(pipeline, range(FLATS))
     frames.push(pipeline, [k for k in range(COUNT) if k not in SKIPPED])
@@ -102,13 +99,15 @@ def rms(difference: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("drift", ["margins", "monitor"])
-def test_decisions_belong_to_the_projection_they_were_made_for(backend: Backend, frames: Frames, drift: str) -> None:
+def test_decisions_belong_to_the_projection_they_were_made_for(
+    numba_backend: Backend, frames: Frames, drift: str
+) -> None:
     options = PreparationOptions(zingers=8.0, flat_drift=drift)
     everything = list(range(COUNT))
-    stored = overtaken(backend, frames, memory=ENOUGH, preparation=options)
+    stored = overtaken(numba_backend, frames, memory=ENOUGH, preparation=options)
     assert stored.in_memory
     wanted = tomogram(stored, None)
-    again = overtaken(backend, frames, preparation=options)
+    again = overtaken(numba_backend, frames, preparation=options)
     assert not again.in_memory
     found = tomogram(again, frames.file(everything))
     assert again.parameters()["projections_left_with_zingers"] == 3
@@ -117,7 +116,7 @@ def test_decisions_belong_to_the_projection_they_were_made_for(backend: Backend,
     assert rms(tomogram(again, frames.file(shuffled)) - wanted) < 1e-4 * wanted.max()
 
 
-def test_flats_from_after_the_scan_count_by_when_a_projection_was_taken(backend: Backend) -> None:
+def test_flats_from_after_the_scan_count_by_when_a_projection_was_taken(numba_backend: Backend) -> None:
     """The beam fades evenly; each projection wants the flat of its own time, however late it came."""
     frames = Frames()
     frames.monitor = np.linspace(1.0, 0.7, COUNT)
@@ -127,7 +126,7 @@ def test_flats_from_after_the_scan_count_by_when_a_projection_was_taken(backend:
     frames.flats[FLATS:] = 0.7 * pattern + DARK
     frames.flats = frames.flats.astype("<u2")
     for memory in (ENOUGH, LITTLE):
-        pipeline = overtaken(backend, frames, memory=memory, preparation=PreparationOptions(defects=False))
+        pipeline = overtaken(numba_backend, frames, memory=memory, preparation=PreparationOptions(defects=False))
         found = tomogram(pipeline, frames.file(list(range(COUNT))))
         error = rms(found[10] - image(PARTS, COLUMNS))
         assert error < 0.05 * found.max(), memory
@@ -136,8 +135,10 @@ def test_flats_from_after_the_scan_count_by_when_a_projection_was_taken(backend:
         np.testing.assert_allclose(line[0][index, 0], frames.truth[:, 10], atol=3e-3)
 
 
-def test_flats_of_the_first_set_that_come_late_do_not_pass_for_the_second(backend: Backend, frames: Frames) -> None:
-    pipeline = new(backend)
+def test_flats_of_the_first_set_that_come_late_do_not_pass_for_the_second(
+    numba_backend: Backend, frames: Frames
+) -> None:
+    pipeline = new(numba_backend)
     frames.push_darks(pipeline)
     frames.push_flats(pipeline, range(2))
     frames.push(pipeline, list(range(COUNT)))
@@ -146,7 +147,7 @@ def test_flats_of_the_first_set_that_come_late_do_not_pass_for_the_second(backen
     pipeline.refine_center()
     told = pipeline.parameters()
     assert (told["flats_before"], told["flats_after"], told["late_flats"]) == (2, FLATS, 2)
-    lost = new(backend)
+    lost = new(numba_backend)
     frames.push_darks(lost)
     frames.push(lost, list(range(COUNT)))
     frames.push_flats(lost, range(FLATS))
@@ -154,10 +155,10 @@ def test_flats_of_the_first_set_that_come_late_do_not_pass_for_the_second(backen
     assert lost.parameters()["flats_after"] == FLATS  # all there is
 
 
-def test_a_projection_of_the_file_that_never_came_is_left_out(backend: Backend, frames: Frames) -> None:
+def test_a_projection_of_the_file_that_never_came_is_left_out(numba_backend: Backend, frames: Frames) -> None:
     """As where there were more projections than announced: the tomogram is that of those that were judged."""
     kept = [k for k in range(COUNT) if k not in SKIPPED]
-    pipelines = [new(backend, memory) for memory in (LITTLE, ENOUGH)]
+    pipelines = [new(numba_backend, memory) for memory in (LITTLE, ENOUGH)]
     for pipeline in pipelines:
         frames.push_darks(pipeline)
         frames.push_flats(pipeline, range(FLATS))
@@ -170,9 +171,9 @@ CUT = Plane("cut", (0.0, 0.0, 12.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (COLUMNS,
 
 
 @pytest.mark.parametrize("settings", [{}, {"sliding_deg": 90.0}], ids=str)
-def test_planes_of_a_scan_that_does_not_fit_in_memory(backend: Backend, frames: Frames, settings: dict) -> None:
+def test_planes_of_a_scan_that_does_not_fit_in_memory(numba_backend: Backend, frames: Frames, settings: dict) -> None:
     """They say how many projections they hold, and are those of these projections: through recentring and watching."""
-    pipeline = new(backend, preparation=PreparationOptions(zingers=8.0, flat_drift="monitor"), **settings)
+    pipeline = new(numba_backend, preparation=PreparationOptions(zingers=8.0, flat_drift="monitor"), **settings)
     pipeline.fix_center(CENTER - 2)
     frames.push_darks(pipeline)
     frames.push_flats(pipeline, range(FLATS))
@@ -193,7 +194,7 @@ def test_planes_of_a_scan_that_does_not_fit_in_memory(backend: Backend, frames: 
     else:
         assert pipeline.view.count == COUNT - 30
     seen = pipeline.images()["cut"]
-    whole = new(backend, ENOUGH, PreparationOptions(zingers=8.0, flat_drift="monitor"), **settings)
+    whole = new(numba_backend, ENOUGH, PreparationOptions(zingers=8.0, flat_drift="monitor"), **settings)
     whole.view.watch([CUT])
     frames.push_darks(whole)
     frames.push_flats(whole, range(FLATS))

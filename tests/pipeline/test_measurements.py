@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.center import random_scan
 from streamer.core.alignment.estimate import CenterEstimate
-from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.flat_field import row_moments_of
 from streamer.frames import ScanSpec
 from streamer.phantoms import body_projections, half_turn, random_body
@@ -17,14 +17,9 @@ from streamer.pipeline.measurements import Measurements
 from tests.paths import DATA
 
 
-@pytest.fixture(scope="module")
-def numba_backend() -> Backend:
-    return select_backend("numba", threads=2)[0]
-
-
-def begin(backend: Backend, frames: np.ndarray, range_deg: float = 180.0, **more: float) -> Measurements:
+def begin(numba_backend: Backend, frames: np.ndarray, range_deg: float = 180.0, **more: float) -> Measurements:
     count, rows, columns = frames.shape
-    return Measurements(ScanSpec("scan", "sample", rows, columns, count, range_deg=range_deg, **more), backend)
+    return Measurements(ScanSpec("scan", "sample", rows, columns, count, range_deg=range_deg, **more), numba_backend)
 
 
 def push(measured: Measurements, angles: np.ndarray, frames: np.ndarray) -> None:
@@ -150,8 +145,10 @@ def test_more_projections_than_announced_are_measured_all_the_same(numba_backend
     assert measured.coverage() == pytest.approx(1.0)
 
 
-def through_measurements(backend: Backend, angles: np.ndarray, frames: np.ndarray, range_deg: float) -> CenterEstimate:
-    measured = begin(backend, frames, range_deg)
+def through_measurements(
+    numba_backend: Backend, angles: np.ndarray, frames: np.ndarray, range_deg: float
+) -> CenterEstimate:
+    measured = begin(numba_backend, frames, range_deg)
     push(measured, angles, frames)
     return measured.refine_center()
 

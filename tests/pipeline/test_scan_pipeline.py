@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from streamer.core.backend.selection import select_backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.masks import circle_mask
 from streamer.core.planes.plane import Plane
@@ -24,11 +23,6 @@ OBJECT = [Ellipse(0.02, 22.0, 17.0, 1.0, -2.0, 0.4), Gaussian(0.03, 3.0, 8.0, 6.
 PLAIN = PreparationOptions(zingers=0.0, stripes="off")
 HEIGHT = np.linspace(0.6, 1.0, ROWS)
 GOLDEN = (np.sqrt(5) - 1) / 2
-
-
-@pytest.fixture(scope="module")
-def backend():
-    return select_backend("numba", 2)[0]
 
 
 class Scan:
@@ -74,10 +68,10 @@ def counts(pixels):
     return np.round(pixels).astype("<u2")
 
 
-def new(backend, scan, center=None, preparation=PLAIN, memory_bytes=2**30, **options):
+def new(numba_backend, scan, center=None, preparation=PLAIN, memory_bytes=2**30, **options):
     reconstruction = ReconstructionOptions(memory_mb=memory_bytes / 2**20, **options)
     settings = Settings(reconstruction=reconstruction, preparation=preparation)
-    return ScanPipeline(scan.spec, backend, settings, fixed_center=center)
+    return ScanPipeline(scan.spec, numba_backend, settings, fixed_center=center)
 
 
 def finish(pipeline, read=None):
@@ -109,34 +103,34 @@ def rms(a, b, share=0.95):
     return float(np.sqrt(np.mean((a - b)[..., mask] ** 2)))
 
 
-def reference(backend, scan, center):
-    return reconstruct_block(backend, scan.attenuation.astype(np.float32), scan.angles, center)
+def reference(numba_backend, scan, center):
+    return reconstruct_block(numba_backend, scan.attenuation.astype(np.float32), scan.angles, center)
 
 
 @pytest.mark.parametrize("way", ["gathered while scanning", "from the store", "from the file"])
-def test_the_tomogram_is_that_of_direct_backprojection(backend, way):
+def test_the_tomogram_is_that_of_direct_backprojection(numba_backend, way):
     scan = Scan(even())
-    pipeline = new(backend, scan, CENTER, memory_bytes=2**18 if way == "from the file" else 2**30)
+    pipeline = new(numba_backend, scan, CENTER, memory_bytes=2**18 if way == "from the file" else 2**30)
     scan.push(pipeline, between=pipeline.work if way == "gathered while scanning" else lambda: None)
     volume = finish(pipeline, scan.rows() if way == "from the file" else None)
-    assert rms(volume, reference(backend, scan, CENTER)) < 0.01 * volume.max()
+    assert rms(volume, reference(numba_backend, scan, CENTER)) < 0.01 * volume.max()
     assert rms(volume[10], HEIGHT[10] * scan.truth) < 0.1 * volume[10].max()
 
 
 @pytest.mark.parametrize("angles", [golden(), interlaced(), even()[::-1], 1.1 * even(), 2 * even(), 2 * even(91)])
-def test_what_was_gathered_while_scanning_is_what_is_made_afterwards(backend, angles):
+def test_what_was_gathered_while_scanning_is_what_is_made_afterwards(numba_backend, angles):
     span = float(np.rad2deg(np.ptp(angles))) * len(angles) / (len(angles) - 1)
     scan = Scan(angles, range_deg=180.0 if span < 180.5 else span)
-    early, late = new(backend, scan, CENTER), new(backend, scan, CENTER)
+    early, late = new(numba_backend, scan, CENTER), new(numba_backend, scan, CENTER)
     scan.push(early, between=early.work)
     scan.push(late)
     assert rms(finish(early), finish(late)) < 2e-3 * scan.truth.max()
 
 
-def test_lost_frames_are_made_up_for_by_their_neighbours(backend):
+def test_lost_frames_are_made_up_for_by_their_neighbours(numba_backend):
     scan = Scan(even())
     kept = np.delete(np.arange(ANGLES), [11, 12, 13, 40, 77])
-    early, late = new(backend, scan, CENTER), new(backend, scan, CENTER)
+    early, late = new(numba_backend, scan, CENTER), new(numba_backend, scan, CENTER)
     scan.push(early, set(kept), early.work)
     scan.push(late, set(kept))
     early_volume = finish(early)
@@ -147,9 +141,9 @@ def test_lost_frames_are_made_up_for_by_their_neighbours(backend):
 
 
 @pytest.mark.parametrize("wrong_by", [0.01, 0.2, 3.0])
-def test_a_centre_that_is_set_late_counts_as_if_it_had_been_known(backend, wrong_by):
+def test_a_centre_that_is_set_late_counts_as_if_it_had_been_known(numba_backend, wrong_by):
     scan = Scan(even())
-    pipeline, known = new(backend, scan, CENTER + wrong_by), new(backend, scan, CENTER)
+    pipeline, known = new(numba_backend, scan, CENTER + wrong_by), new(numba_backend, scan, CENTER)
     scan.push(pipeline, between=pipeline.work)
     pipeline.fix_center(CENTER)
     scan.push(known)
@@ -158,9 +152,9 @@ def test_a_centre_that_is_set_late_counts_as_if_it_had_been_known(backend, wrong
     assert pipeline.center == CENTER
 
 
-def test_the_centre_is_found_while_the_scan_runs_and_the_planes_move_there(backend):
+def test_the_centre_is_found_while_the_scan_runs_and_the_planes_move_there(numba_backend):
     scan = Scan(even())
-    pipeline = new(backend, scan)
+    pipeline = new(numba_backend, scan)
 
     def between():
         pipeline.track_center()
@@ -176,9 +170,9 @@ def test_the_centre_is_found_while_the_scan_runs_and_the_planes_move_there(backe
     assert rms(planes["xy"], volume[(ROWS - 1) // 2 : ROWS // 2 + 1].mean(axis=0)) < 0.02 * volume.max()
 
 
-def test_planes_asked_for_in_mid_scan_show_all_that_came(backend):
+def test_planes_asked_for_in_mid_scan_show_all_that_came(numba_backend):
     scan = Scan(even())
-    pipeline = new(backend, scan, CENTER)
+    pipeline = new(numba_backend, scan, CENTER)
     cut = Plane("cut", (0.0, 0.0, 12.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (N, N))
     pushed = []
 
@@ -194,11 +188,11 @@ def test_planes_asked_for_in_mid_scan_show_all_that_came(backend):
     assert rms(pipeline.images()["cut"], volume[12]) < 0.02 * volume.max()
 
 
-def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(backend):
+def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(numba_backend):
     columns, center = 64, 54.3
     parts = [Ellipse(0.02, 38.0, 33.0, 1.0, -2.0, 0.4), Gaussian(0.03, 3.0, 25.0, 6.0), Gaussian(0.03, 4.0, -20.0, 5.0)]
     scan = Scan(2 * even(181), center, columns, parts, range_deg=360.0)
-    pipeline = new(backend, scan)
+    pipeline = new(numba_backend, scan)
 
     def between():
         pipeline.track_center()
@@ -219,12 +213,12 @@ def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(backend):
     assert quality.coverage == 1.0
 
 
-def test_flats_after_the_scan_correct_what_was_gathered(backend):
+def test_flats_after_the_scan_correct_what_was_gathered(numba_backend):
     scan = Scan(even(), flats=6)
     darker = np.linspace(1.0, 0.9, ANGLES)[:, None, None]
     scan.projections = counts((scan.projections - 100.0) * darker + 100)
     scan.spec = structs.replace(scan.spec, flats=12)
-    plain, both = new(backend, scan, CENTER), new(backend, scan, CENTER)
+    plain, both = new(numba_backend, scan, CENTER), new(numba_backend, scan, CENTER)
     for pipeline in (plain, both):
         scan.push(pipeline, between=pipeline.work)
     for k, flat in enumerate(scan.flats):
@@ -235,22 +229,25 @@ def test_flats_after_the_scan_correct_what_was_gathered(backend):
     assert both.parameters()["flats_after"] == 6
 
 
-def test_planes_of_any_prefix(backend):
+def test_planes_of_any_prefix(numba_backend):
     scan = Scan(golden())
-    pipeline = new(backend, scan, CENTER)
+    pipeline = new(numba_backend, scan, CENTER)
     scan.push(pipeline, set(range(55)))
     middle = 0.5 * (HEIGHT[9] + HEIGHT[10])
     exact = reconstruct_block(
-        backend, scan.attenuation[:55, 9:11].mean(axis=1, keepdims=True).astype(np.float32), scan.angles[:55], CENTER
+        numba_backend,
+        scan.attenuation[:55, 9:11].mean(axis=1, keepdims=True).astype(np.float32),
+        scan.angles[:55],
+        CENTER,
     )[0]
     truth = middle * scan.truth
     assert rms(pipeline.images()["xy"], truth) < 1.5 * rms(exact, truth)
 
 
-def test_flats_without_any_noise_are_no_reason_to_distrust_the_detector(backend):
+def test_flats_without_any_noise_are_no_reason_to_distrust_the_detector(numba_backend):
     scan = Scan(even())
     scan.flats = [np.round(np.mean(scan.flats, axis=0))] * len(scan.flats)
-    pipeline = new(backend, scan, CENTER)
+    pipeline = new(numba_backend, scan, CENTER)
     scan.push(pipeline)
     assert pipeline.parameters()["defect_pixels"] == 0
     pipeline.refine_center()
@@ -258,15 +255,15 @@ def test_flats_without_any_noise_are_no_reason_to_distrust_the_detector(backend)
     assert verdict.decision is not Decision.UNKNOWN
 
 
-def test_frames_of_another_shape_are_refused_by_name(backend):
-    pipeline = new(backend, Scan(even()))
+def test_frames_of_another_shape_are_refused_by_name(numba_backend):
+    pipeline = new(numba_backend, Scan(even()))
     with pytest.raises(BadInput, match=r"frame 3 is .*announced"):
         pipeline.push(FrameMeta("scan", 3, FrameKind.FLAT, 0.0), np.zeros((ROWS, N + 1), "<u2"))
 
 
-def test_a_frame_that_comes_twice_counts_once(backend):
+def test_a_frame_that_comes_twice_counts_once(numba_backend):
     scan = Scan(even())
-    pipeline = new(backend, scan, CENTER)
+    pipeline = new(numba_backend, scan, CENTER)
     scan.push(pipeline)
     seen = pipeline.seen
     scan.push(pipeline)
@@ -282,7 +279,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("together", [2, 5, 8, 100])
-def test_frames_that_waited_are_folded_in_together_with_the_same_result(backend, way, together):
+def test_frames_that_waited_are_folded_in_together_with_the_same_result(numba_backend, way, together):
     scan = Scan(np.linspace(0, np.pi, ANGLES, endpoint=False))
     fields = [(FrameKind.DARK, np.full((ROWS, N), 100, "<u2"))] * 2 + [(FrameKind.FLAT, counts(f)) for f in scan.flats]
     frames = [(FrameMeta("scan", k, kind, 0.0), pixels) for k, (kind, pixels) in enumerate(fields)]
@@ -292,7 +289,7 @@ def test_frames_that_waited_are_folded_in_together_with_the_same_result(backend,
     ]
     # Twice the same, in one call and from one to another; a flat in the middle of the scan.
     frames = [*frames[:6], *frames[8:20], frames[19], frames[6], *frames[20:40], frames[12], *frames[40:], frames[7]]
-    single, joined = (new(backend, scan, CENTER, **WAYS[way]) for _ in range(2))
+    single, joined = (new(numba_backend, scan, CENTER, **WAYS[way]) for _ in range(2))
     for meta, raw in frames:
         single.push(meta, raw)
     for first in range(0, len(frames), together):
@@ -309,9 +306,9 @@ def test_frames_that_waited_are_folded_in_together_with_the_same_result(backend,
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_more_projections_than_announced_do_no_harm(backend):
+def test_more_projections_than_announced_do_no_harm(numba_backend):
     scan = Scan(np.linspace(0, np.pi, ANGLES, endpoint=False), flats=6)
-    pipeline = new(backend, scan, CENTER)
+    pipeline = new(numba_backend, scan, CENTER)
     metas = [FrameMeta("scan", k, FrameKind.PROJECTION, 2.0 * k) for k in range(scan.spec.frames)]
     raw = np.concatenate((scan.projections, scan.projections[: scan.spec.frames - ANGLES]))
     pipeline.push_batch(metas, raw)
@@ -319,9 +316,9 @@ def test_more_projections_than_announced_do_no_harm(backend):
     assert pipeline.seen == scan.spec.frames
 
 
-def test_a_scan_without_projections_has_no_tomogram_and_no_opinion(backend):
+def test_a_scan_without_projections_has_no_tomogram_and_no_opinion(numba_backend):
     scan = Scan(even())
-    pipeline = new(backend, scan)
+    pipeline = new(numba_backend, scan)
     scan.push_fields(pipeline)
     pipeline.refine_center()
     _, verdict = pipeline.judge(ANGLES, 0, final=True)
@@ -353,22 +350,22 @@ def test_weights_are_foreseen_in_the_scans_that_are_usual():
     np.testing.assert_allclose(twice, np.where(covered_twice, 0.55, 1.1) * step)
 
 
-def test_the_plan_tells_how_and_with_what_memory_before_the_first_frame(backend):
+def test_the_plan_tells_how_and_with_what_memory_before_the_first_frame(numba_backend):
     scan = Scan(even())
-    assert new(backend, scan).plan.way == "grows with the scan"
-    assert "from memory" in new(backend, scan, memory_bytes=2**19).plan.way
-    blocks = new(backend, scan, memory_bytes=2**18).plan
+    assert new(numba_backend, scan).plan.way == "grows with the scan"
+    assert "from memory" in new(numba_backend, scan, memory_bytes=2**19).plan.way
+    blocks = new(numba_backend, scan, memory_bytes=2**18).plan
     assert "raw file" in blocks.way
     assert blocks.to_dict() == {"tomogram": blocks.way, "memory_mb": 0.2}
     with pytest.raises(BadInput, match="one detector row needs"):
-        new(backend, scan, memory_bytes=2**14)
+        new(numba_backend, scan, memory_bytes=2**14)
 
 
-def test_a_centre_beyond_reason_is_refused_and_the_scan_goes_on(backend):
+def test_a_centre_beyond_reason_is_refused_and_the_scan_goes_on(numba_backend):
     scan = Scan(even())
     with pytest.raises(BadInput, match="centre 500"):
-        new(backend, scan, 500.0)
-    pipeline = new(backend, scan, CENTER)
+        new(numba_backend, scan, 500.0)
+    pipeline = new(numba_backend, scan, CENTER)
     scan.push(pipeline)
     with pytest.raises(BadInput, match="centre -70"):
         pipeline.fix_center(-70.0)
@@ -376,11 +373,11 @@ def test_a_centre_beyond_reason_is_refused_and_the_scan_goes_on(backend):
     assert pipeline.center == CENTER
 
 
-def test_a_full_turn_laid_out_wide_is_gathered_anew_when_its_axis_is_set(backend):
+def test_a_full_turn_laid_out_wide_is_gathered_anew_when_its_axis_is_set(numba_backend):
     columns, center = 64, 54.3
     parts = [Ellipse(0.02, 38.0, 33.0, 1.0, -2.0, 0.4), Gaussian(0.03, 3.0, 25.0, 6.0)]
     scan = Scan(2 * even(181), center, columns, parts, range_deg=360.0)
-    pipeline = new(backend, scan, center + 1.5, geometry="half")
+    pipeline = new(numba_backend, scan, center + 1.5, geometry="half")
 
     def between():
         pipeline.track_center()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend.selection import select_backend
 from streamer.core.quality.consistency import course, harmonics, moments_of, open_beam, path_model, residual
 from streamer.core.quality.reprojection import project_slices
 from streamer.core.quality.rigid_body import rigid_body, stray_light
@@ -15,11 +14,6 @@ CENTER = 40.7
 THETA = np.arange(COUNT) * np.pi / COUNT
 TIME = np.linspace(0, 1, COUNT)
 SPOTS = [(0.06, 6.0, 0.0, 3.0, 0.0), (0.05, 4.0, 12.0, -4.0, 2.0), (0.05, 5.0, -9.0, -8.0, -2.0)]
-
-
-@pytest.fixture(scope="module")
-def backend():
-    return select_backend("numba", 2)[0]
 
 
 def scan(theta=THETA, shift=0.0, lift=0.0, grow=1.0, noise=0.003, seed=0):
@@ -36,9 +30,9 @@ def scan(theta=THETA, shift=0.0, lift=0.0, grow=1.0, noise=0.003, seed=0):
     return out.astype(np.float32)
 
 
-def rigid(backend, views, theta=THETA, index=None):
+def rigid(numba_backend, views, theta=THETA, index=None):
     index = np.arange(len(views)) if index is None else index
-    return rigid_body(backend, views, theta, index, None, views.sum(axis=2))
+    return rigid_body(numba_backend, views, theta, index, None, views.sum(axis=2))
 
 
 def test_moments_of_a_rigid_sample_are_polynomials_of_the_angle():
@@ -63,7 +57,7 @@ def test_a_course_is_told_apart_from_noise_and_named():
     assert course(noise + TIME - 0.5, 0.1, 1).kind == "drift"
 
 
-def test_a_disc_projected_again_has_chords(backend):
+def test_a_disc_projected_again_has_chords(numba_backend):
     n, radius = 64, 20.0
     grid = np.arange(n) - (n - 1) / 2
     fine = np.arange(n * 8) / 8 + 1 / 16 - 0.5 - (n - 1) / 2
@@ -76,8 +70,8 @@ def test_a_disc_projected_again_has_chords(backend):
     assert np.abs(out[:, 0] - chord)[:, inside].max() < 0.7
 
 
-def test_a_rigid_sample_shows_nothing(backend):
-    found = rigid(backend, scan())
+def test_a_rigid_sample_shows_nothing(numba_backend):
+    found = rigid(numba_backend, scan())
     assert (found.motion_px, found.misfit_px, found.mass_change) == (0.0, 0.0, 0.0)
 
 
@@ -99,49 +93,49 @@ GOLDEN = np.pi * np.mod(np.arange(COUNT) * (np.sqrt(5) - 1) / 2, 1.0)
     ],
     ids=["vibration", "sway", "jump of the stage", "jump in plane", "settling", "excursion", "drift up", "jump up"],
 )
-def test_movements_are_found(backend, views, least):
-    assert rigid(backend, views).motion_px > least
+def test_movements_are_found(numba_backend, views, least):
+    assert rigid(numba_backend, views).motion_px > least
 
 
-def test_movement_along_the_axis_is_not_mistaken_for_one_across(backend):
-    assert not rigid(backend, scan(lift=2.0 * (TIME - 0.5))).across
-    assert rigid(backend, scan(shift=2.0 * (TIME > 0.5))).across
+def test_movement_along_the_axis_is_not_mistaken_for_one_across(numba_backend):
+    assert not rigid(numba_backend, scan(lift=2.0 * (TIME - 0.5))).across
+    assert rigid(numba_backend, scan(shift=2.0 * (TIME > 0.5))).across
 
 
-def test_a_sample_that_shrinks_loses_mass(backend):
-    assert rigid(backend, scan(grow=1 - 0.08 * TIME)).mass_change > 0.02
+def test_a_sample_that_shrinks_loses_mass(numba_backend):
+    assert rigid(numba_backend, scan(grow=1 - 0.08 * TIME)).mass_change > 0.02
 
 
 @pytest.mark.parametrize(
     "theta", [THETA * 1.06, np.where(TIME < 0.5, THETA, THETA - np.deg2rad(8.0))], ids=["angle step", "skip"]
 )
-def test_angles_that_were_not_turned_do_not_fit(backend, theta):
-    found = rigid(backend, scan(theta))
+def test_angles_that_were_not_turned_do_not_fit(numba_backend, theta):
+    found = rigid(numba_backend, scan(theta))
     assert max(found.motion_px / 0.3, found.misfit_px / 0.05) > 1.0
 
 
-def test_the_order_of_arrival_does_not_matter(backend):
+def test_the_order_of_arrival_does_not_matter(numba_backend):
     views, order = scan(shift=2.0 * (TIME > 0.5)), np.random.default_rng(3).permutation(COUNT)
-    straight, shuffled = rigid(backend, views), rigid(backend, views[order], THETA[order], order)
+    straight, shuffled = rigid(numba_backend, views), rigid(numba_backend, views[order], THETA[order], order)
     assert shuffled.motion_px == pytest.approx(straight.motion_px, rel=1e-3)
     assert (shuffled.kind, shuffled.when) == (straight.kind, straight.when)
 
 
-def test_golden_angles_show_a_drift_as_well(backend):
-    assert rigid(backend, scan(GOLDEN), GOLDEN).motion_px == 0.0
-    assert rigid(backend, scan(GOLDEN, shift=2.0 * TIME), GOLDEN).motion_px > 0.8
+def test_golden_angles_show_a_drift_as_well(numba_backend):
+    assert rigid(numba_backend, scan(GOLDEN), GOLDEN).motion_px == 0.0
+    assert rigid(numba_backend, scan(GOLDEN, shift=2.0 * TIME), GOLDEN).motion_px > 0.8
 
 
-def test_a_wedge_that_is_missing_is_no_movement(backend):
+def test_a_wedge_that_is_missing_is_no_movement(numba_backend):
     views = scan()[:100]
-    found = rigid_body(backend, views, THETA[:100], np.arange(100), None, views.sum(axis=2), complete=False)
+    found = rigid_body(numba_backend, views, THETA[:100], np.arange(100), None, views.sum(axis=2), complete=False)
     assert (found.motion_px, found.misfit_px, found.mass_change) == (0.0, 0.0, 0.0)
 
 
-def test_nothing_is_claimed_of_noise_or_of_a_handful_of_projections(backend):
+def test_nothing_is_claimed_of_noise_or_of_a_handful_of_projections(numba_backend):
     noise = np.random.default_rng(0).normal(0, 0.01, (COUNT, ROWS, COLUMNS)).astype(np.float32)
-    assert rigid(backend, noise) is None
-    assert rigid(backend, scan()[:8], THETA[:8]) is None
+    assert rigid(numba_backend, noise) is None
+    assert rigid(numba_backend, scan()[:8], THETA[:8]) is None
 
 
 def test_stray_light_does_not_count_for_thin_samples():

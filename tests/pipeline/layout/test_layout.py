@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamer.core.alignment.estimate import CenterEstimate
-from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.frames import BadInput, ScanSpec
@@ -22,11 +22,6 @@ FULL = np.arange(721) * 2 * np.pi / 721
 UNKNOWN = CenterEstimate.unknown("none")
 
 
-@pytest.fixture(scope="module")
-def backend() -> Backend:
-    return select_backend("numba", threads=2)[0]
-
-
 def scan(columns: int, rows: int = 1, angles: np.ndarray = FULL, range_deg: float = 360.0, **more) -> ScanSpec:
     return ScanSpec("s", "s", rows, columns, len(angles), range_deg=range_deg, **more)
 
@@ -37,11 +32,11 @@ def rmse(found: np.ndarray, truth: np.ndarray, share: float = 0.95) -> float:
     return float(np.sqrt(np.mean((found - truth)[disc] ** 2)))
 
 
-def rebuilt(backend: Backend, layout: Layout, lines: np.ndarray, angles: np.ndarray) -> np.ndarray:
+def rebuilt(numba_backend: Backend, layout: Layout, lines: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """The slice of one sinogram (angles, columns) of the detector."""
     placed = layout.place(np.ascontiguousarray(lines[:, None]))
     return reconstruct_rows_fourier(
-        backend, placed, angles, layout.weights(angles), layout.center(), extend=layout.extend
+        numba_backend, placed, angles, layout.weights(angles), layout.center(), extend=layout.extend
     )[0]
 
 
@@ -64,7 +59,7 @@ def test_plain_changes_nothing() -> None:
 @pytest.mark.parametrize("center", [165.37, 40.0, 31.5])
 @pytest.mark.parametrize("kind", ["all", "lost", "golden"])
 def test_half_acquisition_is_as_good_as_a_wide_detector(
-    backend: Backend, columns: int, center: float, kind: str
+    numba_backend: Backend, columns: int, center: float, kind: str
 ) -> None:
     angles = {
         "all": FULL,
@@ -76,14 +71,16 @@ def test_half_acquisition_is_as_good_as_a_wide_detector(
     assert abs(layout.center() - (layout.width - 1) / 2) <= 0.25
     assert layout.weights(angles).sum() == pytest.approx(2 * np.pi)
     parts, truth = gaussians(layout.width), image(gaussians(layout.width), layout.width)
-    found = rebuilt(backend, layout, sinogram(parts, columns, angles, center), angles)
+    found = rebuilt(numba_backend, layout, sinogram(parts, columns, angles, center), angles)
     whole = sinogram(parts, layout.width, angles)
-    wide = reconstruct_rows_fourier(backend, whole[:, None], angles, angular_weights(angles), (layout.width - 1) / 2)[0]
+    wide = reconstruct_rows_fourier(
+        numba_backend, whole[:, None], angles, angular_weights(angles), (layout.width - 1) / 2
+    )[0]
     assert rmse(found, truth) < max(1.1 * rmse(wide, truth), 3e-4 if kind == "all" else 1.5e-3)
 
 
 @pytest.mark.parametrize("center", [170.2, 44.6])
-def test_half_acquisition_of_a_sample_that_is_wider_still(backend: Backend, center: float) -> None:
+def test_half_acquisition_of_a_sample_that_is_wider_still(numba_backend: Backend, center: float) -> None:
     """Nobody sees its rim: the far edges are carried on, as good as on a detector of the whole width."""
     columns = 216
     layout = Layout(1, columns, center, half=True)
@@ -99,14 +96,14 @@ def test_half_acquisition_of_a_sample_that_is_wider_still(backend: Backend, cent
     assert "carried on" in chosen.reason
     assert chosen.detector_center == pytest.approx(center, abs=0.1)
     whole = sinogram(parts, width, FULL)[:, None]
-    wide = reconstruct_rows_fourier(backend, whole, FULL, angular_weights(FULL), (width - 1) / 2, extend=True)[0]
-    extended = rmse(rebuilt(backend, chosen.at(center), lines, FULL), truth, 0.9)
+    wide = reconstruct_rows_fourier(numba_backend, whole, FULL, angular_weights(FULL), (width - 1) / 2, extend=True)[0]
+    extended = rmse(rebuilt(numba_backend, chosen.at(center), lines, FULL), truth, 0.9)
     assert extended < 1.02 * rmse(wide, truth, 0.9)
-    assert extended < 0.6 * rmse(rebuilt(backend, layout, lines, FULL), truth, 0.9)
+    assert extended < 0.6 * rmse(rebuilt(numba_backend, layout, lines, FULL), truth, 0.9)
 
 
 @pytest.mark.parametrize(("factor", "extend"), [(1.0, False), (1.1, False), (1.5, True), (2.0, True)])
-def test_a_cut_sample_is_carried_on_where_that_is_better(backend: Backend, factor: float, extend: bool) -> None:
+def test_a_cut_sample_is_carried_on_where_that_is_better(numba_backend: Backend, factor: float, extend: bool) -> None:
     columns, angles = 200, half_turn(300)
     size = 2 * round(100 * factor)
     spare = (size - columns) // 2
@@ -118,7 +115,7 @@ def test_a_cut_sample_is_carried_on_where_that_is_better(backend: Backend, facto
     chosen = choose_layout(spec, sinogram_evidence(spec, angles, lines[:, None], estimate))
     assert chosen.extend == extend
     other = Layout(1, columns, 99.5, extend=not extend)
-    here, there = (rmse(rebuilt(backend, layout, lines, angles), truth, 0.9) for layout in (chosen, other))
+    here, there = (rmse(rebuilt(numba_backend, layout, lines, angles), truth, 0.9) for layout in (chosen, other))
     assert here < 1.01 * there
     assert here < 0.045 * truth.max()
 
@@ -137,7 +134,9 @@ def test_a_cut_sample_is_carried_on_where_that_is_better(backend: Backend, facto
         ("random", 0.0345, 0.55),
     ],
 )
-def test_angles_of_every_kind_against_the_truth(backend: Backend, name: str, edges: float, of_uniform: float) -> None:
+def test_angles_of_every_kind_against_the_truth(
+    numba_backend: Backend, name: str, edges: float, of_uniform: float
+) -> None:
     """Shepp-Logan of 512 columns, where 0.0149 is what a complete half turn leaves; smooth Gaussians to 1.5e-4."""
     n = 512
     angles = {
@@ -154,11 +153,11 @@ def test_angles_of_every_kind_against_the_truth(backend: Backend, name: str, edg
     layout = Layout(1, n, (n - 1) / 2)
     uniform = np.full(len(angles), np.pi / len(angles))
     truth, lines = image(shepp_logan(n), n), sinogram(shepp_logan(n), n, angles)
-    found = rmse(rebuilt(backend, layout, lines, angles), truth)
-    plain = reconstruct_rows_fourier(backend, lines[:, None], angles, uniform, (n - 1) / 2)[0]
+    found = rmse(rebuilt(numba_backend, layout, lines, angles), truth)
+    plain = reconstruct_rows_fourier(numba_backend, lines[:, None], angles, uniform, (n - 1) / 2)[0]
     assert found < edges
     assert found < of_uniform * rmse(plain, truth)
-    smooth = rebuilt(backend, layout, sinogram(gaussians(n), n, angles), angles)
+    smooth = rebuilt(numba_backend, layout, sinogram(gaussians(n), n, angles), angles)
     assert rmse(smooth, image(gaussians(n), n)) < (1e-3 if name == "random" else 1.5e-4)
 
 
@@ -189,7 +188,7 @@ def views(parts: list, rows: int, columns: int, angles: np.ndarray, center: floa
     return out
 
 
-def test_tilted_half_acquisition_by_blocks_of_rows(backend: Backend) -> None:
+def test_tilted_half_acquisition_by_blocks_of_rows(numba_backend: Backend) -> None:
     rng = np.random.default_rng(3)
     rows, columns, center, tilt = 96, 120, 92.3, np.deg2rad(0.3)
     angles = np.arange(241) * 2 * np.pi / 241
@@ -220,7 +219,11 @@ def test_tilted_half_acquisition_by_blocks_of_rows(backend: Backend) -> None:
     )
     results = {
         name: reconstruct_rows_fourier(
-            backend, np.ascontiguousarray(plan.place(frames)[:, 83:84]), angles, plan.weights(angles), plan.center()
+            numba_backend,
+            np.ascontiguousarray(plan.place(frames)[:, 83:84]),
+            angles,
+            plan.weights(angles),
+            plan.center(),
         )[0]
         for name, plan in (("found", chosen), ("leaning", Layout(rows, columns, center, True)))
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_volume import MAX_PROJECTIONS, GpuFourierVolume
 from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.recent_projections import RecentProjections
@@ -32,11 +32,6 @@ FRAMES = np.random.default_rng(5).standard_normal((COUNT, ROWS, COLUMNS)).astype
 ANGLES = np.arange(COUNT) * np.pi / COUNT
 NOWHERE = np.full_like(FRAMES, np.nan)
 LAYOUT = Layout(ROWS, COLUMNS, CENTER)
-
-
-@pytest.fixture(scope="module")
-def cpu() -> Backend:
-    return select_backend("numba", 2)[0]
 
 
 @pytest.fixture
@@ -95,13 +90,15 @@ def same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
     return bool(np.sqrt(np.mean((found - expected) ** 2)) < 1e-4 * np.sqrt(np.mean(expected**2)))
 
 
-def on_the_cpu(cpu: Backend, layout: Layout = LAYOUT, center: float = CENTER) -> NDArray[np.float32]:
-    return Scan(cpu, layout=layout).come(FRAMES, NOWHERE, idle=lambda number: False).tomogram(center)
+def on_the_cpu(numba_backend: Backend, layout: Layout = LAYOUT, center: float = CENTER) -> NDArray[np.float32]:
+    return Scan(numba_backend, layout=layout).come(FRAMES, NOWHERE, idle=lambda number: False).tomogram(center)
 
 
-def test_nothing_crosses_the_bus_again(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
+def test_nothing_crosses_the_bus_again(
+    engine: ShimEngine, numba_backend: Backend, batches: list[tuple[int, bool]]
+) -> None:
     scan = Scan(shim_backend(engine), room(engine, 2 * MAX_PROJECTIONS))
-    assert same(scan.come(NOWHERE, FRAMES).tomogram(), on_the_cpu(cpu))
+    assert same(scan.come(NOWHERE, FRAMES).tomogram(), on_the_cpu(numba_backend))
     jump = 2 * MAX_PROJECTIONS // 3 * 3
     assert batches == [(MAX_PROJECTIONS, True), (jump - MAX_PROJECTIONS, True), (COUNT - jump, True)]
 
@@ -116,7 +113,7 @@ def test_nothing_crosses_the_bus_again(engine: ShimEngine, cpu: Backend, batches
 )
 def test_what_is_not_there_comes_from_the_store(
     engine: ShimEngine,
-    cpu: Backend,
+    numba_backend: Backend,
     batches: list[tuple[int, bool]],
     slots: int,
     idle: Callable[[int], bool],
@@ -125,22 +122,24 @@ def test_what_is_not_there_comes_from_the_store(
 ) -> None:
     """Some were prepared on the host; some were overwritten before there was an idle moment; there is little room."""
     scan = Scan(shim_backend(engine), room(engine, slots))
-    assert same(scan.come(FRAMES, FRAMES, idle, left_out).tomogram(), on_the_cpu(cpu))
+    assert same(scan.come(FRAMES, FRAMES, idle, left_out).tomogram(), on_the_cpu(numba_backend))
     assert {there for _, there in batches} == used
     assert sum(count for count, _ in batches) == COUNT
 
 
-def test_another_layout_is_not_what_is_there(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
+def test_another_layout_is_not_what_is_there(
+    engine: ShimEngine, numba_backend: Backend, batches: list[tuple[int, bool]]
+) -> None:
     layout = Layout(ROWS, COLUMNS, CENTER, tilt_rad=0.05)
     scan = Scan(shim_backend(engine), room(engine, COUNT), layout)
-    assert same(scan.come(FRAMES, NOWHERE).tomogram(), on_the_cpu(cpu, layout))
+    assert same(scan.come(FRAMES, NOWHERE).tomogram(), on_the_cpu(numba_backend, layout))
     assert set(batches) == {(PROJECTIONS_PER_BATCH, False), (COUNT % PROJECTIONS_PER_BATCH, False)}
 
 
 def test_what_became_known_late_is_not_in_what_is_there(
-    engine: ShimEngine, cpu: Backend, monkeypatch: pytest.MonkeyPatch
+    engine: ShimEngine, numba_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = on_the_cpu(cpu)
+    expected = on_the_cpu(numba_backend)
     monkeypatch.setattr(Preparation, "late", property(lambda self: True))
     monkeypatch.setattr(Preparation, "apply_late", lambda self, frames, numbers, out: np.multiply(frames, 2, out=out))
     scan = Scan(shim_backend(engine), room(engine, COUNT))
@@ -148,27 +147,31 @@ def test_what_became_known_late_is_not_in_what_is_there(
 
 
 def test_another_centre_gathers_again_from_both(
-    engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]
+    engine: ShimEngine, numba_backend: Backend, batches: list[tuple[int, bool]]
 ) -> None:
     scan = Scan(shim_backend(engine), room(engine, 2 * MAX_PROJECTIONS)).come(FRAMES, FRAMES)
     batches.clear()
-    assert same(scan.tomogram(CENTER + 2), on_the_cpu(cpu, center=CENTER + 2))
+    assert same(scan.tomogram(CENTER + 2), on_the_cpu(numba_backend, center=CENTER + 2))
     assert {there for _, there in batches} == {False, True}
 
 
-def test_a_device_that_keeps_no_frames(engine: ShimEngine, cpu: Backend, batches: list[tuple[int, bool]]) -> None:
-    assert same(Scan(shim_backend(engine)).come(FRAMES, NOWHERE).tomogram(), on_the_cpu(cpu))
+def test_a_device_that_keeps_no_frames(
+    engine: ShimEngine, numba_backend: Backend, batches: list[tuple[int, bool]]
+) -> None:
+    assert same(Scan(shim_backend(engine)).come(FRAMES, NOWHERE).tomogram(), on_the_cpu(numba_backend))
     assert set(batches) == {(PROJECTIONS_PER_BATCH, False), (COUNT % PROJECTIONS_PER_BATCH, False)}
 
 
-def test_a_whole_scan_crosses_the_bus_once(cpu: Backend, engine: ShimEngine, batches: list[tuple[int, bool]]) -> None:
+def test_a_whole_scan_crosses_the_bus_once(
+    numba_backend: Backend, engine: ShimEngine, batches: list[tuple[int, bool]]
+) -> None:
     away = np.arange(COLUMNS) - CENTER - 4.0 * np.cos(ANGLES)[:, None, None]
     shadow = np.exp(-np.square(away / 3.0)) * np.linspace(0.5, 1.0, ROWS)[:, None]
     raw = (100 + 19_900 * np.exp(-shadow)).astype("<u2")
     spec = ScanSpec("scan", "sample", ROWS, COLUMNS, COUNT, flats=2, darks=1, center_px=CENTER)
     options = PreparationOptions(defects=False)
     results = []
-    for backend in (cpu, shim_backend(engine)):
+    for backend in (numba_backend, shim_backend(engine)):
         pipeline = ScanPipeline(spec, backend, Settings(preparation=options), fixed_center=CENTER)
         pipeline.push(FrameMeta("scan", 0, FrameKind.DARK, 0.0), np.full((ROWS, COLUMNS), 100, "<u2"))
         for k in (1, 2):
