@@ -50,6 +50,7 @@ def summary(rows: list[Row]) -> dict[str, Any]:
         "specificity_good": share(r.decision == "ENOUGH" for r in rows if r.kind == "good"),
         "specificity_hard": share(r.decision == "ENOUGH" for r in rows if r.kind in GOOD[1:]),
         "damaged_by_half_called_enough": share(r in spoiled for r in counted),
+        "the_same_with_a_wanted_resolution": share(r in spoiled and r.limited == "ENOUGH" for r in counted),
         "by_kind": {
             kind: [sum(r.right_limited for r in found), sum(r.right for r in found), len(found)]
             for kind, found in kinds.items()

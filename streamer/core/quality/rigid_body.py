@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.alignment.estimate import stripes_of
 from streamer.core.backend.selection import Backend
 from streamer.core.quality.consistency import (
     FEWEST,
@@ -28,11 +29,14 @@ Series = NDArray[np.float64]
 COLUMNS, VIEWS, BANDS = 192, 400, 3
 """Columns, projections and slices, at most about, of what is reconstructed and projected again."""
 
-UNEVEN_PATH, UNEVEN_SHIFT, UNEVEN_FIT, UNEVEN_MASS = (2e-3, 1e-4), (3e-4, 2e-5), (6e-4, 4.5e-5), (1e-3, 1.1e-4)
+UNEVEN_PATH, UNEVEN_SHIFT, UNEVEN_FIT, UNEVEN_MASS = (2e-3, 1e-4), (1e-3, 2e-5), (6e-4, 4.5e-5), (1e-3, 1.1e-4)
 """What an uneven beam and light that came past the sample make of the centre of mass, of the shift and the misfit of a
 projection (all in units of the sample's radius), and of its mass: a part that is always there, and one that grows with
 ``stray_light``. Slow functions of the angle, and no movement. A tooth and dense rods, measured with X-rays and
 neutrons, at attenuations of 1.8 and 2.9: 0.001 and 0.021, 0.0002 and 0.004, 0.001 and 0.009, 0.001 and 0.022."""
+
+DEAD = 0.1
+"""Attenuation by which a column must differ from its neighbours in all projections to be taken for dead."""
 
 FAST_FLOOR = 0.001
 """Of the sample's radius: what pixels that differ make of its shift from one projection to the next."""
@@ -85,6 +89,8 @@ def rigid_body(
     views, theta = views[order], np.asarray(angle_rad, np.float64)[order]
     if len(views) < FEWEST or views.shape[2] < 16:
         return None
+    stripes = stripes_of(views.mean(axis=0))
+    views = views - np.where(np.abs(stripes) > DEAD, stripes, 0.0).astype(np.float32)
     noise, beam = pixel_noise(views), open_beam(views)
     moments = moments_of(views, beam, noise)
     if moments is None:

@@ -48,7 +48,7 @@ class Limits(Options):
     """what fits no rigid sample, as an rms displacement of all projections in pixels"""
     max_mass_change: Share = 0.02
     """relative change of the mass of the sample during the scan"""
-    max_saturation: Share = 0.002
+    max_saturation: Share = 0.001
     """share of pixels at the detector's ceiling"""
     max_pattern: Amount = 0.004
     """rms attenuation that columns or pixels add to all projections since the flats; unset with a removal of stripes"""
