@@ -11,7 +11,7 @@ from streamer.core.fbp.backprojection import backproject_rows, reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.factory import fourier_volume, reconstruct_rows
 from streamer.core.fourier.projection_batch import ProjectionBatch
-from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume
+from streamer.core.fourier.volume import MAX_MOVE_PX, FourierVolume
 from streamer.core.masks import circle_mask
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
@@ -245,9 +245,9 @@ class VolumeSuite:
         frame = np.zeros((1, 2, 32), np.float32)
         volume.add(ProjectionBatch(frame, np.array([-0.1]), np.ones(1)))
         volume.add(ProjectionBatch(frame, np.array([-0.1 + np.pi]), np.ones(1)))
-        volume.rows_of(0, 1, center=15.5 + MAX_SHIFT)
+        volume.rows_of(0, 1, center=15.5 + MAX_MOVE_PX)
         with pytest.raises(BadInput, match="is not within"):
-            volume.rows_of(0, 1, center=15.4 - MAX_SHIFT)
+            volume.rows_of(0, 1, center=15.4 - MAX_MOVE_PX)
         assert volume.within_half_turn
         volume.add(ProjectionBatch(frame, np.array([-0.2]), np.ones(1)))
         assert not volume.within_half_turn

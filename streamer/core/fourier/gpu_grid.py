@@ -4,7 +4,7 @@ The arithmetic is that of ``volume``, with the same sizes, ramp and window (Jack
 10, 473, 1991), so that both give the same numbers. Here two neighbouring detector rows make one complex plane, and the
 volume of r rows with a grid of n x n points takes r·n²·4 bytes.
 
-Nothing here knows what to do when the memory does not suffice: see ``gpu_volume``.
+``gpu_volume`` decides what to do if the memory does not suffice.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from streamer.core.arrays import Values
 from streamer.core.backend.gpu_kernels import PACK, Kernels
 from streamer.core.backend.staging import UploadQueue
 from streamer.core.fbp.ramp_filter import edge_taper, ramp_gain
-from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_shape
-from streamer.core.fourier.kernels import SEAM
+from streamer.core.fourier.kaiser_bessel import WINDOW_WIDTH, window_correction, window_shape
+from streamer.core.fourier.kernels import SEAM_POINTS
 from streamer.core.fourier.volume import grid_sizes
 from streamer.core.jit import as_input
 from streamer.frames import BadInput
@@ -60,7 +60,7 @@ class Gridding:
 
         fit = Chebyshev.interpolate(kernel, WINDOW_TERMS - 1, domain=[0, 1])
         power = np.asarray(fit.convert(kind=Polynomial, domain=[0, 1], window=[0, 1]).coef, np.float64)
-        return np.asarray(power * (WIDTH / 2) ** (-2.0 * np.arange(WINDOW_TERMS)), np.float32)
+        return np.asarray(power * (WINDOW_WIDTH / 2) ** (-2.0 * np.arange(WINDOW_TERMS)), np.float32)
 
     def correction(self) -> NDArray[np.float32]:
         """One over the window's transform at the image's pixels (columns,), with the sign of the origin's shift."""
@@ -81,7 +81,7 @@ class Gridding:
         place = np.arange(self.size) - self.size // 2
         x, y = place[None, :], place[:, None]
         angle = 2 * np.pi / self.size * distance * np.hypot(x, y)
-        side = np.clip((y * np.cos(seam) - x * np.sin(seam)) / SEAM, -1, 1)
+        side = np.clip((y * np.cos(seam) - x * np.sin(seam)) / SEAM_POINTS, -1, 1)
         return np.asarray(planes * (np.cos(angle) + 1j * side * np.sin(angle)).astype(np.complex64))
 
     def row_nbytes(self) -> int:
@@ -98,7 +98,7 @@ class Gridding:
 
 
 def packs_of(rows: int) -> int:
-    """Complex planes for so many detector rows, rounded up to what one thread carries."""
+    """Complex planes for ``rows`` detector rows, rounded up to what one thread carries."""
     return -(-rows // PACK) * PACK // 2
 
 

@@ -1,7 +1,7 @@
 """The tomogram on a device, whatever its memory: the interface and the numbers of ``volume.FourierVolume``.
 
 Everything here is linear: rows for which the device has no memory, and projections for which it had none at the moment,
-go into a Fourier volume of the CPU, and the slices of both are added. So nothing is lost and nothing is done twice when
+go into a Fourier volume of the CPU, and the slices of both are added. So nothing is lost and nothing is done twice if
 the memory runs out in the middle of a scan.
 """
 
@@ -18,7 +18,7 @@ from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, Move, packs_of
 from streamer.core.fourier.projection_batch import ProjectionBatch
-from streamer.core.fourier.volume import OVERSCAN, FourierVolume, late_move, reconstruct_rows_fourier
+from streamer.core.fourier.volume import OVERSCAN_RAD, FourierVolume, late_move, reconstruct_rows_fourier
 from streamer.core.jit import as_input
 from streamer.core.memory import Memory
 from streamer.core.simd.row_vectors import LANES
@@ -37,7 +37,7 @@ SLICE_PAIRS = 32
 class GpuFourierVolume:
     """A Fourier volume on the device of ``backend``, with the methods of ``volume.FourierVolume``.
 
-    Not thread-safe. Raises BadInput as that does; a device that fails otherwise than by its memory raises DeviceError.
+    Not thread-safe. Raises BadInput as that does, and DeviceError if the device fails for another reason than memory.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class GpuFourierVolume:
         return None
 
     def _new(self, rows: int) -> tuple[GpuGrid | None, str]:
-        """A volume of so many rows, or what the device said if its memory did not suffice."""
+        """A grid of ``rows`` rows, or the device's message if its memory did not suffice."""
         kernels = self._backend.kernels
         try:
             return GpuGrid(kernels, rows, self.columns, self.center, self._window, self._extend), ""
@@ -121,7 +121,7 @@ class GpuFourierVolume:
     @property
     def within_half_turn(self) -> bool:
         """Whether all angles so far lie within half a turn, so that ``rows_of`` can move the centre."""
-        return self._last_angle - self._first_angle <= np.pi + OVERSCAN
+        return self._last_angle - self._first_angle <= np.pi + OVERSCAN_RAD
 
     def clear(self) -> None:
         """Forget all projections."""
@@ -160,7 +160,7 @@ class GpuFourierVolume:
 
     @property
     def _on_host(self) -> FourierVolume:
-        """What takes the rest. The system gives it memory where it is written to, so that it may have all rows."""
+        """The volume that takes the rest. It has all rows: the system provides memory only where it is written to."""
         if self._host is None:
             self._host = FourierVolume(
                 self._backend, self.rows, self.columns, self.center, self._window, self._extend, self._memory

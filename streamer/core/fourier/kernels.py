@@ -18,39 +18,39 @@ from streamer.core.simd import row_vectors as lanes
 from streamer.core.simd.fft import transform
 from streamer.core.simd.row_vectors import LANES
 
-TILE = 16
-"""Radii that are gridded together: what neighbouring angles touch in this range stays in the cache."""
+TILE_RADII = 16
+"""Radii that are gridded together: the points that neighbouring angles touch in this range stay in the cache."""
 
-COLUMNS = 8
-"""Columns of the grid that are transformed together, so that whole stretches of memory are read."""
+COLUMNS_PER_PASS = 8
+"""Columns of the grid that are transformed together, so that memory is read in long stretches."""
 
-AHEAD = 16
-"""Lines of the grid that are asked for in advance when columns are read, which hardware does not foresee."""
+LINES_AHEAD = 16
+"""Lines of the grid that are prefetched when columns are read; the hardware does not foresee them."""
 
-WAVES = 4
-"""Entries per grid point of the table of a late shift's phases."""
+PHASES_PER_POINT = 4
+"""Entries per grid point of the table of phases that move the centre late."""
 
-SEAM = 1.0
-"""Grid points on either side of the seam over which the sign of a late shift changes (see ``finish_block``)."""
+SEAM_POINTS = 1.0
+"""Grid points on either side of the seam over which the sign of a late move changes (see ``finish_block``)."""
 
-NUDGE = 2.0**-16
-"""Grid points by which samples are moved outwards: one that lies on a grid point must reach as far on either side of
+OUTWARD_NUDGE = 2.0**-16
+"""Grid points by which samples are moved outwards. A sample on a grid point must reach equally far on either side of
 the middle, or the transforms of real rows lose their symmetry and rows that share a lane leak into each other."""
 
-TERMS = 4
+POLYNOMIAL_TERMS = 4
 """Coefficients of the even and of the odd part of each gridding weight (degree 7)."""
 
 
 @kernel()
 def _fill_factors(gain: Array, turn: float, weight: float, real: Array, imaginary: Array) -> None:
     """real[j] + i·imaginary[j] = weight·gain[j]·exp(i·j·turn), half of it for j = 0; float32, ``gain`` float64."""
-    near_cos, near_sin = np.empty(TILE), np.empty(TILE)
-    for k in range(TILE):
+    near_cos, near_sin = np.empty(TILE_RADII), np.empty(TILE_RADII)
+    for k in range(TILE_RADII):
         near_cos[k], near_sin[k] = np.cos(k * turn), np.sin(k * turn)
-    for j0 in range(0, gain.size, TILE):
-        # Two sums of angles: sine and cosine are worked out for few of them only.
+    for j0 in range(0, gain.size, TILE_RADII):
+        # By the sums of two angles, sine and cosine are evaluated for few of them.
         cos, sin = weight * np.cos(j0 * turn), weight * np.sin(j0 * turn)
-        for k in range(min(TILE, gain.size - j0)):
+        for k in range(min(TILE_RADII, gain.size - j0)):
             real[j0 + k] = gain[j0 + k] * (cos * near_cos[k] - sin * near_sin[k])
             imaginary[j0 + k] = gain[j0 + k] * (sin * near_cos[k] + cos * near_sin[k])
     real[0], imaginary[0] = real[0] * np.float32(0.5), imaginary[0] * np.float32(0.5)
@@ -60,8 +60,8 @@ def _fill_factors(gain: Array, turn: float, weight: float, real: Array, imaginar
 def _load_rows(rows: Array, at: int, columns: int, last: int, taper: Array, length: int, points: Array) -> None:
     """16 detector rows of ``columns`` from rows[at:] into ``length`` points.
 
-    ``taper`` carries the edge values on beyond both ends; what follows the right end comes first. Points between are
-    not written.
+    ``taper`` continues the edge values beyond both ends; the right continuation follows the row, the left one lies at
+    the end of the period. Points between are not written.
     """
     whole = columns // LANES * LANES
     for c in range(0, whole, LANES):
@@ -78,11 +78,11 @@ def _load_rows(rows: Array, at: int, columns: int, last: int, taper: Array, leng
 def _weigh(u0: float, v0: float, du: float, dv: float, count: int, pitch: int, c: Array, w: Array, place: Array) -> int:
     """Gridding weights and places of ``count`` samples on a line of the grid; returns the place of the first.
 
-    Sample s lies at (u0 + s·du, v0 + s·dv). w[k·TILE + s], k = 0 … 3 along u, 4 … 7 along v, on grid points from one
-    before the sample to two behind it. place[s]: the first of these points, relative to the returned one.
+    Sample s lies at (u0 + s·du, v0 + s·dv). w[k·TILE_RADII + s], k = 0 … 3 along u, 4 … 7 along v, on grid points from
+    one before the sample to two behind it. place[s]: the first of these points, relative to the returned one.
     """
     # Places relative to a corner are small numbers, which float32 holds to a millionth of a grid point.
-    left, low = int(np.floor(u0)) - TILE, int(np.floor(v0)) - TILE
+    left, low = int(np.floor(u0)) - TILE_RADII, int(np.floor(v0)) - TILE_RADII
     u, v = np.float32(u0 - left), np.float32(v0 - low)
     step_u, step_v = np.float32(du), np.float32(dv)
     p0, p1, p2, p3 = c[0], c[1], c[2], c[3]
@@ -97,15 +97,15 @@ def _weigh(u0: float, v0: float, du: float, dv: float, count: int, pitch: int, c
         f = (x - np.float32(i)) - np.float32(0.5)
         g = f * f
         even, odd = p0 + g * (p1 + g * (p2 + g * p3)), f * (q0 + g * (q1 + g * (q2 + g * q3)))
-        w[s], w[3 * TILE + s] = even + odd, even - odd
+        w[s], w[3 * TILE_RADII + s] = even + odd, even - odd
         even, odd = r0 + g * (r1 + g * (r2 + g * r3)), f * (s0 + g * (s1 + g * (s2 + g * s3)))
-        w[TILE + s], w[2 * TILE + s] = even + odd, even - odd
+        w[TILE_RADII + s], w[2 * TILE_RADII + s] = even + odd, even - odd
         f = (y - np.float32(k)) - np.float32(0.5)
         g = f * f
         even, odd = p0 + g * (p1 + g * (p2 + g * p3)), f * (q0 + g * (q1 + g * (q2 + g * q3)))
-        w[4 * TILE + s], w[7 * TILE + s] = even + odd, even - odd
+        w[4 * TILE_RADII + s], w[7 * TILE_RADII + s] = even + odd, even - odd
         even, odd = r0 + g * (r1 + g * (r2 + g * r3)), f * (s0 + g * (s1 + g * (s2 + g * s3)))
-        w[5 * TILE + s], w[6 * TILE + s] = even + odd, even - odd
+        w[5 * TILE_RADII + s], w[6 * TILE_RADII + s] = even + odd, even - odd
     return (low - 1) * pitch + left - 1
 
 
@@ -116,13 +116,13 @@ def _add_tile(
 ) -> None:  # fmt: skip
     """Add ``count`` samples from radius j0 on of one projection, which lie ``step`` apart, to the grid of one block.
 
-    Asks for the points that the next tile of this direction will be the first to need: of the 4 x 4 those of the side
-    that goes ahead, and the middle of the side towards which the line drifts.
+    Prefetches the points that the next tile of this direction needs first: of the 4 x 4 those of the leading side, and
+    the middle of the side towards which the line drifts.
     """
-    middle = size * 0.5 + sign * NUDGE
+    middle = size * 0.5 + sign * OUTWARD_NUDGE
     corner = _weigh(middle + j0 * du, middle + j0 * dv, du, dv, count, pitch, coefficients, w, place)
     line = pitch * LANES
-    ahead = int(np.floor(TILE * dv + 0.5)) * line + int(np.floor(TILE * du + 0.5)) * LANES
+    ahead = int(np.floor(TILE_RADII * dv + 0.5)) * line + int(np.floor(TILE_RADII * du + 0.5)) * LANES
     right, upper = (3 * LANES if du > 0.0 else 0), (3 * line if dv > 0.0 else 0)
     along = abs(du) > abs(dv)
     side, next_on_side = ahead + (right if along else upper), (line if along else LANES)
@@ -136,7 +136,7 @@ def _add_tile(
         lanes.prefetch(grid, to + drift + next_on_drift)
         lanes.prefetch(grid, to + drift + 2 * next_on_drift)
         lanes.add_weighted(
-            spectrum, at + s * step, real[j0 + s], sign * imaginary[j0 + s], w, s, TILE, grid, to, line
+            spectrum, at + s * step, real[j0 + s], sign * imaginary[j0 + s], w, s, TILE_RADII, grid, to, line
         )  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def add_projections(
         )
         factors = work[part, work.shape[1] - 2 * batch * radii :].reshape(2, batch, radii)
         real, imaginary = factors[0], factors[1]
-        w, place = np.empty(8 * TILE, np.float32), np.empty(TILE, np.int32)
+        w, place = np.empty(8 * TILE_RADII, np.float32), np.empty(TILE_RADII, np.int32)
         points[:] = np.float32(0.0)  # also behind the rows, where it stays
         for first in range(0, order.size, batch):
             count = min(batch, order.size - first)
@@ -186,8 +186,8 @@ def add_projections(
                         rows, (order[first + n] * all_rows + begin) * columns, columns, last, taper, length, points
                     )
                     transform(points, 0, spectra, n * transformed, ping, stages, turns)
-                for j0 in range(0, radii, TILE):
-                    end = min(j0 + TILE, radii)
+                for j0 in range(0, radii, TILE_RADII):
+                    end = min(j0 + TILE_RADII, radii)
                     for n in range(count):
                         a = order[first + n]
                         _add_tile(
@@ -217,27 +217,27 @@ def _read_columns(
     for v in range(low, high):
         for k in range(wide):
             at = grid_at + (v * pitch + u0 + k) * LANES
-            lanes.prefetch(grid, at + AHEAD * pitch * LANES)
+            lanes.prefetch(grid, at + LINES_AHEAD * pitch * LANES)
             lanes.copy_point(grid, at, columns, (k * size + v) * LANES)
 
 
 @kernel()
 def _read_shifted_columns(
     grid: Array, grid_at: int, u0: int, wide: int, low: int, high: int, size: int, pitch: int, cos: float, sin: float,
-    wave_real: Array, wave_imaginary: Array, columns: Array,
+    phase_real: Array, phase_imaginary: Array, columns: Array,
 ) -> None:  # fmt: skip
     """As ``_read_columns``, each point times the phase of its distance from the middle (see ``finish_block``)."""
-    middle, finest = size // 2, wave_real.size - 1
+    middle, finest = size // 2, phase_real.size - 1
     for v in range(low, high):
         y = float(v - middle)
         for k in range(wide):
             x = float(u0 + k - middle)
-            side = min(max((y * cos - x * sin) / SEAM, -1.0), 1.0)
-            radius = min(int(np.sqrt(x * x + y * y) * WAVES + 0.5), finest)
+            side = min(max((y * cos - x * sin) / SEAM_POINTS, -1.0), 1.0)
+            radius = min(int(np.sqrt(x * x + y * y) * PHASES_PER_POINT + 0.5), finest)
             at = grid_at + (v * pitch + u0 + k) * LANES
-            lanes.prefetch(grid, at + AHEAD * pitch * LANES)
+            lanes.prefetch(grid, at + LINES_AHEAD * pitch * LANES)
             lanes.rotate_phase(
-                grid, at, wave_real[radius], np.float32(side) * wave_imaginary[radius], columns,
+                grid, at, phase_real[radius], np.float32(side) * phase_imaginary[radius], columns,
                 (k * size + v) * LANES,
             )  # fmt: skip
 
@@ -245,39 +245,40 @@ def _read_shifted_columns(
 @kernel(parallel=True)
 def finish_block(
     grid: Array, grid_at: int, size: int, pitch: int, radius: float, stages: Array, turns: Array, scale: Array,
-    cos: float, sin: float, wave_real: Array, wave_imaginary: Array, temporary: Array, work: Array, out: Array,
+    cos: float, sin: float, phase_real: Array, phase_imaginary: Array, temporary: Array, work: Array, out: Array,
     out_row: int, rows: int, aligned: bool,
 ) -> None:  # fmt: skip
     """Inverse transform of the grid of one block into ``rows`` slices out[out_row:] (…, n, n); the grid stays.
 
     ``scale`` (n,) undoes the gridding along one axis. Outside ``radius`` (grid points) around its middle the grid is
     zero. First the columns, of which only the n points that are wanted go to ``temporary`` (n, pitch), then the lines.
-    ``work`` (parts, …): room for COLUMNS + 2 transforms each, at least 4. ``aligned``: every row of ``out`` begins at a
-    multiple of 16 bytes and of 16 columns.
+    ``work`` (parts, …): room for COLUMNS_PER_PASS + 2 transforms each, at least 4. ``aligned``: every row of ``out``
+    begins at a multiple of 16 bytes and of 16 columns.
 
-    A late shift: unless ``wave_real`` is empty, a point at distance r from the middle is multiplied by
-    wave_real[r·WAVES] ± i·wave_imaginary[r·WAVES], + on the left of the direction (cos, sin), - on its right.
+    A late shift: unless ``phase_real`` is empty, a point at distance r from the middle is multiplied by
+    phase_real[r·PHASES_PER_POINT] ± i·phase_imaginary[r·PHASES_PER_POINT], + on the left of the direction (cos, sin), -
+    on its right.
     """
     n = scale.size
     half, middle, parts = n // 2, size // 2, work.shape[0]
-    groups = (size + COLUMNS - 1) // COLUMNS
+    groups = (size + COLUMNS_PER_PASS - 1) // COLUMNS_PER_PASS
     transformed = size * LANES
     for part in prange(parts):
         ping, columns = work[part, : 2 * transformed], work[part, 2 * transformed :]
         for group in range(groups * part // parts, groups * (part + 1) // parts):
-            u0 = group * COLUMNS
-            wide = min(COLUMNS, size - u0)
+            u0 = group * COLUMNS_PER_PASS
+            wide = min(COLUMNS_PER_PASS, size - u0)
             nearest = max(0.0, max(u0 - middle, middle - (u0 + wide - 1)))
             reach = int(np.sqrt(max(0.0, radius * radius - nearest * nearest))) + 1
             low, high = max(0, middle - reach), min(size, middle + reach + 1)
             for k in range(wide):
                 columns[k * transformed : k * transformed + low * LANES] = np.float32(0.0)
                 columns[k * transformed + high * LANES : (k + 1) * transformed] = np.float32(0.0)
-            if wave_real.size == 0:
+            if phase_real.size == 0:
                 _read_columns(grid, grid_at, u0, wide, low, high, size, pitch, columns)
             else:
                 _read_shifted_columns(
-                    grid, grid_at, u0, wide, low, high, size, pitch, cos, sin, wave_real, wave_imaginary, columns
+                    grid, grid_at, u0, wide, low, high, size, pitch, cos, sin, phase_real, phase_imaginary, columns
                 )
             for k in range(wide):
                 transform(columns, k * transformed, columns, k * transformed, ping, stages, turns)

@@ -10,17 +10,17 @@ Parallel beams make the geometry of all detector rows the same, so 16 rows share
 in the lanes of vector registers (``simd.row_vectors``). The grid is 1.25 times as fine as the image; the 4 points of
 the window along each axis (``kaiser_bessel``) leave an error below 1e-4.
 
-The grid is linear in the projections and in their weights: they come in any order, a weight can be corrected by adding
-the same projection again with the difference, and slices can be looked at in between.
+The grid is linear in the projections and in their weights: projections come in any order, a weight is corrected by
+adding the same projection again with the difference, and slices can be made in between.
 
 **Late centre.** The centre is a phase of each projection. Within half a turn each point of the grid belongs to one
 direction, so that the phase can be corrected when slices are made (``rows_of``), at no cost. It is an approximation:
 where the last angles meet the first ones seen from behind, phases of both signs mix, and the window's transform is
-divided out where the object was before. Against gathering anew (512 pixels, from 0° and from 40°) a move by 0.02, 0.05,
+divided out where the object was before. Against gridding anew (512 pixels, from 0° and from 40°) a move by 0.02, 0.05,
 0.1, 0.3, 1 px adds 0.00, 0.01, 0.02, 0.25, 4.3 % to the root mean square error of Shepp and Logan's head, which is
 0.015 there, and changes smooth objects of height 1 by 0.001 rms per pixel of the move. Beyond half a turn every point
 belongs to two opposite directions and there is no such correction: then, and where the above is too much, the scan is
-gathered again from stored projections (``clear`` and ``add``), which is exact.
+gridded again from stored projections (``clear`` and ``add``), which is exact.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import edge_taper, ramp_gain
 from streamer.core.fourier import kernels as kernels_grid
-from streamer.core.fourier.kaiser_bessel import WIDTH, window_correction, window_polynomials, window_shape
+from streamer.core.fourier.kaiser_bessel import WINDOW_WIDTH, window_correction, window_polynomials, window_shape
 from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.jit import as_input
 from streamer.core.memory import Memory
@@ -43,29 +43,29 @@ from streamer.core.simd.fft import fast_length, fft_tables
 from streamer.core.simd.row_vectors import LANES
 from streamer.frames import BadInput
 
-OVERSAMPLING = 1.25
+GRID_OVERSAMPLING = 1.25
 """Grid points per pixel of the image, along each axis."""
 
 PROJECTIONS_PER_BATCH = 32
 """Projections that are best added at once: sorted by angle, they share cache lines of the grid whatever their order."""
 
-NEIGHBOURS = 16
-"""Of these, the neighbours that are gridded together, by radius and then by angle: their spectra fit the cache."""
+PROJECTIONS_PER_TILE = 16
+"""Neighbouring ones among these that are gridded together, by radius and then by angle: their spectra fit the cache."""
 
 BLOCK_COLUMNS = 512
 """Columns times blocks of 16 rows that one thread grids in one call of ``add`` while frames arrive: a few milliseconds.
 More would also mean that the first calls, for which the system has to find the memory, hold up the frames."""
 
-MAX_SHIFT = 1.0
-"""Pixels by which the centre may be moved when slices are made."""
+MAX_MOVE_PX = 1.0
+"""How far the centre may be moved when slices are made."""
 
-OVERSCAN = 0.02
-"""Radian beyond half a turn that only blur the seam a little more."""
+OVERSCAN_RAD = 0.02
+"""Angles beyond half a turn that only blur the seam a little more."""
 
 
 @dataclass(frozen=True)
 class GridSizes:
-    """Lengths that follow from the detector: in samples, in grid points, and in float32 of the arrays."""
+    """Sizes that follow from the detector: in samples, in grid points, and in float32 of the arrays."""
 
     columns: int
     blocks: int
@@ -79,28 +79,32 @@ class GridSizes:
 
     @property
     def grid(self) -> int:
+        """Of the grid of one block."""
         return self.size * self.pitch * LANES
 
     @property
     def temporary(self) -> int:
+        """Of the columns of one block, transformed."""
         return self.columns * self.pitch * LANES
 
     @property
     def radii(self) -> int:
-        """Samples from the middle outwards: those whose 4 grid points would leave the grid are left out everywhere."""
-        return -((WIDTH - self.size) * self.length // (2 * self.size))
+        """Samples from the middle outwards; those whose 4 grid points would leave the grid are left out everywhere."""
+        return -((WINDOW_WIDTH - self.size) * self.length // (2 * self.size))
 
     @property
     def work(self) -> int:
         """For one thread: a batch with its factors, rows and two transforms, or columns of the inverse transform."""
-        forward = (NEIGHBOURS + 3) * self.length * LANES + 2 * NEIGHBOURS * self.radii
-        return max(forward, (kernels_grid.COLUMNS + 2) * self.size * LANES)
+        forward = (PROJECTIONS_PER_TILE + 3) * self.length * LANES + 2 * PROJECTIONS_PER_TILE * self.radii
+        return max(forward, (kernels_grid.COLUMNS_PER_PASS + 2) * self.size * LANES)
 
     def nbytes(self, threads: int) -> int:
+        """Memory of all arrays."""
         return 4 * (self.blocks * self.grid + self.temporary + threads * self.work)
 
 
 def grid_sizes(rows: int, columns: int, center: float, extend: bool) -> GridSizes:
+    """Sizes for a detector, arguments as for ``FourierVolume``. Raises BadInput if no slice can be made."""
     if rows < 1 or columns < 2:
         raise BadInput(f"a tomogram needs at least 1 row and 2 columns, not {rows} and {columns}")
     off = abs(center - (columns - 1) / 2)
@@ -109,24 +113,24 @@ def grid_sizes(rows: int, columns: int, center: float, extend: bool) -> GridSize
     # Filtered rows of a period of 1.5 widths are right where the detector was; 2.5 widths with extended edges. An axis
     # off the middle moves the image by as much beyond one of the edges.
     length = fast_length(int(np.ceil((2.5 if extend else 1.5) * columns + 2 * off)))
-    size = fast_length(max(int(np.ceil(OVERSAMPLING * columns)), columns + 2 * WIDTH))
+    size = fast_length(max(int(np.ceil(GRID_OVERSAMPLING * columns)), columns + 2 * WINDOW_WIDTH))
     return GridSizes(columns, -(-rows // LANES), length, size)
 
 
 def fourier_nbytes(
     rows: int, columns: int, center: float | None = None, extend: bool = False, threads: int = 1
 ) -> int:  # fmt: skip
-    """Memory in bytes that a ``FourierVolume`` of these arguments allocates; the slices it gives out come on top."""
+    """Memory in bytes that a ``FourierVolume`` of these arguments allocates; its slices come on top."""
     return grid_sizes(rows, columns, (columns - 1) / 2 if center is None else center, extend).nbytes(threads)
 
 
 class FourierVolume:
     """Fourier grids of all rows of a detector, to which projections are added as they come.
 
-    The tomogram has the conventions of ``volume.backproject_rows``: (rows, columns, columns) float32, attenuation per
-    pixel, the axis in the middle ((columns - 1) / 2) of each slice and at detector column ``center``. Pixels that some
-    projections do not see get what the ramp filter has there beyond the detector's edge. Values must be finite: one
-    that is not spoils its row and the row 8 further.
+    The tomogram has the conventions of ``backprojection.backproject_rows``: (rows, columns, columns) float32,
+    attenuation per pixel, the axis in the middle ((columns - 1) / 2) of each slice and at detector column ``center``.
+    Pixels that some projections do not see get the values of the filtered rows beyond the detector's edge. Projections
+    must be finite: a value that is not spoils its row and the row 8 further.
 
     ``window`` and ``extend`` are those of ``RampFilter``. Frequencies within 4 / size of the highest are left
     out, a grid point or two. Not thread-safe; uses ``backend.threads`` threads, of which ``add`` keeps one busy per 16
@@ -156,7 +160,7 @@ class FourierVolume:
         memory = memory or Memory()
         self._work, _ = memory.floats(backend.threads, sizes.work)
         self._temporary, _ = memory.floats(sizes.temporary)
-        # New pages are zeros that the system gives out one by one, when they are first added to.
+        # New pages are zeros that the system provides one by one, when they are first written to.
         self._grid, new = memory.floats(sizes.blocks * sizes.grid)
         self._zeroed = np.full(sizes.blocks, new)
         self._first_angle, self._last_angle = np.inf, -np.inf
@@ -201,7 +205,7 @@ class FourierVolume:
         turn = 2 * np.pi / s.length * (self.center + half_pixel * (cos + sin))
         order = np.argsort(np.mod(theta, np.pi), kind="stable")
         kernels_grid.add_projections(
-            rows.reshape(-1), rows.shape, first_row, first_row + self.rows, order, NEIGHBOURS, weights, turn,
+            rows.reshape(-1), rows.shape, first_row, first_row + self.rows, order, PROJECTIONS_PER_TILE, weights, turn,
             self._gain, cos * step, sin * step, self._coefficients, self._taper, self._forward.stages,
             self._forward.factors, s.size, s.pitch, first_block, last_block, self._work, self._grid,
         )  # fmt: skip
@@ -212,7 +216,7 @@ class FourierVolume:
     @property
     def within_half_turn(self) -> bool:
         """Whether all angles so far lie within half a turn, so that ``rows_of`` can move the centre."""
-        return self._last_angle - self._first_angle <= np.pi + OVERSCAN
+        return self._last_angle - self._first_angle <= np.pi + OVERSCAN_RAD
 
     def rows_of(
         self, first_block: int, last_block: int, out: Image | None = None, center: float | None = None
@@ -220,9 +224,9 @@ class FourierVolume:
         """Slices of the blocks first_block … last_block - 1, from what was added so far; more can be added after.
 
         (rows, columns, columns) float32, of which rows beyond the detector's last are left out; written to ``out`` if
-        given. ``center`` moves the centre after the fact, by at most MAX_SHIFT (see "Late centre" above for the error).
-        Raises BadInput for blocks that do not exist, for another shape of ``out``, and for a ``center`` that is too far
-        away or cannot be moved because the angles span more than half a turn.
+        given. ``center`` moves the centre after the fact, by at most MAX_MOVE_PX (see "Late centre" above for the
+        error). Raises BadInput for blocks that do not exist, for another shape of ``out``, and for a ``center`` that is
+        too far away or cannot be moved because the angles span more than half a turn.
         """
         self._begin(first_block, last_block)
         wave, seam = self._shift(center)
@@ -236,14 +240,14 @@ class FourierVolume:
         for block in range(first_block, last_block):
             at = block * LANES - first
             kernels_grid.finish_block(
-                self._grid, block * s.grid, s.size, s.pitch, (s.radii - 1) * s.size / s.length + WIDTH / 2,
+                self._grid, block * s.grid, s.size, s.pitch, (s.radii - 1) * s.size / s.length + WINDOW_WIDTH / 2,
                 self._backward.stages, self._backward.factors, self._scale, np.cos(seam), np.sin(seam), wave[0],
                 wave[1], self._temporary, self._work, result, at, min(LANES, last - first - at), aligned,
             )  # fmt: skip
         return result
 
     def _begin(self, first_block: int, last_block: int) -> None:
-        """See to it that these blocks exist and that nothing of before is in them."""
+        """Check that these blocks exist, and clear those that hold an earlier scan."""
         if not 0 <= first_block < last_block <= self.blocks:
             raise BadInput(f"blocks {first_block} to {last_block} of {self.blocks}")
         points = self._sizes.grid
@@ -256,23 +260,23 @@ class FourierVolume:
         distance, seam = late_move(center, self.center, self._first_angle, self._last_angle)
         if distance == 0.0:
             return as_input(np.empty((2, 0), np.float32)), 0.0
-        s = self._sizes
-        phase = 2 * np.pi / s.size * distance * np.arange(s.size * kernels_grid.WAVES) / kernels_grid.WAVES
+        s, fine = self._sizes, kernels_grid.PHASES_PER_POINT
+        phase = 2 * np.pi / s.size * distance * np.arange(s.size * fine) / fine
         return as_input(np.stack([np.cos(phase), np.sin(phase)]), np.float32), seam
 
 
-def late_move(center: float | None, gathered: float, first_rad: float, last_rad: float) -> tuple[float, float]:
-    """Columns by which slices are to be moved from the centre ``gathered``, and the angle in the middle of the seam.
+def late_move(center: float | None, gridded: float, first_rad: float, last_rad: float) -> tuple[float, float]:
+    """Columns by which slices are to be moved from the centre ``gridded``, and the angle in the middle of the seam.
 
     ``center`` None, or no projection yet, moves nothing. The angles of the projections lie between ``first_rad`` and
     ``last_rad``. Raises BadInput when the move is too far, or the angles span more than half a turn.
     """
-    distance = 0.0 if center is None else center - gathered
+    distance = 0.0 if center is None else center - gridded
     if distance == 0.0 or not np.isfinite(first_rad):
         return 0.0, 0.0
-    if not abs(distance) <= MAX_SHIFT:
-        raise BadInput(f"centre {center} is not within {MAX_SHIFT} of {gathered}: grid the scan again")
-    if last_rad - first_rad > np.pi + OVERSCAN:
+    if not abs(distance) <= MAX_MOVE_PX:
+        raise BadInput(f"centre {center} is not within {MAX_MOVE_PX} of {gridded}: grid the scan again")
+    if last_rad - first_rad > np.pi + OVERSCAN_RAD:
         turn = np.degrees(last_rad - first_rad)
         raise BadInput(f"a centre cannot be moved when angles span {turn:.1f}°: grid the scan again")
     return distance, (first_rad + last_rad - np.pi) / 2

@@ -100,6 +100,7 @@ class PlaneGeometry:
 
     @property
     def bins(self) -> int:
+        """Bins outside of a line, and the line itself."""
         return len(self.edges) - 1
 
     def among_derivatives(self, center: float) -> float:

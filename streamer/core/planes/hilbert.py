@@ -187,7 +187,7 @@ class HilbertLines:
         kernel[-1 : -samples - ALTERNATION_SPAN : -1] = -half
         self._gain = as_input(scipy.fft.fft(kernel).imag / length, np.float32)
         self._fade = as_input(fade[: ALTERNATION_SPAN - 1], np.float32)
-        self._plans = fft_tables(length, -1), fft_tables(length, 1)
+        self._tables = fft_tables(length, -1), fft_tables(length, 1)
         after = np.array(
             [-fade[: ALTERNATION_SPAN - 1] @ smooth[x : x + ALTERNATION_SPAN - 1] for x in range(samples)][::-1]
         )
@@ -207,7 +207,7 @@ class HilbertLines:
         transform.
         """
         image = np.empty((len(tails), self.samples), np.float32)
-        there, back = self._plans
+        there, back = self._tables
         transform_lines(
             sums, as_input(tails), np.float32(scale), self._fade, self._gain, there.stages, there.factors, back.stages,
             back.factors, self._shares, self._courses, threads, image,

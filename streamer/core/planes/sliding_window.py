@@ -57,14 +57,17 @@ class SlidingWindow:
 
     @property
     def newest(self) -> Sector:
+        """The sector that frames are added to."""
         return self.sectors[-1]
 
     @property
     def count(self) -> int:
+        """Frames shown."""
         return sum(len(sector.angles) for sector in self.sectors)
 
     @property
     def angles(self) -> NDArray[np.float64]:
+        """Angles (count,) of the frames shown, radian, in order of arrival."""
         return np.array([angle for sector in self.sectors for angle in sector.angles], np.float64)
 
     @property

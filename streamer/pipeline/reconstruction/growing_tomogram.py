@@ -42,6 +42,7 @@ class TomogramPlan:
     nbytes: int
 
     def to_dict(self) -> dict[str, str | float]:
+        """The plan as reports show it."""
         return {"tomogram": self.way, "memory_mb": round(self.nbytes / 2**20, 1)}
 
 

@@ -21,7 +21,7 @@ from streamer.core.fbp import kernels as kernels_fbp
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, packs_of
-from streamer.core.fourier.kernels import NUDGE
+from streamer.core.fourier.kernels import OUTWARD_NUDGE
 from streamer.core.masks import circle_mask
 from streamer.core.preprocessing.flat_field import CorrectionTables, FlatFieldCorrection, row_moments_of
 from streamer.core.preprocessing.kernels import moment_margin
@@ -218,7 +218,7 @@ class TestFourierVolume:
 
         for a in range(theta.size):
             for j in range(-limit, limit + 1):
-                at = j * direction[:, a] + NUDGE * np.sign(j)
+                at = j * direction[:, a] + OUTWARD_NUDGE * np.sign(j)
                 w = np.outer(window(axis - at[1]), window(axis - at[0]))
                 expected += w * samples[a, j][:, None, None]
 

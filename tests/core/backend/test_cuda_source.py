@@ -61,9 +61,9 @@ def test_constants_are_those_of_python() -> None:
     value = {name: float(number.rstrip("f")) for name, number in re.findall(r"#define (\w+) ([\d.e+-]+f?)\b", text)}
     assert np.float32(value["EDGE"]) == np.float32(kernels_fbp.EDGE_PX)
     assert value["PACKS"] * 2 == value["DEPTH"] == kernels_cuda.PACK
-    assert value["REACH"] * 2 == gridwindow.WIDTH
-    assert value["SEAM"] == kernels_grid.SEAM
-    assert f"#define NUDGE {kernels_grid.NUDGE.hex().replace('.0000000000000', '')}f" in text
+    assert value["REACH"] * 2 == gridwindow.WINDOW_WIDTH
+    assert value["SEAM"] == kernels_grid.SEAM_POINTS
+    assert f"#define NUDGE {kernels_grid.OUTWARD_NUDGE.hex().replace('.0000000000000', '')}f" in text
     assert value["TERMS"] == volume.WINDOW_TERMS
     assert value["POINTS"] == value["SIDE"] ** 2
     assert (np.float32(value["TAP_NEAR"]), np.float32(value["TAP_FAR"])) == kernels_live.DERIVATIVE_TAPS

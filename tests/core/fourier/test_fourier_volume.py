@@ -13,7 +13,7 @@ from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fbp.window import WINDOWS
 from streamer.core.fourier.projection_batch import ProjectionBatch
-from streamer.core.fourier.volume import MAX_SHIFT, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
+from streamer.core.fourier.volume import MAX_MOVE_PX, FourierVolume, fourier_nbytes, reconstruct_rows_fourier
 from streamer.core.masks import circle_mask
 from streamer.core.memory import Memory
 from streamer.frames import BadInput
@@ -223,9 +223,9 @@ def test_moving_the_centre_is_refused_where_it_cannot_work(numba_backend: Backen
     frame = np.zeros((1, 2, 32), np.float32)
     volume.add(ProjectionBatch(frame, np.array([-0.1]), np.ones(1)))
     volume.add(ProjectionBatch(frame, np.array([-0.1 + np.pi]), np.ones(1)))
-    volume.rows_of(0, 1, center=15.5 + MAX_SHIFT)
+    volume.rows_of(0, 1, center=15.5 + MAX_MOVE_PX)
     with pytest.raises(BadInput, match="is not within"):
-        volume.rows_of(0, 1, center=15.4 - MAX_SHIFT)
+        volume.rows_of(0, 1, center=15.4 - MAX_MOVE_PX)
     assert volume.within_half_turn
     volume.add(ProjectionBatch(frame, np.array([-0.2]), np.ones(1)))
     assert not volume.within_half_turn
