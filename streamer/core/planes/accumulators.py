@@ -21,6 +21,7 @@ from streamer.core.planes.hilbert import LineGrid, bin_edges, line_grid, to_bloc
 from streamer.core.planes.kernels import DERIVATIVE_REACH, fold_frames, fold_tilted
 from streamer.core.planes.plane import Plane
 from streamer.core.planes.shear import ShearPlane, Sums
+from streamer.core.preprocessing.dead_pixels import DeadPixels
 from streamer.core.preprocessing.flat_field import CorrectionTables
 from streamer.core.preprocessing.kernels import ATTENUATION, moment_margin
 from streamer.core.simd.row_vectors import LANES
@@ -57,6 +58,12 @@ class FrameBatch:
             self.frames[part], self.kind, self.tables, self.angles[part], self.gains[part].copy(), self.center,
             number, self.attenuation[part], self.moments[part], place,
         )  # fmt: skip
+
+
+def no_correction(rows: int) -> CorrectionTables:
+    """Tables for frames that are attenuation already."""
+    nothing, zero = as_input(np.zeros((0, 0), np.float32)), np.float32(0.0)
+    return CorrectionTables(nothing, nothing, zero, zero, DeadPixels.none(rows))
 
 
 class PlaneAccumulator(Protocol):

@@ -23,13 +23,18 @@ from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.engine import DeviceOutOfMemory
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
-from streamer.core.jit import as_input
-from streamer.core.planes.accumulators import NO_ROWS, CpuPlaneAccumulator, FrameBatch, PlaneAccumulator, PlaneGeometry
+from streamer.core.planes.accumulators import (
+    NO_ROWS,
+    CpuPlaneAccumulator,
+    FrameBatch,
+    PlaneAccumulator,
+    PlaneGeometry,
+    no_correction,
+)
 from streamer.core.planes.gpu_accumulator import GpuPlaneAccumulator, RecentStore
 from streamer.core.planes.hilbert import HilbertLines, to_pixels
 from streamer.core.planes.plane import Plane, check_planes
 from streamer.core.planes.sliding_window import ExactWeights, SlidingWindow
-from streamer.core.preprocessing.dead_pixels import DeadPixels
 from streamer.core.preprocessing.flat_field import NO_MOMENTS, CorrectionTables, FlatFieldCorrection
 from streamer.core.preprocessing.kernels import ATTENUATION, PIXEL_KINDS
 from streamer.frames import DTYPES, BadInput
@@ -84,7 +89,7 @@ class LivePlanes:
         self._backend, self._recent = backend, recent
         self._geometry = PlaneGeometry(planes, rows, columns, extend)
         self._lines = HilbertLines(self._geometry.samples) if self._geometry.grids else None
-        self._plain = _nothing_to_prepare(rows)
+        self._plain = no_correction(rows)
         self._prepared: tuple[FlatFieldCorrection, np.dtype[Any], CorrectionTables] | None = None
         self._stored, self._period = stored, period
         self._exact = ExactWeights(period)
@@ -264,9 +269,3 @@ def _scale(angles: Values, weights: Values, period: float) -> float:
     """The angle that is covered, over the sum of the weights."""
     total = float(weights.sum())
     return float(angular_weights(angles, period).sum()) / total if total else 0.0
-
-
-def _nothing_to_prepare(rows: int) -> CorrectionTables:
-    """CorrectionTables for frames that are attenuation already."""
-    nothing, zero = as_input(np.zeros((0, 0), np.float32)), np.float32(0.0)
-    return CorrectionTables(nothing, nothing, zero, zero, DeadPixels.none(rows))

@@ -9,17 +9,18 @@ import pytest
 
 from streamer.core.backend.selection import Backend
 from streamer.core.planes.accumulators import (
-    NO_MOMENTS,
     NO_ROWS,
     CpuPlaneAccumulator,
     FrameBatch,
     PlaneAccumulator,
     PlaneGeometry,
+    no_correction,
 )
 from streamer.core.planes.gpu_accumulator import GpuPlaneAccumulator
-from streamer.core.planes.kernels import ATTENUATION, DERIVATIVE_TAPS, GRAZING_COSINE
-from streamer.core.planes.live_planes import _nothing_to_prepare
+from streamer.core.planes.kernels import DERIVATIVE_TAPS, GRAZING_COSINE
 from streamer.core.planes.plane import Plane, orthogonal_planes
+from streamer.core.preprocessing.flat_field import NO_MOMENTS
+from streamer.core.preprocessing.kernels import ATTENUATION
 from tests.core.plane_suite import all_kinds
 from tests.core.shim import ShimEngine, shim_backend
 
@@ -29,7 +30,7 @@ SLANTED = [plane for plane in all_kinds(ROWS, N) if not plane.horizontal]
 
 def batch(frames: np.ndarray, angles: np.ndarray, gains: np.ndarray | None = None, first: int = 0) -> FrameBatch:
     weights = np.ones(len(frames)) if gains is None else gains
-    plain = _nothing_to_prepare(frames.shape[1])
+    plain = no_correction(frames.shape[1])
     return FrameBatch(frames, ATTENUATION, plain, angles, weights, CENTER, first, NO_ROWS, NO_MOMENTS)
 
 
@@ -189,7 +190,7 @@ def test_sums_move_to_the_cpu_as_they_are(engine: ShimEngine, numba_backend: Bac
 def test_a_part_of_a_batch_counts_on_and_owns_its_weights() -> None:
     frames, angles = noise(6), np.arange(6) * 0.1
     whole = FrameBatch(
-        frames, ATTENUATION, _nothing_to_prepare(ROWS), angles, np.ones(6), CENTER, 0, frames, np.ones((6, ROWS, 4)), 40
+        frames, ATTENUATION, no_correction(ROWS), angles, np.ones(6), CENTER, 0, frames, np.ones((6, ROWS, 4)), 40
     )
     part = whole.part(2, 5, 12)
     np.testing.assert_array_equal(part.frames, frames[2:5])
