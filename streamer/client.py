@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import zmq
@@ -48,7 +48,7 @@ class Link:
     """Requests to one server, one at a time. ``name`` is what people call the server; it stands in every error.
 
     ``ask`` waits for the reply and may be called from any thread. ``post`` and ``answer`` never wait, for a caller that
-    has only one thread. The socket is opened when it is needed.
+    has only one thread. The socket is opened when it is needed; ``close``, or the end of a ``with`` block, closes it.
     """
 
     def __init__(self, endpoint: str, name: str, timeout_s: float = 4.0, context: Context | None = None) -> None:
@@ -57,6 +57,12 @@ class Link:
         self._socket: zmq.Socket[bytes] | None = None
         self._posted: Request[Any] | None = None
         self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def ask(self, request: Request[R], timeout_s: float | None = None) -> R:
         """The reply. Raises LinkTimeout or LinkError."""

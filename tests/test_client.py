@@ -78,9 +78,8 @@ def server() -> Iterator[Echo]:
 
 @pytest.fixture
 def link(server: Echo) -> Iterator[Link]:
-    link = Link(server.endpoint, "the echo", timeout_s=PATIENCE_S)
-    yield link
-    link.close()
+    with Link(server.endpoint, "the echo", timeout_s=PATIENCE_S) as link:
+        yield link
 
 
 def test_a_reply_has_the_type_of_its_request(link: Link) -> None:

@@ -205,8 +205,7 @@ def show_event(progress: Progress, line: bytes, samples: int) -> None:
 def _await_reports(outcome: dict[str, Any], daemon: str) -> None:
     """Replace the reports by the final ones: the last tomogram may be unfinished when the plans end."""
     deadline = time.monotonic() + FINISH_S
-    with until_done() as context:
-        link = Link(daemon, "the daemon", 10.0, context)
+    with until_done() as context, Link(daemon, "the daemon", 10.0, context) as link:
         for sample in outcome["samples"]:
             while sample["scan_id"]:
                 report = link.ask(GetStatus(sample["scan_id"])).scan

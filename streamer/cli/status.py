@@ -51,8 +51,8 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_outputs({"--json": args.json})
-    with until_done() as context:
-        status = Link(args.endpoint, "the daemon", args.timeout, context).ask(GetStatus())
+    with until_done() as context, Link(args.endpoint, "the daemon", args.timeout, context) as link:
+        status = link.ask(GetStatus())
     for line in lines(status):
         print(line)
     write_json(args.json, to_builtins(status))
