@@ -50,7 +50,7 @@ class Limits(Options):
     """relative change of the mass of the sample during the scan"""
     max_saturation: Share = 0.001
     """share of pixels at the detector's ceiling"""
-    max_pattern: Amount = 0.004
+    max_pattern: Amount = 0.01
     """rms attenuation that columns or pixels add to all projections since the flats; unset with a removal of stripes"""
     max_zingers: Share = 0.0003
     """share of single pixels that outshine both neighbours; not judged when zingers are removed"""

@@ -62,7 +62,7 @@ TABLE = [
     ({"negative": 0.2}, True, Decision.UNKNOWN, ReasonCode.FLATS_WRONG, "20 % of the field"),
     ({"shadow": 0.3}, True, Decision.UNKNOWN, ReasonCode.SHADOW, "30 % of the field"),
     ({"angle_findings": ("all 90 angles are the same",)}, True, Decision.UNKNOWN, ReasonCode.ANGLES_WRONG, "the same"),
-    ({"pattern": 0.01}, True, Decision.RETAKE, ReasonCode.PATTERN, "1.0 % rms"),
+    ({"pattern": 0.02}, True, Decision.RETAKE, ReasonCode.PATTERN, "2.0 % rms"),
     ({"zingers": 0.001}, True, Decision.RETAKE, ReasonCode.ZINGERS, "0.10 %"),
     (
         {"unusable": {"no light": "70: 30-99"}, "unusable_count": 70},
