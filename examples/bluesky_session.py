@@ -36,7 +36,7 @@ def main(beamline_endpoint: str, daemon_endpoint: str) -> None:
         beamline.close()
     print(outcome.verdict)
     print(f"centre of rotation {outcome.center_px:.2f} px")
-    print(f"raw file {outcome.report['raw_file']}")
+    print(f"raw file {outcome.report.raw_file}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from streamer.flow.scan import ScanState
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import read_tomogram
 from tests.integration.station import Station
@@ -77,11 +78,21 @@ def test_a_detector_sends_frames(tmp_path: Path) -> None:
         report = station.final(scan_id)
     finally:
         station.close()
-    assert (report["state"], report["frames"]["received"]) == ("complete", 195)
-    assert abs(report["center_px"] - 65.0) < 0.1
+    assert (report.state, report.frames.received) == (ScanState.COMPLETE, 195)
+    assert report.center_px == pytest.approx(65.0, abs=0.1)
 
 
 def test_metrics_are_watched(station: Station, session: str) -> None:
     told = example("watch_metrics", station.daemon["metrics"], 2)
     assert len(told.splitlines()) == 2
     assert re.fullmatch(r" +0 frames/s +210 written +0 missing +ring 0 of \d+", told.splitlines()[0])
+
+
+def test_events_are_heard(station: Station) -> None:
+    command = [sys.executable, EXAMPLES / "listen.py", station.daemon["control"], "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as listener:
+        assert "backend numba: " in listener.stdout.readline()
+        report = station.scan("heard", projections=180)
+        told = listener.stdout.read()
+    assert listener.returncode == 0
+    assert re.search(f"heard is complete\n  192 of 192 frames, {report.verdict}: .*\n  raw file .*heard.nx", told)
