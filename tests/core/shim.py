@@ -11,6 +11,7 @@ import ctypes
 import subprocess
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,20 @@ def compile_kernels(folder: Path) -> ctypes.CDLL:
 
 def shim_backend(engine: ShimEngine, threads: int = 2) -> Backend:
     return Backend("shim", threads, Kernels(engine))
+
+
+def device(engine: ShimEngine, array: NDArray[Any]) -> ShimArray:
+    return engine.upload(np.ascontiguousarray(array))
+
+
+def host(array: ShimArray) -> NDArray[Any]:
+    return array._values.copy()
+
+
+def both_orders(engine: ShimEngine, work: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """The result of ``work``, which must not depend on the order in which threads and blocks run."""
+    engine.backwards = False
+    forwards = work()
+    engine.backwards = True
+    assert np.array_equal(forwards, work())
+    return forwards

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.backend.selection import Backend
 from streamer.core.fourier.recent_projections import RecentProjections
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.frames import BadInput, ScanSpec
@@ -24,11 +24,6 @@ FRAMES = projections(blobs(COLUMNS, ROWS), ROWS, COLUMNS, ANGLES, CENTER)
 CUT = Plane("cut", (2.0, 3.0, 1.0), (0.8, 0.1, 0.0), (0.0, 0.2, 0.3), (12, 14))
 
 
-@pytest.fixture(scope="module")
-def backend() -> Backend:
-    return select_backend("numba", 1)[0]
-
-
 class Rig:
     """A store that fills, and the planes that follow it."""
 
@@ -41,7 +36,7 @@ class Rig:
         planes: list[Plane] | None = None,
     ) -> None:
         self.store = AttenuationStore(ROWS, COLUMNS, COUNT, memory)
-        preparation = Preparation(SPEC, backend, PreparationOptions())
+        preparation = Preparation(SPEC, 1, PreparationOptions())
         layout = Layout(ROWS, COLUMNS, center)
         self.stored = StoredProjections(self.store, preparation, layout, 1, RecentProjections())
         self.view = LiveView(backend, self.stored, sliding_deg, planes)
@@ -69,8 +64,8 @@ def same(mine: LiveView, other: LiveView, share: float = 1e-3) -> bool:
     return all(np.abs(here[name] - there[name]).max() <= share * np.abs(there[name]).max() for name in here)
 
 
-def test_planes_follow_the_projections(backend: Backend) -> None:
-    rig = Rig(backend).come(20)
+def test_planes_follow_the_projections(numba_backend: Backend) -> None:
+    rig = Rig(numba_backend).come(20)
     assert (rig.view.count, rig.view.center, rig.view.target_center) == (20, CENTER, CENTER)
     assert list(rig.view.images()) == ["xy", "xz", "yz"]
     assert not rig.view.replay(), "nothing is being built"
@@ -79,8 +74,8 @@ def test_planes_follow_the_projections(backend: Backend) -> None:
     assert halves[0].shape == (COLUMNS, COLUMNS)
 
 
-def test_the_old_centre_is_shown_until_the_new_one_has_caught_up(backend: Backend) -> None:
-    rig = Rig(backend, CENTER - 2).come(40)
+def test_the_old_centre_is_shown_until_the_new_one_has_caught_up(numba_backend: Backend) -> None:
+    rig = Rig(numba_backend, CENTER - 2).come(40)
     before = rig.view.images()["xz"]
     rig.view.recenter(CENTER)
     assert (rig.view.center, rig.view.target_center) == (CENTER - 2, CENTER)
@@ -92,13 +87,13 @@ def test_the_old_centre_is_shown_until_the_new_one_has_caught_up(backend: Backen
             np.testing.assert_array_equal(rig.view.images()["xz"], before)
     assert steps == 40 // REPLAY_BATCH
     assert (rig.view.center, rig.view.count) == (CENTER, 40)
-    assert same(rig.view, Rig(backend).come(40).view)
-    assert not same(rig.view, Rig(backend, CENTER - 2).come(40).view)
+    assert same(rig.view, Rig(numba_backend).come(40).view)
+    assert not same(rig.view, Rig(numba_backend, CENTER - 2).come(40).view)
 
 
-def test_it_catches_up_while_projections_keep_coming(backend: Backend) -> None:
+def test_it_catches_up_while_projections_keep_coming(numba_backend: Backend) -> None:
     """Every call takes as many as came, and four more: the faster the camera, the less it is held up."""
-    rig = Rig(backend, CENTER - 2).come(20)
+    rig = Rig(numba_backend, CENTER - 2).come(20)
     rig.view.recenter(CENTER)
     rig.come(16)
     assert rig.view.center == CENTER - 2
@@ -107,37 +102,37 @@ def test_it_catches_up_while_projections_keep_coming(backend: Backend) -> None:
     assert rig.view.center == CENTER
     assert rig.view.count == 40
     rig.come(20)
-    assert same(rig.view, Rig(backend).come(60).view)
+    assert same(rig.view, Rig(numba_backend).come(60).view)
 
 
-def test_a_newer_centre_replaces_one_that_is_not_reached_yet(backend: Backend) -> None:
-    rig = Rig(backend, CENTER - 2).come(30)
+def test_a_newer_centre_replaces_one_that_is_not_reached_yet(numba_backend: Backend) -> None:
+    rig = Rig(numba_backend, CENTER - 2).come(30)
     rig.view.recenter(CENTER + 5)
     rig.view.replay()
     rig.view.recenter(CENTER)
     assert rig.view.target_center == CENTER
     rig.view.catch_up()
-    assert same(rig.view, Rig(backend).come(30).view)
+    assert same(rig.view, Rig(numba_backend).come(30).view)
 
 
-def test_other_planes_fill_with_what_has_come(backend: Backend) -> None:
-    rig = Rig(backend).come(30)
+def test_other_planes_fill_with_what_has_come(numba_backend: Backend) -> None:
+    rig = Rig(numba_backend).come(30)
     rig.view.watch([CUT])
     assert set(rig.view.images()) == {"xy", "xz", "yz"}
     rig.view.catch_up()
-    assert same(rig.view, Rig(backend, planes=[CUT]).come(30).view)
+    assert same(rig.view, Rig(numba_backend, planes=[CUT]).come(30).view)
     rig.view.watch([CUT])
     assert not rig.view.replay(), "the same planes are not built again"
     rig.view.watch(None)
     rig.view.catch_up()
-    assert same(rig.view, Rig(backend).come(30).view)
+    assert same(rig.view, Rig(numba_backend).come(30).view)
     with pytest.raises(BadInput, match="same name"):
         rig.view.watch([CUT, CUT])
 
 
-def test_planes_keep_their_last_picture_while_another_width_is_built(backend: Backend) -> None:
+def test_planes_keep_their_last_picture_while_another_width_is_built(numba_backend: Backend) -> None:
     """What comes meanwhile is not folded into planes of the old width, and is in those of the new one."""
-    rig = Rig(backend).come(24)
+    rig = Rig(numba_backend).come(24)
     before = rig.view.images()["xy"]
     wide = Layout(ROWS, COLUMNS, 18.0, half=True)
     rig.lay_out(wide)
@@ -152,8 +147,8 @@ def test_planes_keep_their_last_picture_while_another_width_is_built(backend: Ba
     assert rig.view.count == 32
 
 
-def test_raw_frames_are_taken_only_as_they_are_stored(backend: Backend) -> None:
-    rig = Rig(backend).come(8)
+def test_raw_frames_are_taken_only_as_they_are_stored(numba_backend: Backend) -> None:
+    rig = Rig(numba_backend).come(8)
     assert rig.view.takes_raw
     rig.lay_out(Layout(ROWS, COLUMNS, CENTER, extend=True))
     assert rig.view.takes_raw, "edges are the planes' own affair"
@@ -162,8 +157,8 @@ def test_raw_frames_are_taken_only_as_they_are_stored(backend: Backend) -> None:
     assert not rig.view.takes_raw
 
 
-def test_without_stored_projections_planes_begin_again(backend: Backend) -> None:
-    rig = Rig(backend, CENTER - 2, memory=1)
+def test_without_stored_projections_planes_begin_again(numba_backend: Backend) -> None:
+    rig = Rig(numba_backend, CENTER - 2, memory=1)
     assert not rig.stored.whole
     rig.come(30)
     assert rig.view.count == 30
@@ -174,30 +169,30 @@ def test_without_stored_projections_planes_begin_again(backend: Backend) -> None
     assert rig.view.count == 10
 
 
-def test_before_the_first_projection_the_centre_just_changes(backend: Backend) -> None:
-    rig = Rig(backend, CENTER - 2)
+def test_before_the_first_projection_the_centre_just_changes(numba_backend: Backend) -> None:
+    rig = Rig(numba_backend, CENTER - 2)
     rig.view.recenter(CENTER)
     assert (rig.view.center, rig.view.target_center) == (CENTER, CENTER)
-    assert same(rig.come(30).view, Rig(backend).come(30).view)
+    assert same(rig.come(30).view, Rig(numba_backend).come(30).view)
 
 
-def test_a_window_shows_the_latest_angles(backend: Backend) -> None:
+def test_a_window_shows_the_latest_angles(numba_backend: Backend) -> None:
     """And the same of them after a new centre."""
-    rig = Rig(backend, CENTER - 2, sliding_deg=60.0).come(60)
+    rig = Rig(numba_backend, CENTER - 2, sliding_deg=60.0).come(60)
     assert 20 <= rig.view.count <= 23
     count = rig.view.count
     rig.view.recenter(CENTER)
     rig.view.catch_up()
     assert rig.view.count == count
-    assert same(rig.view, Rig(backend, sliding_deg=60.0).come(60).view)
+    assert same(rig.view, Rig(numba_backend, sliding_deg=60.0).come(60).view)
 
 
-def test_idle_moments_correct_weights_that_turned_out_otherwise(backend: Backend) -> None:
+def test_idle_moments_correct_weights_that_turned_out_otherwise(numba_backend: Backend) -> None:
     """An interlaced scan: with work, or without, the picture is that of exact weights."""
     order = np.argsort(np.arange(COUNT) % 4, kind="stable")
     rigs = []
     for idle in (False, True):
-        rig = Rig(backend)
+        rig = Rig(numba_backend)
         for k in order.tolist():
             attenuation = rig.store.next()
             attenuation[0] = FRAMES[k]
@@ -208,12 +203,12 @@ def test_idle_moments_correct_weights_that_turned_out_otherwise(backend: Backend
         rigs.append(rig)
     assert not rigs[1].view.work()
     assert same(rigs[1].view, rigs[0].view, 0.01)
-    assert same(rigs[1].view, Rig(backend).come(COUNT).view, 0.01)
+    assert same(rigs[1].view, Rig(numba_backend).come(COUNT).view, 0.01)
 
 
-def test_planes_outside_of_the_usual_are_refused_at_once(backend: Backend) -> None:
+def test_planes_outside_of_the_usual_are_refused_at_once(numba_backend: Backend) -> None:
     many = [Plane(f"p{k}", (0.0, 0.0, 1.0), (1.0, 0, 0), (0.0, 1, 0), (4, 4)) for k in range(17)]
     with pytest.raises(BadInput, match="at most"):
-        Rig(backend, planes=many)
-    assert set(Rig(backend, planes=[]).come(4).view.images()) == set()
-    assert list(Rig(backend, planes=list(orthogonal_planes(ROWS, COLUMNS))).view.images()) == ["xy", "xz", "yz"]
+        Rig(numba_backend, planes=many)
+    assert set(Rig(numba_backend, planes=[]).come(4).view.images()) == set()
+    assert list(Rig(numba_backend, planes=list(orthogonal_planes(ROWS, COLUMNS))).view.images()) == ["xy", "xz", "yz"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fourier.recent_projections import RecentProjections
 from streamer.core.fourier.volume import PROJECTIONS_PER_BATCH
 from streamer.frames import ScanSpec
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.preparation.preparation import Preparation
+from streamer.pipeline.preparation.raw_projections import RawProjections
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.store import AttenuationStore
 
@@ -27,26 +27,20 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def backend() -> Backend:
-    return select_backend("numba", 2)[0]
-
-
-def prepared(backend: Backend, late: bool, stripes: str = "off") -> tuple[Preparation, np.ndarray]:
+def prepared(late: bool, stripes: str = "off") -> tuple[Preparation, np.ndarray]:
     """A scan whose beam has changed, and, when ``late``, flats after it; the attenuation as it was stored."""
     rng = np.random.default_rng(0)
-    preparation = Preparation(SPEC, backend, PreparationOptions(defects=False, stripes=stripes))
+    preparation = Preparation(SPEC, 1, PreparationOptions(defects=False, stripes=stripes))
     preparation.dark(np.full((ROWS, COLUMNS), 100, "<u2"))
     beam = 20_000 * (1 + 0.2 * np.sin(np.arange(COLUMNS) / 5))
     for _ in range(4):
         preparation.flat(np.tile(beam, (ROWS, 1)).astype("<u2"))
-    stored = np.empty((COUNT, ROWS, COLUMNS), np.float32)
     seen = rng.uniform(0.3, 0.9, (COUNT, ROWS, COLUMNS))
     if stripes != "off":
         seen[:, 5, 11] *= 0.7  # a column that sees less than the flats say
     raw = (100 + beam * seen).astype("<u2")
-    for k, angle in enumerate(ANGLES):
-        preparation.projection(raw[k], k, float(angle), stored[k])
+    stored, moments = np.empty(raw.shape, np.float32), np.empty((COUNT, ROWS, 4))
+    preparation.prepare(RawProjections(raw, 0, ANGLES, np.ones(COUNT), np.arange(COUNT)), stored, moments)
     if late:
         for k in range(4):
             moved = np.tile(beam * (1 + 0.1 * np.cos(np.arange(COLUMNS) / 3)), (ROWS, 1))
@@ -57,7 +51,6 @@ def prepared(backend: Backend, late: bool, stripes: str = "off") -> tuple[Prepar
 
 
 def new(
-    backend: Backend,
     layout: Layout,
     late: bool = False,
     rows: int = ROWS,
@@ -65,7 +58,7 @@ def new(
     stripes: str = "off",
 ) -> tuple[StoredProjections, np.ndarray]:
     """The projections and the attenuation that is in their store, of all rows or of some in the middle."""
-    preparation, attenuation = prepared(backend, late, stripes)
+    preparation, attenuation = prepared(late, stripes)
     store = AttenuationStore(ROWS, COLUMNS, COUNT, 2**30 if rows == ROWS else 1)
     for k in range(0, COUNT, 8):
         store.next(8)[...] = attenuation[k : k + 8]
@@ -85,9 +78,9 @@ def one_by_one(stored: StoredProjections, attenuation: np.ndarray, numbers: list
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_batches_are_their_projections_one_by_one(backend: Backend, name: str, late: bool) -> None:
+def test_batches_are_their_projections_one_by_one(name: str, late: bool) -> None:
     """To the bit, whatever becomes known late and however they are laid out."""
-    stored, attenuation = new(backend, LAYOUTS[name], late)
+    stored, attenuation = new(LAYOUTS[name], late)
     assert stored.as_stored == (not late and not LAYOUTS[name].changes)
     expected = one_by_one(stored, attenuation, list(range(COUNT)))
     weights = np.linspace(0.5, 1.5, COUNT)
@@ -104,40 +97,40 @@ def test_batches_are_their_projections_one_by_one(backend: Backend, name: str, l
     np.testing.assert_array_equal(stored.span(4, 4), expected[4:4])
 
 
-def test_nothing_is_copied_where_nothing_changes(backend: Backend) -> None:
-    stored, _ = new(backend, LAYOUTS["plain"])
+def test_nothing_is_copied_where_nothing_changes() -> None:
+    stored, _ = new(LAYOUTS["plain"])
     assert np.shares_memory(stored.span(0, 8), stored.span(4, 6))
     assert np.shares_memory(stored.one(3), stored.span(0, 8))
 
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_blocks_of_rows_are_those_of_whole_projections(backend: Backend, name: str, late: bool) -> None:
-    stored, attenuation = new(backend, LAYOUTS[name], late)
+def test_blocks_of_rows_are_those_of_whole_projections(name: str, late: bool) -> None:
+    stored, attenuation = new(LAYOUTS[name], late)
     expected = one_by_one(stored, attenuation, list(range(COUNT)))
     for first, last in ((0, ROWS), (0, 3), (7, 8), (15, 18)):
         np.testing.assert_allclose(stored.block(first, last), expected[:, first:last], atol=1e-5)
 
 
-def test_stripes_of_whole_sinograms_are_removed_in_blocks(backend: Backend) -> None:
-    stored, attenuation = new(backend, LAYOUTS["plain"], stripes="full")
+def test_stripes_of_whole_sinograms_are_removed_in_blocks() -> None:
+    stored, attenuation = new(LAYOUTS["plain"], stripes="full")
     block = stored.block(4, 6)
     offset = [rows[:, 1].mean(axis=0)[11] - np.median(rows[:, 1].mean(axis=0)) for rows in (attenuation[:, 4:6], block)]
     assert offset[0] > 0.25
     assert abs(offset[1]) < 0.3 * offset[0]
 
 
-def test_the_middle_row_is_always_stored(backend: Backend) -> None:
-    whole, attenuation = new(backend, LAYOUTS["plain"])
-    some, _ = new(backend, LAYOUTS["plain"], rows=8)
+def test_the_middle_row_is_always_stored() -> None:
+    whole, attenuation = new(LAYOUTS["plain"])
+    some, _ = new(LAYOUTS["plain"], rows=8)
     assert (whole.whole, some.whole) == (True, False)
     assert whole.middle == some.middle == ROWS // 2
     assert some.nbytes == 4 * 8 * COLUMNS * COUNT < whole.nbytes
     np.testing.assert_array_equal(some.block(some.middle, some.middle + 1), attenuation[:, 9:10])
 
 
-def test_another_layout_is_another_view_of_the_same(backend: Backend) -> None:
-    stored, _ = new(backend, LAYOUTS["plain"], late=True)
+def test_another_layout_is_another_view_of_the_same() -> None:
+    stored, _ = new(LAYOUTS["plain"], late=True)
     wide = stored.with_layout(LAYOUTS["half"])
     assert (stored.span(0, 2).shape[2], wide.span(0, 2).shape[2]) == (COLUMNS, LAYOUTS["half"].width)
     assert (wide.count, wide.preparation, wide.recent) == (COUNT, stored.preparation, stored.recent)
@@ -157,10 +150,8 @@ class Recent(RecentProjections):
 @pytest.mark.parametrize(
     ("name", "late", "there"), [("plain", False, True), ("plain", True, False), ("half", False, False)]
 )
-def test_what_a_device_holds_is_used_only_as_it_was_stored(
-    backend: Backend, name: str, late: bool, there: bool
-) -> None:
-    stored, _ = new(backend, LAYOUTS[name], late, recent=Recent())
+def test_what_a_device_holds_is_used_only_as_it_was_stored(name: str, late: bool, there: bool) -> None:
+    stored, _ = new(LAYOUTS[name], late, recent=Recent())
     batch = stored.batch(0, 4, np.ones(4))
     assert (batch.on_device is not None) == there
     assert stored.batch_size(0) == (5 if there else PROJECTIONS_PER_BATCH)
