@@ -27,13 +27,13 @@ from streamer.client import Link
 from streamer.flow.wire import End, FrameHeader, decode, encode_frame
 from streamer.flow.wire.beamline import Acquire, Finish, Mount, MoveRotation, Prepare, SetShutter
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
-from streamer.sim.beamline import Beam
-from streamer.sim.detector import Sensor
-from streamer.sim.phantom import compile_bodies
+from streamer.sim.hardware.beamline import Beam
+from streamer.sim.hardware.detector import Sensor
 from streamer.sim.prerender import Renderer, Shot
 from streamer.sim.presets import PRESETS
-from streamer.sim.render import Scene, View
-from streamer.sim.samples import magazine
+from streamer.sim.scene.phantom import compile_bodies
+from streamer.sim.scene.render import Scene, View
+from streamer.sim.scene.samples import magazine
 
 RESULT = Path(__file__).parent / "results" / "sim_rate.json"
 

@@ -15,12 +15,12 @@ import zmq
 
 from streamer.flow.wire import End, EndStatus, Start, encode, encode_frame
 from streamer.frames import FrameMeta
-from streamer.sim.beamline import Beam
-from streamer.sim.detector import Sensor
 from streamer.sim.faults import Message, light
+from streamer.sim.hardware.beamline import Beam
+from streamer.sim.hardware.detector import Sensor
 from streamer.sim.prerender import AHEAD, Ahead, Renderer, Shot
-from streamer.sim.render import FULL, Scene
 from streamer.sim.scan import FrameSeries, Look, Scan
+from streamer.sim.scene.render import FULL, Scene
 from streamer.sim.station import Station
 
 SOURCE = "virtual-beamline"

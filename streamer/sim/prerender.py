@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.sim.render import Scene, Transmission
+from streamer.sim.scene.render import Scene, Transmission
 
 AHEAD = 4
 WORKERS = 2

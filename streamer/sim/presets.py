@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streamer.sim.beamline import BeamTraits
-from streamer.sim.detector import Camera
+from streamer.sim.hardware.beamline import BeamTraits
+from streamer.sim.hardware.detector import Camera
 
 NOMINAL_FIELD_MM = 1.8688
 """Field of view for which the samples are drawn: 256 pixels of 7.3 µm."""

@@ -9,8 +9,8 @@ from streamer.flow.wire.beamline import Faults
 from streamer.frames import FrameKind, ScanSpec
 from streamer.sim.faults import Transport, beam_record
 from streamer.sim.presets import Preset
-from streamer.sim.render import Scene
-from streamer.sim.samples import Sample
+from streamer.sim.scene.render import Scene
+from streamer.sim.scene.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from streamer.io import sockets
 from streamer.io.control import ControlServer
 from streamer.sim.acquisition import Acquirer, Clock
 from streamer.sim.control import Control
-from streamer.sim.phantom import compile_bodies
 from streamer.sim.prerender import Renderer
-from streamer.sim.render import View
-from streamer.sim.samples import Sample, magazine
+from streamer.sim.scene.phantom import compile_bodies
+from streamer.sim.scene.render import View
+from streamer.sim.scene.samples import Sample, magazine
 from streamer.sim.station import Setup, Station
 from streamer.sim.truth import write_json
 

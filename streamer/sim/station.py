@@ -21,15 +21,15 @@ from streamer.flow.wire.beamline import (
 )
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput
-from streamer.sim.motion import Motion
-from streamer.sim.noise import gauss
-from streamer.sim.phantom import compile_bodies
+from streamer.sim.hardware.noise import gauss
+from streamer.sim.hardware.stage import Axis, Changer, Shutter
 from streamer.sim.prerender import Shot
 from streamer.sim.presets import NOMINAL_FIELD_MM, Preset
-from streamer.sim.render import Scene, View
-from streamer.sim.samples import magazine
 from streamer.sim.scan import Look, Scan
-from streamer.sim.stage import Axis, Changer, Shutter
+from streamer.sim.scene.motion import Motion
+from streamer.sim.scene.phantom import compile_bodies
+from streamer.sim.scene.render import Scene, View
+from streamer.sim.scene.samples import magazine
 from streamer.sim.truth import write_json
 
 ANGLE_DIGITS = 6

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.frames import BadInput
-from streamer.sim.motion import Motion
-from streamer.sim.phantom import Body, Quadrics, compile_bodies
-from streamer.sim.volume import attenuation_volume
+from streamer.sim.scene.motion import Motion
+from streamer.sim.scene.phantom import Body, Quadrics, compile_bodies
+from streamer.sim.scene.volume import attenuation_volume
 
 Truth = Mapping[str, Any]
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from streamer.sim.beamline import Beam, BeamTraits
-from streamer.sim.detector import Camera, Sensor
+from streamer.sim.hardware.beamline import Beam, BeamTraits
+from streamer.sim.hardware.detector import Camera, Sensor
 
 IDEAL = Camera(dead_share=0.0, hot_share=0.0, nonlinear_share=0.0)
 SHAPE = (64, 128)

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.frames import BadInput
-from streamer.sim.materials import ATTENUATION_PER_CM, attenuation_per_cm
-from streamer.sim.motion import Knot, Motion, slip
-from streamer.sim.phantom import Body, compile_bodies, view_basis
 from streamer.sim.presets import PRESETS
-from streamer.sim.render import Scene, View
-from streamer.sim.samples import magazine
-from streamer.sim.volume import attenuation_volume
+from streamer.sim.scene.materials import ATTENUATION_PER_CM, attenuation_per_cm
+from streamer.sim.scene.motion import Knot, Motion, slip
+from streamer.sim.scene.phantom import Body, compile_bodies, view_basis
+from streamer.sim.scene.render import Scene, View
+from streamer.sim.scene.samples import magazine
+from streamer.sim.scene.volume import attenuation_volume
 
 SIZE, PIXEL = 64, 0.03
 VIEW = View(SIZE, SIZE, PIXEL, (SIZE - 1) / 2)

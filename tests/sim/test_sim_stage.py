@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.sim.noise import gauss
-from streamer.sim.stage import Axis, Changer, Shutter
+from streamer.sim.hardware.noise import gauss
+from streamer.sim.hardware.stage import Axis, Changer, Shutter
 
 reals = st.floats(-1000, 1000)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from streamer.sim.motion import Motion, slip
-from streamer.sim.phantom import Body
+from streamer.sim.scene.motion import Motion, slip
+from streamer.sim.scene.phantom import Body
 
 Rng = np.random.Generator
 

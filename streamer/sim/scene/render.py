@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.sim.jit import compiled
-from streamer.sim.motion import Motion
-from streamer.sim.phantom import Quadrics, shadows, view_basis
+from streamer.sim.scene.motion import Motion
+from streamer.sim.scene.phantom import Quadrics, shadows, view_basis
 
 Transmission = NDArray[np.uint16]
 FULL = 65535

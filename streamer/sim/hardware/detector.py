@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.sim.hardware.noise import mix
 from streamer.sim.jit import compiled
-from streamer.sim.noise import mix
 
 TABLE = 1 << 20
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.frames import BadInput
-from streamer.sim.materials import attenuation_per_cm
+from streamer.sim.scene.materials import attenuation_per_cm
 
 Vector = tuple[float, float, float]
 Floats = NDArray[np.float64]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.sim.jit import compiled
-from streamer.sim.phantom import Quadrics
+from streamer.sim.scene.phantom import Quadrics
 
 LINES = 4
 """Sub-lines per pixel along y and along z; along x the cover of every pixel is exact."""

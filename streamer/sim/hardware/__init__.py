@@ -1,0 +1,1 @@
+"""Beam, detector and stage of the virtual beamline."""

@@ -1,0 +1,1 @@
+"""What stands in the beam: bodies, materials, their movement, and the transmission of each view."""
