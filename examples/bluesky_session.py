@@ -22,7 +22,7 @@ def main(beamline_endpoint: str, daemon_endpoint: str) -> None:
     engine = RunEngine(call_returns_result=True)
     scan = TomoScan("weevil", projections=180, rate_hz=200)
 
-    def session():
+    def session() -> stubs.Plan:
         yield from stubs.mount(beamline.changer, 0)
         outcome = yield from tomo_fly(beamline, scan)
         if outcome.verdict.decision is Decision.RETAKE:  # the verdict is data; what follows is up to the plan
