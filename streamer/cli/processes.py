@@ -32,7 +32,13 @@ class ManagedProcess:
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], log: Path, ready: Path | None = None, pipe: bool = False
+        self,
+        name: str,
+        arguments: Sequence[str],
+        log: Path,
+        ready: Path | None = None,
+        pipe: bool = False,
+        cwd: Path | None = None,
     ) -> None:
         self.name, self.log, self._ready = name, log, ready
         self.endpoints: dict[str, Any] = {}
@@ -46,6 +52,7 @@ class ManagedProcess:
                 stdout=subprocess.PIPE if pipe else sink,
                 stderr=sink,
                 start_new_session=True,
+                cwd=cwd,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
 
@@ -93,10 +100,14 @@ class ManagedProcess:
             try:
                 self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self.kill()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
 
 
 def start_beamline(folder: Path, *options: str) -> ManagedProcess:

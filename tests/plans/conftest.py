@@ -1,9 +1,6 @@
 """Real processes: the virtual beamline, and a small daemon that can be made to fail."""
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,35 +10,14 @@ from bluesky import RunEngine
 from event_model import DocumentNames, schema_validators
 from msgspec import convert
 
+from streamer.cli.processes import ManagedProcess, start_beamline
 from streamer.client import Link
 from streamer.flow.wire.beamline import Faults, MoveRotation, MoveX, SetFaults
 from streamer_plans.devices.beamline import Beamline, sim_beamline
 from streamer_plans.tomo import TomoScan
 from tests.paths import ROOT
 
-START_S = 100.0
 SIZE = 32
-
-
-class Process:
-    """A server that writes a ready file when its sockets are bound."""
-
-    def __init__(self, command: list[str], ready: Path) -> None:
-        self._log = ready.with_suffix(".log").open("w")
-        self.child = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=ROOT)
-        end = time.monotonic() + START_S
-        while not (ready.exists() and ready.read_text().endswith("}")):
-            if self.child.poll() is not None or time.monotonic() > end:
-                self.kill()
-                raise RuntimeError(f"{command}: {ready.with_suffix('.log').read_text()[-2000:]}")
-            time.sleep(0.02)
-        self.endpoints: dict[str, Any] = json.loads(ready.read_text())
-        self.control: str = self.endpoints["control"]
-
-    def kill(self) -> None:
-        self.child.kill()
-        self.child.wait()
-        self._log.close()
 
 
 class Documents:
@@ -71,29 +47,26 @@ class Documents:
 
 
 @pytest.fixture(scope="session")
-def beamline_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    place = tmp_path_factory.mktemp("beamline")
-    command = [sys.executable, "-m", "streamer.sim", "--size", str(SIZE), "--rows", "8", "--samples", "4"]
-    command += ["--mount-s", "0.05", "--ready-file", str(place / "ready.json")]
-    process = Process(command, place / "ready.json")
+def beamline_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagedProcess]:
+    options = ("--size", str(SIZE), "--rows", "8", "--samples", "4", "--mount-s", "0.05")
+    process = start_beamline(tmp_path_factory.mktemp("beamline"), *options)
+    process.wait_ready()
     yield process
     process.kill()
 
 
 @pytest.fixture
-def start_daemon(beamline_process: Process, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def start_daemon(beamline_process: ManagedProcess, tmp_path: Path) -> Iterator[Callable[..., ManagedProcess]]:
     """Start a daemon with a script of what it does in each scan."""
-    started: list[Process] = []
+    started: list[ManagedProcess] = []
 
-    def start(*script: dict[str, Any]) -> Process:
+    def start(*script: dict[str, Any]) -> ManagedProcess:
         ready = tmp_path / f"daemon{len(started)}.json"
-        frames = beamline_process.endpoints["frames"]
-        started.append(
-            Process(
-                [sys.executable, "-m", "tests.plans.peer", str(ready), frames, str(tmp_path), json.dumps(script)], ready
-            )
-        )
-        return started[-1]
+        words = ["-m", "tests.plans.peer", str(ready), beamline_process.endpoints["frames"], str(tmp_path)]
+        daemon = ManagedProcess("daemon", [*words, json.dumps(script)], ready.with_suffix(".log"), ready, cwd=ROOT)
+        started.append(daemon)
+        daemon.wait_ready()
+        return daemon
 
     yield start
     for process in started:
@@ -101,16 +74,16 @@ def start_daemon(beamline_process: Process, tmp_path: Path) -> Iterator[Callable
 
 
 @pytest.fixture
-def connect(beamline_process: Process) -> Iterator[Callable[..., Beamline]]:
+def connect(beamline_process: ManagedProcess) -> Iterator[Callable[..., Beamline]]:
     """The devices; the virtual beamline is brought back to its rest before and after."""
     built: list[Beamline] = []
-    link = Link(beamline_process.control, "the virtual beamline", timeout_s=60.0)
+    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
     link.ask(SetFaults(Faults()))
     link.ask(MoveX(0.0))
     link.ask(MoveRotation(0.0, 1000.0))
 
-    def build(daemon: Process, stall_s: float = 8.0) -> Beamline:
-        built.append(sim_beamline(beamline_process.control, daemon.control, stall_s))
+    def build(daemon: ManagedProcess, stall_s: float = 8.0) -> Beamline:
+        built.append(sim_beamline(beamline_process.endpoints["control"], daemon.endpoints["control"], stall_s))
         built[-1].rotation.velocity.put(2000.0)
         return built[-1]
 
@@ -122,9 +95,9 @@ def connect(beamline_process: Process) -> Iterator[Callable[..., Beamline]]:
 
 
 @pytest.fixture
-def faults(beamline_process: Process) -> Iterator[Callable[..., object]]:
+def faults(beamline_process: ManagedProcess) -> Iterator[Callable[..., object]]:
     """Let things go wrong in the next scan (see docs/protocol.md §2.2)."""
-    link = Link(beamline_process.control, "the virtual beamline", timeout_s=60.0)
+    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
     yield lambda **kinds: link.ask(SetFaults(convert(kinds, Faults)))
     link.close()
 

@@ -53,7 +53,9 @@ class Peer(StandInDaemon):
         self.plan: dict[str, Any] = {}
         self.file: h5py.File | None = None
         self.flushed = 0.0
-        ready.write_text(json.dumps({"control": self.endpoint, "events": self.events.endpoint}))
+        scratch = ready.with_suffix(".tmp")
+        scratch.write_text(json.dumps({"control": self.endpoint, "events": self.events.endpoint}))
+        scratch.replace(ready)
 
     def run(self) -> None:
         parent = os.getppid()

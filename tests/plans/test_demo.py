@@ -21,9 +21,9 @@ def command(beamline_process, connect, tmp_path):
             "-m",
             "streamer_plans.demo",
             "--beamline",
-            beamline_process.control,
+            beamline_process.endpoints["control"],
             "--daemon",
-            daemon.control,
+            daemon.endpoints["control"],
         ]
         line += ["--size", "32", "--projections", "20", "--rate", "100", "--samples", "2"]
         return [*line, "--out", str(tmp_path), "--json", str(tmp_path / "plans.json"), *more]

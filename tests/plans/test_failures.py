@@ -47,7 +47,7 @@ def after_frames(documents, count, act):
 def test_a_killed_daemon_fails_the_run_and_the_next_one_works(engine, documents, start_daemon, connect, scan):
     daemon = start_daemon()
     beamline = connect(daemon)
-    engine.subscribe(after_frames(documents, 20, daemon.child.kill))
+    engine.subscribe(after_frames(documents, 20, daemon.kill))
     error = failing(engine, tomo_fly(beamline, replace(scan, projections=400)))
     assert error.fatal
     assert "daemon" in str(error)
@@ -60,7 +60,7 @@ def test_a_killed_daemon_fails_the_run_and_the_next_one_works(engine, documents,
     fresh = start_daemon()
     for link in (beamline.streamer._link, beamline.streamer._patient):
         link.close()
-        link.endpoint = fresh.control
+        link.endpoint = fresh.endpoints["control"]
     engine(tomo_fly(beamline, scan))
     assert documents.of("stop")[1]["exit_status"] == "success"
     assert documents.announced("detector") == 47
@@ -69,8 +69,7 @@ def test_a_killed_daemon_fails_the_run_and_the_next_one_works(engine, documents,
 def test_a_daemon_that_is_not_there_fails_at_once(engine, documents, start_daemon, connect, scan):
     daemon = start_daemon()
     beamline = connect(daemon)
-    daemon.child.kill()
-    daemon.child.wait()
+    daemon.kill()
     error = failing(engine, tomo_fly(beamline, scan))
     assert error.fatal
     assert "did not answer" in documents.of("stop")[0]["reason"]
@@ -175,7 +174,7 @@ def test_unstage_never_raises(engine, start_daemon, connect, scan):
 
     def staged_only():
         yield Msg("stage", beamline.detector)
-        daemon.child.kill()
+        daemon.kill()
         yield Msg("unstage", beamline.detector)
 
     engine(staged_only())

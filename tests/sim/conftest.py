@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 import zmq
 
+from streamer.cli import processes
 from streamer.flow.wire import End, FrameHeader, Message, decode
 
 DEADLINE_S = 100.0
@@ -25,15 +23,9 @@ class Beamline:
     """One server process with a REQ client and a PULL receiver."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        ready = folder / "ready.json"
-        self.truth_dir = folder / "truth"
-        places = ["--ready-file", str(ready), "--truth-dir", str(self.truth_dir)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamer.sim", *places, *options], stderr=subprocess.PIPE, text=True
-        )
-        self.wait(ready.exists)
-        self.endpoints = json.loads(ready.read_text())
-        self.ready = ready
+        self.truth_dir, self.ready = folder / "truth", folder / "beamline.json"
+        self.process = processes.start_beamline(folder, "--truth-dir", str(self.truth_dir), *options)
+        self.endpoints = self.process.wait_ready()
         self.context = zmq.Context()
         self.pull = self.context.socket(zmq.PULL)
         self.pull.set_hwm(8)
@@ -139,11 +131,7 @@ class Beamline:
         return Scan(join())
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(DEADLINE_S)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        self.process.stop()
         self.context.destroy(linger=0)
 
 

@@ -93,9 +93,9 @@ def test_sigterm_ends_it_cleanly_even_when_nobody_receives(start_beamline: Calla
     beamline.pull.close(linger=0)
     beamline.do("prepare", spec=beamline.spec("alone"), rate_hz=500.0)
     beamline.take(1000, 2)
-    beamline.process.terminate()
-    assert beamline.process.wait(100) == 0
-    assert beamline.process.stderr.read() == ""
+    beamline.process.stop()
+    assert beamline.process.poll() == 0
+    assert beamline.process.log.read_text() == ""
     assert not beamline.ready.exists()
 
 
