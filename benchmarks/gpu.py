@@ -28,7 +28,7 @@ from benchmarks.record import record
 from streamer.core.backend.chunks import USABLE, plan_chunks
 from streamer.core.backend.engine import Transfer
 from streamer.core.backend.selection import Backend, BackendError, select_backend
-from streamer.core.backend.staging import UploadQueue
+from streamer.core.backend.staging import UploadQueue, upload_buffer
 from streamer.core.fourier.gpu_grid import QUEUED_PROJECTIONS, GpuGrid, Gridding
 from streamer.core.planes.gpu_accumulator import QUEUED_BATCHES
 from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
@@ -57,7 +57,8 @@ class Scan:
         """
         depth, engine = last - first, self.engine
         dark, log_flat = (engine.upload(np.full((depth, self.columns), v, np.float32)) for v in (0.0, np.log(FLAT)))
-        ring = UploadQueue(self.transfer, QUEUED_PROJECTIONS, (depth, self.columns), np.uint16)
+        # As many places as projections that are gridded at once: the next ones are copied meanwhile.
+        ring = UploadQueue(self.transfer, max(batch, QUEUED_PROJECTIONS), (depth, self.columns), np.uint16)
         still = None if copy else engine.upload(np.ascontiguousarray(self.frames[0, first:last]))
         plain = engine.empty((batch, depth, self.columns), np.float32)
         put = 0
@@ -79,7 +80,11 @@ class Scan:
 
     def chunk_nbytes(self, plan: Gridding, batch: int) -> tuple[int, int]:
         """Device memory for one row of ``tomogram`` and for all, which cannot be cut."""
-        row = plan.row_nbytes() + plan.add_row_nbytes(batch) + (4 * batch + 2 * QUEUED_PROJECTIONS + 8) * self.columns
+        row = (
+            plan.row_nbytes()
+            + plan.add_row_nbytes(batch)
+            + (4 * batch + 2 * max(batch, QUEUED_PROJECTIONS) + 8) * self.columns
+        )
         return row, PAIRS * plan.pair_nbytes()
 
     def tomogram(self, out: NDArray[np.float32], batch: int) -> int:
@@ -162,26 +167,39 @@ def tomogram(backend: Backend, clock: Clock, size: int, count: int, batch: int) 
 
 
 def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, float]:
-    """Milliseconds per frame of ``size``² counts into three planes, of its copy alone, and per set of three images."""
-    frames = np.random.default_rng(0).integers(20_000, 50_000, (FRAMES_PER_FOLD, size, size), np.uint16)
+    """Milliseconds per frame of ``size``² counts into three planes, of its copy alone, and per set of three images.
+
+    ``staged`` from memory that is not page-locked; ``stored`` as the daemon has it: with the attenuation of every frame
+    and its moments back in the host's memory.
+    """
+    staged = np.random.default_rng(0).integers(20_000, 50_000, (FRAMES_PER_FOLD, size, size), np.uint16)
+    frames = upload_buffer(backend, staged.shape, staged.dtype)
+    frames[...] = staged
+    store, moments = np.empty(staged.shape, np.float32), np.empty((*staged.shape[:2], 4))
     angles = np.arange(FRAMES_PER_FOLD) * np.pi / FRAMES_PER_FOLD
     live = LivePlanes(backend, orthogonal_planes(size, size), size, size, (size - 1) / 2)
     correction = FlatFieldCorrection(None, np.full((size, size), FLAT))
     ring = UploadQueue(backend.kernels.engine.transfer(), QUEUED_BATCHES, frames.shape, frames.dtype)
     batches = -(-count // FRAMES_PER_FOLD)
 
-    def fold() -> None:
+    def fold(raw: NDArray[np.uint16], *filled: NDArray[Any]) -> None:
         for _ in range(batches):
-            live.add_raw(frames, correction, angles)
+            live.add_raw(raw, correction, angles, *filled)
 
-    def copy() -> None:
+    def copy(raw: NDArray[np.uint16], pinned: bool) -> None:
         for _ in range(batches):
-            ring.put(frames)
+            ring.put(raw, pinned)
             ring.take()
             ring.done()
         ring.drain()
 
-    times = {"ms_per_frame": clock(fold), "copies_alone_ms": clock(copy)}
+    times = {
+        "ms_per_frame": clock(lambda: fold(frames)),
+        "staged_ms": clock(lambda: fold(staged)),
+        "stored_ms": clock(lambda: fold(frames, store, moments)),
+        "copies_alone_ms": clock(lambda: copy(frames, True)),
+        "staged_copies_alone_ms": clock(lambda: copy(staged, False)),
+    }
     result = {name: round(1e3 * seconds / (batches * FRAMES_PER_FOLD), 4) for name, seconds in times.items()}
     return {"size": size, **result, "images_ms": round(1e3 * clock(live.images), 3)}
 

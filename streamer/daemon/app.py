@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from streamer import __version__
 from streamer.config import Config
 from streamer.core.backend.selection import BackendError, select_backend, usable_threads
-from streamer.core.backend.staging import lock_pages
+from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
 from streamer.daemon.compute import Compute
 from streamer.daemon.finish import Finisher
@@ -106,7 +107,10 @@ class Daemon:
         self._open.append(self.writer.stop)
         self.scans = Scans(config, self.backend, self.ring, self.writer, self.events, self._clock)
         self.finisher = Finisher(self.scans, self.writer, self.events, config.writer.tomogram, self._clock)
-        self.compute = Compute(config, reader, self.scans, self.finisher, self.events, self.previews, self._clock)
+        new_buffer = partial(upload_buffer, self.backend)
+        self.compute = Compute(
+            config, reader, self.scans, self.finisher, self.events, self.previews, self._clock, new_buffer
+        )
         self.ingest = Ingest(self.ring, self.scans, self._wake, self.stopped, self._clock)
         handlers = Handlers(self.scans, self._status, self._clock)
         self.control = ControlServer(self._context, config.control.endpoint, handlers.table(), self._clock)

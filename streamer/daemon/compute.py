@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from streamer.config import Config
 from streamer.core import preview
+from streamer.core.arrays import Array
 from streamer.daemon.finish import Finisher
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
@@ -41,9 +43,12 @@ class Compute:
         events: Publisher,
         previews: Publisher,
         clock: Callable[[], float],
+        new_buffer: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty,
     ) -> None:
+        """``new_buffer`` makes the memory (shape, dtype) from which frames go to the backend."""
         self._reader, self._scans, self._finisher = reader, scans, finisher
         self._events, self._previews, self._clock = events, previews, clock
+        self._new_buffer = new_buffer
         self._preview_every_s = 1.0 / config.preview.max_rate_hz
         self._max_px = config.preview.max_px
         self._pending = threading.Event()
@@ -135,7 +140,7 @@ class Compute:
             if (self._batch.dtype, self._batch.shape[1:]) != (dtype, shape):
                 if metas:
                     break  # a frame of the next scan; it goes into the next batch
-                self._batch = np.empty((FRAMES_PER_BATCH, *shape), dtype)
+                self._batch = self._new_buffer((FRAMES_PER_BATCH, *shape), dtype)
             # The writer may overtake a lossy reader during the copy, so the copy is checked afterwards.
             np.copyto(self._batch[len(metas)], frame.pixels)
             came = True

@@ -165,6 +165,13 @@ class ShimEngine:
             raise DeviceError("pinned already")
         self._locked.append((array.ctypes.data, array.nbytes))
 
+    def lock(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Page-locked memory of its own, for as long as it is there."""
+        place = array.ctypes.data, array.nbytes
+        self._locked.append(place)
+        weakref.finalize(array, self._locked.remove, place)
+        return array
+
     def unpin(self, array: NDArray[Any]) -> None:
         if (array.ctypes.data, array.nbytes) not in self._locked:
             raise DeviceError("not pinned")
@@ -189,7 +196,7 @@ class LateTransfer:
         self._made = 0
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        return np.zeros(shape, dtype)
+        return self._engine.lock(np.zeros(shape, dtype))
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> ShimArray:
         return self._engine.empty(shape, dtype)

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from streamer.core.arrays import Array
 from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory, Engine, Shape, Transfer
+from streamer.core.backend.selection import Backend
 from streamer.frames import BadInput
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,19 @@ def lock_pages(engine: Engine, array: Array, what: str) -> Callable[[], None]:
         log.warning("%s cannot be page-locked, its frames take longer to the device: %s", what, error)
         return lambda: None
     return lambda: engine.unpin(array)
+
+
+def upload_buffer(backend: Backend, shape: Shape, dtype: DTypeLike) -> Array:
+    """New host memory for frames that go to ``backend``: page-locked for a device, so that they need not be staged.
+
+    Where it cannot be had, that is a warning: the frames only take longer.
+    """
+    if backend.on_device:
+        try:
+            return backend.kernels.engine.transfer().pinned(shape, dtype)  # type: ignore[no-any-return]
+        except (DeviceError, DeviceOutOfMemory) as error:
+            log.warning("no page-locked memory for frames, they take longer to the device: %s", error)
+    return np.empty(shape, dtype)
 
 
 class UploadQueue:

@@ -111,7 +111,8 @@ class GpuPlaneAccumulator:
         if raw:
             self._upload_tables(batch.tables)
             image = self._image_room(batch.place, count)  # the last to take memory: it is filled for certain
-        queue.put(source)
+        pinned = engine.pinned(source)
+        queue.put(source, pinned)
         taken = queue.take()
         if raw:
             self._kernels.prepare(taken, *self._tables_there, image)
@@ -127,6 +128,8 @@ class GpuPlaneAccumulator:
         self._fold(sums, image, batch.first, tables, rows)
         if not raw:
             queue.done()
+        if pinned:
+            queue.drain()  # the caller may write to its frames from now on
 
     def _fold(self, sums: GpuPlaneSums, image: Any, first: int, tables: Any, rows: tuple[Any, Any] | None) -> None:
         """Attenuation (frames, rows, cols) on the device into the sums."""

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike, NDArray
 
 from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory, Engine
-from streamer.core.backend.staging import UploadQueue, lock_pages
+from streamer.core.backend.selection import Backend
+from streamer.core.backend.staging import UploadQueue, lock_pages, upload_buffer
 from streamer.frames import BadInput
+from tests.core.shim import LateTransfer, ShimEngine, shim_backend
 
 
 class Locking:
@@ -52,6 +54,28 @@ class TestLockPages:
     def test_other_errors_are_not_hidden(self) -> None:
         with pytest.raises(ZeroDivisionError):
             lock_pages(cast(Engine, Locking(ZeroDivisionError())), np.zeros(5), "the ring")
+
+
+class TestUploadBuffer:
+    def test_the_cpu_needs_none_of_it(self, numba_backend: Backend) -> None:
+        buffer = upload_buffer(numba_backend, (3, 4), np.uint16)
+        assert (buffer.shape, buffer.dtype) == ((3, 4), np.uint16)
+
+    def test_a_device_gets_page_locked_memory(self, engine: ShimEngine) -> None:
+        buffer = upload_buffer(shim_backend(engine), (3, 4), np.uint16)
+        assert (buffer.shape, buffer.dtype) == ((3, 4), np.uint16)
+        assert engine.pinned(buffer[1:])
+
+    def test_other_memory_will_do(
+        self, engine: ShimEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(self: LateTransfer, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+            raise DeviceError("not supported")
+
+        monkeypatch.setattr(LateTransfer, "pinned", refuse)
+        assert upload_buffer(shim_backend(engine), (3, 4), np.uint8).shape == (3, 4)
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        assert "not supported" in caplog.text
 
 
 class RandomQueues:

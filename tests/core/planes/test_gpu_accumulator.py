@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from streamer.core.backend.selection import Backend
+from streamer.core.backend.staging import upload_buffer
 from streamer.core.fbp.kernels import EDGE_PX
 from streamer.core.fourier.recent_projections import RecentProjections
 from streamer.core.planes import gpu_launches as launches
@@ -155,6 +156,43 @@ def test_memory_that_runs_out_loses_no_frame(
         np.testing.assert_allclose(scan.attenuation, attenuation, atol=3e-6)
         np.testing.assert_allclose(scan.moments, moments, rtol=1e-4, atol=1e-3)
     assert backend.fallbacks.events["out_of_memory"] > steps // 2
+
+
+@pytest.mark.parametrize("fill", [True, False])
+def test_page_locked_frames_are_not_staged_and_may_change_afterwards(
+    backend: Backend, engine: ShimEngine, monkeypatch: pytest.MonkeyPatch, fill: bool
+) -> None:
+    """The daemon copies the next frames over them at once: the host has waited for the copies by then."""
+    scan, sources, waited = Scan(), [], [0]
+
+    class Watched(LateTransfer):
+        def copy(self, source: np.ndarray, target: ShimArray) -> int:
+            sources.append(source.ctypes.data)
+            return super().copy(source, target)
+
+        def computing_waits(self, mark: int) -> None:
+            LateTransfer.wait(self, mark)
+
+        def wait(self, mark: int) -> None:
+            waited.append(mark)
+            super().wait(mark)
+
+    monkeypatch.setattr(engine, "transfer", lambda: Watched(engine))
+    room = upload_buffer(backend, (FRAMES_PER_FOLD, ROWS, N), np.uint16)
+    assert engine.pinned(room)
+    correction = FlatFieldCorrection(None, scan.flat)
+    live, plain = (LivePlanes(backend, all_kinds(ROWS, N), ROWS, N, 15.3) for _ in range(2))
+    for first in range(0, COUNT, FRAMES_PER_FOLD):
+        some = slice(first, min(first + FRAMES_PER_FOLD, COUNT))
+        count = some.stop - first
+        room[:count] = scan.raw[some]
+        filled = (scan.attenuation[some], scan.moments[some]) if fill else ()
+        live.add_raw(room[:count], correction, scan.angles[some], *filled)
+        assert max(waited) == len(sources)
+        room.fill(0)
+    assert set(sources) == {room.ctypes.data}
+    plain.add_raw(scan.raw, correction, scan.angles)
+    same(live.images(), plain.images())
 
 
 @pytest.mark.parametrize("slots", [14, 5])
