@@ -119,6 +119,7 @@ class ReasonCode(StrEnum):
     TRUNCATED = "truncated", None, "the sample is wider than the detector"
     CENTER_UNCERTAIN = "center_uncertain", Decision.UNKNOWN, "the confidence in the centre of rotation is too low"
     SET_ASIDE = "set_aside", None, "some frames were of no use and were set aside"
+    DEAD_COLUMNS = "dead_columns", None, "some columns of the detector are dead and make rings"
     FEW_PROJECTIONS = "few_projections", None, "there are few projections for the width of the detector"
     LITTLE_LIGHT = "little_light", None, "the projections are noisy: there was little light"
     NOTHING_WRONG = "nothing_wrong", None, "nothing speaks against the data; the sentence sums them up"
@@ -271,6 +272,7 @@ class Quality:
     dark_light: float = 0.0  # share of the beam that the darks hold
     unlit_columns: float = 0.0  # share of the columns without beam in the flats
     columns: int = 0  # of the detector
+    dead_columns: int = 0  # those that show nothing of the sample in any row; left out of the other measures
     noise: float | None = None  # of the attenuation in one pixel of one projection
     angle_findings: tuple[str, ...] = ()  # what is wrong with the angles, in words
     unusable: Mapping[str, str] = field(default_factory=dict)  # cause → frames that were set aside, as "70-72, 80"

@@ -18,7 +18,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.quality.angles import check_angles
 from streamer.core.quality.consistency import moments_of, open_beam, path_model, pixel_noise, residual, sudden_px
-from streamer.core.quality.fields import negative_share, pattern_rms, shadow_share
+from streamer.core.quality.fields import bridged, dead_columns, negative_share, pattern_rms, shadow_share
 from streamer.core.quality.frc import frc_resolution
 from streamer.core.quality.rigid_body import RigidBody, rigid_body
 from streamer.core.quality.signal import sample_signal
@@ -149,11 +149,16 @@ class Measurements:
         steps = np.abs(np.diff(theta))
         if not steps.size or np.median(steps) > np.deg2rad(SEQUENTIAL_DEG) or (self._track.truncation or 0) > WHOLE:
             return None
-        views = self._sinograms[: self.count][order]
+        views = self._views()[order]
         moments = moments_of(views, open_beam(views), pixel_noise(views))
         if moments is None:
             return None
         return sudden_px(residual(path_model(theta), moments.first), moments.noise[1])
+
+    def _views(self) -> Image:
+        """Sinograms of the bands (n, bands, columns) without the detector's dead columns."""
+        views = self._sinograms[: self.count]
+        return bridged(views, dead_columns(views.mean(axis=0)))
 
     def rigid_body(self, tilt_rad: float = 0.0) -> RigidBody | None:
         """How far the projections are from those of one rigid sample; None where it cannot be told."""
@@ -164,7 +169,7 @@ class Measurements:
     def _rigid_body(self, tilt_rad: float) -> RigidBody | None:
         if not self.count or (self._track.truncation or 0.0) > WHOLE or self.count > len(self._sinograms):
             return None
-        views = self._sinograms[: self.count]
+        views = self._views()
         if tilt_rad:
             middles = np.array([start + (weights.size - 1) / 2 for start, weights in self._bands])
             lean = np.tan(tilt_rad) * (middles - (self._spec.rows - 1) / 2)
@@ -177,7 +182,8 @@ class Measurements:
 
     def detector(self, stripes: bool) -> dict[str, Any]:
         """What the projections say of the detector and the fields: see Quality. ``stripes`` are taken care of."""
-        views = self._sinograms[: self.count]
+        dead = dead_columns(self._sinograms[: self.count].mean(axis=0))
+        views = bridged(self._sinograms[: self.count], dead)
         noise = pixel_noise(views) * np.sqrt(self._bands[0][1].size)
         mean = views.mean(axis=0)
         center = self._center.center
@@ -186,6 +192,7 @@ class Measurements:
         beam = float(np.median(open_beam(views)))
         return {
             "noise": noise,
+            "dead_columns": int(np.count_nonzero(dead)),
             "shadow": shadow_share(mean),
             "negative": negative_share(mean, beam, noise / np.sqrt(thick * self.count)),
             "pattern": pattern_rms(views, np.array(self._angles), center, noise / np.sqrt(thick), max(1, self.flats))

@@ -6,19 +6,26 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import matplotlib.image
 import numpy as np
 import pytest
 from algotom.rec.reconstruction import fbp_reconstruction
+from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter, label
+from scipy.ndimage import gaussian_filter, label, shift
 from station import Station
 
 from streamer.cli import main
+from streamer.core.backend.selection import select_backend
 from streamer.core.masks import circle_mask
+from streamer.frames import Decision, Quality, ReasonCode, Verdict
+from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import read_tomogram
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.settings import Settings
 from tests.paths import DATA
 
 
@@ -89,14 +96,69 @@ def test_binned_tooth_is_the_tooth(tooth: Path, tmp_path: Path) -> None:
     assert ours[0][mask].mean() == pytest.approx(whole[mask].mean(), rel=0.01)
 
 
+def rods() -> NDArray[np.uint16]:
+    """Counts (n, columns) of one detector row over a full turn; the last projection is at the angle of the first."""
+    return np.asarray(Image.open(DATA / "neutron_sinogram_360.tif")).astype("<u2")
+
+
+def rods_file(path: Path, counts: NDArray[np.uint16]) -> Path:
+    with h5py.File(path, "w") as file:
+        file["exchange/data"] = counts[:, None]
+        file["exchange/data_white"] = np.full((2, 1, counts.shape[1]), 46_900, "<u2")
+        file["exchange/theta"] = np.arange(len(counts)) * 360.0 / (len(counts) - 1)
+    return path
+
+
+def judged(scan: Path) -> tuple[Quality, Verdict, list[Verdict]]:
+    """Final quality and verdict of a file, and the verdicts while its projections came."""
+    with ScanFile.open(scan) as file:
+        pipeline = ScanPipeline(file.spec(), select_backend("numba", 1)[0], Settings(), planes=())
+        looks = []
+        for metas, pixels in file.some(lambda index: True, 32):
+            pipeline.push_batch(metas, pixels)
+            pipeline.track_center()
+            looks.append(pipeline.judge(0, 0)[1])
+    pipeline.refine_center()
+    return *pipeline.judge(0, 0, final=True), looks
+
+
+def moved(frames: NDArray[Any], by_px: NDArray[np.float64]) -> NDArray[Any]:
+    """Frames (n, …, columns) each moved along its row."""
+    steps = [(0,) * (frames.ndim - 2) + (by,) for by in by_px]
+    return np.stack([shift(f.astype(float), by, order=1, mode="nearest") for f, by in zip(frames, steps, strict=True)])
+
+
+def test_undamaged_rods_are_enough_and_never_taken_again(tmp_path: Path) -> None:
+    quality, verdict, looks = judged(rods_file(tmp_path / "rods.h5", rods()))
+    assert verdict.decision is Decision.ENOUGH, verdict
+    assert (quality.dead_columns, ReasonCode.DEAD_COLUMNS in verdict.codes) == (2, True)
+    assert len(looks) > 10
+    assert {look.decision for look in looks} == {Decision.CONTINUE}
+
+
+@pytest.mark.parametrize("by", [1.0, 3.0])
+def test_rods_that_moved_are_taken_again(tmp_path: Path, by: float) -> None:
+    counts = rods()
+    after = moved(counts, by * (np.arange(len(counts)) >= len(counts) // 2))
+    verdict = judged(rods_file(tmp_path / "rods.h5", after.astype("<u2")))[1]
+    assert (verdict.decision, verdict.codes[0]) == (Decision.RETAKE, ReasonCode.MOTION), verdict
+
+
+@pytest.mark.parametrize("by", [1.0, 3.0])
+def test_a_tooth_that_moved_is_taken_again(tmp_path: Path, by: float) -> None:
+    path = tmp_path / "tooth.h5"
+    path.write_bytes((DATA / "tooth.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        data = file["exchange/data"]
+        data[...] = moved(data[()], by * (np.arange(len(data)) >= len(data) // 2))
+    verdict = judged(path)[1]
+    assert verdict.decision is Decision.RETAKE, verdict
+    assert {ReasonCode.MOTION, ReasonCode.MISFIT} & set(verdict.codes)
+
+
 @pytest.mark.timeout(300)
 def test_neutron_rods_over_a_full_turn(tmp_path: Path) -> None:
-    transmission = np.asarray(Image.open(DATA / "neutron_sinogram_360.tif"))
-    scan = tmp_path / "neutron.h5"
-    with h5py.File(scan, "w") as file:
-        file["exchange/data"] = transmission.astype("<u2")[:, None]
-        file["exchange/data_white"] = np.full((2, 1, transmission.shape[1]), 46_900, "<u2")
-        file["exchange/theta"] = np.arange(len(transmission)) * 360.0 / (len(transmission) - 1)
+    scan = rods_file(tmp_path / "neutron.h5", rods())
     figures = {}
     for stripes in ("off", "full"):
         out, told = tmp_path / f"{stripes}.h5", tmp_path / f"{stripes}.json"
@@ -104,10 +166,11 @@ def test_neutron_rods_over_a_full_turn(tmp_path: Path) -> None:
         assert main(words) == 0
         figures[stripes] = json.loads(told.read_text())
         assert abs(figures[stripes]["center_px"] - 245.1) <= 0.5
+        assert figures[stripes]["verdict"] == "ENOUGH"
     assert figures["full"]["artefacts"]["ring_index"] < 0.1 * figures["off"]["artefacts"]["ring_index"]
     slice_ = read_tomogram(tmp_path / "full.h5").data[0]
-    _, rods = label(gaussian_filter(slice_, 2) > 0.004)
-    assert rods >= 4
+    _, found = label(gaussian_filter(slice_, 2) > 0.004)
+    assert found >= 4
 
 
 def test_a_beamline_file_whose_links_dangle_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

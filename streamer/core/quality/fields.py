@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, median_filter
 
+from streamer.core.alignment.estimate import stripes_of
 from streamer.core.statistics import robust_sigma
 
 Array = NDArray[Any]
@@ -38,6 +39,12 @@ A sample's edge stays in its place over a few degrees only."""
 
 PATTERN = 0.01
 """Attenuation by which a pixel of it must differ: one per cent of the light."""
+
+DEAD = 0.5
+"""Attenuation by which a column differs from its neighbours, in all rows, when it is dead: no gain changes so much."""
+
+DEAD_SHARE = 0.01
+"""Share of the columns, at most, that are taken for dead. A detector has few of these; a new scan has them again."""
 
 LEAK = 0.02
 """Share of the beam that the darks may hold."""
@@ -144,6 +151,26 @@ def negative_share(mean: Array, beam: float, noise: float) -> float:
     limit = 0.02 + 6.0 * noise
     wide = brightness(mean)
     return float(np.mean(wide < beam - limit))
+
+
+def dead_columns(mean: Array) -> NDArray[np.bool_]:
+    """Mask (columns,) of the dead ones, by the mean attenuation (rows, columns) of all projections."""
+    dead = np.asarray((np.abs(stripes_of(mean)) > DEAD).all(axis=0))
+    return dead if 0 < np.count_nonzero(dead) <= DEAD_SHARE * dead.size else np.zeros_like(dead)
+
+
+def bridged(views: Array, dead: NDArray[np.bool_]) -> Array:
+    """Views (n, rows, columns) in which the ``dead`` columns are interpolated; the same ones where there are none."""
+    if not dead.any():
+        return views
+    alive = np.flatnonzero(~dead)
+    gaps = np.flatnonzero(dead)
+    after = np.clip(np.searchsorted(alive, gaps), 1, alive.size - 1)
+    left, right = alive[after - 1], alive[after]
+    share = np.clip((gaps - left) / (right - left), 0.0, 1.0).astype(views.dtype)
+    out = views.copy()
+    out[..., gaps] = (1 - share) * views[..., left] + share * views[..., right]
+    return out
 
 
 def pattern_rms(views: Array, angle_rad: NDArray[np.float64], center: float, noise: float, flats: int) -> float:

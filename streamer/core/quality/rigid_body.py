@@ -35,8 +35,8 @@ projection (all in units of the sample's radius), and of its mass: a part that i
 ``stray_light``. Slow functions of the angle, and no movement. A tooth and dense rods, measured with X-rays and
 neutrons, at attenuations of 1.8 and 2.9: 0.001 and 0.021, 0.0002 and 0.004, 0.001 and 0.009, 0.001 and 0.022."""
 
-DEAD = 0.1
-"""Attenuation by which a column must differ from its neighbours in all projections to be taken for dead."""
+STRIPE = 0.1
+"""Attenuation by which a column must differ from its neighbours in all projections for the detector to be the cause."""
 
 FAST_FLOOR = 0.001
 """Of the sample's radius: what pixels that differ make of its shift from one projection to the next."""
@@ -90,7 +90,7 @@ def rigid_body(
     if len(views) < FEWEST or views.shape[2] < 16:
         return None
     stripes = stripes_of(views.mean(axis=0))
-    views = views - np.where(np.abs(stripes) > DEAD, stripes, 0.0).astype(np.float32)
+    views = views - np.where(np.abs(stripes) > STRIPE, stripes, 0.0).astype(np.float32)
     noise, beam = pixel_noise(views), open_beam(views)
     moments = moments_of(views, beam, noise)
     if moments is None:

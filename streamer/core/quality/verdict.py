@@ -219,6 +219,9 @@ def _remarks(q: Quality, limits: Limits, final: bool) -> list[Reason]:
         remarks.append(Reason(ReasonCode.SET_ASIDE, f"projections were set aside: {named}"))
     if q.odd_fields:
         remarks.append(Reason(ReasonCode.SET_ASIDE, f"{q.odd_fields}; left out"))
+    if q.dead_columns:
+        dead = f"dead columns of the detector: {q.dead_columns}"
+        remarks.append(Reason(ReasonCode.DEAD_COLUMNS, f"{dead}; switch the removal of stripes on, or expect rings"))
     if final and 0 < q.projections < FEWEST_SHARE * q.columns:
         few = f"{q.projections} projections for {q.columns} columns"
         remarks.append(Reason(ReasonCode.FEW_PROJECTIONS, f"{few}; {round(1.57 * q.columns)} would be complete"))

@@ -7,6 +7,8 @@ import pytest
 
 from streamer.core.quality.fields import (
     AlikeFrames,
+    bridged,
+    dead_columns,
     light_in_darks,
     negative_share,
     pattern_rms,
@@ -91,3 +93,32 @@ def test_pixels_that_never_see_light():
     assert unlit_columns(alive) == 0.0
     alive[:, :9] = False
     assert unlit_columns(alive) == pytest.approx(9 / COLUMNS)
+
+
+def test_few_columns_that_show_nothing_in_any_row_are_dead_and_bridged():
+    ramp = np.tile(np.linspace(0.0, 2.0, 240), (5, 3, 1))
+    views = ramp.copy()
+    views[..., [40, 41]] = 3.5
+    views[:, 1, 90] = 3.5  # one row of it only
+    dead = dead_columns(views.mean(axis=0))
+    assert np.flatnonzero(dead).tolist() == [40, 41]
+    mended = bridged(views, dead)
+    np.testing.assert_allclose(mended[..., [40, 41]], ramp[..., [40, 41]], atol=1e-6)
+    np.testing.assert_array_equal(mended[..., ~dead], views[..., ~dead])
+
+
+def test_many_columns_that_changed_are_not_dead_nor_are_those_with_another_gain():
+    mean = np.zeros((2, 240))
+    mean[:, ::30] = 2.0
+    assert not dead_columns(mean).any()
+    mean[:] = 0.0
+    mean[:, 100] = 0.3
+    assert not dead_columns(mean).any()
+    assert bridged(mean[None], dead_columns(mean)).base is mean
+
+
+def test_a_dead_column_at_the_edge_is_taken_from_its_neighbour():
+    views = np.full((2, 1, 200), 0.5)
+    views[..., 0] = 4.0
+    dead = np.arange(200) == 0
+    np.testing.assert_array_equal(bridged(views, dead)[..., 0], 0.5)

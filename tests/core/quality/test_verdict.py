@@ -139,6 +139,7 @@ def test_all_faults_are_told_the_deciding_one_first() -> None:
     [
         ({"unusable": {"frozen": "1: 44"}, "unusable_count": 1}, ReasonCode.SET_ASIDE),
         ({"odd_fields": "1 of 20 flats"}, ReasonCode.SET_ASIDE),
+        ({"dead_columns": 2}, ReasonCode.DEAD_COLUMNS),
         ({"columns": 4000}, ReasonCode.FEW_PROJECTIONS),
         ({"noise": 0.3}, ReasonCode.LITTLE_LIGHT),
     ],
