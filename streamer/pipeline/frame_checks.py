@@ -11,7 +11,7 @@ import numpy as np
 from streamer.core.arrays import Array, Image
 from streamer.core.quality.angles import AngleWatch
 from streamer.core.quality.fields import light_in_darks, unlit_columns
-from streamer.core.quality.projection_check import ProjectionCheck, Unusable
+from streamer.core.quality.projection_check import ProjectionCheck, Unusable, is_ceiling
 from streamer.frames import FrameMeta, ScanSpec
 
 LISTED = 8
@@ -34,10 +34,15 @@ class FrameChecks:
         self._top = -np.inf
         self._at_top = self._spikes = 0.0
         self._looked = 0
+        self._noisy = False
         self.dark_light = self.unlit_columns = 0.0
 
-    def begin(self, dark: Image | None, flat: Image | None, noise: float) -> None:
-        """Before the first projection: mean dark and flat (rows, columns), and the relative noise of the open beam."""
+    def begin(self, dark: Image | None, flat: Image | None, noise: float, noisy: bool) -> None:
+        """Before the first projection: mean dark and flat (rows, columns), and the relative noise of the open beam.
+
+        ``noisy``: the noise was measured, and is that of photons rather than of a computed beam.
+        """
+        self._noisy = noisy
         spec = self._spec
         self._check = ProjectionCheck(dark, flat, (spec.rows, spec.columns), noise, spec.saturation)
         if flat is not None:
@@ -77,10 +82,11 @@ class FrameChecks:
     def findings(self) -> dict[str, Any]:
         """What they amount to so far, as entries of a Quality; None before the first projection."""
         looked = self._looked
+        cut_off = is_ceiling(self._top, self._noisy, self._spec.saturation)
         return {
             "unusable": {cause.value: f"{len(found)}: {runs(found)}" for cause, found in self._set_aside.items()},
             "unusable_count": sum(map(len, self._set_aside.values())),
-            "saturation": self._at_top / looked if looked else None,
+            "saturation": self._at_top * cut_off / looked if looked else None,
             "zingers": self._spikes / looked if looked and not self._removed else None,
             "dark_light": self.dark_light,
             "unlit_columns": self.unlit_columns,

@@ -169,7 +169,8 @@ class ScanPipeline:
     def _project(self, metas: Sequence[FrameMeta], raw: Array) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
         if metas and not self._checks.begun:
-            self._checks.begin(*self._preparation.fields(), self._preparation.flat_noise)
+            prepared = self._preparation
+            self._checks.begin(*prepared.fields(), prepared.flat_noise, prepared.flats_have_noise)
         metas, raw = self._checks.usable(metas, raw)
         if metas:
             with at_most(self._live.threads):

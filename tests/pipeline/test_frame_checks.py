@@ -157,6 +157,17 @@ def test_a_ceiling_below_the_types_maximum_is_saturation(numba_backend, scan):
     assert ReasonCode.SATURATED in judged(numba_backend, scan)[2].codes
 
 
+def test_equal_pixels_without_noise_are_not_saturated(numba_backend, scan):
+    """What a first try of the Python interface looks like: a computed scan in a uniform beam."""
+    open_beam = 40_000.0
+    lines = sinogram(BODY, COLUMNS, np.deg2rad(scan.angles), CENTER)
+    scan.projections[...] = open_beam * np.exp(-lines[:, None])
+    scan.flats[...], scan.darks[...] = open_beam, 0
+    _, quality, verdict = judged(numba_backend, scan)
+    assert quality.saturation == 0.0
+    assert ReasonCode.SATURATED not in verdict.codes
+
+
 def test_runs_are_written_short():
     assert runs([70, 71, 72, 80]) == "70-72, 80"
     assert runs(list(range(0, 40, 2))).endswith(", …")

@@ -52,8 +52,8 @@ class Look:
     """What a raw frame shows, in the rows that were looked at.
 
     ``light`` of the flat's; ``dark_rows`` share of rows without light; ``broken`` share of pixels that are no numbers;
-    ``top`` the largest pixel, where the flats have beam, and ``at_top`` the share of pixels that equal it; ``spikes``
-    share of pixels that outshine both neighbours; ``same`` the same bytes as the frame before.
+    ``top`` the largest pixel, where the flats have beam, and ``at_top`` the share of pixels that equal it besides;
+    ``spikes`` share of pixels that outshine both neighbours; ``same`` the same bytes as the frame before.
     """
 
     light: float
@@ -108,7 +108,15 @@ class ProjectionCheck:
         pixels = max(1.0, found[6])
         light, dark_rows, broken, top, at_top, spikes, _ = found.tolist()
         looked = self._dark.size
-        return Look(light, dark_rows / len(self._dark), broken / looked, top, at_top / looked, spikes / pixels, same)
+        return Look(
+            light,
+            dark_rows / len(self._dark),
+            broken / looked,
+            top,
+            max(0.0, at_top - 1.0) / looked,
+            spikes / pixels,
+            same,
+        )
 
     def cause(self, look: Look) -> Unusable | None:
         """Why a frame is to be set aside, or None; what is usual is learnt from those that are not."""
@@ -128,6 +136,17 @@ class ProjectionCheck:
         if self.known and self._light and look.dark_rows > self._least_dark + TORN_ROWS:
             return Unusable.TORN
         return None
+
+
+def is_ceiling(top: float, noisy: bool, saturation: float | None = None) -> bool:
+    """Whether pixels that share the largest value ``top`` were cut off there, rather than equal for want of noise.
+
+    They were at the announced level ``saturation``, and at a full scale of 8 to 32 bits. Elsewhere a ``noisy`` beam
+    shows it, in which chance lets hardly two pixels share a value.
+    """
+    full_scale = 255 <= top < 2**32 and float(top + 1).is_integer() and (int(top) + 1).bit_count() == 1
+    announced = saturation is not None and top >= saturation
+    return noisy or full_scale or announced
 
 
 @kernel()

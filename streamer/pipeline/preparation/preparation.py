@@ -29,6 +29,9 @@ from streamer.pipeline.preparation.raw_projections import RawPlanes, RawProjecti
 from streamer.pipeline.preparation.row_blocks import RowPreparation
 from streamer.pipeline.preparation.stripe_offsets import StripeOffsets
 
+LEAST_NOISE = 1e-4
+"""Relative noise of a pixel that every detector exceeds: 10^8 photons would have less."""
+
 USUAL_NOISE = 0.02
 """Relative noise of a pixel of a flat of a few thousand photons."""
 
@@ -119,6 +122,14 @@ class Preparation:
             return USUAL_NOISE
         pixels = flats.pixels
         return float(np.sqrt(np.median(pixels.variance)) / max(float(np.median(pixels.mean)), 1e-9))
+
+    @property
+    def flats_have_noise(self) -> bool:
+        """Whether two flats or more differ as photons make them: computed ones are alike."""
+        pixels = self._fields.flats.pixels
+        if self._fields.flats.count < 2:
+            return False
+        return float(np.sqrt(pixels.variance.mean())) > LEAST_NOISE * float(pixels.mean.mean())
 
     @property
     def defects(self) -> int:

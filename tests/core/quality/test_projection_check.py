@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.projection_check import ProjectionCheck, Unusable
+from streamer.core.quality.projection_check import ProjectionCheck, Unusable, is_ceiling
 
 ROWS, COLUMNS = 40, 60
 DARK, BEAM = 100.0, 4000.0
@@ -74,7 +74,7 @@ def test_pixels_that_pile_up_at_one_value_are_counted_wherever_that_is(check):
     raw = np.minimum(frame(0), 2500)
     look = check.look(raw)
     assert look.top == 2500
-    assert look.at_top == pytest.approx(np.mean(raw == 2500))
+    assert look.at_top == pytest.approx((np.count_nonzero(raw == 2500) - 1) / raw.size)
 
 
 def test_single_pixels_that_outshine_their_neighbours_are_counted(check):
@@ -86,3 +86,19 @@ def test_single_pixels_that_outshine_their_neighbours_are_counted(check):
 def test_without_flats_only_what_needs_none_is_judged():
     check = ProjectionCheck(None, None, (ROWS, COLUMNS))
     assert causes(check, [frame(0, 0.0), frame(0, 0.0)]) == [None, Unusable.FROZEN]
+
+
+@pytest.mark.parametrize(
+    ("top", "noisy", "saturation", "cut_off"),
+    [
+        (65_535.0, False, None, True),  # full scale of 16 bits
+        (4_095.0, False, None, True),
+        (40_000.0, True, None, True),  # chance makes no two pixels equal
+        (40_000.0, False, None, False),  # a computed beam
+        (40_000.0, False, 40_000.0, True),  # announced
+        (1.0, False, None, False),
+        (-np.inf, False, None, False),  # no frame yet
+    ],
+)
+def test_equal_pixels_are_a_ceiling_only_where_noise_would_part_them(top, noisy, saturation, cut_off):
+    assert is_ceiling(top, noisy, saturation) is cut_off
