@@ -115,9 +115,6 @@ class ShimEngine:
         device._values[...] = array
         return device
 
-    def clear(self, array: ShimArray) -> None:
-        array._values[...] = 0
-
     def download(self, array: ShimArray, out: NDArray[Any]) -> None:
         assert array.shape == out.shape
         out[...] = array._values

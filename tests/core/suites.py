@@ -199,14 +199,16 @@ class VolumeSuite:
     def test_blocks_come_one_after_the_other_and_runs_repeat_bit_for_bit(self, backend: Backend) -> None:
         n, angles = self.n, half_turn(30)
         frames, weights = self.noise(30, 45, n), angular_weights(angles)
-        whole = fourier_volume(backend, 37, n)
+        results = []
         for _ in range(2):
-            whole.clear()
+            whole = fourier_volume(backend, 37, n)
             assert not whole.rows_of(0, 3).any()
             whole.add(ProjectionBatch(frames[:13], angles[:13], weights[:13]), first_row=5)
             whole.rows_of(1, 2)
             whole.add(ProjectionBatch(frames[13:], angles[13:], weights[13:]), first_row=5)
-        result = whole.rows_of(0, 3)
+            results.append(whole.rows_of(0, 3))
+        result = results[0]
+        assert np.array_equal(results[1], result)
         split = fourier_volume(backend, 37, n)
         for blocks in ((1, 3), (0, 1)):
             split.add(ProjectionBatch(frames[:13], angles[:13], weights[:13]), 5, blocks)
@@ -254,8 +256,6 @@ class VolumeSuite:
         volume.rows_of(0, 1, center=15.5)
         with pytest.raises(BadInput, match=r"span 185\.7°"):
             volume.rows_of(0, 1, center=15.6)
-        volume.clear()
-        assert volume.within_half_turn
 
     def test_bad_input_is_named(self, backend: Backend) -> None:
         volume = fourier_volume(backend, 20, 32)

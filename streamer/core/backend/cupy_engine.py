@@ -65,10 +65,6 @@ class CupyEngine:
         with self.errors():
             return self._cupy.asarray(array, order="C", blocking=blocking)
 
-    def clear(self, array: Any) -> None:
-        with self.errors():
-            array.fill(0)
-
     def download(self, array: Any, out: Array) -> None:
         with self.errors():
             if out.flags.c_contiguous:

@@ -39,9 +39,6 @@ class Engine(Protocol):
     def upload(self, array: Array) -> Any:
         """Copy of a host array, which may change as soon as this returns. Raises DeviceOutOfMemory."""
 
-    def clear(self, array: Any) -> None:
-        """Set an array of the engine to 0."""
-
     def download(self, array: Any, out: Array) -> None:
         """Copy into a host array of the same shape, once everything queued before has been done."""
 

@@ -27,19 +27,12 @@ class TomogramVolume(Protocol):
         """Blocks of 16 rows."""
 
     @property
-    def nbytes(self) -> int:
-        """Memory of its grids."""
-
-    @property
     def within_half_turn(self) -> bool:
         """Whether the centre can be moved afterwards."""
 
     @property
     def blocks_at_once(self) -> int:
         """Blocks that one call of ``add`` takes while frames arrive."""
-
-    def clear(self) -> None:
-        """Forget all projections."""
 
     def add(self, batch: ProjectionBatch, first_row: int = 0, blocks: tuple[int, int] | None = None) -> None:
         """Add projections."""

@@ -128,10 +128,6 @@ class GpuGrid:
         self._grid = self._engine.zeros((packs_of(rows), self.plan.size, self.plan.size), np.complex64)
         self._queue: UploadQueue | None = None
 
-    def clear(self) -> None:
-        """Forget all projections."""
-        self._engine.clear(self._grid)
-
     def add(
         self,
         attenuation: Any,

@@ -16,7 +16,7 @@ from streamer.core.arrays import Image
 from streamer.core.backend.chunks import USABLE, ChunkedWork, out_of_memory, run_chunked
 from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.backend.selection import Backend
-from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, Move, packs_of
+from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, Move
 from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import OVERSCAN_RAD, FourierVolume, late_move, reconstruct_rows_fourier
 from streamer.core.jit import as_input
@@ -113,24 +113,9 @@ class GpuFourierVolume:
         return -(-self.rows // LANES)
 
     @property
-    def nbytes(self) -> int:
-        """Memory of the grids that exist by now, on the device and on the host."""
-        device = 0 if self._device is None else 2 * packs_of(self._device.rows) * self._plan.row_nbytes()
-        return device + (0 if self._host is None else self._host.nbytes)
-
-    @property
     def within_half_turn(self) -> bool:
         """Whether all angles so far lie within half a turn, so that ``rows_of`` can move the centre."""
         return self._last_angle - self._first_angle <= np.pi + OVERSCAN_RAD
-
-    def clear(self) -> None:
-        """Forget all projections."""
-        self._first_angle, self._last_angle = np.inf, -np.inf
-        self._spilled = False
-        if self._device is not None:
-            self._device.clear()
-        if self._host is not None:
-            self._host.clear()
 
     @property
     def blocks_at_once(self) -> int:

@@ -166,11 +166,6 @@ class FourierVolume:
         self._first_angle, self._last_angle = np.inf, -np.inf
 
     @property
-    def nbytes(self) -> int:
-        """Memory of all arrays; ``fourier_nbytes`` tells it beforehand."""
-        return self._sizes.nbytes(self._threads)
-
-    @property
     def blocks(self) -> int:
         """Blocks of 16 rows; the last may be incomplete."""
         return self._sizes.blocks

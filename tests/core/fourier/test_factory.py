@@ -158,21 +158,6 @@ class TestLittleMemory:
             engine.fails_from = fails_from
             assert rms(volume.rows_of(0, 3, center=11.5) - exact) < 1.1 * rms(expected)
 
-    def test_a_scan_forgets_what_went_to_the_host(self, engine: ShimEngine, numba_backend: Backend) -> None:
-        backend = shim_backend(engine)
-        volume = fourier_volume(backend, self.rows, self.n)
-        engine.fails_from, engine.fails_until = 0, 2**40
-        volume.add(ProjectionBatch(self.frames, self.angles, self.weights))
-        assert backend.fallbacks.events["out_of_memory"] == 1
-        engine.fails_from = 2**40
-        volume.clear()
-        assert not volume.rows_of(0, 3).any()
-        volume.add(ProjectionBatch(self.frames, self.angles, self.weights))
-        reference = FourierVolume(numba_backend, self.rows, self.n)
-        reference.add(ProjectionBatch(self.frames, self.angles, self.weights))
-        expected = reference.rows_of(0, 3)
-        assert rms(volume.rows_of(0, 3) - expected) < 1e-4 * rms(expected)
-
 
 class TestFramesThatAreThere:
     """Projections that lie on the device already: the same numbers, and nothing of them crosses the bus again."""
