@@ -36,7 +36,7 @@ def frame_dtype(*stored: np.dtype[Any]) -> np.dtype[Any]:
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a scan id or a sample name may look like; both become parts of file names."""
 
-_NAME_RULE = "1 to 100 letters, digits, '.', '_', '-', starting with a letter or digit"
+_NAME_RULE = "a name: 1 to 100 letters, digits, '.', '_', '-', starting with a letter or digit"
 Name = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z", extra={"rule": _NAME_RULE})]
 _PIXEL_TYPES = "|".join(map(re.escape, DTYPES))
 PixelType = Annotated[str, Meta(pattern=rf"\A({_PIXEL_TYPES})\Z", extra={"rule": " or ".join(DTYPES)})]

@@ -21,6 +21,9 @@ Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
+MAX_LISTED = 10
+"""More values of an enumeration than this are not listed in its rule."""
+
 MAX_SHOWN = 80
 """Longest text of a wrong value in an error."""
 
@@ -43,11 +46,13 @@ def rule(kind: inspect.Type) -> str:
         case inspect.FloatType(gt=above, ge=low, le=high):
             if above == 0:
                 return "a positive number"
-            return "a finite number" if high in (None, sys.float_info.max) else f"a number{_range(low, high)}"
+            return "a finite number" if high == sys.float_info.max else f"a number{_range(low, high)}"
         case inspect.StrType(max_length=longest):
             return "a text" if longest is None else f"a text of at most {longest} characters"
         case inspect.LiteralType(values=values):
             return " or ".join(repr(value) for value in values)
+        case inspect.EnumType(cls=enum) if len(enum) > MAX_LISTED:
+            return f"a {enum.__name__}"
         case inspect.EnumType(cls=enum):
             return " or ".join(f"{e.value} {e.name.lower()}" if issubclass(enum, IntEnum) else e.value for e in enum)
         case (

@@ -257,7 +257,7 @@ def test_what_must_be_there_is_missed(key: str) -> None:
         ({"key": 4}, "frame message: key is 4, expected 0 projection or 1 flat or 2 dark or 3 invalid"),
         ({"shape": [2]}, "frame message: shape is [2], expected a list of 2, each a whole number from 1 to 65535"),
         ({"ang": math.nan}, "frame message: ang is nan, expected a finite number, or nil"),
-        ({"scan": "x" * 200}, f"frame message: scan is '{'x' * 79}…, expected 1 to 100 letters, digits"),
+        ({"scan": "x" * 200}, f"frame message: scan is '{'x' * 79}…, expected a name: 1 to 100 letters, digits"),
         ({"size": 9}, "frame announces 9 bytes, 2×2 <u2 has 8"),
     ],
 )

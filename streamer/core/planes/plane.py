@@ -1,10 +1,9 @@
-"""A watched plane: where it lies in the tomogram, and its form on the wire."""
+"""A watched plane: where it lies in the tomogram."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -48,31 +47,6 @@ class Plane:
         """True when the plane is perpendicular to the rotation axis."""
         return self.u[2] == 0.0 and self.v[2] == 0.0
 
-    def to_dict(self) -> dict[str, Any]:
-        """The plane as a map of plain lists, numbers and strings."""
-        return {
-            "name": self.name,
-            "origin": list(self.origin),
-            "u": list(self.u),
-            "v": list(self.v),
-            "shape": list(self.shape),
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Plane:
-        """Inverse of to_dict. Raises BadInput on missing or unknown keys and on wrong types."""
-        keys = {"name", "origin", "u", "v", "shape"}
-        if not isinstance(data, Mapping) or set(data) != keys:
-            raise BadInput(f"a plane needs exactly the keys {', '.join(sorted(keys))}")
-        try:
-            if any(float(side) != int(side) for side in data["shape"]):
-                raise ValueError("shape must be whole numbers")
-            rows, columns = (int(side) for side in data["shape"])
-            origin, u, v = (_vector(data[key]) for key in ("origin", "u", "v"))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise BadInput(f"plane {data['name']!r} cannot be read: {error}") from error
-        return cls(data["name"], origin, u, v, (rows, columns))
-
 
 def orthogonal_planes(rows: int, columns: int) -> tuple[Plane, Plane, Plane]:
     """The cuts through the middle of the tomogram: "xy" (one detector row), "xz" and "yz" (parallel to the axis)."""
@@ -91,8 +65,3 @@ def check_planes(planes: Sequence[Plane]) -> None:
     names = [plane.name for plane in planes]
     if len(set(names)) != len(names):
         raise BadInput(f"two planes have the same name; the names are {', '.join(names)}")
-
-
-def _vector(value: Sequence[float]) -> Vector:
-    x, y, z = (float(part) for part in value)
-    return x, y, z

@@ -1,43 +1,33 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from streamer.core.planes.plane import MAX_PLANES, Plane, check_planes, orthogonal_planes
 from streamer.frames import BadInput
 
-FINE = {"name": "p", "origin": [0, 0, 0], "u": [1, 0, 0], "v": [0, 1, 0], "shape": [4, 5]}
-
-
-@given(*(st.tuples(*[st.floats(-100, 100)] * 3) for _ in range(1)), st.integers(1, 4096), st.integers(1, 4096))
-def test_planes_survive_the_round_trip(origin: tuple[float, float, float], rows: int, columns: int) -> None:
-    plane = Plane("a-1", origin, (1.0, 0.5, 0.0), (0.0, 0.3, 1.0), (rows, columns))
-    assert Plane.from_dict(plane.to_dict()) == plane
+FINE = {"name": "p", "origin": (0.0, 0, 0), "u": (1.0, 0, 0), "v": (0.0, 1, 0), "shape": (4, 5)}
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"name": "../etc"},
-        {"origin": [0, 0]},
-        {"origin": [0, float("nan"), 0]},
-        {"u": [0, 0, 0]},
-        {"u": [0, 2, 0]},
-        {"v": "abc"},
-        {"v": None},
-        {"shape": [0, 4]},
-        {"shape": [4, 4097]},
-        {"shape": [4.5, 4]},
-        {"shape": [4, float("inf")]},
-        {"shape": [4]},
-        {"color": 1},
+        {"origin": (0, 0)},
+        {"origin": (0, float("nan"), 0)},
+        {"origin": (0, 1e7, 0)},
+        {"u": (0, 0, 0)},
+        {"u": (0, 2, 0)},
+        {"shape": (0, 4)},
+        {"shape": (4, 4097)},
+        {"shape": (4,)},
     ],
 )
-def test_nonsense_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(BadInput):
-        Plane.from_dict({**FINE, **change})
+def test_nonsense_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="plane"):
+        Plane(**{**FINE, **change})
 
 
 def test_too_many_and_twins_are_refused() -> None:
