@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import record
-from streamer.core.backend.chunks import USABLE, plan_chunks
+from streamer.core.backend.chunks import USABLE_SHARE, plan_chunks
 from streamer.core.backend.engine import Transfer
 from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.core.backend.staging import UploadQueue, upload_buffer
@@ -90,7 +90,7 @@ class Scan:
     def tomogram(self, out: NDArray[np.float32], batch: int) -> int:
         """The whole way, in chunks of rows that fit; their number. ``out`` (rows, columns, columns), best pinned."""
         plan = Gridding(self.columns)
-        memory = int(USABLE * self.engine.free_bytes())
+        memory = int(USABLE_SHARE * self.engine.free_bytes())
         chunks = plan_chunks(self.rows, *self.chunk_nbytes(plan, batch), memory, 16)
         for first, last in chunks:
             volume = GpuGrid(self.kernels, last - first, self.columns)

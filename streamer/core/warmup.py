@@ -33,7 +33,7 @@ from streamer.core.preprocessing.stripes import remove_stripes
 from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.core.quality.artefacts import measure
 from streamer.core.quality.reprojection import misfit
-from streamer.core.tv.kernels import SMALL
+from streamer.core.tv.kernels import SMALL_VOLUME
 from streamer.core.tv.reconstruction import reconstruct_tv
 from streamer.frames import DTYPES
 
@@ -152,7 +152,7 @@ def _rigid_sample(backend: Backend) -> None:
 
 
 def _iterative(backend: Backend) -> None:
-    for rows in (1, -(-SMALL // COLUMNS**2)):  # one for each side of the limit
+    for rows in (1, -(-SMALL_VOLUME // COLUMNS**2)):  # one for each side of the limit
         attenuation = np.repeat(_attenuation()[:, :1], rows, axis=1)
         reconstruct_tv(backend, attenuation, _angles(), CENTER, iterations=1)
 

@@ -14,11 +14,11 @@ from streamer.core.arrays import Array, Image
 from streamer.core.backend.selection import Backend
 
 AGREE_PX = 0.5  # two methods agree within this and three of their joint standard errors
-ALONE = 0.9  # confidence of a method that no other confirms is cut to this share
-CUT_OFF = 0.5  # share of the projections in which the sample reaches an edge of the detector
-SURE = 0.5  # confidence from which on trial reconstructions search near the estimate only
+ALONE_SHARE = 0.9  # confidence of a method that no other confirms is cut to this share
+CUT_OFF_SHARE = 0.5  # share of the projections in which the sample reaches an edge of the detector
+SURE_CONFIDENCE = 0.5  # confidence from which on trial reconstructions search near the estimate only
 NEAR_PX = 3.0  # reach of that search
-CERTAIN = 0.96  # confidence from which on trial reconstructions would not move the centre by 0.1 px
+CERTAIN_CONFIDENCE = 0.96  # confidence from which on trial reconstructions would not move the centre by 0.1 px
 
 
 def combine(estimates: Sequence[CenterEstimate]) -> CenterEstimate:
@@ -38,7 +38,7 @@ def combine(estimates: Sequence[CenterEstimate]) -> CenterEstimate:
     center = float(weight @ centers / weight.sum())
     scatter = float(np.sqrt(weight @ (centers - center) ** 2 / weight.sum()))
     sigma = float(np.hypot(1.0 / np.sqrt(weight.sum()), scatter))
-    confidence = _joint(camp) * (1.0 - against) * (ALONE if len(camp) == 1 else 1.0)
+    confidence = _joint(camp) * (1.0 - against) * (ALONE_SHARE if len(camp) == 1 else 1.0)
     # The curve of the most precise method of the camp that has one.
     exact = sorted(camp, key=lambda e: e.sigma_px)
     curve = next((e.curve for e in [*exact, *estimates] if e.curve is not None), None)
@@ -70,12 +70,12 @@ def refine_center(
     when the estimates are unknown or contradict each other; they are left out when they could not improve the answer.
     """
     guess = combine(estimates)
-    if guess.confidence >= CERTAIN:
+    if guess.confidence >= CERTAIN_CONFIDENCE:
         return guess
-    if (truncation or 0.0) > CUT_OFF:
+    if (truncation or 0.0) > CUT_OFF_SHARE:
         # Cut edges are the brightest thing in a trial reconstruction; opposite rows need no whole sample.
         return combine([*estimates, find_overlap(sinograms[:, ::2], angle_rad).estimate])
-    near = guess.center is not None and guess.confidence > SURE
+    near = guess.center is not None and guess.confidence > SURE_CONFIDENCE
     prior, reach = (guess.center, NEAR_PX) if near else (None, None)
     return combine([*estimates, center_from_sharpness(backend, sinograms, angle_rad, prior, reach)])
 

@@ -15,24 +15,29 @@ from streamer.core.preprocessing.kernels import moment_margin
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
-BANDS = 16  # bands of rows in which a sample that touches the edge is looked for
+EDGE_BANDS = 16  # bands of rows in which a sample that touches the edge is looked for
 NOISE_ROWS = 128  # rows, or a few more, that are enough to tell their noise
-TOUCHES = 0.1  # margin above the open beam, in units of the mean attenuation of the densest band
+TOUCHING_LEVEL = 0.1  # margin above the open beam, in units of the mean attenuation of the densest band
 SYSTEMATIC_PX = 0.03  # error of a centre of mass that does not average out (uneven beam)
-DISTINCT = 4.0  # a stripe stands out from what is left of noise and sample by so many standard deviations
-STRIPES_LEFT = 0.5  # share of the stripes' pull that stays after it has been taken out
+STRIPE_SIGMAS = 4.0  # a stripe stands out from what is left of noise and sample by so many standard deviations
+STRIPE_PULL_LEFT = 0.5  # share of the stripes' pull that stays after it has been taken out
 MASS_ERROR = 0.003  # error of the mass, which moves the centre in proportion to its distance from the middle
 TILT_RAD = np.deg2rad(0.1)  # axes are aligned to about this; it counts where the sample is not at middle height
-SELDOM = 0.2  # share of the projections whose sample may touch an edge where the open beam is read
-ALIKE, ALIKE_SHARE = 0.03, 0.25  # attenuation by which the edges of an open beam may differ; and as a share of its own
+SELDOM_TOUCHING = 0.2  # share of the projections whose sample may touch an edge where the open beam is read
+ALIKE_LEVEL, ALIKE_SHARE = (
+    0.03,
+    0.25,
+)  # attenuation by which the edges of an open beam may differ; and as a share of its own
 PROFILE_EVERY = 2  # the column profile that shows the stripes is taken from one projection in so many
-BATCH = 64  # projections whose row sums wait to be looked at together
+DIGEST_BATCH = 64  # projections whose row sums wait to be looked at together
 MIN_FRAMES = 6
 BEAM_PARTS = 8  # parts of the scan, of which the one counts in which the beam has changed most
 MIN_MASS_SNR = 5.0
-SIGNIFICANT = 30.0  # gain in chi-square that a jump must bring; 2 or 3 parameters and some 30 places are tried
-EXPLAINS = 0.5  # share of the unexplained path that one jump must account for, else it is something other than motion
-BREAKS = 32
+SIGNIFICANT_GAIN = 30.0  # gain in chi-square that a jump must bring; 2 or 3 parameters and some 30 places are tried
+LEAST_EXPLAINED = (
+    0.5  # share of the unexplained path that one jump must account for, else it is something other than motion
+)
+BREAKS_TRIED = 32
 
 
 class MomentTrack:
@@ -56,14 +61,14 @@ class MomentTrack:
             raise BadInput(f"a projection is {attenuation.shape}, those before it {self._shape}")
         rows, cols = self._shape = attenuation.shape
         if not self._angles:
-            self._pending = np.empty((BATCH, rows, 4), np.float64)
+            self._pending = np.empty((DIGEST_BATCH, rows, 4), np.float64)
             self._profile = np.zeros((binned_rows(rows), cols))
         self._pending[self.count - len(self._records)] = moments
         if self.count % PROFILE_EVERY == 0:
             self._profile += bin_rows(attenuation)
             self._profiles += 1
         self._angles.append(float(angle_rad))
-        if self.count - len(self._records) == BATCH:
+        if self.count - len(self._records) == DIGEST_BATCH:
             self._digest()
 
     def _digest(self) -> None:
@@ -110,7 +115,7 @@ class MomentTrack:
         truncation = self.truncation
         if truncation is None:
             return None
-        cut = truncation > SELDOM
+        cut = truncation > SELDOM_TOUCHING
         left, right = self._records[(self._records[:, 6] == 0) | cut, 4:6].T
         beam = 0.5 * (left + right)
         parts = [float(np.median(part)) for part in np.array_split(beam, min(BEAM_PARTS, beam.size))]
@@ -118,7 +123,7 @@ class MomentTrack:
         level = max(parts, key=abs) if not cut else max((part - parts[0] for part in parts), key=abs)
         flicker = robust_sigma(np.diff(beam)) / np.sqrt(2.0) if beam.size > 2 else 0.0
         apart = float(max(np.ptp(self._margins) / self.count, robust_sigma(right - left)))
-        if apart > (ALIKE if cut else max(ALIKE, ALIKE_SHARE * abs(level))):
+        if apart > (ALIKE_LEVEL if cut else max(ALIKE_LEVEL, ALIKE_SHARE * abs(level))):
             return None
         return max(abs(float(np.expm1(-level))), flicker if apart < flicker else 0.0)
 
@@ -155,7 +160,7 @@ class MomentTrack:
         uneven = self._records[:, 5] - self._records[:, 4]
         slope = 1.25 * robust_sigma(uneven) / np.sqrt(uneven.size) * rows * (cols**2 - 1) / 12.0 / typical
         height = float(np.median(z)) - (rows - 1) / 2
-        known = [SYSTEMATIC_PX, STRIPES_LEFT * pull, MASS_ERROR * offset, TILT_RAD * height, slope]
+        known = [SYSTEMATIC_PX, STRIPE_PULL_LEFT * pull, MASS_ERROR * offset, TILT_RAD * height, slope]
         steady = np.concatenate([known, unseen])
         sigma = float(np.hypot(noise * np.sqrt(dilution), np.linalg.norm(steady) * np.sqrt(dilution * theta.size)))
         center = offset + (cols - 1) / 2
@@ -220,13 +225,13 @@ class MomentTrack:
         # Most of what a median filter leaves of a slope is 0, however noisy; the second difference shows the noise.
         bend = float(np.median(np.abs(np.diff(profile, 2)))) if profile.size > 2 else 0.0
         noise = max(robust_sigma(found), 1.4826 * bend / np.sqrt(6.0))
-        return np.where(np.abs(found) > DISTINCT * noise, found, 0.0), noise
+        return np.where(np.abs(found) > STRIPE_SIGMAS * noise, found, 0.0), noise
 
 
 def _bands(values: Values) -> Values:
     """Means (n, bands, ...) over bands of rows of values (n, rows, ...)."""
     rows = values.shape[1]
-    edges = np.linspace(0, rows, min(BANDS, rows) + 1).astype(int)
+    edges = np.linspace(0, rows, min(EDGE_BANDS, rows) + 1).astype(int)
     size = np.diff(edges).reshape(-1, *(1,) * (values.ndim - 2))
     return np.asarray(np.add.reduceat(values, edges[:-1], axis=1) / size)
 
@@ -247,7 +252,7 @@ def _touches(mean: Values, sides: Values, margins: Values) -> Mask:
         # The rows of a sample differ, too, most of all on few rows: the quieter margin shows the noise.
         noise = spread.min(axis=1) / np.sqrt(2.0 * rows / bands)
     covered = (beam > 0.3) & (beam > 0.25 * densest)
-    limit = np.maximum(TOUCHES * (densest - beam), 8.0 * noise)
+    limit = np.maximum(TOUCHING_LEVEL * (densest - beam), 8.0 * noise)
     return np.asarray(covered | (margins.max(axis=(1, 2)) - beam > limit))
 
 
@@ -286,7 +291,7 @@ def _jump(base: Values, extra: Values, y: Values) -> float:
     rest = y - base @ np.linalg.lstsq(base, y, rcond=None)[0]
     noise = max(robust_sigma(np.diff(rest)) / np.sqrt(2.0), SYSTEMATIC_PX)
     before = float(rest @ rest)
-    starts = np.unique(np.linspace(0.1 * n, 0.9 * n, BREAKS).astype(int))
+    starts = np.unique(np.linspace(0.1 * n, 0.9 * n, BREAKS_TRIED).astype(int))
     both = np.hstack([base, extra])
     products = np.cumsum(both[:, :, None] * extra[:, None, :], axis=0)
     against = np.cumsum(extra * rest[:, None], axis=0)
@@ -307,5 +312,5 @@ def _jump(base: Values, extra: Values, y: Values) -> float:
     gain = (before - after) / noise**2
     step = np.linalg.norm(solution[:, known:], axis=1)
     spread = noise * np.sqrt(np.diagonal(inverse, axis1=1, axis2=2)[:, known:].max(axis=1))
-    found = (gain > SIGNIFICANT) & (after <= EXPLAINS * before) & (step > 4.0 * spread)
+    found = (gain > SIGNIFICANT_GAIN) & (after <= LEAST_EXPLAINED * before) & (step > 4.0 * spread)
     return float(step[np.argmax(np.where(found, gain, 0.0))]) if found.any() else 0.0

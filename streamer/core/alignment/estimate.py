@@ -9,8 +9,10 @@ from scipy.ndimage import median_filter
 
 from streamer.core.arrays import Array, Values
 
-STRIPE = 11  # columns; what differs in all projections alike from this many neighbours is a stripe of the detector
-SHARP = 24  # on a small detector, a stripe is what differs from a window of the columns divided by this
+STRIPE_WINDOW = (
+    11  # columns; what differs in all projections alike from this many neighbours is a stripe of the detector
+)
+WINDOWS_PER_DETECTOR = 24  # on a small detector, a stripe is what differs from a window of the columns divided by this
 
 Curve = tuple[Values, Values]
 
@@ -52,10 +54,10 @@ def stripes_of(mean: Array) -> Values:
     middle of the detector, and the sharpest reconstruction to an axis that makes a dot of a ring.
     """
     wide = np.asarray(mean, np.float64)
-    if wide.shape[-1] < 2 * STRIPE:
+    if wide.shape[-1] < 2 * STRIPE_WINDOW:
         return np.zeros_like(wide)
     # On a small detector the edge of a round sample is as sharp as a stripe, and stands still as one does.
-    width = min(STRIPE, max(3, wide.shape[-1] // SHARP | 1))
+    width = min(STRIPE_WINDOW, max(3, wide.shape[-1] // WINDOWS_PER_DETECTOR | 1))
     half = width // 2
     # Beyond the edges the row goes on along a straight line, through neighbours that hold no stripe at the very edge.
     before, behind = _carried_on(wide[..., ::-1], width)[..., ::-1], _carried_on(wide, width)

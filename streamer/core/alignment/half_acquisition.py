@@ -21,20 +21,22 @@ from streamer.core.alignment.opposite_views import opposite_pairs
 from streamer.core.arrays import Array, Image, Values
 from streamer.frames import BadInput
 
-EDGE = 2  # columns at the end of the detector that are not trusted in the overlap
+EDGE_COLUMNS = 2  # columns at the end of the detector that are not trusted in the overlap
 MIN_OVERLAP_PX = 16
 MOST_PAIRS = 180
 MOST_ROWS = 8
-COARSE = 512  # columns, or up to twice as many, that are enough for the first search
-TAPS = 4  # columns to either side that a Gaussian of one column reaches
-REACH = TAPS + 3  # columns of padding: the taps, and what lies beyond the last whole column of the overlap
-GROUPS = 8  # sets of pairs whose scatter gives the error
-STEPS = 12
+SEARCH_COLUMNS = 512  # columns, or up to twice as many, that are enough for the first search
+GAUSS_TAPS = 4  # columns to either side that a Gaussian of one column reaches
+PADDING_COLUMNS = (
+    GAUSS_TAPS + 3
+)  # columns of padding: the taps, and what lies beyond the last whole column of the overlap
+ERROR_GROUPS = 8  # sets of pairs whose scatter gives the error
+NEWTON_STEPS = 12
 SETTLED_PX = 1e-3
-ROUNDING = 1e-6  # of the mean: views that differ by less from it do not differ
+ROUNDING_SHARE = 1e-6  # of the mean: views that differ by less from it do not differ
 SYSTEMATIC_PX = 0.02
 MIN_MATCH = 0.3  # normalised correlation in the overlap below which nothing was found
-CLEAR = 0.13  # by which the best correlation must beat the next one that lies elsewhere
+CLEAR_LEAD = 0.13  # by which the best correlation must beat the next one that lies elsewhere
 ELSEWHERE_PX = 6
 
 
@@ -49,7 +51,7 @@ class OffsetWeights:
 
     def __init__(self, columns: int, center: float) -> None:
         """Raises BadInput when the axis lies outside of the detector: there are rays then that nobody saw."""
-        if not EDGE < center < columns - 1 - EDGE:
+        if not EDGE_COLUMNS < center < columns - 1 - EDGE_COLUMNS:
             raise BadInput(f"half acquisition needs an axis on the detector of {columns} columns, not at {center}")
         self.columns, self.center = columns, center
         self.width = round(2 * max(center, columns - 1 - center)) + 1
@@ -75,7 +77,7 @@ class OffsetWeights:
 def column_weights(columns: int, center: float) -> Image:
     """Weights (columns,) float32 by which the two opposite views of a ray share it; a sin² within the overlap."""
     middle = (columns - 1) / 2
-    half = min(center, columns - 1 - center) - EDGE
+    half = min(center, columns - 1 - center) - EDGE_COLUMNS
     t = np.arange(columns) - center
     if center > middle:  # the far side of the axis, t > half, is not on the detector
         t = -t
@@ -154,12 +156,15 @@ class OppositeViews:
 
     def __init__(self, here: Image, there: Image) -> None:
         """First views and mirrored opposites (rows, pairs, columns) float32; use ``of``."""
-        self._here = np.pad(here, ((0, 0), (0, 0), (REACH, REACH)), mode="edge")
-        smooth = (_moved(self._here, 0.0), _moved(np.pad(there, ((0, 0), (0, 0), (REACH, REACH)), mode="edge"), 0.0))
+        self._here = np.pad(here, ((0, 0), (0, 0), (PADDING_COLUMNS, PADDING_COLUMNS)), mode="edge")
+        smooth = (
+            _moved(self._here, 0.0),
+            _moved(np.pad(there, ((0, 0), (0, 0), (PADDING_COLUMNS, PADDING_COLUMNS)), mode="edge"), 0.0),
+        )
         self._there = smooth[1]
         self._columns = here.shape[2]
         # Whole columns of a wide detector are finer than the steps that follow need.
-        self._factor = max(1, self._columns // COARSE)
+        self._factor = max(1, self._columns // SEARCH_COLUMNS)
         spectra, self._power = zip(*(self._searched(lines) for lines in smooth), strict=True)
         self._cross = np.sum(spectra[0] * np.conj(spectra[1]), axis=1)
 
@@ -172,14 +177,14 @@ class OppositeViews:
         if attenuation.ndim != 3 or attenuation.shape[0] != np.size(angle_rad):
             raise BadInput(f"projections {attenuation.shape} must be (angles, rows, columns) with one angle each")
         pairs = facing_views(angle_rad, most)
-        if len(pairs) < 2 * GROUPS:
+        if len(pairs) < 2 * ERROR_GROUPS:
             return None
         i, j, k = np.array([pair[:3] for pair in pairs]).T
         share = np.array([pair[3] for pair in pairs], np.float32)[:, None, None]
         level = attenuation.mean(axis=0, dtype=np.float64).astype(np.float32)
         here = attenuation[i] - level
         there = (attenuation[j] * (1 - share) + attenuation[k] * share - level)[..., ::-1]
-        if min(np.ptp(here), np.ptp(there)) <= ROUNDING * float(np.abs(level).max()):
+        if min(np.ptp(here), np.ptp(there)) <= ROUNDING_SHARE * float(np.abs(level).max()):
             return None
         return cls(*(np.ascontiguousarray(lines.swapaxes(0, 1), np.float32) for lines in (here, there)))
 
@@ -210,7 +215,7 @@ class OppositeViews:
         overlap = columns - abs(dx)
         side = "middle" if abs(dx) < 0.1 * columns else "right" if dx > 0 else "left"
         # Binned columns have less noise: their best place is to be compared with their next.
-        clear = min(1.0, max(0.0, (max(match, float(score[best])) - rival) / CLEAR))
+        clear = min(1.0, max(0.0, (max(match, float(score[best])) - rival) / CLEAR_LEAD))
         confidence = confidence_of(sigma) * clear if match > MIN_MATCH and abs(dx - start) < ELSEWHERE_PX else 0.0
         if confidence < 0.01:
             return Overlap(CenterEstimate.unknown("overlap", curve), overlap, match, side)
@@ -242,15 +247,15 @@ class OppositeViews:
     def _refine(self, rows: slice, dx: float) -> tuple[float, float, float]:
         """Sub-pixel shift, correlation there, and the error of the shift from the scatter among sets of pairs."""
         columns = self._columns
-        match, steps = 0.0, np.zeros(GROUPS)
-        for _ in range(STEPS):
-            c0, c1 = max(0, int(np.ceil(-dx))) + EDGE, min(columns, int(np.floor(columns - dx))) - EDGE
+        match, steps = 0.0, np.zeros(ERROR_GROUPS)
+        for _ in range(NEWTON_STEPS):
+            c0, c1 = max(0, int(np.ceil(-dx))) + EDGE_COLUMNS, min(columns, int(np.floor(columns - dx))) - EDGE_COLUMNS
             if c1 - c0 < 8:
                 return dx, 0.0, float("inf")
             a, b = _moved(self._here[rows], dx, c0, c1), self._there[rows, :, c0:c1]
             slope = np.gradient(0.5 * (a + b), axis=2)
             up, down = (np.einsum("rpc,rpc->p", slope, other, dtype=np.float64) for other in (b - a, slope))
-            groups = [slice(g, None, GROUPS) for g in range(GROUPS)]
+            groups = [slice(g, None, ERROR_GROUPS) for g in range(ERROR_GROUPS)]
             steps = np.array([up[g].sum() / max(float(down[g].sum()), 1e-30) for g in groups])
             here, there, both = (np.einsum("rpc,rpc->", *two, dtype=np.float64) for two in ((a, a), (b, b), (a, b)))
             match = float(both / max(float(np.sqrt(here * there)), 1e-30))
@@ -259,7 +264,7 @@ class OppositeViews:
             if abs(step) < SETTLED_PX:
                 break
         # The axis moves by half of the shift.
-        sigma = 0.5 * float(np.std(steps, ddof=1)) / np.sqrt(GROUPS)
+        sigma = 0.5 * float(np.std(steps, ddof=1)) / np.sqrt(ERROR_GROUPS)
         return dx, match, float(np.hypot(SYSTEMATIC_PX, sigma))
 
 
@@ -270,14 +275,13 @@ def _vertex(left: float, top: float, right: float) -> float:
 
 
 def _moved(padded: Image, dx: float, first: int = 0, last: int | None = None) -> Image:
-    """Columns first … last-1 of lines (rows, pairs, columns), REACH columns of padding on both sides, smoothed: at
-    column t their smoothed value at t + dx."""
-    last = padded.shape[2] - 2 * REACH if last is None else last
+    """Columns first … last-1 of padded lines (rows, pairs, columns), smoothed: at column t their value at t + dx."""
+    last = padded.shape[2] - 2 * PADDING_COLUMNS if last is None else last
     whole = int(np.floor(dx))
-    taps = np.arange(-TAPS, TAPS + 2)
+    taps = np.arange(-GAUSS_TAPS, GAUSS_TAPS + 2)
     weights = np.exp(-0.5 * (taps - (dx - whole)) ** 2)
     out = np.zeros((*padded.shape[:2], last - first), np.float32)
     for tap, weight in zip(taps, (weights / weights.sum()).astype(np.float32), strict=True):
-        begin = REACH + whole + int(tap)
+        begin = PADDING_COLUMNS + whole + int(tap)
         out += weight * padded[..., first + begin : last + begin]
     return out

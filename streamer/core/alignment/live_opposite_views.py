@@ -8,9 +8,9 @@ import numpy as np
 
 from streamer.core.alignment.estimate import CenterEstimate, stripes_of
 from streamer.core.alignment.opposite_views import (
-    ENDS,
+    END_FRAMES,
     EXACT_RAD,
-    FEW,
+    FEW_PAIRS,
     MIN_FRAMES,
     WIDEST_RAD,
     Match,
@@ -22,8 +22,8 @@ from streamer.core.alignment.opposite_views import (
 from streamer.core.alignment.row_binning import bin_rows, row_bin
 from streamer.core.arrays import Image, Values
 
-ANCHORS = 7  # projections that wait for their opposite
-APART_RAD = np.pi / (ANCHORS + 1)  # the least between their angles, modulo half a turn
+ANCHOR_COUNT = 7  # projections that wait for their opposite
+APART_RAD = np.pi / (ANCHOR_COUNT + 1)  # the least between their angles, modulo half a turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class _Anchor:
 
 
 class PairTrack:
-    """Up to ANCHORS opposite pairs of projections that come in any order, matched once each.
+    """Up to ANCHOR_COUNT opposite pairs of projections that come in any order, matched once each.
 
     Kept are projections with binned rows (``rowbins``): three for each pair, and those at the two ends of a scan of
     half a turn, which are carried on to meet where there is no pair.
@@ -93,7 +93,7 @@ class PairTrack:
         self._squeeze = row_bin(len(attenuation))
         for anchor in self._anchors:
             anchor.offer(angle_rad, attenuation)
-        if len(self._anchors) < ANCHORS and all(self._is_apart(angle_rad, anchor) for anchor in self._anchors):
+        if len(self._anchors) < ANCHOR_COUNT and all(self._is_apart(angle_rad, anchor) for anchor in self._anchors):
             self._anchors.append(_Anchor(_View(angle_rad, _kept(attenuation))))
         if self._seamed:
             self._at_the_ends(angle_rad, attenuation)
@@ -108,7 +108,7 @@ class PairTrack:
             if abs(depth) > 3 * WIDEST_RAD:
                 continue
             outermost = sorted(views, key=lambda view: side * view.angle_rad * np.sign(self._range))
-            if len(views) == ENDS:
+            if len(views) == END_FRAMES:
                 last = (outermost[-1].angle_rad - self._start) * np.sign(self._range)
                 if depth >= (last if side == 1 else abs(self._range) - last):
                     continue
@@ -124,7 +124,7 @@ class PairTrack:
         pairs = self._pairs()
         self._matches = {key: match for key, match in self._matches.items() if key in pairs}
         # Few pairs are not matched again below: the stripes may have become clearer since.
-        fresh = [key for key in pairs if key not in self._matches or (final and len(pairs) < FEW)]
+        fresh = [key for key in pairs if key not in self._matches or (final and len(pairs) < FEW_PAIRS)]
         clean = pairs
         if mean is not None and frames >= MIN_FRAMES and pairs and (fresh or final):
             stripes = stripes_of(mean)

@@ -16,22 +16,22 @@ from streamer.core.arrays import Array, Mask, Values
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
-COARSE = 256  # columns of the pictures for the first search
+COARSE_COLUMNS = 256  # columns of the pictures for the first search
 COARSE_ROWS = 48
 MIN_OVERLAP = 0.3  # share of the columns on which the two must overlap
 MAX_DROP = 0.1  # share of the rows by which the sample may have moved
 DISTINCT_ROWS = 16  # with fewer rows, movement along the axis is not looked for
 MAX_MISMATCH = 0.45  # two pictures of noise alone differ by 0.71
 SYSTEMATIC_PX = 0.03  # what uneven illumination shifts all pairs alike
-LONELY = 0.85  # share of the confidence that one or two pairs keep, with none to contradict them
+FEW_PAIRS_SHARE = 0.85  # share of the confidence that one or two pairs keep, with none to contradict them
 EXACT_RAD = 1e-5
 WIDEST_RAD = np.deg2rad(3.5)  # a mean of two views this far apart misplaces a point at 500 px by a quarter of a pixel
-STEPS = 12
-FEW = 3  # pairs, below which their scatter tells nothing
-ENDS = 4  # projections at each end that are carried on when half a turn is not quite full
+NEWTON_STEPS = 12
+FEW_PAIRS = 3  # pairs, below which their scatter tells nothing
+END_FRAMES = 4  # projections at each end that are carried on when half a turn is not quite full
 MIN_FRAMES = 20  # projections whose mean shows the stripes
 MEAN_FRAMES = 96  # projections that are enough for that mean
-ALIKE = 12.0  # pixels of smoothed noise that are worth one
+CORRELATED_PIXELS = 12.0  # pixels of smoothed noise that are worth one
 MOST_LEAN = np.deg2rad(6.0)
 
 
@@ -131,16 +131,16 @@ def from_matches(
         return CenterEstimate.unknown("pairs", curve)
     lean = float(np.median([matches[k].lean for k in fit]))
     tried, matches = len(matches), [matches[k] for k in fit]
-    if again and len(fit) >= FEW:
+    if again and len(fit) >= FEW_PAIRS:
         held = [register(*both[k], squeeze, start=match, lean=lean) for k, match in zip(fit, matches, strict=True)]
         matches = [match for match in held if match.center is not None] or matches
     centers = np.array([match.center for match in matches])
     mismatch = float(np.median([match.mismatch for match in matches]))
     # One pair cannot show its own scatter; the mismatch tells how much of the picture is noise or change.
-    few = centers.size < FEW
+    few = centers.size < FEW_PAIRS
     scatter = 0.05 + mismatch if few else 1.25 * robust_sigma(centers) / np.sqrt(centers.size)
     sigma = float(np.hypot(SYSTEMATIC_PX, scatter))
-    confidence = confidence_of(sigma) * min(1.0, centers.size / tried) * (LONELY if few else 1.0)
+    confidence = confidence_of(sigma) * min(1.0, centers.size / tried) * (FEW_PAIRS_SHARE if few else 1.0)
     if confidence < 0.01:
         return CenterEstimate.unknown("pairs", curve)
     return CenterEstimate(float(np.median(centers)), confidence, sigma, "pairs", curve, 0.5 * lean)
@@ -154,14 +154,14 @@ def _both(attenuation: Array, i: int, j: int, k: int, share: float) -> tuple[Val
 
 
 def seam_frames(angle_rad: Array) -> NDArray[np.intp]:
-    """Indices of the ENDS projections at either end of a scan, in the order of their angles; none of a short scan."""
+    """Indices of the END_FRAMES projections at either end of a scan, by angle; none of a short scan."""
     theta = np.mod(np.asarray(angle_rad, np.float64), 2 * np.pi)
-    if theta.size < 2 * ENDS:
+    if theta.size < 2 * END_FRAMES:
         return np.zeros(0, np.intp)
     order = np.argsort(theta)
     gap = np.diff(theta[order], append=theta[order[0]] + 2 * np.pi)
     order = np.roll(order, -int(np.argmax(gap)) - 1)
-    return np.concatenate([order[:ENDS], order[-ENDS:]])
+    return np.concatenate([order[:END_FRAMES], order[-END_FRAMES:]])
 
 
 def across_the_seam(frames: Sequence[Array], angle_rad: Array) -> list[tuple[Values, Values]]:
@@ -171,14 +171,17 @@ def across_the_seam(frames: Sequence[Array], angle_rad: Array) -> list[tuple[Val
     is the same at both ends, but for terms of third order in the angle, and does not move the match. Where the steps
     are wide, fewer of the projections are used.
     """
-    if len(frames) < 2 * ENDS:
+    if len(frames) < 2 * END_FRAMES:
         return []
     since = np.mod(np.asarray(angle_rad, np.float64) - angle_rad[0], 2 * np.pi)
     missing = float(np.pi - since[-1])
     if not 0 < missing <= WIDEST_RAD:
         return []
     ends = []
-    for inwards, target in ((range(ENDS), -missing / 2), (range(-1, -1 - ENDS, -1), since[-1] + missing / 2)):
+    for inwards, target in (
+        (range(END_FRAMES), -missing / 2),
+        (range(-1, -1 - END_FRAMES, -1), since[-1] + missing / 2),
+    ):
         used = [k for k in inwards if abs(since[k] - since[inwards[0]]) <= 2 * WIDEST_RAD]
         if len(used) < 2:
             return []
@@ -205,7 +208,7 @@ def register(p0: Array, p180: Array, squeeze: int = 1, start: Match | None = Non
     curve = (np.zeros(0), np.zeros(0)) if start is None else start.curve
     if float(np.ptp(first)) == 0.0 or float(np.ptp(mirror)) == 0.0:
         return Match(None, 0.0, 1.0, 0.0, curve)
-    factor, height = max(1, cols // COARSE), max(1, rows // COARSE_ROWS)
+    factor, height = max(1, cols // COARSE_COLUMNS), max(1, rows // COARSE_ROWS)
     if start is None or start.center is None:
         shift, drop, score = _best_shift(_bin(first, height, factor), _bin(mirror, height, factor))
         dx, dz = float(shift * factor), float(drop * height)
@@ -269,7 +272,7 @@ def _refine(
     turn, mismatch, edge = lean or 0.0, 1.0, 3
     spline = spline_filter(first, order=3, mode="nearest")
     z, t = (np.arange(rows) - (rows - 1) / 2)[:, None], (np.arange(cols) - (cols - 1) / 2)[None, :]
-    for _ in range(STEPS):
+    for _ in range(NEWTON_STEPS):
         c0, c1 = max(0, int(np.ceil(-dx))) + edge, min(cols, int(np.floor(cols - dx))) - edge
         r0, r1 = 0, rows
         if vertical:
@@ -325,7 +328,7 @@ def _has_dropped(first: Values, mirror: Values, dx: float, dz: float, turn: floa
         for z in (dz - round(dz), dz)
     )
     # Smoothed noise: so many pixels tell as much as one. The best of many drops is better by chance, see the tests.
-    count = (rows - 2 * cut) * (c1 - c0) / ALIKE
+    count = (rows - 2 * cut) * (c1 - c0) / CORRELATED_PIXELS
     return bool(count * (without - with_it) > (50 + 4 * np.sqrt(count)) * with_it)
 
 

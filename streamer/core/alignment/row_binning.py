@@ -6,13 +6,13 @@ import numpy as np
 
 from streamer.core.arrays import Array
 
-ROWS = 96
+LEAST_ROWS = 96
 """A projection of so many rows or more is binned to between this and twice as many."""
 
 
 def row_bin(rows: int) -> int:
     """Detector rows that are averaged into one."""
-    return max(1, rows // ROWS)
+    return max(1, rows // LEAST_ROWS)
 
 
 def binned_rows(rows: int) -> int:

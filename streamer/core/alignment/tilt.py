@@ -18,8 +18,8 @@ from streamer.core.preprocessing.binning import bin_frame
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
-STEPS = 12
-PIXELS = 512  # side to which pictures are binned before their tilt is looked for
+NEWTON_STEPS = 12
+LOOK_PIXELS = 512  # side to which pictures are binned before their tilt is looked for
 MAX_TILT_RAD = np.deg2rad(5.0)
 SYSTEMATIC_RAD = np.deg2rad(0.005)
 
@@ -49,13 +49,13 @@ def tilt_from_pair(first: Array, opposite: Array) -> tuple[Tilt, float]:
     failed = Tilt(middle, 0.0, float("inf"), 0.0)
     if start.center is None or rows < 16:
         return failed, start.mismatch
-    factor = max(1, -(-max(rows, columns) // PIXELS))
+    factor = max(1, -(-max(rows, columns) // LOOK_PIXELS))
     here, there = (_prepared(view, factor) for view in (first, np.asarray(opposite)[:, ::-1]))
     shape = here.shape
     y, x = np.meshgrid(*(np.arange(side) - (side - 1) / 2 for side in shape), indexing="ij")
     move = np.array([-start.dy / factor, (2 * start.center - (columns - 1)) / factor])
     turn, sigma, mismatch = 0.0, float("inf"), 1.0
-    for _ in range(STEPS):
+    for _ in range(NEWTON_STEPS):
         c, s = np.cos(turn), np.sin(turn)
         matrix = np.array([[c, -s], [s, c]])  # (row, column): y' = y cos - x sin, x' = y sin + x cos
         origin = (np.array(shape) - 1) / 2

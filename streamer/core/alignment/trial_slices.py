@@ -21,18 +21,18 @@ from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
 from streamer.core.masks import circle_mask
 from streamer.core.statistics import robust_sigma
 
-COARSE = 192  # columns of the sinograms in the wide search
-FINE = 512  # columns of the sinograms in the narrow search, which tries fractions of a pixel
+WIDE_COLUMNS = 192  # columns of the sinograms in the wide search
+NARROW_COLUMNS = 512  # columns of the sinograms in the narrow search, which tries fractions of a pixel
 MOST_ANGLES = 256
 WIDE_ANGLES = 96  # in the wide search
 MIN_ANGLES = 20
 MIN_RANGE = np.deg2rad(165.0)
-REACH = 0.15  # share of the columns by which the axis may be off when nothing is known beforehand
-SINOGRAMS = 4  # sinograms that vote
-THICKNESS = 16  # adjacent rows that are averaged into one sinogram, against noise
-AROUND = np.array([-0.7, -0.35, 0.0, 0.35, 0.7])  # narrow search, in columns of its sinograms
-MAJORITY = 0.6  # share of the votes that must agree
-LEAN = 0.003  # columns per row by which axes lean; only votes that say more clearly otherwise are believed
+WIDE_REACH = 0.15  # share of the columns by which the axis may be off when nothing is known beforehand
+VOTING_SINOGRAMS = 4  # sinograms that vote
+SINOGRAM_ROWS = 16  # adjacent rows that are averaged into one sinogram, against noise
+NARROW_STEPS = np.array([-0.7, -0.35, 0.0, 0.35, 0.7])  # narrow search, in columns of its sinograms
+MAJORITY_SHARE = 0.6  # share of the votes that must agree
+AXIS_LEAN = 0.003  # columns per row by which axes lean; only votes that say more clearly otherwise are believed
 FEW_VOTES_PX = 0.6  # standard error of a single vote, however well it agrees with itself
 
 
@@ -61,28 +61,28 @@ def center_from_sharpness(
     """
     columns = sinograms.shape[2]
     start = (columns - 1) / 2 if prior is None else prior
-    reach = REACH * columns if reach_px is None else reach_px
+    reach = WIDE_REACH * columns if reach_px is None else reach_px
     theta = np.asarray(angle_rad, np.float64)
     subsets = _subsets(theta)
     if not subsets:
         return CenterEstimate.unknown("sharpness")
     lines, height = _telling_sinograms(sinograms)
     stacks = [_Stack(lines[used], theta[used], height) for used in subsets]
-    squeeze, fine = max(1, -(-columns // COARSE)), max(1, -(-columns // FINE))
+    squeeze, fine = max(1, -(-columns // WIDE_COLUMNS)), max(1, -(-columns // NARROW_COLUMNS))
     grid = _grid(start, reach, min(float(squeeze), max(0.5, reach / 6)))
     curves = np.concatenate([_curves(backend, _thinned(stack), grid, squeeze) for stack in stacks])
     mean = np.mean(curves / curves.mean(axis=1, keepdims=True), axis=0)
     best = grid[curves.argmin(axis=1)]
     together = float(grid[int(mean.argmin())])
     agree = np.abs(best - together) <= max(1.5 * squeeze, 0.02 * reach)
-    if np.mean(agree) < MAJORITY or abs(together - start) > 0.98 * reach:
+    if np.mean(agree) < MAJORITY_SHARE or abs(together - start) > 0.98 * reach:
         return CenterEstimate.unknown("sharpness", (grid, mean))
     near = float(np.mean(best[agree]))
     for _ in range(3):  # the lowest point must lie within the narrow search
-        around = near + fine * AROUND
+        around = near + fine * NARROW_STEPS
         lowest = np.concatenate([_lowest(around, _curves(backend, stack, around, fine)) for stack in stacks])
         found = float(np.median(lowest))
-        if abs(found - near) < 0.6 * fine * AROUND[-1]:
+        if abs(found - near) < 0.6 * fine * NARROW_STEPS[-1]:
             break
         near = found
     heights = np.tile(height, len(stacks)) - (sinograms.shape[1] - 1) / 2
@@ -102,16 +102,16 @@ def _verdict(votes: Values, height: Values, share: float, width: int, curve: tup
     spread = float(near @ near)
     if spread > 0:
         # A line, held at upright by what is known of axes before (ridge regression).
-        slope = float(near @ np.clip(votes - center, -3 * noise, 3 * noise)) / (spread + (noise / LEAN) ** 2)
+        slope = float(near @ np.clip(votes - center, -3 * noise, 3 * noise)) / (spread + (noise / AXIS_LEAN) ** 2)
     leaning = votes - slope * height
     center = float(np.median(leaning))
     agree = np.abs(leaning - center) < 0.75 * width
     share = min(share, float(np.mean(agree)))
-    if share < MAJORITY:
+    if share < MAJORITY_SHARE:
         return CenterEstimate.unknown("sharpness", curve)
     scatter = 1.25 * float(np.std(leaning[agree])) / np.sqrt(np.count_nonzero(agree))
     # Two votes agree by chance, and stripes pull those of one sinogram alike.
-    sigma = float(np.linalg.norm([0.04 * width, scatter, LEAN * float(height.mean()), FEW_VOTES_PX / votes.size]))
+    sigma = float(np.linalg.norm([0.04 * width, scatter, AXIS_LEAN * float(height.mean()), FEW_VOTES_PX / votes.size]))
     confidence = confidence_of(sigma) * share * (1.0 - 1.0 / votes.size)
     if confidence < 0.01:
         return CenterEstimate.unknown("sharpness", curve)
@@ -151,15 +151,15 @@ def _curves(backend: Backend, stack: _Stack, grid: Values, squeeze: int, window:
 def _telling_sinograms(sinograms: Image) -> tuple[Image, Values]:
     """Sinograms (angles, n, columns) for the search, and their heights: means of adjacent rows, without stripes.
 
-    One is taken from each of SINOGRAMS sections of the detector, where it varies most, so that their votes are
+    One is taken from each of VOTING_SINOGRAMS sections of the detector, where it varies most, so that their votes are
     independent. Sections with hardly any structure do not vote.
     """
     strength = np.array([float(np.var(sinograms[:, row])) for row in range(sinograms.shape[1])])
     chosen, height, weight = [], [], []
-    for section in np.array_split(np.arange(strength.size), min(SINOGRAMS, strength.size)):
+    for section in np.array_split(np.arange(strength.size), min(VOTING_SINOGRAMS, strength.size)):
         best = int(section[int(np.argmax(strength[section]))])
-        first = max(int(section[0]), min(best - THICKNESS // 2, int(section[-1]) + 1 - THICKNESS))
-        last = min(first + THICKNESS, int(section[-1]) + 1)
+        first = max(int(section[0]), min(best - SINOGRAM_ROWS // 2, int(section[-1]) + 1 - SINOGRAM_ROWS))
+        last = min(first + SINOGRAM_ROWS, int(section[-1]) + 1)
         mean = sinograms[:, first:last].mean(axis=1)
         chosen.append(mean - stripes_of(np.median(mean, axis=0)))
         height.append(0.5 * (first + last - 1))

@@ -10,11 +10,11 @@ from streamer.core.arrays import Array, Mask, Values
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
-TOUCHES = 0.1  # share of the peak attenuation at which an edge column holds sample
-BEAM = 0.05  # attenuation by which the open beam may have drifted
-LOOKS = 256  # projections that are looked at
-NARROW, WIDE = 64, 24  # parts of the columns whose level, and whose slope, is that of the edge
-MOST = 0.25  # of the columns: what may be taken to lie beyond an edge, in units of the attenuation at the edge
+TOUCHING_SHARE = 0.1  # share of the peak attenuation at which an edge column holds sample
+BEAM_CHANGE = 0.05  # attenuation by which the open beam may have drifted
+PROJECTIONS_USED = 256  # projections that are looked at
+LEVEL_PARTS, SLOPE_PARTS = 64, 24  # parts of the columns whose level, and whose slope, is that of the edge
+MOST_BEYOND = 0.25  # of the columns: what may be taken to lie beyond an edge, in units of the attenuation at the edge
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ def measure_edges(sinograms: Array) -> tuple[Edge, Edge]:
         raise BadInput(f"sinograms must be (projections, rows, columns), not {sinograms.shape}")
     if 0 in sinograms.shape:
         return Edge(0.0, 0.0), Edge(0.0, 0.0)
-    looked = np.unique(np.linspace(0, len(sinograms) - 1, min(LOOKS, len(sinograms))).astype(int))
+    looked = np.unique(np.linspace(0, len(sinograms) - 1, min(PROJECTIONS_USED, len(sinograms))).astype(int))
     views = np.asarray(sinograms[looked], np.float64)
     columns = views.shape[2]
-    strip = min(columns // 2, max(4, columns // NARROW))
+    strip = min(columns // 2, max(4, columns // LEVEL_PARTS))
     sides = views, views[..., ::-1]
     levels = np.stack([np.median(side[..., :strip], axis=2) for side in sides])
     noise = np.median([robust_sigma(np.diff(side[..., :strip], axis=2)) if strip > 1 else 0.0 for side in sides])
-    beam = np.clip(levels.min(axis=(0, 2)), -BEAM, BEAM)[:, None]
+    beam = np.clip(levels.min(axis=(0, 2)), -BEAM_CHANGE, BEAM_CHANGE)[:, None]
     peak = float(np.percentile(views.max(axis=2), 99.0))
     # The median of n values has sqrt(π/2n) of their noise, their differences √2 times it.
-    limit = np.maximum(TOUCHES * (peak - beam), 5.0 * noise * np.sqrt(np.pi / 4 / strip))
+    limit = np.maximum(TOUCHING_SHARE * (peak - beam), 5.0 * noise * np.sqrt(np.pi / 4 / strip))
     left, right = (
         _edge(side, level - beam, (level - beam > limit) & (peak > 0))
         for side, level in zip(sides, levels, strict=True)
@@ -61,11 +61,11 @@ def _edge(side: Values, level: Values, touched: Mask) -> Edge:
     if not touched.any():
         return Edge(0.0, 0.0)
     columns = side.shape[2]
-    strip = max(1, min(columns // 2, max(4, columns // WIDE)))
+    strip = max(1, min(columns // 2, max(4, columns // SLOPE_PARTS)))
     outer, inner = (np.median(side[..., part : part + strip], axis=2) for part in (0, strip))
     slope = (inner - outer)[touched] / strip
     height = level[touched]
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = np.where(slope > 0, height / slope, np.inf)
-    beyond = np.minimum(0.5 * reach, MOST * columns)
+    beyond = np.minimum(0.5 * reach, MOST_BEYOND * columns)
     return Edge(float(touched.any(axis=1).mean()), float(height @ beyond / height.sum()))

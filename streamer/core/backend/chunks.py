@@ -12,7 +12,7 @@ from streamer.frames import BadInput
 
 Chunk = tuple[int, int]
 
-USABLE = 0.9
+USABLE_SHARE = 0.9
 """Share of the free memory that is planned with; the rest is for work areas of the Fourier transform."""
 
 FALLBACKS = ("smaller_chunks", "does_not_fit", "out_of_memory")
@@ -81,7 +81,7 @@ def run_chunked(work: ChunkedWork, engine: Engine, counters: FallbackCounters) -
     Other errors of ``on_device`` pass through: wrong arithmetic must not look like a lack of memory.
     """
     try:
-        memory = int(USABLE * engine.free_bytes())
+        memory = int(USABLE_SHARE * engine.free_bytes())
         chunks = plan_chunks(work.items, work.item_bytes, work.fixed_bytes, memory, work.multiple)
     except BadInput as error:
         _to_host(work, 0, "does_not_fit", str(error), counters)

@@ -19,7 +19,7 @@ from streamer.core.backend.engine import Engine, Shape, contiguous
 
 Array = Any  # NumPy's or the engine's
 
-PACK = 8  # detector rows that a thread of the gridding and backprojection kernels carries
+ROWS_PER_PACK = 8  # detector rows that a thread of the gridding and backprojection kernels carries
 GROUPS_PER_BLOCK = 8  # groups of packs for which a tile's list of angles is made once
 _SUFFIX = {"|u1": "u8", "<u2": "u16", "<u4": "u32", "<f4": "f32"}
 _MOST = 65_535  # blocks along y or z of a grid
@@ -51,10 +51,10 @@ class Kernels:
             return
         with self._out(out) as target:
             name = "backproject_rows_any" if depth % 4 else "backproject_rows_packed"
-            strides = np.int64(cols * depth), np.int64(depth), np.int64(PACK)
+            strides = np.int64(cols * depth), np.int64(depth), np.int64(ROWS_PER_PACK)
             tables = (self._in(table) for table in (cos, sin, weight))
             sizes = np.int32(angles), np.int32(cols), np.int32(depth)
-            grid = (_blocks(nx, 16), _blocks(ny, 16), _within(_blocks(depth, PACK), "packs"))
+            grid = (_blocks(nx, 16), _blocks(ny, 16), _within(_blocks(depth, ROWS_PER_PACK), "packs"))
             ends = np.float32(center), np.int32(ny), np.int32(nx), target
             self._launch(name, grid, (16, 16, 1), self._in(p), *strides, *tables, *sizes, *ends)
 
@@ -118,7 +118,7 @@ class Kernels:
         """
         angles, length, packs = samples.shape
         size = grid.shape[1]
-        groups = packs // (PACK // 2)
+        groups = packs // (ROWS_PER_PACK // 2)
         blocks = (_blocks(size, 8) ** 2, _blocks(groups, GROUPS_PER_BLOCK), 1)
         sizes = map(np.int32, (angles, length, radii, packs, min(groups, GROUPS_PER_BLOCK)))
         ends = coefficient, np.int32(size), grid

@@ -13,7 +13,7 @@ from streamer.core.backend.chunks import FallbackCounters
 from streamer.core.backend.gpu_kernels import Kernels
 from streamer.frames import StreamerError
 
-NAMES = ("auto", "numba", "cupy")
+BACKEND_NAMES = ("auto", "numba", "cupy")
 
 NOT_MEASURED = "the whole daemon has not been measured on a GPU yet; ask for 'cupy' to use one"
 """Why "auto" does not take a GPU. "cupy" makes planes and tomogram on it; preparation beyond darks, flats and dead
@@ -53,8 +53,8 @@ def select_backend(request: str = "auto", threads: int | None = None) -> tuple[B
     ``threads`` None means all cores of this process. Raises BackendError for an unknown name, for fewer threads than
     one, and for an explicit "cupy" that cannot be had: a wish that was spelled out is never quietly replaced.
     """
-    if request not in NAMES:
-        raise BackendError(f"backend {request!r} is not known; choose one of {', '.join(NAMES)}")
+    if request not in BACKEND_NAMES:
+        raise BackendError(f"backend {request!r} is not known; choose one of {', '.join(BACKEND_NAMES)}")
     count = usable_threads() if threads is None else threads
     if count < 1:
         raise BackendError(f"backend {request!r}: {count} threads asked for, at least 1 is needed")

@@ -18,7 +18,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Values
-from streamer.core.backend.gpu_kernels import PACK, Kernels
+from streamer.core.backend.gpu_kernels import ROWS_PER_PACK, Kernels
 from streamer.core.backend.staging import UploadQueue
 from streamer.core.fbp.ramp_filter import edge_taper, ramp_gain
 from streamer.core.fourier.kaiser_bessel import WINDOW_WIDTH, window_correction, window_shape
@@ -99,7 +99,7 @@ class Gridding:
 
 def packs_of(rows: int) -> int:
     """Complex planes for ``rows`` detector rows, rounded up to what one thread carries."""
-    return -(-rows // PACK) * PACK // 2
+    return -(-rows // ROWS_PER_PACK) * ROWS_PER_PACK // 2
 
 
 class GpuGrid:
@@ -152,8 +152,8 @@ class GpuGrid:
         if not fits or not 0 <= first_row <= shape[1] - self.rows:
             wanted = f"{theta.size} of {self.rows} rows and {self.plan.columns} columns"
             raise BadInput(f"projections {shape} from row {first_row} with {weight.size} weights; expected: {wanted}")
-        if begin % PACK or not 0 <= begin < end <= self.rows or (end % PACK and end < self.rows):
-            raise BadInput(f"rows {begin} to {end} of {self.rows}: not whole groups of {PACK}")
+        if begin % ROWS_PER_PACK or not 0 <= begin < end <= self.rows or (end % ROWS_PER_PACK and end < self.rows):
+            raise BadInput(f"rows {begin} to {end} of {self.rows}: not whole groups of {ROWS_PER_PACK}")
         if resident and attenuation.dtype != np.float32:
             raise BadInput(f"projections on the device are {attenuation.dtype}, not float32")
         if not (np.isfinite(theta).all() and np.isfinite(weight).all()):

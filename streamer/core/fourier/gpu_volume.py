@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
-from streamer.core.backend.chunks import USABLE, ChunkedWork, out_of_memory, run_chunked
+from streamer.core.backend.chunks import USABLE_SHARE, ChunkedWork, out_of_memory, run_chunked
 from streamer.core.backend.engine import DeviceOutOfMemory, Engine
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, Move
@@ -65,7 +65,7 @@ class GpuFourierVolume:
     def _resident(self) -> GpuGrid | None:
         """A volume on the device of as many rows as it takes, whole blocks or all."""
         plan, counters = self._plan, self._backend.fallbacks
-        left = USABLE * self._engine.free_bytes() - LANES // 2 * plan.pair_nbytes()
+        left = USABLE_SHARE * self._engine.free_bytes() - LANES // 2 * plan.pair_nbytes()
         fit = max(0, int(left / (plan.row_nbytes() + plan.add_row_nbytes(MIN_PROJECTIONS))) // LANES)
         blocks = min(fit, self.blocks)
         if blocks < self.blocks:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from streamer.core.backend.chunks import USABLE
+from streamer.core.backend.chunks import USABLE_SHARE
 from streamer.core.backend.engine import DeviceOutOfMemory
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_grid import Gridding
@@ -108,7 +108,7 @@ def recent_projections(backend: Backend, rows: int, columns: int, projections: i
         return RecentProjections()
     engine, plan, batches = backend.kernels.engine, Gridding(columns), -(-projections // MAX_PROJECTIONS)
     volume = rows * (plan.row_nbytes() + plan.add_row_nbytes(MAX_PROJECTIONS)) + LANES // 2 * plan.pair_nbytes()
-    left = int(SHARE_OF_FREE * (USABLE * engine.free_bytes() - volume))
+    left = int(SHARE_OF_FREE * (USABLE_SHARE * engine.free_bytes() - volume))
     count = MAX_PROJECTIONS * min(batches, left // (4 * rows * columns * MAX_PROJECTIONS))
     if count < MAX_PROJECTIONS * min(batches, 2):
         return RecentProjections()

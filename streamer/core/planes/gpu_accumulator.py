@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from streamer.core.arrays import Image, Values
-from streamer.core.backend.chunks import USABLE
+from streamer.core.backend.chunks import USABLE_SHARE
 from streamer.core.backend.engine import DeviceOutOfMemory, Engine, contiguous
 from streamer.core.backend.selection import Backend
 from streamer.core.backend.staging import UploadQueue
@@ -91,7 +91,7 @@ class GpuPlaneAccumulator:
         g = self._geometry
         levels = sum(n * plane.shape[0] * plane.shape[1] for n, plane in zip(self._heights, g.horizontal, strict=True))
         each = 4 * (self._count * (g.samples + g.bins) + levels)
-        need, free = sets * each + 16 * MAX_FRAMES * g.rows * g.columns, int(USABLE * self._engine.free_bytes())
+        need, free = sets * each + 16 * MAX_FRAMES * g.rows * g.columns, int(USABLE_SHARE * self._engine.free_bytes())
         if need > free:
             raise DeviceOutOfMemory(f"{need / 2**20:.1f} MiB are needed, {free / 2**20:.1f} MiB are free")
 

@@ -17,7 +17,7 @@ from numba import prange
 from streamer.core.arrays import Array
 from streamer.core.jit import kernel
 from streamer.core.preprocessing.kernels import ATTENUATION, fill_row, read_row, subtract_logarithm, sum_row
-from streamer.core.simd.plane_vectors import LATE, add_1, add_4, derive_columns
+from streamer.core.simd.plane_vectors import DERIVATIVE_DELAY, add_1, add_4, derive_columns
 from streamer.core.simd.row_vectors import LANES
 
 FRAMES_PER_PASS = 4
@@ -207,7 +207,7 @@ def fold_frames(
                                        tails[p, block, lane])  # fmt: skip
                     if planes > 0:
                         derive_columns(flat, 0, width, width, _T0, _T1, turned, k * width * LANES)
-                pitch, s0 = width * LANES, LATE * LANES  # where the derivatives of the frames begin
+                pitch, s0 = width * LANES, DERIVATIVE_DELAY * LANES  # where the derivatives of the frames begin
                 s1, s2, s3 = s0 + pitch, s0 + 2 * pitch, s0 + 3 * pitch
                 for p in range(planes):
                     at = (p * blocks + block) * samples * LANES

@@ -11,7 +11,7 @@ from streamer.frames import BadInput
 
 OPEN_SIGMAS = 4.0  # margins that differ by more from the rest of the beam hold the sample
 MOST_DRIFT = 0.5  # a margin with more attenuation is no beam that faded since the flats
-NOISE_ROWS = 128  # of the margins, that tell the noise
+MARGIN_NOISE_ROWS = 128  # of the margins, that tell the noise
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def open_margins(attenuation: Image, wanted: int = 16) -> tuple[int, int]:
     wanted = min(wanted, columns // 4)
     if wanted == 0:
         return 0, 0
-    some = slice(None, None, max(1, rows // NOISE_ROWS))
+    some = slice(None, None, max(1, rows // MARGIN_NOISE_ROWS))
     counts = []
     for side in (attenuation[:, : max(2, wanted)], attenuation[:, ::-1][:, : max(2, wanted)]):
         jump = float(np.median(np.abs(np.diff(side[some], axis=1))))

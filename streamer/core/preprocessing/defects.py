@@ -9,10 +9,10 @@ from streamer.core.arrays import Array, Image, Mask
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
-SIGMAS = 8.0  # of the scatter of good pixels, beyond which a pixel is bad
-RESPONSE = 0.5  # of its neighbours, below which a pixel is dead; above the reciprocal it is hot
-SAMPLE = 65_536  # pixels that are enough to measure the noise
-REACH = 2  # pixels to either side that are the neighbourhood of a suspect pixel
+DEFECT_SIGMAS = 8.0  # of the scatter of good pixels, beyond which a pixel is bad
+DEAD_RESPONSE = 0.5  # of its neighbours, below which a pixel is dead; above the reciprocal it is hot
+MEDIAN_SAMPLE = 65_536  # pixels that are enough to measure the noise
+MEDIAN_REACH = 2  # pixels to either side that are the neighbourhood of a suspect pixel
 
 
 class PixelStatistics:
@@ -71,9 +71,9 @@ def defects(flats: PixelStatistics, darks: PixelStatistics | None = None, thread
     """True (rows, columns) for pixels not to be used: dead, hot, stuck, or noisy.
 
     Dead or hot: the net flat is below half or above twice the level of its 5 × 5 neighbours, and differs by more than
-    SIGMAS of the spread that all pixels show (a scintillator is uneven, but smoothly). Hot: the dark exceeds its
-    neighbours by SIGMAS and by a twentieth of the flat. Noisy or stuck: in four flats or more, the variance is 10 times
-    higher, or 100 times lower, than that of its neighbours, beyond the scatter of an estimate from so few flats.
+    DEFECT_SIGMAS of the spread that all pixels show (a scintillator is uneven, but smoothly). Hot: the dark exceeds its
+    neighbours by DEFECT_SIGMAS and by a twentieth of the flat. Noisy or stuck: in four flats or more, the variance is 10
+    times higher, or 100 times lower, than that of its neighbours, beyond the scatter of an estimate from a few flats.
     Raises BadInput when the shapes of ``darks`` and ``flats`` differ, or without a flat.
     """
     net = flats.mean
@@ -87,17 +87,17 @@ def defects(flats: PixelStatistics, darks: PixelStatistics | None = None, thread
     ratio = net / around
     some = _some(ratio)
     spread = 1.4826 * float(np.median(np.abs(some - np.median(some))))
-    bad |= ((ratio < RESPONSE) | (ratio > 1 / RESPONSE)) & (np.abs(ratio - 1) > SIGMAS * spread)
+    bad |= ((ratio < DEAD_RESPONSE) | (ratio > 1 / DEAD_RESPONSE)) & (np.abs(ratio - 1) > DEFECT_SIGMAS * spread)
     if darks is not None:
         dark = np.nan_to_num(darks.mean)
         excess = dark - neighbourhood(dark, threads)
         usual = 1.4826 * float(np.median(_some(np.abs(excess))))
-        bad |= (excess > SIGMAS * usual) & (excess > 0.05 * around)
+        bad |= (excess > DEFECT_SIGMAS * usual) & (excess > 0.05 * around)
     if flats.count >= 4:
         variance = np.nan_to_num(flats.variance)
         expected = neighbourhood(variance, threads)
         typical = np.float32(np.median(_some(variance)))
-        chance = (1 + SIGMAS * np.sqrt(2 / (flats.count - 1))) ** 2
+        chance = (1 + DEFECT_SIGMAS * np.sqrt(2 / (flats.count - 1))) ** 2
         if typical > 0:  # flats that do not differ at all were averaged, or made up
             bad |= variance > max(10.0, chance) * np.maximum(expected, typical)
             bad |= 100.0 * variance < expected
@@ -106,7 +106,7 @@ def defects(flats: PixelStatistics, darks: PixelStatistics | None = None, thread
 
 def _some(values: Array) -> Array:
     """Pixels that are enough to take a median of."""
-    return values.reshape(-1)[:: max(1, values.size // SAMPLE)]
+    return values.reshape(-1)[:: max(1, values.size // MEDIAN_SAMPLE)]
 
 
 def neighbourhood(image: Image, threads: int = 1) -> Image:
@@ -114,7 +114,7 @@ def neighbourhood(image: Image, threads: int = 1) -> Image:
 
     Eight of the 25 pixels may be anything, wherever they are; mirrored at the edges.
     """
-    padded = np.pad(np.asarray(image, np.float32), REACH, mode="symmetric")
+    padded = np.pad(np.asarray(image, np.float32), MEDIAN_REACH, mode="symmetric")
     lines, out = np.empty((padded.shape[0], image.shape[1]), np.float32), np.empty(image.shape, np.float32)
     median_of_five(as_input(padded), 0, 1, threads, lines)
     median_of_five(as_input(lines), 1, 0, threads, out)

@@ -13,10 +13,10 @@ from streamer.frames import BadInput
 MOST_FLATS = 50  # from which components are taken; more add time, not knowledge
 MOST_COMPONENTS = 3
 SMOOTH_PX = 1.0  # width of the Gaussian that takes the photon noise off the components
-SPREAD = 3.0  # eigenvalue over the median one from which a component is more than noise
-ROUNDS = 6  # re-weighted least squares
-BLOCK = 8  # pixels, at least, that are averaged to one when weights are looked for
-BLOCKS = 96  # along a side, at most about, that are looked at
+LEAST_EIGENVALUE_RATIO = 3.0  # eigenvalue over the median one from which a component is more than noise
+FIT_ROUNDS = 6  # re-weighted least squares
+BLOCK_PIXELS = 8  # pixels, at least, that are averaged to one when weights are looked for
+BLOCKS_PER_SIDE = 96  # along a side, at most about, that are looked at
 
 
 class EigenFlats:
@@ -45,7 +45,9 @@ class EigenFlats:
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
         # One of the eigenvalues is 0, as the mean was taken off. Noise alone gives a band of nearly equal ones.
         noise = max(float(np.median(values[:-1])), 1e-12 * float(values[0]))
-        count = min(int(np.count_nonzero(values > SPREAD * noise)), MOST_COMPONENTS, max(1, len(logs) // 2 - 1))
+        count = min(
+            int(np.count_nonzero(values > LEAST_EIGENVALUE_RATIO * noise)), MOST_COMPONENTS, max(1, len(logs) // 2 - 1)
+        )
         shape = flats.shape[1:]
         found = [gaussian_filter(np.tensordot(vectors[:, k], logs, 1), SMOOTH_PX) for k in range(count)]
         rms = [max(float(np.sqrt(np.mean(image.astype(np.float64) ** 2))), 1e-12) for image in found]
@@ -68,7 +70,7 @@ class EigenFlats:
             return weight
         target = _slopes(_binned(attenuation, self._threads))
         trusted = np.ones(target.size)
-        for _ in range(ROUNDS):
+        for _ in range(FIT_ROUNDS):
             model = self._slopes * trusted[:, None]
             weight = np.asarray(np.linalg.lstsq(model.T @ self._slopes, -(model.T @ target), rcond=None)[0])
             rest = np.abs(target + self._slopes @ weight)
@@ -85,7 +87,7 @@ class EigenFlats:
 
 def _binned(image: Image, threads: int) -> Image:
     """Means over blocks; the remainder at the ends is left out."""
-    down, across = (max(1, min(max(BLOCK, side // BLOCKS), side // 16)) for side in image.shape)
+    down, across = (max(1, min(max(BLOCK_PIXELS, side // BLOCKS_PER_SIDE), side // 16)) for side in image.shape)
     out = np.empty((image.shape[0] // down, image.shape[1] // across), np.float32)
     mean_blocks(as_input(image, np.float32), down, across, threads, out)
     return out

@@ -13,13 +13,13 @@ from streamer.core.preprocessing.dead_pixels import DeadPixels
 from streamer.core.preprocessing.kernels import PIXEL_KINDS, moment_margin, prepare_frames, row_moments
 from streamer.frames import DTYPES, BadInput
 
-DEEPEST = 12.0
+DEEPEST_ATTENUATION = 12.0
 """Attenuation that no float detector resolves: a transmission below exp(-12) is taken for exp(-12)."""
 
 HALF_COUNT = 0.5
 """Net signal of a counting detector that counted nothing, whose logarithm would be infinite."""
 
-BRIGHTEST = 1000.0
+BRIGHTEST_RATIO = 1000.0
 """A net signal above this many times the beam is damage (or infinity), and is cut there."""
 
 OPEN_BEAM_PERCENTILE = 95.0
@@ -107,8 +107,8 @@ class FlatFieldCorrection:
         assert self._log_flat is not None
         if raw.shape != self._log_flat.shape:
             raise BadInput(f"a projection is {raw.shape}, the flats and darks are {self._log_flat.shape}")
-        low = HALF_COUNT if raw.dtype.kind == "u" else self._bright * float(np.exp(-DEEPEST))
-        high = self._bright * BRIGHTEST
+        low = HALF_COUNT if raw.dtype.kind == "u" else self._bright * float(np.exp(-DEEPEST_ATTENUATION))
+        high = self._bright * BRIGHTEST_RATIO
         return CorrectionTables(self._dark, self._log_flat, np.float32(low), np.float32(high), self._dead)
 
     def rows(self, part: slice) -> FlatFieldCorrection:

@@ -17,7 +17,7 @@ from streamer.core.jit import as_input, kernel
 from streamer.core.preprocessing.kernels import twice_atanh
 from streamer.frames import BadInput
 
-TERMS = 3  # of the series of the logarithm; the next is below 1e-4 for a pattern that moved by 14 %
+LOG_TERMS = 3  # of the series of the logarithm; the next is below 1e-4 for a pattern that moved by 14 %
 
 
 class FlatPair:
@@ -58,12 +58,12 @@ class FlatPair:
 
     def terms(self) -> list[Image]:
         """Images (one, q, q², q³): filtered, and times ``coefficients``, they are added to filtered projections."""
-        return [np.ones_like(self.pattern), *(self.pattern**power for power in range(1, TERMS + 1))]
+        return [np.ones_like(self.pattern), *(self.pattern**power for power in range(1, LOG_TERMS + 1))]
 
     def coefficients(self, fraction: float) -> list[float]:
         """One number for each of ``terms``; what the series leaves out is below q⁴/4."""
         change, share = self.shares(fraction)
-        return [change, *(-((-share) ** power) / power for power in range(1, TERMS + 1))]
+        return [change, *(-((-share) ** power) / power for power in range(1, LOG_TERMS + 1))]
 
 
 @kernel(parallel=True)

@@ -14,12 +14,12 @@ from streamer.core.arrays import Array, Image
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
-SECTORS = 8
-FEWEST = 3  # sectors from which their spread means something
-LEAST = 0.25  # of the projections of the fullest sector, for a sector to count
-CAUTION = 2.0  # the offset is lowered by this share of the variance over the sectors, relative to its square
-FAINTEST = 1e-4  # attenuation that no picture shows as a ring
-REACH = 7  # columns to either side from which the level of a column is taken
+SECTOR_COUNT = 8
+FEWEST_SECTORS = 3  # sectors from which their spread means something
+LEAST_SECTOR_SHARE = 0.25  # of the projections of the fullest sector, for a sector to count
+VARIANCE_PENALTY = 2.0  # the offset is lowered by this share of the variance over the sectors, relative to its square
+FAINTEST_RING = 1e-4  # attenuation that no picture shows as a ring
+LEVEL_REACH = 7  # columns to either side from which the level of a column is taken
 
 
 class LiveStripeDetector:
@@ -32,8 +32,8 @@ class LiveStripeDetector:
         self, rows: int, columns: int, start_rad: float = 0.0, range_rad: float = np.pi, threads: int = 1
     ) -> None:
         """``start_rad`` and ``range_rad`` of the scan, which is cut into eight sectors."""
-        self._sums = np.zeros((SECTORS, rows, columns), np.float32)
-        self._counts = np.zeros(SECTORS, np.int64)
+        self._sums = np.zeros((SECTOR_COUNT, rows, columns), np.float32)
+        self._counts = np.zeros(SECTOR_COUNT, np.int64)
         self._start, self._direction = start_rad, np.sign(range_rad)
         self._span = min(abs(range_rad), 2 * np.pi) or 2 * np.pi
         self._threads = threads
@@ -49,7 +49,7 @@ class LiveStripeDetector:
             raise BadInput(f"a projection is {attenuation.shape}, the stripes are counted for {self._sums.shape[1:]}")
         # An angle that rounding has put just before the start belongs to the first sector, not to the last.
         turned = (self._direction * (angle_rad - self._start) + 1e-6) % (2 * np.pi)
-        sector = int(min(SECTORS * turned / self._span, SECTORS - 1))
+        sector = int(min(SECTOR_COUNT * turned / self._span, SECTOR_COUNT - 1))
         self._sums[sector] += attenuation
         self._counts[sector] += 1
 
@@ -65,12 +65,21 @@ class LiveStripeDetector:
         be added to all projections.
         """
         out = np.zeros(self._sums.shape[1:], np.float32)
-        used = np.nonzero(self._counts > LEAST * self._counts.max())[0]
-        if used.size >= FEWEST:
+        used = np.nonzero(self._counts > LEAST_SECTOR_SHARE * self._counts.max())[0]
+        if used.size >= FEWEST_SECTORS:
             added = np.zeros(out.shape, np.float32) if late is None else late
             share = as_input(1.0 / np.maximum(self._counts, 1), np.float32)
             sums = as_input(self._sums)
-            steady_offset(sums, as_input(used, np.int64), share, as_input(added), CAUTION, FAINTEST, self._threads, out)
+            steady_offset(
+                sums,
+                as_input(used, np.int64),
+                share,
+                as_input(added),
+                VARIANCE_PENALTY,
+                FAINTEST_RING,
+                self._threads,
+                out,
+            )
         return out
 
 
@@ -78,15 +87,16 @@ class LiveStripeDetector:
 def _stand_out(line: Array, out: Array) -> None:
     """out[c] = line[c] less the level there: median of the means of line[c-k] and line[c+k], k = 1, 2, 4, 5, 7.
 
-    Both are (cols + 2·REACH,), of which REACH at either end are a margin that is filled here, by mirroring. A slope has
-    no effect, and two of the five pairs may hold another stripe: one of three columns never fills more.
+    Both are (cols + 2·LEVEL_REACH,); the LEVEL_REACH values at either end are a margin that is filled here by
+    mirroring. A slope has no effect, and two of the five pairs may hold another stripe: one of three columns never
+    fills more.
     """
-    cols = line.size - 2 * REACH
-    for i in range(REACH):
+    cols = line.size - 2 * LEVEL_REACH
+    for i in range(LEVEL_REACH):
         inner = min(i, cols - 1)
-        line[REACH - 1 - i] = line[REACH + inner]
-        line[REACH + cols + i] = line[REACH + cols - 1 - inner]
-    for i in range(REACH, REACH + cols):
+        line[LEVEL_REACH - 1 - i] = line[LEVEL_REACH + inner]
+        line[LEVEL_REACH + cols + i] = line[LEVEL_REACH + cols - 1 - inner]
+    for i in range(LEVEL_REACH, LEVEL_REACH + cols):
         a, b, c = line[i - 1] + line[i + 1], line[i - 2] + line[i + 2], line[i - 4] + line[i + 4]
         d, e = line[i - 5] + line[i + 5], line[i - 7] + line[i + 7]
         low_ab, high_ab = (a, b) if a < b else (b, a)
@@ -110,7 +120,7 @@ def steady_offset(
     rows, cols = out.shape
     count = used.size
     for thread in prange(threads):
-        line, first = np.empty(cols + 2 * REACH, np.float32), np.empty(cols + 2 * REACH, np.float32)
+        line, first = np.empty(cols + 2 * LEVEL_REACH, np.float32), np.empty(cols + 2 * LEVEL_REACH, np.float32)
         total, squares = np.empty(cols, np.float32), np.empty(cols, np.float32)
         for r in range(rows * thread // threads, rows * (thread + 1) // threads):
             total[:] = np.float32(0.0)
@@ -118,11 +128,11 @@ def steady_offset(
             for k in range(count):
                 s = used[k]
                 for c in range(cols):
-                    line[REACH + c] = share[s] * sums[s, r, c] + added[r, c]
+                    line[LEVEL_REACH + c] = share[s] * sums[s, r, c] + added[r, c]
                 _stand_out(line, first)
                 _stand_out(first, line)
                 for c in range(cols):
-                    away = line[REACH + c]
+                    away = line[LEVEL_REACH + c]
                     total[c] += away
                     squares[c] += away * away
             for c in range(cols):

@@ -21,9 +21,9 @@ from streamer.core.preprocessing.kernels import subtract_logarithm
 from streamer.frames import BadInput
 
 HC_M_EV = 1.239841984e-6  # Planck's constant times the speed of light, eV·m
-FAINTEST = float(np.exp(-12.0))  # transmission that stands for none
-REACH = 6.0  # decay lengths of the filter after which the elimination has settled
-LANES = 256  # numbers of a row that one thread sweeps at a time
+FAINTEST_TRANSMISSION = float(np.exp(-12.0))  # transmission that stands for none
+SETTLING_LENGTHS = 6.0  # decay lengths of the filter after which the elimination has settled
+SWEPT_NUMBERS = 256  # numbers of a row that one thread sweeps at a time
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ class PhaseSolver:
             raise BadInput(f"a frame of {attenuation.shape} given to a phase filter for {self.shape}")
         out = np.empty(self.shape, np.float32) if out is None else out
         exponential(as_input(attenuation, np.float32), self._threads, self._scratch)
-        negative_log(as_input(self.apply(self._scratch)), FAINTEST, self._threads, out)
+        negative_log(as_input(self.apply(self._scratch)), FAINTEST_TRANSMISSION, self._threads, out)
         return out
 
 
 def _elimination(diagonal: Values, alpha: float, rows: int) -> Values:
     """Ratios of the Thomas algorithm (n, frequencies) as ``solve_rows`` takes them; ``diagonal`` (frequencies,)."""
     ratios = [alpha / (diagonal + (alpha if rows > 1 else 0.0))]
-    while len(ratios) < min(rows - 1, 3 + int(2 * REACH * np.sqrt(alpha))):
+    while len(ratios) < min(rows - 1, 3 + int(2 * SETTLING_LENGTHS * np.sqrt(alpha))):
         ratios.append(alpha / (diagonal + alpha * (2.0 - ratios[-1])))
     # The last row has one neighbour only; those that were not worked out have the ratio of the one before.
     if rows > 1:
@@ -117,8 +117,8 @@ def solve_rows(spectrum: Array, ratios: Array, inverse: float, threads: int) -> 
     scale = np.float32(inverse)
     for thread in prange(threads):
         first, last = width * thread // threads, width * (thread + 1) // threads
-        for i0 in range(first, last, LANES):
-            i1 = min(i0 + LANES, last)
+        for i0 in range(first, last, SWEPT_NUMBERS):
+            i1 = min(i0 + SWEPT_NUMBERS, last)
             for r in range(rows):
                 k = ratios.shape[0] - 1 if r == rows - 1 else min(r, known)
                 if r == 0:

@@ -22,15 +22,17 @@ from streamer.frames import BadInput
 RANK_WINDOW = 11  # columns over which ranks are smoothed
 WIDE_WINDOW = 81  # columns over which wide stripes stand out
 WIDE_SIGMAS = 10.0  # a column of a wide stripe stands out by more robust standard deviations
-FLICKER = 3.0  # a dead or fluctuating column varies over the angles by this factor less or more than those around it
-GROUP = 16  # columns that are sorted together: one cache line of the sinogram
+FLICKER_FACTOR = (
+    3.0  # a dead or fluctuating column varies over the angles by this factor less or more than those around it
+)
+SORTED_COLUMNS = 16  # columns that are sorted together: one cache line of the sinogram
 RADIX_BITS = 11
-RADIX = 1 << RADIX_BITS
-NEIGHBOURS = 5  # projections on either side against which the flicker of a column is measured
-MARGIN = 3  # columns beside a wide stripe whose mean stands for its edge
-MOST_DEAD = 0.05
-WIDTHS = 5  # of a wide stripe fit into the window; further apart, the curve of a sample passes for one
-SLOPE = 21  # columns over which the slope of the sample is taken off before jumps are looked for
+RADIX_VALUES = 1 << RADIX_BITS
+FLICKER_REACH = 5  # projections on either side against which the flicker of a column is measured
+EDGE_COLUMNS = 3  # columns beside a wide stripe whose mean stands for its edge
+MOST_DEAD_SHARE = 0.05
+WIDTHS_PER_WINDOW = 5  # of a wide stripe fit into the window; further apart, the curve of a sample passes for one
+SLOPE_WINDOW = 21  # columns over which the slope of the sample is taken off before jumps are looked for
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def remove_stripes(block: Image, order: Array | None = None, threads: int = 1) -
     if ranks.shape != (angles,):
         raise BadInput(f"{angles} projections with an order of {ranks.shape}")
     dead = np.zeros((rows, columns), np.bool_)
-    if angles > 4 * NEIGHBOURS:
+    if angles > 4 * FLICKER_REACH:
         flicker = np.empty((rows, columns), np.float32)
-        column_flicker(block, as_input(ranks, np.int64), NEIGHBOURS, threads, flicker)
+        column_flicker(block, as_input(ranks, np.int64), FLICKER_REACH, threads, flicker)
         dead = _is_dead(flicker, threads)
         fill_columns(block, as_input(dead), threads)
     wide = _is_wide(block.mean(axis=0, dtype=np.float64).astype(np.float32), threads)
@@ -67,9 +69,9 @@ def remove_stripes(block: Image, order: Array | None = None, threads: int = 1) -
 def _is_dead(flicker: Image, threads: int) -> Mask:
     usual = median_rows(flicker, WIDE_WINDOW, threads)
     floor = 1e-6 * float(usual.max()) + 1e-12
-    dead: Mask = (flicker > FLICKER * (usual + floor)) | (FLICKER * flicker < usual - floor)
+    dead: Mask = (flicker > FLICKER_FACTOR * (usual + floor)) | (FLICKER_FACTOR * flicker < usual - floor)
     # Many such columns in a row are a smooth sample in a scan without noise, not a bad detector.
-    dead[dead.mean(axis=1) > MOST_DEAD] = False
+    dead[dead.mean(axis=1) > MOST_DEAD_SHARE] = False
     return dead
 
 
@@ -79,7 +81,7 @@ def _is_wide(mean: Image, threads: int) -> Mask:
     A sample, averaged over the angles, hardly jumps; if it does, as a cylinder on the axis, it does not jump back.
     """
     jump = np.diff(mean, axis=1, append=mean[:, -1:])
-    jump = jump - median_rows(jump, SLOPE, threads)
+    jump = jump - median_rows(jump, SLOPE_WINDOW, threads)
     size = np.abs(jump)
     # Where the sample has structure, a jump must stand out of that structure, not of the noise in the open beam.
     usual = np.maximum(median_rows(size, WIDE_WINDOW, threads), np.median(size, axis=1, keepdims=True))
@@ -100,7 +102,7 @@ def _is_wide(mean: Image, threads: int) -> Mask:
         taken: set[int] = set()
         for width, i, k in sorted(pairs):
             first, last = int(parts[i][0]), min(int(parts[k][-1]) + 1, mean.shape[1] - 1)
-            if width > WIDE_WINDOW // WIDTHS or taken & {i, k}:
+            if width > WIDE_WINDOW // WIDTHS_PER_WINDOW or taken & {i, k}:
                 continue
             # Between the jumps the row must be raised by as much as they are high, over the line between its sides.
             line = np.linspace(mean[r, first], mean[r, last], last - first + 1)
@@ -139,7 +141,7 @@ def column_flicker(block: Array, order: Array, reach: int, threads: int, out: Ar
 def _argsort(values: Array, keys: Array, spare_keys: Array, index: Array, spare: Array, counts: Array) -> None:
     """index[k] = place of the k-th smallest of values (n,) float32, equal ones in their order; radix sort.
 
-    keys, spare_keys uint32 (n,), index, spare int32 (n,), counts int32 (3, RADIX) are scratch.
+    keys, spare_keys uint32 (n,), index, spare int32 (n,), counts int32 (3, RADIX_VALUES) are scratch.
     """
     n = values.size
     bits = values.view(np.uint32)
@@ -150,20 +152,20 @@ def _argsort(values: Array, keys: Array, spare_keys: Array, index: Array, spare:
         key = np.uint32(~b) if b >> np.uint32(31) else np.uint32(b | np.uint32(0x80000000))
         keys[i] = key
         index[i] = i
-        counts[0, key & np.uint32(RADIX - 1)] += 1
-        counts[1, (key >> np.uint32(RADIX_BITS)) & np.uint32(RADIX - 1)] += 1
+        counts[0, key & np.uint32(RADIX_VALUES - 1)] += 1
+        counts[1, (key >> np.uint32(RADIX_BITS)) & np.uint32(RADIX_VALUES - 1)] += 1
         counts[2, key >> np.uint32(2 * RADIX_BITS)] += 1
     source_key, source, target_key, target = keys, index, spare_keys, spare
     for level in range(3):
         place = 0
-        for digit in range(RADIX):
+        for digit in range(RADIX_VALUES):
             number = counts[level, digit]
             counts[level, digit] = place
             place += number
         down = np.uint32(level * RADIX_BITS)
         for i in range(n):
             key = source_key[i]
-            digit = (key >> down) & np.uint32(RADIX - 1)
+            digit = (key >> down) & np.uint32(RADIX_VALUES - 1)
             at = counts[level, digit]
             counts[level, digit] = at + 1
             target_key[at] = key
@@ -225,13 +227,13 @@ def sort_stripes(block: Array, wide: Array, half: int, threads: int) -> None:
     for thread in prange(threads):
         ranked = np.empty((angles, cols), np.float32)
         places = np.empty((cols, angles), np.int32)
-        columns = np.empty((GROUP, angles), np.float32)
+        columns = np.empty((SORTED_COLUMNS, angles), np.float32)
         keys, spare_keys = np.empty(angles, np.uint32), np.empty(angles, np.uint32)
-        spare, counts = np.empty(angles, np.int32), np.empty((3, RADIX), np.int32)
+        spare, counts = np.empty(angles, np.int32), np.empty((3, RADIX_VALUES), np.int32)
         window, line = np.empty(2 * half + 1, np.float32), np.empty(cols, np.float32)
         for r in range(rows * thread // threads, rows * (thread + 1) // threads):
-            for c0 in range(0, cols, GROUP):
-                width = min(GROUP, cols - c0)
+            for c0 in range(0, cols, SORTED_COLUMNS):
+                width = min(SORTED_COLUMNS, cols - c0)
                 for a in range(angles):
                     for i in range(width):
                         columns[i, a] = block[a, r, c0 + i]
@@ -240,13 +242,13 @@ def sort_stripes(block: Array, wide: Array, half: int, threads: int) -> None:
                 for k in range(angles):
                     for i in range(width):
                         ranked[k, c0 + i] = columns[i, places[c0 + i, k]]
-            _fill_columns(ranked, wide[r], MARGIN)
+            _fill_columns(ranked, wide[r], EDGE_COLUMNS)
             if half > 0:
                 for k in range(angles):
                     line[:] = ranked[k]
                     median_line(line, half, window, ranked[k])
-            for c0 in range(0, cols, GROUP):
-                width = min(GROUP, cols - c0)
+            for c0 in range(0, cols, SORTED_COLUMNS):
+                width = min(SORTED_COLUMNS, cols - c0)
                 for k in range(angles):
                     for i in range(width):
                         columns[i, places[c0 + i, k]] = ranked[k, c0 + i]

@@ -11,10 +11,10 @@ from streamer.core.arrays import Array, Image
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
-SAMPLE = 65_536  # pixels that are enough to measure the noise
-MOST = 0.02  # share of the pixels of a frame that may be zingers; beyond, it is no zingers
-FAINTEST = 0.05  # relative excess below which nothing is called a zinger, however little noise there is
-BLOCK = 64  # columns that are passed over together when none of them is suspect
+NOISE_SAMPLE = 65_536  # pixels that are enough to measure the noise
+MOST_ZINGERS = 0.02  # share of the pixels of a frame that may be zingers; beyond, it is no zingers
+LEAST_EXCESS = 0.05  # relative excess below which nothing is called a zinger, however little noise there is
+SKIPPED_COLUMNS = 64  # columns that are passed over together when none of them is suspect
 
 
 def beam_noise(attenuation: Image) -> float:
@@ -25,13 +25,13 @@ def beam_noise(attenuation: Image) -> float:
     rows, columns = attenuation.shape
     if columns < 3:
         return 0.0
-    values = attenuation[:: max(1, rows * columns // SAMPLE)]
+    values = attenuation[:: max(1, rows * columns // NOISE_SAMPLE)]
     bend = np.abs(values[:, :-2] - 2 * values[:, 1:-1] + values[:, 2:])
     return 1.4826 * float(np.median(bend * np.exp(-0.5 * values[:, 1:-1]))) / math.sqrt(6.0)
 
 
 def remove_zingers(
-    attenuation: Image, sigmas: float = 8.0, noise: float | None = None, threads: int = 1, most: float = MOST
+    attenuation: Image, sigmas: float = 8.0, noise: float | None = None, threads: int = 1, most: float = MOST_ZINGERS
 ) -> int:
     """Replace zingers in attenuation (rows, columns) float32, in place, and say how many there were.
 
@@ -51,7 +51,7 @@ def remove_zingers(
     room = max(16, int(most * rows * columns))
     place, value = np.empty((threads, room), np.int64), np.empty((threads, room), np.float32)
     count = np.zeros(threads, np.int64)
-    find_zingers(as_input(attenuation), max(sigmas * noise, FAINTEST), threads, place, value, count)
+    find_zingers(as_input(attenuation), max(sigmas * noise, LEAST_EXCESS), threads, place, value, count)
     if count.sum() > room:
         return -1
     flat = attenuation.reshape(-1) if attenuation.flags.c_contiguous else None
@@ -110,8 +110,8 @@ def find_zingers(image: Array, limit: float, threads: int, place: Array, value: 
                 flag[c] = np.uint8(high > p + (least + y / (one + y)))
             # At the two ends not all neighbours exist, so they are always looked at.
             flag[0] = flag[cols - 1] = np.uint8(1)
-            for c0 in range(0, cols, BLOCK):
-                c1 = min(c0 + BLOCK, cols)
+            for c0 in range(0, cols, SKIPPED_COLUMNS):
+                c1 = min(c0 + SKIPPED_COLUMNS, cols)
                 any_flag = np.uint8(0)
                 for c in range(c0, c1):
                     any_flag |= flag[c]

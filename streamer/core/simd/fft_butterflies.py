@@ -12,18 +12,18 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from streamer.core.simd.row_vectors import FLOAT, HALF, INDEX, INT, LANES, LlvmBuilder, intrinsic, written
+from streamer.core.simd.row_vectors import FLOAT, HALF_LANES, INDEX, INT, LANES, LlvmBuilder, intrinsic, written
 
 Pair = tuple[Any, Any]  # real and imaginary parts of 8 complex numbers, two LLVM values
 
 
 def _load(e: LlvmBuilder, data: Any, at: Any) -> Pair:
-    return e.load(data, at, HALF), e.load(data, e.offset(at, HALF), HALF)
+    return e.load(data, at, HALF_LANES), e.load(data, e.offset(at, HALF_LANES), HALF_LANES)
 
 
 def _store(e: LlvmBuilder, pair: Pair, data: Any, at: Any) -> None:
     e.store(pair[0], data, at)
-    e.store(pair[1], data, e.offset(at, HALF))
+    e.store(pair[1], data, e.offset(at, HALF_LANES))
 
 
 class _Complex:
@@ -39,7 +39,7 @@ class _Complex:
         return self._emit.minus(a[0], b[0]), self._emit.minus(a[1], b[1])
 
     def scaled(self, a: Pair, factor: float) -> Pair:
-        constant = ir.Constant(ir.VectorType(FLOAT, HALF), [factor] * HALF)
+        constant = ir.Constant(ir.VectorType(FLOAT, HALF_LANES), [factor] * HALF_LANES)
         return self._emit.times(a[0], constant), self._emit.times(a[1], constant)
 
     def turned(self, a: Pair) -> Pair:
@@ -117,7 +117,9 @@ def _butterfly(radix: int, sign: int, last: bool = False) -> Any:
                 p = outer.index
                 place = e.after(first, p, 2 * (radix - 1))
                 waves = (
-                    [] if last else [e.spread(e.number(factor, e.offset(place, k)), HALF) for k in range(2 * radix - 2)]
+                    []
+                    if last
+                    else [e.spread(e.number(factor, e.offset(place, k)), HALF_LANES) for k in range(2 * radix - 2)]
                 )
                 near, far = builder.mul(p, stride), builder.mul(p, e.after(ir.Constant(INT, 0), stride, radix))
                 with cgutils.for_range(builder, blocks) as inner:

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from streamer.core.simd.row_vectors import FLOAT, HALF, INDEX, INT, LANES, REAL, LlvmBuilder, intrinsic, written
+from streamer.core.simd.row_vectors import FLOAT, HALF_LANES, INDEX, INT, LANES, REAL, LlvmBuilder, intrinsic, written
 
 POINT = ir.VectorType(FLOAT, LANES)
 new_variable: Callable[..., Any] = cgutils.alloca_once_value
@@ -52,19 +52,19 @@ PAIR_ORDERS = (
 )
 """Shuffles that take elements in turn, in pairs and in fours from two vectors of eight, low and high halves."""
 
-LATE = 3
+DERIVATIVE_DELAY = 3
 """Points by which a derivative lies behind its own: it needs that many more values."""
 
 
 def _interleaved(e: LlvmBuilder, a: Any, b: Any, stage: int, half: int) -> Any:
     """One of PAIR_ORDERS in the lower and, alike, in the upper eight lanes of two vectors of 16."""
-    low = [k if k < HALF else k + HALF for k in PAIR_ORDERS[stage][half]]
-    return e.pick(a, b, [*low, *(k + HALF for k in low)])
+    low = [k if k < HALF_LANES else k + HALF_LANES for k in PAIR_ORDERS[stage][half]]
+    return e.pick(a, b, [*low, *(k + HALF_LANES for k in low)])
 
 
 def _columns(e: LlvmBuilder, rows: list[Any]) -> list[Any]:
     """16 rows of eight columns, turned into eight columns of 16 rows."""
-    both = [e.pick(rows[r], rows[r + HALF], list(range(LANES))) for r in range(HALF)]
+    both = [e.pick(rows[r], rows[r + HALF_LANES], list(range(LANES))) for r in range(HALF_LANES)]
     turns = [_interleaved(e, both[k], both[k + 1], 0, half) for k in (0, 2, 4, 6) for half in (0, 1)]
     fours = [_interleaved(e, turns[k], turns[k + 2], 1, half) for k in (0, 1, 4, 5) for half in (0, 1)]
     return [_interleaved(e, fours[k], fours[k + 4], 2, half) for half in (0, 1) for k in range(4)]
@@ -74,27 +74,27 @@ def _columns(e: LlvmBuilder, rows: list[Any]) -> list[Any]:
 def derive_columns(
     _: Any, source: Any, at: Any, pitch: Any, count: Any, near: Any, far: Any, out: Any, to: Any
 ) -> Any:  # fmt: skip
-    """out[to + 16·(c + LATE) + r] = near·(v[c+2] - v[c+1]) + far·(v[c+3] - v[c]), v[c] being source[at + pitch·r + c].
+    """out[to + 16·(c + d) + r] = near·(v[c+2] - v[c+1]) + far·(v[c+3] - v[c]), where v[c] = source[at + pitch·r + c].
 
-    For r < 16 and c < count - LATE, ``count`` being a multiple of 8; the first LATE points mean nothing.
-    Flat float32 arrays. The rows are turned and the values derived in registers.
+    For r < 16 and c < count - d with d = DERIVATIVE_DELAY; ``count`` is a multiple of 8, and the first d points mean
+    nothing. Flat float32 arrays. The rows are turned and the values derived in registers.
     """
 
     def write(e: LlvmBuilder) -> None:
         lines, begin, stride, columns, *factors, target, start = e.args
         near, far = (e.spread(factor) for factor in factors)
-        last = [new_variable(e.builder, ir.Constant(POINT, [0.0] * LANES)) for _ in range(LATE)]
-        eight = ir.Constant(INT, HALF)
+        last = [new_variable(e.builder, ir.Constant(POINT, [0.0] * LANES)) for _ in range(DERIVATIVE_DELAY)]
+        eight = ir.Constant(INT, HALF_LANES)
         with cgutils.for_range(e.builder, e.builder.sdiv(columns, eight)) as loop:
             step = e.builder.mul(loop.index, eight)
             first = e.builder.add(begin, step)
-            fresh = _columns(e, [e.load(lines, e.after(first, stride, r), HALF) for r in range(LANES)])
+            fresh = _columns(e, [e.load(lines, e.after(first, stride, r), HALF_LANES) for r in range(LANES)])
             values = [e.builder.load(place) for place in last] + fresh
             here = e.after(start, step, LANES)
-            for c in range(HALF):
+            for c in range(HALF_LANES):
                 inner, outer = e.minus(values[c + 2], values[c + 1]), e.minus(values[c + 3], values[c])
                 e.store(e.plus(e.times(near, inner), e.times(far, outer)), target, e.offset(here, LANES * c))
-            for place, value in zip(last, fresh[-LATE:], strict=True):
+            for place, value in zip(last, fresh[-DERIVATIVE_DELAY:], strict=True):
                 e.builder.store(value, place)
 
     return types.void(source, INDEX, INDEX, INDEX, REAL, REAL, out, INDEX), written(write)
@@ -107,8 +107,8 @@ def quarter_turn(_: Any, points: Any, at: Any, factor: Any) -> Any:
     def write(e: LlvmBuilder) -> None:
         place, first, number = e.args
         value = e.load(place, first)
-        signs = ir.Constant(POINT, [-1.0] * HALF + [1.0] * HALF)
-        swapped = e.pick(value, value, [*range(HALF, LANES), *range(HALF)])
+        signs = ir.Constant(POINT, [-1.0] * HALF_LANES + [1.0] * HALF_LANES)
+        swapped = e.pick(value, value, [*range(HALF_LANES, LANES), *range(HALF_LANES)])
         e.store(e.times(e.times(swapped, signs), e.spread(number)), place, first)
 
     return types.void(points, INDEX, REAL), written(write)

@@ -22,9 +22,9 @@ from numba import extending, types
 LANES = 16
 """Detector rows in one point."""
 
-HALF = LANES // 2
+HALF_LANES = LANES // 2
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
-FAST = ("contract", "arcp", "nsz")
+FAST_FLAGS = ("contract", "arcp", "nsz")
 INDEX, REAL = types.int64, types.float32
 
 # Kernels call intrinsics without the typing context that numba passes first: their types say nothing to mypy.
@@ -79,13 +79,13 @@ class LlvmBuilder:
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
     def plus(self, a: Any, b: Any) -> Any:
-        return self.builder.fadd(a, b, flags=FAST)
+        return self.builder.fadd(a, b, flags=FAST_FLAGS)
 
     def minus(self, a: Any, b: Any) -> Any:
-        return self.builder.fsub(a, b, flags=FAST)
+        return self.builder.fsub(a, b, flags=FAST_FLAGS)
 
     def times(self, a: Any, b: Any) -> Any:
-        return self.builder.fmul(a, b, flags=FAST)
+        return self.builder.fmul(a, b, flags=FAST_FLAGS)
 
 
 def written(write: Callable[[LlvmBuilder], None]) -> Callable[..., Any]:
@@ -100,8 +100,8 @@ def written(write: Callable[[LlvmBuilder], None]) -> Callable[..., Any]:
 
 def _turned(e: LlvmBuilder, value: Any, real: Any, imaginary: Any) -> Any:
     """A point times real + i·imaginary."""
-    swapped = e.pick(value, value, [*range(HALF, LANES), *range(HALF)])
-    signs = ir.Constant(ir.VectorType(FLOAT, LANES), [-1.0] * HALF + [1.0] * HALF)
+    swapped = e.pick(value, value, [*range(HALF_LANES, LANES), *range(HALF_LANES)])
+    signs = ir.Constant(ir.VectorType(FLOAT, LANES), [-1.0] * HALF_LANES + [1.0] * HALF_LANES)
     return e.plus(e.times(value, e.spread(real)), e.times(swapped, e.times(e.spread(imaginary), signs)))
 
 
@@ -198,10 +198,10 @@ def prefetch(_: Any, x: Any, at: Any) -> Any:
 
 def _transpose(e: LlvmBuilder, rows: list[Any]) -> list[Any]:
     """16 vectors of 16 as columns: four perfect shuffles."""
-    low = [lane for k in range(HALF) for lane in (k, LANES + k)]
-    high = [lane + HALF for lane in low]
+    low = [lane for k in range(HALF_LANES) for lane in (k, LANES + k)]
+    high = [lane + HALF_LANES for lane in low]
     for _ in range(4):
-        rows = [e.pick(rows[k], rows[k + HALF], side) for k in range(HALF) for side in (low, high)]
+        rows = [e.pick(rows[k], rows[k + HALF_LANES], side) for k in range(HALF_LANES) for side in (low, high)]
     return rows
 
 

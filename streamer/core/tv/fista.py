@@ -15,7 +15,7 @@ from streamer.core.arrays import Image
 from streamer.core.tv import kernels
 from streamer.core.tv.projector import Projector
 
-INNER = 6
+PRIOR_STEPS = 6
 """Steps of the prior per move; they go on from where the last ones stopped."""
 
 
@@ -33,7 +33,7 @@ def _momenta(count: int) -> tuple[float, ...]:
     return tuple(found)
 
 
-MOMENTA = _momenta(INNER)
+PRIOR_MOMENTA = _momenta(PRIOR_STEPS)
 """Momentum after each of the steps of the prior."""
 
 
@@ -112,7 +112,7 @@ class HostFistaSolver:
             return
         self._dual_ahead[...] = self._dual
         step = prior.step(self._now.shape[2])
-        for momentum in MOMENTA:
+        for momentum in PRIOR_MOMENTA:
             kernels.tv_primal(self._noisy, self._dual_ahead, prior.weight, prior.low, threads, self._now)
             kernels.tv_dual(self._now, step, momentum, threads, self._dual_ahead, self._dual)
         kernels.tv_primal(self._noisy, self._dual, prior.weight, prior.low, threads, self._now)

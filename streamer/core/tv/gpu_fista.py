@@ -8,7 +8,7 @@ import numpy as np
 
 from streamer.core.arrays import Image
 from streamer.core.backend.engine import Engine
-from streamer.core.tv.fista import MOMENTA, StepNorms, TotalVariation
+from streamer.core.tv.fista import PRIOR_MOMENTA, StepNorms, TotalVariation
 from streamer.core.tv.gpu_projector import IterativeKernels
 from streamer.core.tv.projector import Projector
 
@@ -46,7 +46,7 @@ class DeviceFistaSolver:
         prior, field = self._prior, None
         if self._fields is not None:
             step = prior.step(self._noisy.shape[2])
-            for momentum in (0.0, *MOMENTA[:-1]):
+            for momentum in (0.0, *PRIOR_MOMENTA[:-1]):
                 self._kernels.tv_step(self._noisy, prior.weight, prior.low, step, momentum, self._fields)
                 before, now, following = self._fields
                 self._fields = now, following, before

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from streamer.core.arrays import Values
 from streamer.core.backend.gpu_kernels import Kernels
 
-ONE = 2.0**32
-"""Places are integers in units of 1/ONE columns."""
+PLACES_PER_COLUMN = 2.0**32
+"""Places are integers in units of 1/PLACES_PER_COLUMN columns."""
 
-FAR = 2.0**24
+FARTHEST_COLUMNS = 2.0**24
 """Columns from the detector beyond which it makes no difference how far the axis is."""
 
-MANY = 4
+ROWS_PER_THREAD = 4
 """Detector rows per thread of the kernels for many."""
 
-THREADS = 256
+BLOCK_THREADS = 256
 
 SUMMING_BLOCKS = 2048
 """Blocks that add up, at least: enough to keep a device busy, few enough for one block to add up their sums."""
@@ -75,21 +75,21 @@ class IterativeKernels(Kernels):
         """
         ny, nx, rows = noisy.shape
         numbers = map(np.float32, (weight, low, step, momentum))
-        grid = (-(-nx * rows // THREADS), ny, 1)
-        self._launch("tv_step", grid, (THREADS, 1, 1), noisy, *map(np.int32, noisy.shape), *numbers, *fields)
+        grid = (-(-nx * rows // BLOCK_THREADS), ny, 1)
+        self._launch("tv_step", grid, (BLOCK_THREADS, 1, 1), noisy, *map(np.int32, noisy.shape), *numbers, *fields)
 
     def tv_image(
         self, noisy: Any, weight: float, low: float, field: Any | None, ahead: Any, before: Any, now: Any
     ) -> Values:
         """now = ``tv_primal`` of noisy and the field; None for max(low, noisy). Returns the sums of ``StepNorms``."""
         ny, nx, rows = noisy.shape
-        along = -(-nx * rows // THREADS)
+        along = -(-nx * rows // BLOCK_THREADS)
         grid = (along, min(ny, -(-SUMMING_BLOCKS // along)), 1)
         partial, total = self.engine.empty((grid[0] * grid[1], 3), np.float64), self.engine.empty((3,), np.float64)
         arrays = field, ahead, before, now, partial
         numbers = *map(np.int32, noisy.shape), np.float32(weight), np.float32(low)
-        self._launch("tv_image", grid, (THREADS, 1, 1), noisy, *numbers, *arrays)
-        self._launch("total_sums", (1, 1, 1), (THREADS, 1, 1), partial, np.int32(partial.shape[0]), total)
+        self._launch("tv_image", grid, (BLOCK_THREADS, 1, 1), noisy, *numbers, *arrays)
+        self._launch("total_sums", (1, 1, 1), (BLOCK_THREADS, 1, 1), partial, np.int32(partial.shape[0]), total)
         sums = np.empty(3)
         self.engine.download(total, sums)
         return sums
@@ -98,7 +98,7 @@ class IterativeKernels(Kernels):
         """ahead = now + factor · (now - before)."""
         count = int(np.prod(now.shape))
         ends = np.float32(factor), np.int64(count), ahead
-        self._launch("look_ahead", (-(-count // THREADS), 1, 1), (THREADS, 1, 1), now, before, *ends)
+        self._launch("look_ahead", (-(-count // BLOCK_THREADS), 1, 1), (BLOCK_THREADS, 1, 1), now, before, *ends)
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,13 @@ def places(cos: Values, sin: Values, center: float, shape: tuple[int, int]) -> N
     """
     upright = np.abs(cos) >= np.abs(sin)
     by_pixel, by_line = np.where(upright, cos, sin), np.where(upright, sin, cos)
-    origin = np.clip(center - (shape[0] - 1) / 2 * sin - (shape[1] - 1) / 2 * cos, -FAR, FAR)
+    origin = np.clip(center - (shape[0] - 1) / 2 * sin - (shape[1] - 1) / 2 * cos, -FARTHEST_COLUMNS, FARTHEST_COLUMNS)
     reach = (0.5 + (np.abs(cos) + np.abs(sin)) / 2 + 1 / 256) / np.abs(by_pixel)
     lengths = np.stack([origin, sin, cos, -origin / by_pixel, 1 / by_pixel, -by_line / by_pixel, reach], axis=1)
-    return np.hstack([np.rint(lengths * ONE), upright[:, None]]).astype(np.int64)
+    return np.hstack([np.rint(lengths * PLACES_PER_COLUMN), upright[:, None]]).astype(np.int64)
 
 
 def _block(rows: int) -> tuple[int, int, int]:
     """Threads of a block along the rows and along columns or pixels, and rows per thread."""
     wide = min(32, 1 << (rows - 1).bit_length())
-    return wide, THREADS // wide, MANY if rows > wide else 1
+    return wide, BLOCK_THREADS // wide, ROWS_PER_THREAD if rows > wide else 1

@@ -12,18 +12,18 @@ from numba import prange
 from streamer.core.arrays import Array
 from streamer.core.jit import kernel
 
-PHASES = 256
+FOOTPRINT_PHASES = 256
 """Positions of a pixel within a detector column for which its footprint is tabulated."""
 
-PAD = 2
+EDGE_PAD = 2
 """Columns beyond both edges of the detector that projections have here; what falls there was not measured."""
 
-TILE = 8
+TILE_PIXELS = 8
 
-LANES = 8
+ROWS_TOGETHER = 8
 """Sums that a long sum is split into, so that it need not wait for itself."""
 
-SMALL = 2**17
+SMALL_VOLUME = 2**17
 """Voxels below which one thread does the prior: sooner done than others are woken, on a busy machine above all."""
 
 _ZERO = np.float32(0.0)
@@ -31,13 +31,13 @@ _ZERO = np.float32(0.0)
 
 @kernel(parallel=True)
 def project(image: Array, cos: Array, sin: Array, table: Array, center: float, threads: int, out: Array) -> None:
-    """out[a, PAD + i, z] = Σ over pixels of their area that falls into column i, times their value.
+    """out[a, EDGE_PAD + i, z] = Σ over pixels of their area that falls into column i, times their value.
 
     image (ny, nx, nz), out (angles, columns + 2·PAD, nz) float32; cos, sin (angles,) float64; table (angles,
-    PHASES + 1, 3) float32 the shares of a pixel in the nearest column and its neighbours.
+    FOOTPRINT_PHASES + 1, 3) float32 the shares of a pixel in the nearest column and its neighbours.
     """
     ny, nx, nz = image.shape
-    angles, columns = out.shape[0], out.shape[1] - 2 * PAD
+    angles, columns = out.shape[0], out.shape[1] - 2 * EDGE_PAD
     for thread in prange(threads):
         for a in range(thread, angles, threads):
             out[a] = _ZERO
@@ -48,33 +48,33 @@ def project(image: Array, cos: Array, sin: Array, table: Array, center: float, t
                     n = int(np.floor(t + 0.5))
                     if n < -1 or n > columns:
                         continue
-                    k = int((t - n + 0.5) * PHASES + 0.5)
+                    k = int((t - n + 0.5) * FOOTPRINT_PHASES + 0.5)
                     w0, w1, w2 = table[a, k, 0], table[a, k, 1], table[a, k, 2]
                     value = image[y, x]
-                    left, middle, right = out[a, n + PAD - 1], out[a, n + PAD], out[a, n + PAD + 1]
+                    left, middle, right = out[a, n + EDGE_PAD - 1], out[a, n + EDGE_PAD], out[a, n + EDGE_PAD + 1]
                     for z in range(nz):
                         left[z] += w0 * value[z]
                         middle[z] += w1 * value[z]
                         right[z] += w2 * value[z]
-            for c in range(PAD):
+            for c in range(EDGE_PAD):
                 out[a, c] = _ZERO
-                out[a, columns + 2 * PAD - 1 - c] = _ZERO
+                out[a, columns + 2 * EDGE_PAD - 1 - c] = _ZERO
 
 
 @kernel(parallel=True)
 def backproject(
     p: Array, cos: Array, sin: Array, table: Array, center: float, threads: int, scale: float, image: Array
 ) -> None:
-    """image += scale · (transpose of ``project``) p; shapes and types as there, the outer PAD columns of p are 0."""
+    """image += scale · (transpose of ``project``) p; shapes and types as there. The outer EDGE_PAD columns of p are 0."""
     ny, nx, nz = image.shape
-    angles, columns = p.shape[0], p.shape[1] - 2 * PAD
-    tiles_x = (nx + TILE - 1) // TILE
-    tiles = tiles_x * ((ny + TILE - 1) // TILE)
+    angles, columns = p.shape[0], p.shape[1] - 2 * EDGE_PAD
+    tiles_x = (nx + TILE_PIXELS - 1) // TILE_PIXELS
+    tiles = tiles_x * ((ny + TILE_PIXELS - 1) // TILE_PIXELS)
     for thread in prange(threads):
-        sums = np.empty((TILE, TILE, nz), np.float32)
+        sums = np.empty((TILE_PIXELS, TILE_PIXELS, nz), np.float32)
         for tile in range(thread, tiles, threads):
-            y0, x0 = (tile // tiles_x) * TILE, (tile % tiles_x) * TILE
-            y1, x1 = min(y0 + TILE, ny), min(x0 + TILE, nx)
+            y0, x0 = (tile // tiles_x) * TILE_PIXELS, (tile % tiles_x) * TILE_PIXELS
+            y1, x1 = min(y0 + TILE_PIXELS, ny), min(x0 + TILE_PIXELS, nx)
             sums[:] = _ZERO
             for a in range(angles):
                 for y in range(y0, y1):
@@ -84,9 +84,9 @@ def backproject(
                         n = int(np.floor(t + 0.5))
                         if n < -1 or n > columns:
                             continue
-                        k = int((t - n + 0.5) * PHASES + 0.5)
+                        k = int((t - n + 0.5) * FOOTPRINT_PHASES + 0.5)
                         w0, w1, w2 = table[a, k, 0], table[a, k, 1], table[a, k, 2]
-                        left, middle, right = p[a, n + PAD - 1], p[a, n + PAD], p[a, n + PAD + 1]
+                        left, middle, right = p[a, n + EDGE_PAD - 1], p[a, n + EDGE_PAD], p[a, n + EDGE_PAD + 1]
                         s = sums[y - y0, x - x0]
                         for z in range(nz):
                             s[z] += w0 * left[z] + w1 * middle[z] + w2 * right[z]
@@ -99,7 +99,7 @@ def backproject(
 
 def tv_primal(noisy: Array, dual: Array, strength: float, low: float, threads: int, out: Array) -> None:
     """out = max(low, noisy + strength · div dual); dual (3, ny, nx, nz) along y, x, z; all float32."""
-    if noisy.size < SMALL:
+    if noisy.size < SMALL_VOLUME:
         _primal_rows(noisy, dual, strength, low, 0, len(noisy), out)
     else:
         _primal(noisy, dual, strength, low, threads, out)
@@ -110,7 +110,7 @@ def tv_dual(image: Array, step: float, momentum: float, threads: int, ahead: Arr
 
     image (ny, nx, nz); ahead and dual (3, ny, nx, nz); all float32.
     """
-    if image.size < SMALL:
+    if image.size < SMALL_VOLUME:
         _dual_rows(image, step, momentum, 0, len(image), ahead, dual)
     else:
         _dual(image, step, momentum, threads, ahead, dual)
@@ -138,16 +138,16 @@ def sums_of_move(ahead: Array, now: Array, before: Array, threads: int) -> tuple
 @kernel()
 def _sums_of_line(ahead: Array, now: Array, before: Array, sums: Array) -> None:
     count = now.size
-    whole = count - count % LANES
-    lanes = np.zeros((3, LANES))
-    for first in range(0, whole, LANES):
-        for k in range(LANES):
+    whole = count - count % ROWS_TOGETHER
+    lanes = np.zeros((3, ROWS_TOGETHER))
+    for first in range(0, whole, ROWS_TOGETHER):
+        for k in range(ROWS_TOGETHER):
             _add_voxel(ahead[first + k], now[first + k], before[first + k], lanes, k)
     for i in range(whole, count):
         _add_voxel(ahead[i], now[i], before[i], lanes, i - whole)
     for k in range(3):
         sums[k] = 0.0
-        for lane in range(LANES):
+        for lane in range(ROWS_TOGETHER):
             sums[k] += lanes[k, lane]
 
 

@@ -22,7 +22,7 @@ from streamer.core.tv.gpu_projector import DeviceStripProjector, IterativeKernel
 from streamer.frames import BadInput
 
 POWER_STEPS = 12
-MARGIN = 1.03  # the power iteration approaches the norm from below
+NORM_MARGIN = 1.03  # the power iteration approaches the norm from below
 
 
 class StripProjector(Protocol):
@@ -97,7 +97,7 @@ class Projector:
     def padded(self, projections: Array) -> Image:
         """Projections (angles, rows, columns) in the layout of this class: (angles, columns + 2·PAD, rows) float32."""
         inside = np.asarray(projections, np.float32).transpose(0, 2, 1)
-        return np.pad(inside, ((0, 0), (kernels.PAD, kernels.PAD), (0, 0)))
+        return np.pad(inside, ((0, 0), (kernels.EDGE_PAD, kernels.EDGE_PAD), (0, 0)))
 
     def forward(self, volume: Any, out: Any | None = None, measured: Any | None = None) -> Any:
         """Line integrals (angles, columns + 2·PAD, rows) of volume (ny, nx, rows), pixel spacing 1.
@@ -105,7 +105,7 @@ class Projector:
         Less what was ``measured``, if that is given. Writes into ``out`` or returns a new array on the host.
         """
         if out is None:
-            out = np.empty((self.angles, self.columns + 2 * kernels.PAD, volume.shape[2]), np.float32)
+            out = np.empty((self.angles, self.columns + 2 * kernels.EDGE_PAD, volume.shape[2]), np.float32)
         self._strips.project(volume, measured, out)
         return out
 
@@ -131,12 +131,12 @@ class Projector:
             vector = image
         if value <= 0:
             raise BadInput(f"no ray of the detector crosses the volume; centre {self.center:.1f} of {self.columns}")
-        return MARGIN * value
+        return NORM_MARGIN * value
 
 
 def table_nbytes(angles: int) -> int:
     """Memory of what a projector knows of so many angles."""
-    return angles * 4 * (3 * (kernels.PHASES + 1) + 16)
+    return angles * 4 * (3 * (kernels.FOOTPRINT_PHASES + 1) + 16)
 
 
 def _footprints(theta: Values) -> Image:
@@ -146,7 +146,7 @@ def _footprints(theta: Values) -> Image:
     """
     long, short = np.abs(np.cos(theta)), np.abs(np.sin(theta))
     long, short = np.maximum(long, short)[:, None], np.maximum(np.minimum(long, short), 1e-6)[:, None]
-    phase = np.linspace(-0.5, 0.5, kernels.PHASES + 1)[None, :]
+    phase = np.linspace(-0.5, 0.5, kernels.FOOTPRINT_PHASES + 1)[None, :]
     # Second integral of a box of width w: the shadow is the convolution of two of them, its area up to u a sum of four.
     half_sum, half_difference = (long + short) / 2, (long - short) / 2
 

@@ -34,16 +34,16 @@ Progress = Callable[[int, int, float], None]
 Report = Callable[[int, float], None]  # iterations done, relative change
 ReadBlock = Callable[[int, int], tuple[Image, Image | None]]
 
-ITERATIONS = 80
-TOLERANCE = 1e-4  # relative change of the volume in one iteration over all angles, below which it is at rest
-AT_REST = 8  # iterations at rest before it is done: a warm start begins slowly, before the momentum has grown
+DEFAULT_ITERATIONS = 80
+REST_CHANGE = 1e-4  # relative change of the volume in one iteration over all angles, below which it is at rest
+REST_ITERATIONS = 8  # iterations at rest before it is done: a warm start begins slowly, before the momentum has grown
 SUBSET_ANGLES = 12  # angles that a subset needs to stand for all
 MOST_SUBSETS = 6
 SUBSETS_UNTIL = 0.6  # share of the iterations after which all angles are used at once: subsets alone never settle
 NOISE_TO_PRIOR = 0.5  # strength 1, in units of the noise that the backprojection has per pixel
 LEAST_NOISE = 4e-3  # share of the typical attenuation that counts as noise even if there is none
-VOLUMES = 13  # arrays of the size of the volume that live at once
-HALO = 3  # rows beyond both ends of a block, so that the prior sees its neighbours
+VOLUMES_AT_ONCE = 13  # arrays of the size of the volume that live at once
+HALO_ROWS = 3  # rows beyond both ends of a block, so that the prior sees its neighbours
 
 
 def reconstruct_tv(
@@ -54,7 +54,7 @@ def reconstruct_tv(
     *,
     start: Array | None = None,
     strength: float = 1.0,
-    iterations: int = ITERATIONS,
+    iterations: int = DEFAULT_ITERATIONS,
     subsets: int | None = None,
     nonnegative: bool = True,
     progress: Progress | None = None,
@@ -95,7 +95,7 @@ class TvProblem:
     """``weight`` λ of the prior; ``subsets`` of the angles, None chooses; ``nonnegative`` keeps values ≥ 0."""
 
     weight: float
-    iterations: int = ITERATIONS
+    iterations: int = DEFAULT_ITERATIONS
     subsets: int | None = None
     nonnegative: bool = True
 
@@ -121,7 +121,7 @@ def tv_blocks(
     blocks = plan_tv_blocks(rows, np.size(angle_rad), columns, memory_bytes)
     solvers = _Solvers(backend, np.asarray(angle_rad, np.float64).ravel(), columns, center, problem)
     for number, (r0, r1) in enumerate(blocks):
-        first, last = (max(0, r0 - HALO), min(rows, r1 + HALO)) if len(blocks) > 1 else (r0, r1)
+        first, last = (max(0, r0 - HALO_ROWS), min(rows, r1 + HALO_ROWS)) if len(blocks) > 1 else (r0, r1)
         part, begin = read(first, last)
 
         def report(done: int, change: float, before: int = number * problem.iterations) -> None:
@@ -145,19 +145,19 @@ def prior_weight(attenuation: Image) -> float:
 
 def tv_row_nbytes(angles: int, columns: int) -> int:
     """Memory that one detector row needs while it is reconstructed."""
-    return 4 * (VOLUMES * columns * columns + 3 * angles * (columns + 2 * kernels.PAD))
+    return 4 * (VOLUMES_AT_ONCE * columns * columns + 3 * angles * (columns + 2 * kernels.EDGE_PAD))
 
 
 def plan_tv_blocks(rows: int, angles: int, columns: int, memory_bytes: int | None) -> list[tuple[int, int]]:
-    """Blocks [r0, r1) of rows, as even as can be, that fit into ``memory_bytes`` with their HALO; None is no limit.
+    """Blocks [r0, r1) of rows, as even as can be, that fit into ``memory_bytes`` with HALO_ROWS; None: no limit.
 
     Raises BadInput, with the number that is needed, when not even one row with its halo fits.
     """
     if memory_bytes is None or rows * tv_row_nbytes(angles, columns) <= memory_bytes:
         return [(0, rows)]
-    fit = memory_bytes // tv_row_nbytes(angles, columns) - 2 * HALO
+    fit = memory_bytes // tv_row_nbytes(angles, columns) - 2 * HALO_ROWS
     if fit < 1:
-        need, given = (2 * HALO + 1) * tv_row_nbytes(angles, columns) / 2**20, memory_bytes / 2**20
+        need, given = (2 * HALO_ROWS + 1) * tv_row_nbytes(angles, columns) / 2**20, memory_bytes / 2**20
         raise BadInput(f"the smallest block of rows needs {need:.1f} MiB, {given:.1f} are allowed")
     count = -(-rows // fit)
     edges = [rows * k // count for k in range(count + 1)]
@@ -178,7 +178,7 @@ class _Solvers:
         out, iterations = np.empty((k1 - k0, columns, columns), np.float32), self._problem.iterations
 
         def solve(on_device: bool, first: int, last: int) -> None:
-            low, high = max(0, k0 + first - HALO), min(rows, k0 + last + HALO)
+            low, high = max(0, k0 + first - HALO_ROWS), min(rows, k0 + last + HALO_ROWS)
 
             def told(done: int, change: float) -> None:
                 report((first * iterations + (last - first) * done) // (k1 - k0), change)
@@ -191,7 +191,7 @@ class _Solvers:
             solve(False, 0, k1 - k0)
             return out
         row = tv_row_nbytes(angles, columns)
-        beyond = min(2 * HALO, rows - 1) * row + table_nbytes(angles)
+        beyond = min(2 * HALO_ROWS, rows - 1) * row + table_nbytes(angles)
         work = ChunkedWork("few angles", k1 - k0, row, beyond, partial(solve, True), partial(solve, False))
         run_chunked(work, self._backend.kernels.engine, self._backend.fallbacks)
         return out
@@ -245,8 +245,8 @@ class _Solver:
                 pace = following
                 change = math.sqrt(moved.change) / max(math.sqrt(moved.size), 1e-30)
             report(iteration + 1, change)
-            rest = rest + 1 if change < TOLERANCE else 0
-            if rest >= AT_REST:
+            rest = rest + 1 if change < REST_CHANGE else 0
+            if rest >= REST_ITERATIONS:
                 if used is whole:
                     break
                 parts, rest = whole, 0

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.alignment.estimate import CenterEstimate
-from streamer.core.alignment.half_acquisition import GROUPS, MOST_PAIRS, OppositeViews, facing_views
+from streamer.core.alignment.half_acquisition import ERROR_GROUPS, MOST_PAIRS, OppositeViews, facing_views
 from streamer.core.alignment.tilt import Tilt, find_tilt
-from streamer.core.alignment.truncation import LOOKS, Edge, measure_edges
+from streamer.core.alignment.truncation import PROJECTIONS_USED, Edge, measure_edges
 from streamer.core.arrays import Image, Values
 from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.layout.layout import MIN_TILT_RAD
@@ -69,7 +69,7 @@ def measure_evidence(
 
     @cache
     def views() -> OppositeViews | None:
-        most = MOST_PAIRS if final else min(LIVE_PAIRS, max(2 * GROUPS, LIVE_PAIRS * 1024 // spec.columns))
+        most = MOST_PAIRS if final else min(LIVE_PAIRS, max(2 * ERROR_GROUPS, LIVE_PAIRS * 1024 // spec.columns))
         pairs = np.array([pair[:3] for pair in facing_views(angles, most)], np.intp)
         numbers = np.unique(pairs)
         return OppositeViews.of(sinograms(numbers), angles[numbers], most)
@@ -78,7 +78,7 @@ def measure_evidence(
         tilted = estimate.tilt_rad is None or abs(estimate.tilt_rad) > 0.5 * MIN_TILT_RAD
         return find_tilt(store.all, angles) if final and tilted and store.whole else None
 
-    count = min(LOOKS if final else LIVE_EDGE_VIEWS, store.count)
+    count = min(PROJECTIONS_USED if final else LIVE_EDGE_VIEWS, store.count)
     edges = measure_edges(sinograms(np.unique(np.linspace(0, store.count - 1, count).astype(int))))
     heights = (store.first_row + rows).tolist()
     return Evidence(angles, edges, estimate, views, tilt, heights, center_px)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
-from streamer.core.tv.reconstruction import ITERATIONS, TvProblem, plan_tv_blocks, prior_weight, tv_blocks
+from streamer.core.tv.reconstruction import DEFAULT_ITERATIONS, TvProblem, plan_tv_blocks, prior_weight, tv_blocks
 from streamer.options import Options
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -22,7 +22,7 @@ NOISE_ROWS = 16
 class TvOptions(Options):
     """Least squares with total variation."""
 
-    iterations: int = Field(ITERATIONS, ge=1, le=100_000)
+    iterations: int = Field(DEFAULT_ITERATIONS, ge=1, le=100_000)
     """iterations of tv, at most"""
     strength: float = Field(1.0, ge=0)
     """strength of tv's prior; more is smoother"""

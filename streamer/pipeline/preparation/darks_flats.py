@@ -13,7 +13,7 @@ from streamer.core.quality.fields import AlikeFrames
 from streamer.frames import ScanSpec
 from streamer.pipeline.preparation.beam_drift import BeamDriftCorrection, MeanFrame
 
-PATIENCE = 20
+IDLE_PATIENCE = 20
 """Idle moments without another dark or flat, after which those announced but lacking are taken to come later."""
 
 
@@ -75,7 +75,7 @@ class DarksAndFlats:
         self._idle += 1
         darks, flats = self._counts
         complete = darks >= self._spec.darks and flats >= self._spec.flats
-        if self._steps is None and (complete or self._idle >= PATIENCE):
+        if self._steps is None and (complete or self._idle >= IDLE_PATIENCE):
             self._steps = self._work()
         return self._steps is not None and next(self._steps, self) is None
 

@@ -22,8 +22,8 @@ from streamer.core.preprocessing.flat_pair import FlatPair, add_late
 
 Smooth = Callable[[Image], Image]
 
-NOTHING = as_input(np.zeros((1, 1), np.float32))
-FRACTIONS = 64  # of the scan, over which the mean of what changes is taken
+NO_IMAGE = as_input(np.zeros((1, 1), np.float32))
+MEAN_FRACTIONS = 64  # of the scan, over which the mean of what changes is taken
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class DeferredCorrections:
             if self.drift is not None:
                 taken = self._coefficients(fraction) @ self.drift
                 base, slope = base - taken[0], slope - taken[1]
-        static = NOTHING if self.static is None else as_input(self.static[rows])
-        pattern = NOTHING if self.pair is None else as_input(self.pair.pattern[rows])
+        static = NO_IMAGE if self.static is None else as_input(self.static[rows])
+        pattern = NO_IMAGE if self.pair is None else as_input(self.pair.pattern[rows])
         add_late(as_input(source), static, self.static is not None, pattern, share, base, slope, threads, out)
         if self.weights is not None and self.components is not None:
             amount = as_input(self._coefficients(fraction) @ self.weights, np.float32)
@@ -68,7 +68,7 @@ class DeferredCorrections:
         image = np.zeros(shape, np.float32) if self.static is None else self.static.copy()
         if self.pair is None:
             return image
-        many = np.mean([self._coefficients(f) for f in np.linspace(0.0, last, FRACTIONS)], axis=0)
+        many = np.mean([self._coefficients(f) for f in np.linspace(0.0, last, MEAN_FRACTIONS)], axis=0)
         power = np.ones(shape, np.float32)
         for coefficient in many:
             image += np.float32(coefficient) * power

@@ -35,7 +35,7 @@ LEAST_NOISE = 1e-4
 USUAL_NOISE = 0.02
 """Relative noise of a pixel of a flat of a few thousand photons."""
 
-DECAY = 12.0
+HALO_DECAYS = 12.0
 """Decay lengths of the phase filter that a block of rows is extended by: exp(-12) is the rounding of float32."""
 
 
@@ -307,7 +307,7 @@ class Preparation:
     @property
     def halo_rows(self) -> int:
         """Rows beside a block, on either side as far as there are, that ``rows`` needs to make it."""
-        halo = 0 if self.optics is None else int(np.ceil(DECAY * np.sqrt(self.optics.alpha_px2)))
+        halo = 0 if self.optics is None else int(np.ceil(HALO_DECAYS * np.sqrt(self.optics.alpha_px2)))
         return halo + (1 if self.options.zingers else 0)
 
     def rows(self, first: int, last: int) -> RowPreparation:

@@ -11,7 +11,7 @@ from streamer.frames import ScanSpec
 FEWEST_PROJECTIONS = 32
 """Before as many came, their mean still looks like the sample."""
 
-GROWTH = 1.25
+GROWTH_FACTOR = 1.25
 """Factor by which the number of projections must grow before the stripes are measured again."""
 
 WORTH_A_REPLAY = 1.0
@@ -42,7 +42,7 @@ class StripeOffsets:
     def due(self, at_once: bool) -> bool:
         """Whether there are enough projections to ``measure``, or with ``at_once`` any at all beyond the fewest."""
         count = self._detector.count
-        return count >= self._fewest and (at_once or count >= GROWTH * self._measured)
+        return count >= self._fewest and (at_once or count >= GROWTH_FACTOR * self._measured)
 
     def measure(self, late: Image, noise: float) -> bool:
         """Measure the offsets; False when they changed too little to be taken over.

@@ -60,7 +60,7 @@ def test_constants_are_those_of_python() -> None:
     text = "".join(cuda.flattened(unit) for unit in cuda.UNITS)
     value = {name: float(number.rstrip("f")) for name, number in re.findall(r"#define (\w+) ([\d.e+-]+f?)\b", text)}
     assert np.float32(value["EDGE"]) == np.float32(kernels_fbp.EDGE_PX)
-    assert value["PACKS"] * 2 == value["DEPTH"] == kernels_cuda.PACK
+    assert value["PACKS"] * 2 == value["DEPTH"] == kernels_cuda.ROWS_PER_PACK
     assert value["REACH"] * 2 == gridwindow.WINDOW_WIDTH
     assert value["SEAM"] == kernels_grid.SEAM_POINTS
     assert f"#define NUDGE {kernels_grid.OUTWARD_NUDGE.hex().replace('.0000000000000', '')}f" in text
@@ -70,8 +70,8 @@ def test_constants_are_those_of_python() -> None:
     assert value["BEFORE"] == kernels_live.DERIVATIVE_REACH - 0.5
     assert value["MAX_FRAMES"] == planes.MAX_FRAMES == live.FRAMES_PER_FOLD
     assert value["ROW_PAD"] == shear.CUBIC_PAD
-    assert (value["PHASES"], value["PAD"]) == (kernels_iterative.PHASES, kernels_iterative.PAD)
-    assert (value["MANY"], value["ADDING"]) == (iterative.MANY, iterative.THREADS)
+    assert (value["PHASES"], value["PAD"]) == (kernels_iterative.FOOTPRINT_PHASES, kernels_iterative.EDGE_PAD)
+    assert (value["MANY"], value["ADDING"]) == (iterative.ROWS_PER_THREAD, iterative.BLOCK_THREADS)
 
 
 def test_lines_fit_the_page() -> None:

@@ -17,7 +17,7 @@ from streamer.core.tv.fista import FistaSolver, HostFistaSolver, TotalVariation
 from streamer.core.tv.gpu_fista import DeviceFistaSolver
 from streamer.core.tv.gpu_projector import IterativeKernels
 from streamer.core.tv.projector import Projector, table_nbytes
-from streamer.core.tv.reconstruction import HALO, TvProblem, reconstruct_tv, tv_blocks, tv_row_nbytes
+from streamer.core.tv.reconstruction import HALO_ROWS, TvProblem, reconstruct_tv, tv_blocks, tv_row_nbytes
 from streamer.frames import BadInput
 from streamer.phantoms import half_turn, shepp_logan, sinogram
 from tests.core.shim import ShimEngine, shim_backend
@@ -276,10 +276,10 @@ class TestLittleMemory:
     def test_in_chunks(self, engine: ShimEngine, numba_backend: Backend) -> None:
         """Each chunk with the rows beside it: what a block of the CPU with the same rows gives."""
         backend = shim_backend(engine)
-        engine.capacity = int(self.needed(4 + 2 * HALO) / 0.9) + 100
+        engine.capacity = int(self.needed(4 + 2 * HALO_ROWS) / 0.9) + 100
         told: list[tuple[int, int, float]] = []
         found = self.run(backend, progress=lambda *now: told.append(now))
-        close(found, self.run(numba_backend, memory_bytes=(4 + 2 * HALO) * self.ROW), RUN)
+        close(found, self.run(numba_backend, memory_bytes=(4 + 2 * HALO_ROWS) * self.ROW), RUN)
         assert engine.launched["total_sums"] == 3 * 12
         done = [at for at, _, _ in told]
         assert done == sorted(done)
@@ -306,8 +306,8 @@ class TestLittleMemory:
     def test_it_runs_out_although_it_seemed_to_suffice(self, engine: ShimEngine, numba_backend: Backend) -> None:
         """Half the rows at a time; and where even one row finds no room, the rest on the CPU."""
         backend = shim_backend(engine)
-        engine.claims, engine.capacity = 2**40, self.needed(6 + HALO)
-        halves = self.part(numba_backend, 0, 6 + HALO)[:6], self.part(numba_backend, 6 - HALO, 12)[HALO:]
+        engine.claims, engine.capacity = 2**40, self.needed(6 + HALO_ROWS)
+        halves = self.part(numba_backend, 0, 6 + HALO_ROWS)[:6], self.part(numba_backend, 6 - HALO_ROWS, 12)[HALO_ROWS:]
         close(self.part(backend, 0, 12), np.concatenate(halves), RUN)
         assert backend.fallbacks.events["smaller_chunks"] == 1
         assert engine.launched["total_sums"] == 2 * 12
@@ -345,7 +345,7 @@ class TestLittleMemory:
             return frames[:, first:last], None
 
         given = (read, self.ROWS, self.ANGLES, self.N, 8.5, TvProblem(0.1, 8), None, 12 * self.ROW - 1)
-        engine.capacity = int(self.needed(3 + 2 * HALO) / 0.9) + 100
+        engine.capacity = int(self.needed(3 + 2 * HALO_ROWS) / 0.9) + 100
         found, expected = (
             np.concatenate([block for _, block in tv_blocks(one, *given)]) for one in (backend, numba_backend)
         )

@@ -206,7 +206,7 @@ def test_the_steps_of_the_prior_are_those_of_the_textbook(shape: tuple[int, int,
 def test_many_threads_do_what_one_does_in_the_prior() -> None:
     rng = np.random.default_rng(1)
     shape = (67, 40, 50)
-    assert np.prod(shape) >= kernels_iterative.SMALL
+    assert np.prod(shape) >= kernels_iterative.SMALL_VOLUME
     image, start = rng.normal(size=shape).astype(np.float32), rng.normal(size=(3, *shape)).astype(np.float32)
     found = []
     for parts in (1, 3):
