@@ -50,14 +50,14 @@ class AttenuationStore:
         self.count = 0
 
     def next(self, count: int = 1) -> Image:
-        """Where the next projections (count, rows, columns) of the whole detector are to be written.
+        """Array (count, rows, columns) float32 into which the next projections are written.
 
         Not more than FRAMES_PER_BATCH at once, nor than were announced.
         """
         return self._data[self.count : self.count + count] if self.whole else self._frames[:count]
 
     def add(self, angle_rad: Values) -> None:
-        """Keep what was written into ``next()``: as many projections as there are angles."""
+        """Keep the projections written into ``next()``, one for each angle (radian)."""
         new = slice(self.count, self.count + len(angle_rad))
         if not self.whole:
             self._data[new] = self._frames[: len(angle_rad), self.first_row : self.last_row]

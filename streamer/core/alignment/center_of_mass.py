@@ -15,28 +15,26 @@ from streamer.core.preprocessing.kernels import moment_margin
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
-EDGE_BANDS = 16  # bands of rows in which a sample that touches the edge is looked for
-NOISE_ROWS = 128  # rows, or a few more, that are enough to tell their noise
-TOUCHING_LEVEL = 0.1  # margin above the open beam, in units of the mean attenuation of the densest band
+EDGE_BANDS = 16  # bands of rows, in each of which the sample may touch the edge
+NOISE_ROWS = 128  # about; from which the noise is measured
+TOUCHING_LEVEL = 0.1  # of the margin above the open beam, in units of the densest band's mean attenuation
 SYSTEMATIC_PX = 0.03  # error of a centre of mass that does not average out (uneven beam)
-STRIPE_SIGMAS = 4.0  # a stripe stands out from what is left of noise and sample by so many standard deviations
-STRIPE_PULL_LEFT = 0.5  # share of the stripes' pull that stays after it has been taken out
+STRIPE_SIGMAS = 4.0  # standard deviations of noise and sample by which a stripe stands out
+STRIPE_PULL_LEFT = 0.5  # share of the stripes' pull on the centre that remains after their removal
 MASS_ERROR = 0.003  # error of the mass, which moves the centre in proportion to its distance from the middle
-TILT_RAD = np.deg2rad(0.1)  # axes are aligned to about this; it counts where the sample is not at middle height
-SELDOM_TOUCHING = 0.2  # share of the projections whose sample may touch an edge where the open beam is read
+TILT_RAD = np.deg2rad(0.1)  # to which axes are aligned; it shifts a sample above or below the middle row
+SELDOM_TOUCHING = 0.2  # share of the projections that may touch the edge where the open beam is read
 ALIKE_LEVEL, ALIKE_SHARE = (
     0.03,
     0.25,
 )  # attenuation by which the edges of an open beam may differ; and as a share of its own
-PROFILE_EVERY = 2  # the column profile that shows the stripes is taken from one projection in so many
-DIGEST_BATCH = 64  # projections whose row sums wait to be looked at together
+PROFILE_EVERY = 2  # every second projection enters the column profile, which shows the stripes
+DIGEST_BATCH = 64  # projections whose row moments are evaluated together
 MIN_FRAMES = 6
-BEAM_PARTS = 8  # parts of the scan, of which the one counts in which the beam has changed most
+BEAM_PARTS = 8  # parts of the scan; the one in which the beam has changed most counts
 MIN_MASS_SNR = 5.0
-SIGNIFICANT_GAIN = 30.0  # gain in chi-square that a jump must bring; 2 or 3 parameters and some 30 places are tried
-LEAST_EXPLAINED = (
-    0.5  # share of the unexplained path that one jump must account for, else it is something other than motion
-)
+SIGNIFICANT_GAIN = 30.0  # in chi-square, for a jump; 2 or 3 parameters and some 30 places are tried
+LEAST_EXPLAINED = 0.5  # share of the unexplained path that one jump must explain to count as motion
 BREAKS_TRIED = 32
 
 
@@ -107,7 +105,7 @@ class MomentTrack:
 
     @property
     def beam_drift(self) -> float | None:
-        """Largest relative change of the open beam beside the sample since the flats; None without such a place.
+        """Largest relative change of the open beam since the flats; None where the sample leaves no margin.
 
         A beam that fades does so alike at both edges and at all heights. Edges that do not agree hold sample, even
         where single projections do not show it: in half acquisition the one near the axis always does.
@@ -150,7 +148,7 @@ class MomentTrack:
         stripes, blur = self._stripes()
         column = np.arange(cols) - (cols - 1) / 2
         pull = float(stripes @ column) * rows / typical
-        # What stripes that do not stand out may do, to the first moment and to the open beam beside the sample.
+        # The effect of unseen stripes on the first moment and on the level of the open beam.
         unseen = (
             blur
             * rows
@@ -170,7 +168,7 @@ class MomentTrack:
         return CenterEstimate(center, confidence, sigma, "moments")
 
     def motion_px(self) -> float | None:
-        """Largest displacement of the sample (pixels) that rotation does not explain; None when it cannot be told.
+        """Largest displacement of the sample (pixels) that rotation does not explain; None when unknown.
 
         Looked for are jumps at any time: those of ``across_px``, and of the sample or the stage along the rows. A jump
         counts when it explains most of what the path deviates, and far better than chance; 0.0 means that there is no
@@ -208,7 +206,7 @@ class MomentTrack:
         whole = touches == 0
         if np.count_nonzero(whole) < max(MIN_FRAMES, 0.5 * self.count):
             return None
-        # An uneven beam that stays as it is tilts the background of all projections alike.
+        # A steady uneven beam tilts the background of all projections alike.
         slope = float(np.median((right - left)[whole])) / cols
         first = first - slope * rows * cols * (cols**2 - 1) / 12.0
         typical = float(np.median(mass[whole]))
@@ -240,7 +238,7 @@ def _touches(mean: Values, sides: Values, margins: Values) -> Mask:
     """Whether the sample reaches the left or right edge of the detector, for each of n projections.
 
     ``mean`` (n, rows) of the rows, ``sides`` (n, rows, 2) of their margins, ``margins`` (n, bands, 2) of those in
-    bands. The emptiest is taken for the open beam. If even that is dense, the sample covers the detector.
+    bands. The emptiest counts as open beam. If even that is dense, the sample covers the detector.
     """
     rows, bands = mean.shape[1], margins.shape[1]
     densest = _bands(mean).max(axis=1)
@@ -257,7 +255,7 @@ def _touches(mean: Values, sides: Values, margins: Values) -> Mask:
 
 
 def _calmed(mass: Values) -> Values:
-    """Masses drawn to their mean by as much as their scatter is noise (Wiener); what changes slowly is not.
+    """Masses, shrunk to their mean by the share of noise in their scatter (Wiener); slow changes are no noise.
 
     A centre of mass divided by a noisy mass lies too far from the middle in the mean.
     """

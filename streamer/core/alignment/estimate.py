@@ -1,4 +1,4 @@
-"""One value: where the axis of rotation was found, by which method, and how far to trust it."""
+"""The estimate of the axis of rotation, its confidence, and what the detector adds to every projection."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from scipy.ndimage import median_filter
 
 from streamer.core.arrays import Array, Values
 
-STRIPE_WINDOW = (
-    11  # columns; what differs in all projections alike from this many neighbours is a stripe of the detector
-)
-WINDOWS_PER_DETECTOR = 24  # on a small detector, a stripe is what differs from a window of the columns divided by this
+STRIPE_WINDOW = 11  # columns from whose median a stripe, alike in all projections, differs
+WINDOWS_PER_DETECTOR = 24  # at least; small detectors have a narrower window
 
 Curve = tuple[Values, Values]
 
 
 @dataclass(frozen=True)
 class CenterEstimate:
-    """Detector column of the axis of rotation, or None when the data do not tell.
+    """Detector column of the axis of rotation, or None when the data do not determine it.
 
     ``confidence`` 0…1; ``sigma_px`` standard error (infinite when unknown); ``curve`` the candidates and their score
     (the lowest is best) where the method searches, for a scientist to look at. ``center`` is that of the middle row;
-    ``tilt_rad`` by how much the axis leans, its column growing by -tan(tilt) from row to row, where it was measured.
+    ``tilt_rad`` is the tilt of the axis, whose column grows by -tan(tilt) from row to row; None if not measured.
     """
 
     center: float | None
@@ -48,7 +46,7 @@ def confidence_of(sigma_px: float) -> float:
 
 
 def stripes_of(mean: Array) -> Values:
-    """What the detector adds to every projection, from their mean (..., columns): its sharp deviations along the row.
+    """What the detector adds to every projection: the sharp deviations of their mean (..., columns) along the row.
 
     Stripes do not turn with the sample. They pull the centre of mass and the registration of opposite views to the
     middle of the detector, and the sharpest reconstruction to an axis that makes a dot of a ring.
@@ -56,7 +54,7 @@ def stripes_of(mean: Array) -> Values:
     wide = np.asarray(mean, np.float64)
     if wide.shape[-1] < 2 * STRIPE_WINDOW:
         return np.zeros_like(wide)
-    # On a small detector the edge of a round sample is as sharp as a stripe, and stands still as one does.
+    # On a small detector the edge of a round sample is as sharp as a stripe, and as steady.
     width = min(STRIPE_WINDOW, max(3, wide.shape[-1] // WINDOWS_PER_DETECTOR | 1))
     half = width // 2
     # Beyond the edges the row goes on along a straight line, through neighbours that hold no stripe at the very edge.

@@ -21,29 +21,27 @@ from streamer.core.alignment.opposite_views import opposite_pairs
 from streamer.core.arrays import Array, Image, Values
 from streamer.frames import BadInput
 
-EDGE_COLUMNS = 2  # columns at the end of the detector that are not trusted in the overlap
+EDGE_COLUMNS = 2  # at either end of the detector, which are not used in the overlap
 MIN_OVERLAP_PX = 16
 MOST_PAIRS = 180
 MOST_ROWS = 8
-SEARCH_COLUMNS = 512  # columns, or up to twice as many, that are enough for the first search
+SEARCH_COLUMNS = 512  # to which, or up to twice that, rows are binned for the first search
 GAUSS_TAPS = 4  # columns to either side that a Gaussian of one column reaches
-PADDING_COLUMNS = (
-    GAUSS_TAPS + 3
-)  # columns of padding: the taps, and what lies beyond the last whole column of the overlap
-ERROR_GROUPS = 8  # sets of pairs whose scatter gives the error
+PADDING_COLUMNS = GAUSS_TAPS + 3  # the taps, and what lies beyond the last whole column of the overlap
+ERROR_GROUPS = 8  # sets of pairs; their scatter gives the error
 NEWTON_STEPS = 12
 SETTLED_PX = 1e-3
 ROUNDING_SHARE = 1e-6  # of the mean: views that differ by less from it do not differ
 SYSTEMATIC_PX = 0.02
 MIN_MATCH = 0.3  # normalised correlation in the overlap below which nothing was found
-CLEAR_LEAD = 0.13  # by which the best correlation must beat the next one that lies elsewhere
+CLEAR_LEAD = 0.13  # of the best correlation over the best one elsewhere, for full confidence
 ELSEWHERE_PX = 6
 
 
 class OffsetWeights:
     """Rows of the detector as faded parts of rows ``width`` wide, in which the axis lies in the middle.
 
-    The edge that is far from the axis stays the edge of the wide rows, so that what is cut off there can be carried on.
+    The edge far from the axis stays an edge of the wide rows, so that a truncated sample can be extended there.
     ``width`` is odd or even so that the axis, at column ``wide_center`` of the wide rows, is at (width - 1) / 2 + shift
     with \\|shift\\| ≤ 1/4; ``first`` is the wide column of detector column 0. Weights w and distance t from the axis:
     w(t) + w(-t) = 1 where both are seen, 1 where one is.
@@ -150,7 +148,7 @@ class OppositeViews:
 
     A search of all whole shifts by correlation normalised over the overlap, then Gauss-Newton steps to a hundredth of a
     pixel (Lucas and Kanade, Proc. IJCAI 1981, 674). Both are smoothed by a Gaussian of one column; it is sampled where
-    the shift points, which interpolates without an error of its own. The mean over the angles is taken off first:
+    the shift points, which interpolates without an error of its own. The mean over the angles is subtracted first:
     stripes of the detector do not turn with the sample.
     """
 
@@ -214,7 +212,7 @@ class OppositeViews:
         center = (columns - 1 + dx) / 2
         overlap = columns - abs(dx)
         side = "middle" if abs(dx) < 0.1 * columns else "right" if dx > 0 else "left"
-        # Binned columns have less noise: their best place is to be compared with their next.
+        # Binned columns have less noise: their best place is compared with their next.
         clear = min(1.0, max(0.0, (max(match, float(score[best])) - rival) / CLEAR_LEAD))
         confidence = confidence_of(sigma) * clear if match > MIN_MATCH and abs(dx - start) < ELSEWHERE_PX else 0.0
         if confidence < 0.01:

@@ -22,7 +22,7 @@ from streamer.core.alignment.opposite_views import (
 from streamer.core.alignment.row_binning import bin_rows, row_bin
 from streamer.core.arrays import Image, Values
 
-ANCHOR_COUNT = 7  # projections that wait for their opposite
+ANCHOR_COUNT = 7  # projections that are kept until their opposite comes
 APART_RAD = np.pi / (ANCHOR_COUNT + 1)  # the least between their angles, modulo half a turn
 
 
@@ -60,7 +60,7 @@ class _Anchor:
             self.after = view
 
     def pair(self) -> tuple[tuple[float, ...], Values, Values] | None:
-        """What tells this pair from others, the projection and its opposite; None while that is not known."""
+        """Identity of this pair, the projection and its opposite; None while the opposite is unknown."""
         if self.before is None or self.after is None:
             return None
         below, above = self.gap(self.before.angle_rad), self.gap(self.after.angle_rad)
@@ -119,7 +119,7 @@ class PairTrack:
         """Axis from the pairs so far; unknown before there is one.
 
         ``mean`` (binned rows, columns) of the ``frames`` so far shows the stripes. One new pair is matched in a call,
-        which takes as long as some frames; ``final`` matches all, and again with the lean of the axis held.
+        which takes as long as some frames; ``final`` matches all, then again with the axis' common tilt held.
         """
         pairs = self._pairs()
         self._matches = {key: match for key, match in self._matches.items() if key in pairs}

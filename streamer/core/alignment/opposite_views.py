@@ -20,16 +20,16 @@ COARSE_COLUMNS = 256  # columns of the pictures for the first search
 COARSE_ROWS = 48
 MIN_OVERLAP = 0.3  # share of the columns on which the two must overlap
 MAX_DROP = 0.1  # share of the rows by which the sample may have moved
-DISTINCT_ROWS = 16  # with fewer rows, movement along the axis is not looked for
+DISTINCT_ROWS = 16  # least number of rows for which movement along the axis is measured
 MAX_MISMATCH = 0.45  # two pictures of noise alone differ by 0.71
-SYSTEMATIC_PX = 0.03  # what uneven illumination shifts all pairs alike
-FEW_PAIRS_SHARE = 0.85  # share of the confidence that one or two pairs keep, with none to contradict them
+SYSTEMATIC_PX = 0.03  # by which uneven illumination shifts all pairs alike
+FEW_PAIRS_SHARE = 0.85  # of the confidence is left for one or two pairs, which none could contradict
 EXACT_RAD = 1e-5
 WIDEST_RAD = np.deg2rad(3.5)  # a mean of two views this far apart misplaces a point at 500 px by a quarter of a pixel
 NEWTON_STEPS = 12
-FEW_PAIRS = 3  # pairs, below which their scatter tells nothing
-END_FRAMES = 4  # projections at each end that are carried on when half a turn is not quite full
-MIN_FRAMES = 20  # projections whose mean shows the stripes
+FEW_PAIRS = 3  # least number of pairs whose scatter means something
+END_FRAMES = 4  # projections at each end that are extrapolated when half a turn is not complete
+MIN_FRAMES = 20  # least number of projections whose mean shows the stripes
 MEAN_FRAMES = 96  # projections that are enough for that mean
 CORRELATED_PIXELS = 12.0  # pixels of smoothed noise that are worth one
 MOST_LEAN = np.deg2rad(6.0)
@@ -51,7 +51,7 @@ class PairMatch:
 
 @dataclass(frozen=True)
 class Match(PairMatch):
-    """``lean`` the angle (radian) by which one picture is turned against the other, twice the tilt of the axis."""
+    """``lean`` is the angle (radian) between the two pictures, twice the tilt of the axis."""
 
     lean: float
     curve: Curve
@@ -99,9 +99,9 @@ def opposite_pairs(angle_rad: Array) -> list[tuple[int, int, int, float]]:
 def center_from_opposites(attenuation: Array, angle_rad: Array, most: int = 15) -> CenterEstimate:
     """Median over up to ``most`` opposite pairs of projections (angles, rows, columns); unknown without any.
 
-    A scan that stops short of half a turn by less than WIDEST_RAD has its two ends carried on to meet. The lean of the
-    axis is the median of all pairs, too, and is held while they are matched once more: one pair alone mixes it up with
-    the centre. The curve is what is left over of the correlation, for all centres.
+    The two ends of a scan that stops short of half a turn by less than WIDEST_RAD are extrapolated to meet. The tilt of
+    the axis is the median of all pairs, and is held while they are matched once more: one pair alone mixes it up with
+    the centre. The curve is 1 - correlation, for all centres.
     """
     pairs = opposite_pairs(angle_rad)
     if pairs:
@@ -136,7 +136,7 @@ def from_matches(
         matches = [match for match in held if match.center is not None] or matches
     centers = np.array([match.center for match in matches])
     mismatch = float(np.median([match.mismatch for match in matches]))
-    # One pair cannot show its own scatter; the mismatch tells how much of the picture is noise or change.
+    # One pair cannot show its own scatter; the mismatch measures how much of the picture is noise or change.
     few = centers.size < FEW_PAIRS
     scatter = 0.05 + mismatch if few else 1.25 * robust_sigma(centers) / np.sqrt(centers.size)
     sigma = float(np.hypot(SYSTEMATIC_PX, scatter))
@@ -167,7 +167,7 @@ def seam_frames(angle_rad: Array) -> NDArray[np.intp]:
 def across_the_seam(frames: Sequence[Array], angle_rad: Array) -> list[tuple[Values, Values]]:
     """One opposite pair for a scan that is a little shorter than half a turn, or none, from its ``seam_frames``.
 
-    Straight lines through the projections at either end are carried on by half of what is missing. What they get wrong
+    Straight lines through the projections at either end are extrapolated over half of the gap. What they get wrong
     is the same at both ends, but for terms of third order in the angle, and does not move the match. Where the steps
     are wide, fewer of the projections are used.
     """
@@ -327,7 +327,7 @@ def _has_dropped(first: Values, mirror: Values, dx: float, dz: float, turn: floa
         )
         for z in (dz - round(dz), dz)
     )
-    # Smoothed noise: so many pixels tell as much as one. The best of many drops is better by chance, see the tests.
+    # Smoothed noise: CORRELATED_PIXELS pixels count as one. The best of many drops is better by chance, see the tests.
     count = (rows - 2 * cut) * (c1 - c0) / CORRELATED_PIXELS
     return bool(count * (without - with_it) > (50 + 4 * np.sqrt(count)) * with_it)
 

@@ -7,7 +7,7 @@ import numpy as np
 from streamer.core.arrays import Array
 
 LEAST_ROWS = 96
-"""A projection of so many rows or more is binned to between this and twice as many."""
+"""Larger projections are binned to between this number of rows and twice that."""
 
 
 def row_bin(rows: int) -> int:

@@ -19,7 +19,7 @@ from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
 NEWTON_STEPS = 12
-LOOK_PIXELS = 512  # side to which pictures are binned before their tilt is looked for
+LOOK_PIXELS = 512  # side to which pictures are binned before their tilt is measured
 MAX_TILT_RAD = np.deg2rad(5.0)
 SYSTEMATIC_RAD = np.deg2rad(0.005)
 
@@ -139,8 +139,8 @@ class Straighten:
     def apply(self, attenuation: Image, out: Image | None = None, first_row: int = 0) -> Image:
         """Attenuation (rows, columns) float32 turned; ``out`` may be the input itself.
 
-        A part of the rows, from detector row ``first_row`` on, comes out right but for the rows at its ends that
-        ``source_rows`` asks for beside them.
+        For a part of the rows, from detector row ``first_row`` on, the result is right except near its ends, where it
+        lacks the rows of ``source_rows``.
         """
         rows, columns = self._between.shape
         if attenuation.shape[1] != columns or not 0 <= first_row <= rows - attenuation.shape[0]:

@@ -27,13 +27,13 @@ MOST_ANGLES = 256
 WIDE_ANGLES = 96  # in the wide search
 MIN_ANGLES = 20
 MIN_RANGE = np.deg2rad(165.0)
-WIDE_REACH = 0.15  # share of the columns by which the axis may be off when nothing is known beforehand
-VOTING_SINOGRAMS = 4  # sinograms that vote
+WIDE_REACH = 0.15  # share of the columns by which the axis may be off the middle
+VOTING_SINOGRAMS = 4  # one from each of as many sections of the detector
 SINOGRAM_ROWS = 16  # adjacent rows that are averaged into one sinogram, against noise
 NARROW_STEPS = np.array([-0.7, -0.35, 0.0, 0.35, 0.7])  # narrow search, in columns of its sinograms
 MAJORITY_SHARE = 0.6  # share of the votes that must agree
-AXIS_LEAN = 0.003  # columns per row by which axes lean; only votes that say more clearly otherwise are believed
-FEW_VOTES_PX = 0.6  # standard error of a single vote, however well it agrees with itself
+AXIS_LEAN = 0.003  # columns per row, the expected tilt of an axis; clear votes may show another
+FEW_VOTES_PX = 0.6  # standard error of a single vote, which cannot show its own scatter
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ def _thinned(stack: _Stack) -> _Stack:
 
 
 def _verdict(votes: Values, height: Values, share: float, width: int, curve: tuple[Values, Values]) -> CenterEstimate:
-    """Median of the votes, carried to the middle row along the line on which the axis leans."""
+    """Median of the votes, projected to the middle row along the tilted axis."""
     center, slope = float(np.median(votes)), 0.0
     noise = max(robust_sigma(votes), 0.02)
     near = height - height.mean()
     spread = float(near @ near)
     if spread > 0:
-        # A line, held at upright by what is known of axes before (ridge regression).
+        # A line whose slope is regularised by what is known of axes (ridge regression).
         slope = float(near @ np.clip(votes - center, -3 * noise, 3 * noise)) / (spread + (noise / AXIS_LEAN) ** 2)
     leaning = votes - slope * height
     center = float(np.median(leaning))

@@ -1,4 +1,4 @@
-"""Where the edges of the detector cut a sample off, and how much of it lies beyond them."""
+"""Truncation: where the edges of the detector cut a sample off, and how much of it lies beyond them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from streamer.frames import BadInput
 
 TOUCHING_SHARE = 0.1  # share of the peak attenuation at which an edge column holds sample
 BEAM_CHANGE = 0.05  # attenuation by which the open beam may have drifted
-PROJECTIONS_USED = 256  # projections that are looked at
-LEVEL_PARTS, SLOPE_PARTS = 64, 24  # parts of the columns whose level, and whose slope, is that of the edge
-MOST_BEYOND = 0.25  # of the columns: what may be taken to lie beyond an edge, in units of the attenuation at the edge
+PROJECTIONS_USED = 256  # at most, evenly spread over the scan
+LEVEL_PARTS, SLOPE_PARTS = 64, 24  # the outermost of as many parts of the columns gives level, or slope
+MOST_BEYOND = 0.25  # of the columns: limit of ``beyond_px``
 
 
 @dataclass(frozen=True)

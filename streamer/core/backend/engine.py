@@ -52,7 +52,7 @@ class Engine(Protocol):
         """Queue a kernel. Arguments are arrays of the engine, None for a null pointer, or NumPy scalars."""
 
     def transfer(self) -> Transfer:
-        """A new queue for copies beside that of the kernels."""
+        """A new queue for copies, which overlaps with that of the kernels."""
 
     def pin(self, array: Array) -> None:
         """Lock the pages of a C-contiguous host array that exists already, so that it need not be staged for a copy.
@@ -76,17 +76,17 @@ class Engine(Protocol):
 class Transfer(Protocol):
     """Two queues of a device, one that copies and one that computes, and marks in them.
 
-    A mark stands for everything queued before it. Work within one queue is done in order, the queues overlap.
+    A mark is passed once everything queued before it is done. Each queue works in order; the two overlap.
     """
 
     def pinned(self, shape: Shape, dtype: DTypeLike) -> Array:
-        """Page-locked host memory, from which copies run beside the CPU."""
+        """Page-locked host memory, from which copies run without the CPU."""
 
     def empty(self, shape: Shape, dtype: DTypeLike) -> Any:
         """Device memory. Raises DeviceOutOfMemory."""
 
     def copy(self, source: Array, target: Any) -> Any:
-        """Queue a copy from host to device; returns the mark behind it. ``source`` must stay as it is until then."""
+        """Queue a copy from host to device; returns the mark behind it. ``source`` must not change until then."""
 
     def computed(self) -> Any:
         """Mark behind everything queued for computing so far."""

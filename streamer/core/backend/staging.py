@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def lock_pages(engine: Engine, array: Array, what: str) -> Callable[[], None]:
-    """``pin`` a host array, and what undoes it. Where it cannot be had, that is a warning: copies only take longer."""
+    """``pin`` a host array; returns the function that undoes it. If the system refuses, the log has a warning."""
     try:
         engine.pin(array)
     except (DeviceError, DeviceOutOfMemory) as error:
@@ -41,20 +41,19 @@ def upload_buffer(backend: Backend, shape: Shape, dtype: DTypeLike) -> Array:
 
 
 class UploadQueue:
-    """Frames on their way to the device: ``slots`` places in pinned host memory, and as many on the device.
+    """Frames on their way to the device, through ``slots`` places in pinned host memory and the same number there.
 
-    A frame may have fewer rows than ``shape`` says, and comes out with as many.
-
-    ``put`` queues the copy of a frame, ``take`` gives the oldest one on the device, ``done`` frees its slot. The host
-    waits only for a copy out of the pinned slot it is about to fill; a device slot is written again only after the
-    kernels that read it. One thread uses it. Frames keep the detector's type: 16-bit counts cross the bus as 16 bits.
-    Before the ring is dropped, frames that were put have to be taken, or the ring drained: its memory is used again.
+    ``put`` queues the copy of a frame, ``take`` returns the oldest one on the device, ``done`` frees its slot. The host
+    waits only for the copy out of the pinned slot that it is about to fill; a device slot is overwritten only after the
+    kernels that read it. Frames keep the detector's type: 16-bit counts cross the bus as 16 bits. A frame may have
+    fewer rows than ``shape``. Not thread-safe. Before the queue is dropped, take all frames or drain it: its memory is
+    used again.
     """
 
     def __init__(self, transfer: Transfer, slots: int, shape: Shape, dtype: DTypeLike) -> None:
         """Raises BadInput for fewer than two slots (nothing could overlap), DeviceOutOfMemory from the device."""
         if slots < 2:
-            raise BadInput(f"a device ring needs at least 2 slots, not {slots}")
+            raise BadInput(f"an upload queue needs at least 2 slots, not {slots}")
         self._transfer = transfer
         self.slots = slots
         self._device = [transfer.empty(shape, dtype) for _ in range(slots)]
@@ -76,18 +75,18 @@ class UploadQueue:
         return self._put - self._done == self.slots
 
     def put(self, frame: Array, pinned: bool = False) -> None:
-        """Queue the copy of one frame. Raises BadInput when the ring is full or the frame is of another shape or type.
+        """Queue the copy of one frame. Raises BadInput when the queue is full or the frame has another shape or type.
 
-        With ``pinned`` the frame itself lies in page-locked memory, such as the daemon's ring: it is not copied on the
-        host, and must stay as it is until ``drain``, or until a wait for results that were computed from it.
+        With ``pinned`` the frame itself lies in page-locked memory, such as the daemon's ring: the host does not copy
+        it, and it must not change until ``drain``, or a wait for results that were computed from it.
         """
         slot = self._put % self.slots
         target = self._device[slot]
         if self.full:
-            raise BadInput(f"all {self.slots} slots of the device ring are in use")
+            raise BadInput(f"all {self.slots} slots of the upload queue are in use")
         rows = frame.shape[0] if frame.ndim else 0
         if frame.shape != (rows, *target.shape[1:]) or not 0 < rows <= target.shape[0] or frame.dtype != target.dtype:
-            raise BadInput(f"a frame is {frame.shape} {frame.dtype}, the device ring {target.shape} {target.dtype}")
+            raise BadInput(f"a frame is {frame.shape} {frame.dtype}, the upload queue {target.shape} {target.dtype}")
         source = frame
         if not pinned:
             if self._copied[slot] is not None:
@@ -102,7 +101,7 @@ class UploadQueue:
     def take(self) -> Any:
         """The oldest frame not yet taken, on the device, for kernels queued from now on. BadInput if there is none."""
         if not self.waiting:
-            raise BadInput("there is no frame in the device ring")
+            raise BadInput("there is no frame in the upload queue")
         slot = self._taken % self.slots
         self._transfer.computing_waits(self._copied[slot])
         self._taken += 1
@@ -111,7 +110,7 @@ class UploadQueue:
     def done(self) -> None:
         """The kernels that read the oldest taken frame are all queued. Raises BadInput if none is taken."""
         if self._done == self._taken:
-            raise BadInput("no frame of the device ring is taken")
+            raise BadInput("no frame of the upload queue is taken")
         self._read[self._done % self.slots] = self._transfer.computed()
         self._done += 1
 

@@ -138,5 +138,5 @@ def angular_weights(angle_rad: Array, period: float = np.pi) -> Values:
 
 
 def _spread(gap: Values, period: float) -> float:
-    """Share of the period that the angles span, so that a short prefix of a fine scan is not taken for one angle."""
+    """Share of the period that the angles span: a short prefix of a fine scan must not count as one angle."""
     return max(1e-6, 1.0 - float(gap.max()) / period)

@@ -9,15 +9,15 @@ import numpy as np
 from streamer.core.arrays import Image
 from streamer.frames import BadInput
 
-OPEN_SIGMAS = 4.0  # margins that differ by more from the rest of the beam hold the sample
-MOST_DRIFT = 0.5  # a margin with more attenuation is no beam that faded since the flats
-MARGIN_NOISE_ROWS = 128  # of the margins, that tell the noise
+OPEN_SIGMAS = 4.0  # a column that differs by more from the outermost ones holds sample
+MOST_DRIFT = 0.5  # attenuation; a margin with more is no faded beam but sample
+MARGIN_NOISE_ROWS = 128  # rows of the margins from which their noise is measured
 
 
 @dataclass(frozen=True)
 class BeamDrift:
-    """Attenuation that the open beam shows though nothing is in it: ``offset`` in the middle column, ``slope`` per
-    column, and the standard error of the offset. Subtract ``offset + slope·(column - middle)``.
+    """Attenuation of the open beam, which would be 0 without drift: ``offset`` in the middle column, ``slope`` per
+    column, and ``sigma``, the standard error of the offset. Subtract ``offset + slope·(column - middle)``.
     """
 
     offset: float
@@ -35,9 +35,9 @@ def drift_from_monitor(reading: float, reference: float) -> BeamDrift:
 def open_margins(attenuation: Image, wanted: int = 16) -> tuple[int, int]:
     """Columns at the left and right end that the sample leaves free in a projection (rows, columns): ≤ ``wanted``.
 
-    A column is free when it differs from the outermost four by less than four times their noise. Take the least over
-    the projections so far. (0, 0) cannot be told from an edge within the sample; see ``alignment.truncation``.
-    A side whose outermost columns show an attenuation above 0.5, either way, is taken to be within the sample.
+    A column is free when it differs from the outermost four by less than four times their noise. Callers use the least
+    over the projections so far. (0, 0) also results where the detector ends within the sample; see
+    ``alignment.truncation``. A side whose outermost columns attenuate by more than 0.5, either way, counts as sample.
     """
     rows, columns = attenuation.shape
     wanted = min(wanted, columns // 4)
@@ -57,9 +57,9 @@ def open_margins(attenuation: Image, wanted: int = 16) -> tuple[int, int]:
 
 
 def drift_from_margins(attenuation: Image, left: int, right: int) -> BeamDrift:
-    """Drift from the columns beside the sample in attenuation (rows, columns): ``left`` and ``right`` of them.
+    """Drift from the ``left`` first and ``right`` last columns of attenuation (rows, columns), free of sample.
 
-    With one margin the offset alone is known, with two the slope as well. Raises BadInput with neither.
+    One margin gives the offset only, two give the slope as well. Raises BadInput with neither.
     """
     columns = attenuation.shape[1]
     if left <= 0 and right <= 0:

@@ -71,10 +71,10 @@ def defects(flats: PixelStatistics, darks: PixelStatistics | None = None, thread
     """True (rows, columns) for pixels not to be used: dead, hot, stuck, or noisy.
 
     Dead or hot: the net flat is below half or above twice the level of its 5 × 5 neighbours, and differs by more than
-    DEFECT_SIGMAS of the spread that all pixels show (a scintillator is uneven, but smoothly). Hot: the dark exceeds its
-    neighbours by DEFECT_SIGMAS and by a twentieth of the flat. Noisy or stuck: in four flats or more, the variance is 10
-    times higher, or 100 times lower, than that of its neighbours, beyond the scatter of an estimate from a few flats.
-    Raises BadInput when the shapes of ``darks`` and ``flats`` differ, or without a flat.
+    DEFECT_SIGMAS times the spread of all pixels (a scintillator is uneven, but smoothly). Hot: the dark exceeds its
+    neighbours by DEFECT_SIGMAS and by a twentieth of the flat. Noisy or stuck: in four flats or more, the variance is
+    10 times higher, or 100 times lower, than that of its neighbours, beyond the scatter of an estimate from a few
+    flats. Raises BadInput when the shapes of ``darks`` and ``flats`` differ, or without a flat.
     """
     net = flats.mean
     if darks is not None:

@@ -10,13 +10,13 @@ from streamer.core.arrays import Array, Image, Values
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
-MOST_FLATS = 50  # from which components are taken; more add time, not knowledge
+MOST_FLATS = 50  # flats from which components are computed; more add time, not knowledge
 MOST_COMPONENTS = 3
 SMOOTH_PX = 1.0  # width of the Gaussian that takes the photon noise off the components
-LEAST_EIGENVALUE_RATIO = 3.0  # eigenvalue over the median one from which a component is more than noise
-FIT_ROUNDS = 6  # re-weighted least squares
-BLOCK_PIXELS = 8  # pixels, at least, that are averaged to one when weights are looked for
-BLOCKS_PER_SIDE = 96  # along a side, at most about, that are looked at
+LEAST_EIGENVALUE_RATIO = 3.0  # to the median eigenvalue, above which a component is more than noise
+FIT_ROUNDS = 6  # of re-weighted least squares
+BLOCK_PIXELS = 8  # least side of the blocks that are averaged before weights are fitted
+BLOCKS_PER_SIDE = 96  # at most about; larger detectors have larger blocks
 
 
 class EigenFlats:
@@ -43,7 +43,7 @@ class EigenFlats:
         table = logs.reshape(len(logs), -1)
         values, vectors = np.linalg.eigh((table @ table.T).astype(np.float64))
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-        # One of the eigenvalues is 0, as the mean was taken off. Noise alone gives a band of nearly equal ones.
+        # One of the eigenvalues is 0, as the mean was subtracted. Noise alone gives a band of nearly equal ones.
         noise = max(float(np.median(values[:-1])), 1e-12 * float(values[0]))
         count = min(
             int(np.count_nonzero(values > LEAST_EIGENVALUE_RATIO * noise)), MOST_COMPONENTS, max(1, len(logs) // 2 - 1)
@@ -62,7 +62,10 @@ class EigenFlats:
         self._slopes = np.stack([_slopes(image) for image in self._small], axis=1) if found else np.zeros((1, 0))
 
     def weights(self, attenuation: Image) -> Values:
-        """How much of each component lies on attenuation (rows, columns): what to add to make it smoothest."""
+        """Weights (components,) by which adding the components makes attenuation (rows, columns) smoothest.
+
+        Raises BadInput for another shape.
+        """
         if attenuation.shape != self.components.shape[1:]:
             raise BadInput(f"a projection is {attenuation.shape}, the eigen-flats {self.components.shape[1:]}")
         weight: Array = np.zeros(len(self.components))
@@ -74,19 +77,19 @@ class EigenFlats:
             model = self._slopes * trusted[:, None]
             weight = np.asarray(np.linalg.lstsq(model.T @ self._slopes, -(model.T @ target), rcond=None)[0])
             rest = np.abs(target + self._slopes @ weight)
-            # |gradient| as a weighted square; the sample's edges, of which there are few, hardly count.
+            # |gradient| as a weighted square; the few edges of the sample hardly count.
             trusted = 1.0 / np.maximum(rest, 0.1 * float(np.median(rest)) + 1e-12)
         return np.asarray(weight, np.float64)
 
     def apply(self, attenuation: Image, weights: Values | None = None) -> Values:
-        """Correct attenuation (rows, columns) float32 in place; the weights that were used."""
+        """Correct attenuation (rows, columns) float32 in place; returns the weights that were used."""
         weights = self.weights(attenuation) if weights is None else weights
         add_weighted(attenuation, self.components, as_input(np.asarray(weights), np.float32), self._threads)
         return weights
 
 
 def _binned(image: Image, threads: int) -> Image:
-    """Means over blocks; the remainder at the ends is left out."""
+    """Means over blocks, without the remainder at the ends."""
     down, across = (max(1, min(max(BLOCK_PIXELS, side // BLOCKS_PER_SIDE), side // 16)) for side in image.shape)
     out = np.empty((image.shape[0] // down, image.shape[1] // across), np.float32)
     mean_blocks(as_input(image, np.float32), down, across, threads, out)
@@ -94,7 +97,7 @@ def _binned(image: Image, threads: int) -> Image:
 
 
 def _slopes(image: Array) -> Values:
-    """Differences to the next pixel, both ways, in one row."""
+    """Differences to the next pixel along both axes, in one row."""
     values = np.asarray(image, np.float64)
     return np.concatenate([np.diff(values, axis=0).ravel(), np.diff(values, axis=1).ravel()])
 

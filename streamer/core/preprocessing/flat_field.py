@@ -14,7 +14,7 @@ from streamer.core.preprocessing.kernels import PIXEL_KINDS, moment_margin, prep
 from streamer.frames import DTYPES, BadInput
 
 DEEPEST_ATTENUATION = 12.0
-"""Attenuation that no float detector resolves: a transmission below exp(-12) is taken for exp(-12)."""
+"""Largest attenuation of float detectors: a lower transmission is raised to exp(-12)."""
 
 HALF_COUNT = 0.5
 """Net signal of a counting detector that counted nothing, whose logarithm would be infinite."""
@@ -91,7 +91,7 @@ class FlatFieldCorrection:
         )  # fmt: skip
 
     def tables(self, raw: Array) -> CorrectionTables:
-        """The numbers behind ``attenuation`` for projections (rows, columns) like this one. Raises BadInput as it does.
+        """The tables of ``attenuation`` for projections (rows, columns) like this one. Raises BadInput as it does.
 
         Without flats the first projection that this object meets sets the level of the beam.
         """

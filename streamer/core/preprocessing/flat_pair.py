@@ -1,8 +1,7 @@
-"""Two sets of flats, before and after the scan, and what lies between them.
+"""Two sets of flats, before and after the scan, and the interpolation between them.
 
-The correction is a sum of a few images times one number per projection, added to the attenuation. The ramp filter is
-linear, so they may as well be filtered once and added to projections that were filtered before the correction was
-known: flats that come after the scan need no second look at the raw data.
+The correction is a sum of a few images, each times one number per projection, that is added to the attenuation. So
+flats taken after the scan need no second look at the raw data.
 """
 
 from __future__ import annotations
@@ -57,11 +56,11 @@ class FlatPair:
         return float(np.log(now)), fraction * self.gain / now
 
     def terms(self) -> list[Image]:
-        """Images (one, q, q², q³): filtered, and times ``coefficients``, they are added to filtered projections."""
+        """Images (one, q, q², q³): times ``coefficients`` they sum up to the correction, as far as the series goes."""
         return [np.ones_like(self.pattern), *(self.pattern**power for power in range(1, LOG_TERMS + 1))]
 
     def coefficients(self, fraction: float) -> list[float]:
-        """One number for each of ``terms``; what the series leaves out is below q⁴/4."""
+        """One number for each of ``terms`` at ``fraction`` of the scan; the rest of the series is below q⁴/4."""
         change, share = self.shares(fraction)
         return [change, *(-((-share) ** power) / power for power in range(1, LOG_TERMS + 1))]
 
@@ -80,7 +79,7 @@ def add_late(
 ) -> None:
     """out = source + static + base + slope·(column - middle) + ln(1 + share·pattern); all (rows, cols) float32.
 
-    Without ``use_static``, or with a share of 0, static or pattern are not looked at and may have another shape.
+    Without ``use_static``, or with a share of 0, static or pattern are not read and may have another shape.
     ``out`` may be ``source``. ln(1 + y) = 2 atanh(y / (2 + y)): its error is below 1e-6 for y ≥ -0.4, 1.3e-5 at -1/2,
     where ``FlatPair`` cuts the pattern.
     """

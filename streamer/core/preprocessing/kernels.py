@@ -16,7 +16,7 @@ from streamer.core.arrays import Array
 from streamer.core.jit import kernel
 
 PIXEL_KINDS = {"|u1": 1, "<u2": 2, "<u4": 4, "<f4": 8}
-"""How the bytes of raw frames are to be read. One compilation serves all, which takes a quarter of the time."""
+"""How the bytes of raw frames are read. One compilation for all types takes a quarter of the time of one for each."""
 
 ATTENUATION = 0
 """Kind of frames that are attenuation already."""
@@ -45,7 +45,7 @@ def _net_signal(raw: Array, dark: Array, low: Any, high: Any, net: Array) -> Non
 
 @kernel(inline=True)
 def _net_signal_of_long(raw: Array, dark: Array, low: Any, high: Any, net: Array) -> None:
-    """As ``_net_signal`` for uint32, of which float32 does not hold all: the difference is float64."""
+    """As ``_net_signal`` for uint32, which float32 cannot hold exactly: the difference is float64."""
     for c in range(net.size):
         value = raw[c] - dark[c]
         at_least = value if value > low else low

@@ -1,7 +1,7 @@
-"""Stripes told from the sample while the scan runs: an offset of a detector column is there from every side.
+"""Stripes, distinguished from the sample while the scan runs: a detector column has the same offset at all angles.
 
-The mean of all projections stands out in a column where the detector answers differently, but also where the sample
-has an edge near the axis, or its outline. Means over sectors of the rotation tell the two apart: what differs between
+The mean of all projections stands out in a column where the detector responds differently, but also where the sample
+has an edge near the axis, or its outline. Means over sectors of the rotation separate the two: what differs between
 sectors as much as it stands out belongs to the sample.
 """
 
@@ -15,23 +15,23 @@ from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
 SECTOR_COUNT = 8
-FEWEST_SECTORS = 3  # sectors from which their spread means something
-LEAST_SECTOR_SHARE = 0.25  # of the projections of the fullest sector, for a sector to count
-VARIANCE_PENALTY = 2.0  # the offset is lowered by this share of the variance over the sectors, relative to its square
+FEWEST_SECTORS = 3  # whose spread means something
+LEAST_SECTOR_SHARE = 0.25  # of the projections of the fullest sector; emptier ones do not count
+VARIANCE_PENALTY = 2.0  # the offset is reduced by this times variance over the sectors / offset²
 FAINTEST_RING = 1e-4  # attenuation that no picture shows as a ring
-LEVEL_REACH = 7  # columns to either side from which the level of a column is taken
+LEVEL_REACH = 7  # columns on either side from which the level of a column is computed
 
 
 class LiveStripeDetector:
-    """Sums of the attenuation of each pixel over sectors of the rotation: 32 bytes per pixel, as far as they are used.
+    """Sums of the attenuation of each pixel over sectors of the rotation: up to 32 bytes per pixel.
 
-    In a scan that goes one way the sectors fill one after the other, and no stripe is told before the third.
+    A scan in order of the angles fills the sectors one after the other; stripes are found from the third on.
     """
 
     def __init__(
         self, rows: int, columns: int, start_rad: float = 0.0, range_rad: float = np.pi, threads: int = 1
     ) -> None:
-        """``start_rad`` and ``range_rad`` of the scan, which is cut into eight sectors."""
+        """``start_rad`` and ``range_rad`` of the scan, which is divided into SECTOR_COUNT sectors."""
         self._sums = np.zeros((SECTOR_COUNT, rows, columns), np.float32)
         self._counts = np.zeros(SECTOR_COUNT, np.int64)
         self._start, self._direction = start_rad, np.sign(range_rad)
@@ -59,10 +59,10 @@ class LiveStripeDetector:
         return np.asarray(total / max(1, self.count), np.float32)
 
     def offset(self, late: Image | None = None) -> Image:
-        """What to subtract from every projection, float32 (rows, columns); zeros while too few sectors have data.
+        """Offsets to subtract from every projection, float32 (rows, columns); zeros while too few sectors have data.
 
-        Stripes of up to three columns are found, in noise as well, and on slopes. ``late`` (rows, columns) is what will
-        be added to all projections.
+        Finds stripes of up to three columns, also in noise and on slopes. ``late`` (rows, columns) is a correction that
+        will be added to all projections.
         """
         out = np.zeros(self._sums.shape[1:], np.float32)
         used = np.nonzero(self._counts > LEAST_SECTOR_SHARE * self._counts.max())[0]

@@ -4,7 +4,7 @@ In the near field the intensity is I = (1 - α ∇²) exp(-μ t), with thickness
 it divides the spectrum by 1 + α k². With differences instead of derivatives, k² → (2 - 2 cos k w)/w² on pixels of width
 w, the filter keeps its strength near the limit of the detector (Paganin et al., arXiv:1911.06814, 2020), and along the
 rows it becomes a tridiagonal system: two sweeps over the rows instead of a second Fourier transform. Along the columns
-a cosine transform does, as it mirrors the frame at its edges by itself: no padding (``PhaseSolver``).
+a cosine transform is used; it mirrors the frame at its edges implicitly, without padding (``PhaseSolver``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streamer.core.preprocessing.kernels import subtract_logarithm
 from streamer.frames import BadInput
 
 HC_M_EV = 1.239841984e-6  # Planck's constant times the speed of light, eV·m
-FAINTEST_TRANSMISSION = float(np.exp(-12.0))  # transmission that stands for none
+FAINTEST_TRANSMISSION = float(np.exp(-12.0))  # lower ones are raised to it: their logarithm would be noise
 SETTLING_LENGTHS = 6.0  # decay lengths of the filter after which the elimination has settled
 SWEPT_NUMBERS = 256  # numbers of a row that one thread sweeps at a time
 
@@ -63,7 +63,7 @@ class PhaseSolver:
     """
 
     def __init__(self, rows: int, columns: int, optics: Paganin, threads: int = 1) -> None:
-        """``threads`` for all steps. The ratios of the elimination are worked out here."""
+        """``threads`` for all steps. The ratios of the elimination are computed here."""
         self.shape, self._threads, self._alpha = (rows, columns), threads, optics.alpha_px2
         diagonal = 1.0 + transfer(np.arange(columns) / (2 * columns), self._alpha)
         self._ratios = as_input(_elimination(diagonal, self._alpha, rows), np.float32)
@@ -97,7 +97,7 @@ def _elimination(diagonal: Values, alpha: float, rows: int) -> Values:
     ratios = [alpha / (diagonal + (alpha if rows > 1 else 0.0))]
     while len(ratios) < min(rows - 1, 3 + int(2 * SETTLING_LENGTHS * np.sqrt(alpha))):
         ratios.append(alpha / (diagonal + alpha * (2.0 - ratios[-1])))
-    # The last row has one neighbour only; those that were not worked out have the ratio of the one before.
+    # The last row has one neighbour only; rows beyond those computed have the ratio of the one before.
     if rows > 1:
         ratios.append(alpha / (diagonal + alpha * (1.0 - ratios[-1])))
     return np.array(ratios)

@@ -1,10 +1,9 @@
 """Stripes of a sinogram, which become rings: detector columns that answer differently from their neighbours.
 
-While the scan runs, the mean of each pixel over the projections shows the stripes, and whether it does so from every
-side tells them from a sample (``live_stripes``). At the end of the scan ``remove_stripes`` treats whole sinograms after
+``live_stripes`` finds them while the scan runs. At the end of the scan ``remove_stripes`` cleans whole sinograms after
 Vo, Atwood and Drakopoulos, Opt. Express 26, 28396 (2018): dead columns, wide stripes and, by sorting, stripes whose
-strength varies with the attenuation. None of it depends on the order of the angles, except that dead columns are told
-by neighbours in angle.
+strength varies with the attenuation. Only the search for dead columns, which compares neighbours in angle, depends on
+the order of the angles.
 """
 
 from __future__ import annotations
@@ -20,19 +19,17 @@ from streamer.core.running_median import median_line, median_rows
 from streamer.frames import BadInput
 
 RANK_WINDOW = 11  # columns over which ranks are smoothed
-WIDE_WINDOW = 81  # columns over which wide stripes stand out
-WIDE_SIGMAS = 10.0  # a column of a wide stripe stands out by more robust standard deviations
-FLICKER_FACTOR = (
-    3.0  # a dead or fluctuating column varies over the angles by this factor less or more than those around it
-)
+WIDE_WINDOW = 81  # columns of the running median above which wide stripes stand out
+WIDE_SIGMAS = 10.0  # robust standard deviations by which the edge of a wide stripe stands out
+FLICKER_FACTOR = 3.0  # by which a dead or fluctuating column varies less or more over the angles than others
 SORTED_COLUMNS = 16  # columns that are sorted together: one cache line of the sinogram
 RADIX_BITS = 11
 RADIX_VALUES = 1 << RADIX_BITS
-FLICKER_REACH = 5  # projections on either side against which the flicker of a column is measured
-EDGE_COLUMNS = 3  # columns beside a wide stripe whose mean stands for its edge
+FLICKER_REACH = 5  # projections on either side whose mean the flicker of a column is measured against
+EDGE_COLUMNS = 3  # columns on either side of a wide stripe, whose mean is the level at its edge
 MOST_DEAD_SHARE = 0.05
-WIDTHS_PER_WINDOW = 5  # of a wide stripe fit into the window; further apart, the curve of a sample passes for one
-SLOPE_WINDOW = 21  # columns over which the slope of the sample is taken off before jumps are looked for
+WIDTHS_PER_WINDOW = 5  # at least; wider stripes cannot be distinguished from the curve of a sample
+SLOPE_WINDOW = 21  # columns of the running median that removes the slope of the sample before jumps are found
 
 
 @dataclass(frozen=True)
@@ -44,10 +41,10 @@ class StripeCount:
 
 
 def remove_stripes(block: Image, order: Array | None = None, threads: int = 1) -> StripeCount:
-    """Remove stripes from attenuation (angles, rows, columns) float32, in place, and say how many columns were bad.
+    """Remove stripes from attenuation (angles, rows, columns) float32, in place; returns the number of bad columns.
 
-    ``order`` sorts the projections by angle (``np.argsort(angle_rad)``) where they did not come in that order. The
-    values must be finite. Needs 8 bytes per sample of one detector row and thread. Raises BadInput on another shape.
+    ``order`` sorts the projections by angle (``np.argsort(angle_rad)``) if they are not sorted. The values must be
+    finite. Needs 8 bytes per sample of one detector row and thread. Raises BadInput on another shape or dtype.
     """
     if block.ndim != 3 or block.dtype != np.float32 or not block.flags.c_contiguous or 0 in block.shape:
         raise BadInput(f"sinograms must be contiguous float32 (angles, rows, columns), not {block.dtype} {block.shape}")
@@ -104,7 +101,7 @@ def _is_wide(mean: Image, threads: int) -> Mask:
             first, last = int(parts[i][0]), min(int(parts[k][-1]) + 1, mean.shape[1] - 1)
             if width > WIDE_WINDOW // WIDTHS_PER_WINDOW or taken & {i, k}:
                 continue
-            # Between the jumps the row must be raised by as much as they are high, over the line between its sides.
+            # Between the jumps the row must lie above the line through its sides by the height of the jumps.
             line = np.linspace(mean[r, first], mean[r, last], last - first + 1)
             raised = (mean[r, first : last + 1] - line)[1:-1] / height[i]
             if raised.size and np.percentile(raised, 20) > 0.6 and np.percentile(raised, 80) < 1.6:
@@ -209,7 +206,7 @@ def _fill_columns(lines: Array, bad: Array, margin: int) -> None:
 
 @kernel(parallel=True)
 def fill_columns(block: Array, bad: Array, threads: int) -> None:
-    """Replace columns marked in bad (rows, cols) of block (angles, rows, cols) from beside them, in each projection."""
+    """Interpolate columns marked in bad (rows, cols) of block (angles, rows, cols), in each projection."""
     rows = block.shape[1]
     for thread in prange(threads):
         for r in range(rows * thread // threads, rows * (thread + 1) // threads):

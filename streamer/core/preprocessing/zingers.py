@@ -11,16 +11,16 @@ from streamer.core.arrays import Array, Image
 from streamer.core.jit import as_input, kernel
 from streamer.frames import BadInput
 
-NOISE_SAMPLE = 65_536  # pixels that are enough to measure the noise
-MOST_ZINGERS = 0.02  # share of the pixels of a frame that may be zingers; beyond, it is no zingers
-LEAST_EXCESS = 0.05  # relative excess below which nothing is called a zinger, however little noise there is
-SKIPPED_COLUMNS = 64  # columns that are passed over together when none of them is suspect
+NOISE_SAMPLE = 65_536  # pixels from which the noise is measured
+MOST_ZINGERS = 0.02  # share of the pixels of a frame; if more stand out, they are no zingers
+LEAST_EXCESS = 0.05  # relative excess that a zinger has, however little noise there is
+SKIPPED_COLUMNS = 64  # columns that are skipped together when none of them is suspect
 
 
 def beam_noise(attenuation: Image) -> float:
-    """Noise of the attenuation in the open beam (rows, columns), for photon statistics: there exp(a/2) times as much.
+    """Noise (standard deviation) of attenuation (rows, columns) in the open beam; photon noise is exp(a/2) times that.
 
-    From second differences along the rows, which a smooth sample does not have; the median is blind to zingers.
+    Measured by second differences along the rows, which a smooth sample does not have; their median ignores zingers.
     """
     rows, columns = attenuation.shape
     if columns < 3:
@@ -33,14 +33,13 @@ def beam_noise(attenuation: Image) -> float:
 def remove_zingers(
     attenuation: Image, sigmas: float = 8.0, noise: float | None = None, threads: int = 1, most: float = MOST_ZINGERS
 ) -> int:
-    """Replace zingers in attenuation (rows, columns) float32, in place, and say how many there were.
+    """Replace zingers in attenuation (rows, columns) float32, in place; returns their number.
 
-    A zinger counts too much: its transmission exceeds that of the median of its 3 × 3 neighbourhood by more than
-    ``sigmas`` standard deviations of photon noise; it becomes that median. So up to four pixels that touch are found.
-    Dark spots are left alone: they are ``defects`` of the detector. ``noise`` is that of the open beam (``beam_noise``
-    of this or of an earlier frame). When more than a share ``most`` of the pixels qualify, the frame is left as it is:
-    the answer is -1, and the frame is to be judged otherwise. Works on attenuation, as raw frames hold the pattern of
-    the flats.
+    The transmission of a zinger exceeds that of the median of its 3 × 3 neighbourhood by more than ``sigmas`` standard
+    deviations of photon noise; it is replaced by that median. Up to four pixels that touch are found. Dark spots stay:
+    they are ``defects`` of the detector. ``noise`` is that of the open beam (``beam_noise`` of this or of an earlier
+    frame). If more than a share ``most`` of the pixels stand out, the frame is left as it is, and the result is -1: too
+    many to be zingers. Raises BadInput for another dtype or number of axes, and unless ``sigmas`` is positive.
     """
     if attenuation.ndim != 2 or attenuation.dtype != np.float32 or sigmas <= 0:
         raise BadInput(f"zingers: float32 (rows, columns) wanted, not {attenuation.dtype} {attenuation.shape}")
@@ -88,8 +87,8 @@ def _median_of_nine(image: Array, r: int, c: int, nine: Array) -> float:
 def find_zingers(image: Array, limit: float, threads: int, place: Array, value: Array, count: Array) -> None:
     """List pixels of image (rows, cols) with exp(median - pixel) - 1 > limit · exp(median / 2), and their medians.
 
-    place (parts, n) int64 row·cols + column, value (parts, n) float32, count (parts,) how many were found by each part;
-    more than n are counted, not listed. The median is that of the 3 × 3 pixels, mirrored at the edges.
+    place (threads, n) int64 holds row·cols + column, value (threads, n) float32 the medians, count (threads,) the
+    numbers found; more than n are counted, not listed. The median is that of 3 × 3 pixels, mirrored at the edges.
     """
     rows, cols = image.shape
     least, one, zero = np.float32(np.log1p(limit)), np.float32(1.0), np.float32(0.0)
@@ -108,7 +107,7 @@ def find_zingers(image: Array, limit: float, threads: int, place: Array, value: 
                 q = p if p > zero else zero
                 y = steep * (q + np.float32(0.25) * q * q)
                 flag[c] = np.uint8(high > p + (least + y / (one + y)))
-            # At the two ends not all neighbours exist, so they are always looked at.
+            # The two end columns lack neighbours: they always count as suspect.
             flag[0] = flag[cols - 1] = np.uint8(1)
             for c0 in range(0, cols, SKIPPED_COLUMNS):
                 c1 = min(c0 + SKIPPED_COLUMNS, cols)

@@ -16,7 +16,7 @@ from streamer.core.tv import kernels
 from streamer.core.tv.projector import Projector
 
 PRIOR_STEPS = 6
-"""Steps of the prior per move; they go on from where the last ones stopped."""
+"""Steps of the prior per move; they continue from the dual field of the last move."""
 
 
 def next_pace(pace: float) -> float:
@@ -78,7 +78,7 @@ class FistaSolver(Protocol):
 
 
 class HostFistaSolver:
-    """``FistaSolver`` on the CPU, from ``start`` (rows, ny, nx), with so many threads."""
+    """``FistaSolver`` on the CPU, from ``start`` (rows, ny, nx) float32."""
 
     def __init__(self, start: Image, prior: TotalVariation, threads: int) -> None:
         self._prior, self._threads = prior, threads

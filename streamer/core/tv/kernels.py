@@ -65,7 +65,7 @@ def project(image: Array, cos: Array, sin: Array, table: Array, center: float, t
 def backproject(
     p: Array, cos: Array, sin: Array, table: Array, center: float, threads: int, scale: float, image: Array
 ) -> None:
-    """image += scale · (transpose of ``project``) p; shapes and types as there. The outer EDGE_PAD columns of p are 0."""
+    """image += scale · (transpose of ``project``) p, whose outer EDGE_PAD columns are 0; shapes and types as there."""
     ny, nx, nz = image.shape
     angles, columns = p.shape[0], p.shape[1] - 2 * EDGE_PAD
     tiles_x = (nx + TILE_PIXELS - 1) // TILE_PIXELS
@@ -194,7 +194,7 @@ def _primal_rows(noisy: Array, dual: Array, strength: float, low: float, first: 
     weight, least = np.float32(strength), np.float32(low)
     for y in range(first, last):
         along_y, along_x, along_z = duals[0, y], duals[1, y], duals[2, y]
-        # The component across the last pixel is 0, and stands for the one before the first.
+        # The component across the last pixel is 0: it serves as the one before the first.
         before = duals[0, y - 1 if y > 0 else ny - 1]
         source, target = sources[y], targets[y]
         for i in range(line):

@@ -135,7 +135,7 @@ class Projector:
 
 
 def table_nbytes(angles: int) -> int:
-    """Memory of what a projector knows of so many angles."""
+    """Bytes of the tables of a projector for ``angles`` angles."""
     return angles * 4 * (3 * (kernels.FOOTPRINT_PHASES + 1) + 16)
 
 

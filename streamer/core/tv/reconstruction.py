@@ -36,8 +36,8 @@ ReadBlock = Callable[[int, int], tuple[Image, Image | None]]
 
 DEFAULT_ITERATIONS = 80
 REST_CHANGE = 1e-4  # relative change of the volume in one iteration over all angles, below which it is at rest
-REST_ITERATIONS = 8  # iterations at rest before it is done: a warm start begins slowly, before the momentum has grown
-SUBSET_ANGLES = 12  # angles that a subset needs to stand for all
+REST_ITERATIONS = 8  # at rest before it is done: a warm start begins slowly, before the momentum has grown
+SUBSET_ANGLES = 12  # least number of angles in a subset
 MOST_SUBSETS = 6
 SUBSETS_UNTIL = 0.6  # share of the iterations after which all angles are used at once: subsets alone never settle
 NOISE_TO_PRIOR = 0.5  # strength 1, in units of the noise that the backprojection has per pixel
@@ -180,11 +180,11 @@ class _Solvers:
         def solve(on_device: bool, first: int, last: int) -> None:
             low, high = max(0, k0 + first - HALO_ROWS), min(rows, k0 + last + HALO_ROWS)
 
-            def told(done: int, change: float) -> None:
+            def progress(done: int, change: float) -> None:
                 report((first * iterations + (last - first) * done) // (k1 - k0), change)
 
             start = None if begin is None else begin[low:high]
-            found = self._on(on_device).run(part[:, low:high], start, told)
+            found = self._on(on_device).run(part[:, low:high], start, progress)
             out[first:last] = found[k0 + first - low : k0 + last - low]
 
         if not self._backend.on_device:

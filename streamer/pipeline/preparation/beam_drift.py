@@ -1,4 +1,4 @@
-"""The change of the beam since the flats, taken off each projection as it comes, and written down for a second time."""
+"""Drift of the beam since the flats, subtracted from each projection and remembered for rows that are read again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MeanFrame:
         self._monitor = self._number = 0.0
 
     def add(self, pixels: Array, monitor: float, number: int) -> None:
-        """Add one frame that came after the projection ``number``."""
+        """Add one frame (rows, columns) that was taken after the projection of this index."""
         self.pixels.add(pixels)
         self._monitor += monitor
         self._number += number
@@ -51,7 +51,7 @@ class MeanFrame:
 class BeamDriftCorrection:
     """``mode`` is the option ``flat_drift``. ``last`` is the latest offset, or the largest weight of an eigen-flat
     (attenuation).
-    ``unknown`` counts the projections whose drift could not be told, which take that of the one before.
+    ``unknown`` counts the projections without a measurable drift, which get that of the one before.
     """
 
     def __init__(self, mode: str, projections: int, threads: int) -> None:
@@ -66,12 +66,12 @@ class BeamDriftCorrection:
 
     @property
     def margins(self) -> tuple[int, int]:
-        """Columns left and right that the sample has left free so far."""
+        """Columns on the left and right that the sample has left free so far."""
         return (0, 0) if self._margins is None else self._margins
 
     @property
     def reference(self) -> float:
-        """Reading of the monitor that stands for no drift; 0 before it is known."""
+        """Reading of the monitor without drift; 0 before it is known."""
         return self._reference
 
     def flat(self, pixels: Array) -> None:
@@ -80,7 +80,7 @@ class BeamDriftCorrection:
             self._singles.append(pixels.copy())
 
     def begin(self, dark: Image | None, reference: float) -> None:
-        """Before the first projection, again when there are more flats: the mean dark, and of the monitor."""
+        """Fix the mean dark and the mean reading of the monitor; again when there are more flats."""
         self._reference = reference
         if len(self._singles) >= 3:
             net = np.stack(self._singles).astype(np.float32)
@@ -89,7 +89,7 @@ class BeamDriftCorrection:
             self._now = np.zeros(len(self.eigen.components))
 
     def correct(self, attenuation: Image, number: int, monitor: float) -> None:
-        """Take the drift off a whole projection (rows, cols), in place, and remember it."""
+        """Subtract the drift from a whole projection (rows, cols), in place, and remember it."""
         if self.mode == "off":
             return
         if self.mode == "eigen":
@@ -110,7 +110,7 @@ class BeamDriftCorrection:
         self._taken[number] = self._now
 
     def repeat(self, attenuation: Image, number: int, rows: slice) -> None:
-        """Take the same off the detector rows ``rows`` of that projection, in place."""
+        """Subtract the same from the detector rows ``rows`` of that projection, in place."""
         taken = self._taken[number]
         if self.mode == "off" or not taken.size or np.isnan(taken).any():
             return

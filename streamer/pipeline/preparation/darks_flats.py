@@ -1,4 +1,4 @@
-"""What darks and flats tell of the detector, worked out before the first projection waits for it."""
+"""Mean darks and flats, defects and the correction, computed before the first projection waits for them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from streamer.frames import ScanSpec
 from streamer.pipeline.preparation.beam_drift import BeamDriftCorrection, MeanFrame
 
 IDLE_PATIENCE = 20
-"""Idle moments without another dark or flat, after which those announced but lacking are taken to come later."""
+"""Idle moments without another dark or flat, after which announced ones are no longer waited for."""
 
 
 class DarksAndFlats:
     """Darks, and the flats before the projections, of one scan. Not thread-safe.
 
-    What they tell takes as long as some tens of frames. In a usual scan the shutter and the sample move between the
-    last flat and the first projection: ``ahead`` uses that time, and what it has done need not be done by ``fix``.
+    The evaluation takes as long as some tens of frames. In a usual scan the shutter and the sample move between the
+    last flat and the first projection: ``ahead`` uses that time, and saves ``fix`` the work.
     """
 
     def __init__(self, spec: ScanSpec, threads: int, drift: BeamDriftCorrection, mend: bool) -> None:
-        """``mend``: look for pixels that are not to be used."""
+        """``mend``: find pixels that must not be used."""
         self._spec, self._threads, self._drift, self._mend = spec, threads, drift, mend
         self._dark_groups, self._flat_groups = _Groups(threads), _Groups(threads)
         self.dark: Image | None = None
         self.flat: Image | None = None
-        """Mean frames, the flat NaN where a pixel is not to be used; None where there are none."""
+        """Mean frames (rows, cols), the flat NaN where a pixel must not be used; None where there are none."""
         self.correction: FlatFieldCorrection | None = None
         """Darks and flats as they stay for the scan; None before ``fix``."""
         self.defects = 0
@@ -67,7 +67,7 @@ class DarksAndFlats:
         return self._dark_groups.count, self._flat_groups.count
 
     def ahead(self) -> bool:
-        """Use an idle moment for a part of it. False when nothing is to do, or more frames may be on their way."""
+        """Use an idle moment for a part of it. False when there is nothing to do, or more frames are expected."""
         if self.correction is not None or not self.flats.count:
             return False
         if self._counts != self._counted:
@@ -80,7 +80,7 @@ class DarksAndFlats:
         return self._steps is not None and next(self._steps, self) is None
 
     def fix(self) -> FlatFieldCorrection:
-        """What the darks and flats that came so far tell; those that come later are another affair."""
+        """The correction by the darks and flats so far; later ones are handled by ``DeferredCorrections``."""
         if self._steps is None or self._counts != self._counted:
             self._steps = self._work()
         for _ in self._steps:
@@ -99,7 +99,7 @@ class DarksAndFlats:
         yield
 
     def mean_flat(self, flats: MeanFrame) -> Image:
-        """Mean frame of these flats, NaN where a pixel is not to be used."""
+        """Mean frame of these flats, NaN where a pixel must not be used."""
         if not self._mend:
             return flats.pixels.mean
         darks = self.darks.pixels if self.darks.count else None

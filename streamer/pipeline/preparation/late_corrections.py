@@ -1,6 +1,6 @@
-"""What becomes known after a projection was stored, and is added when it is read again.
+"""Corrections that become known after a projection was stored, and are added when it is read again.
 
-The attenuation was worked out with the darks and flats before the scan. Flats that come later, the interpolation
+The attenuation was computed with the darks and flats before the scan. Flats that come later, the interpolation
 between two sets of them, and the offsets of detector columns all add to it: images that are the same for every
 projection, and patterns times a number that depends on when in the scan the projection was taken.
 """
@@ -28,12 +28,12 @@ MEAN_FRACTIONS = 64  # of the scan, over which the mean of what changes is taken
 
 @dataclass(frozen=True)
 class DeferredCorrections:
-    """What is to be added to stored attenuation (rows, cols).
+    """Corrections to add to stored attenuation (rows, cols).
 
-    ``static`` (rows, cols) float32 to every projection; ``pair`` what two sets of flats tell, less what the correction
-    of the drift took off already: ``drift`` (terms, 2) offset and slope per column of each of ``pair.terms()``, and
-    ``weights`` (terms, n) of the eigen-flats ``components`` (n, rows, cols). ``dead`` are the pixels that only the late
-    flats showed to be dead.
+    ``static`` (rows, cols) float32 is added to every projection; ``pair`` is the change between two sets of flats, less
+    what the correction of the drift has subtracted already: ``drift`` (terms, 2), offset and slope per column of each
+    of ``pair.terms()``, and ``weights`` (terms, n) of the eigen-flats ``components`` (n, rows, cols). ``dead`` are the
+    pixels that only the late flats showed to be dead.
     """
 
     static: Image | None = None
@@ -105,7 +105,7 @@ class DeferredCorrections:
 def two_sets(before: Image, after: Image, margins: tuple[int, int], eigen: EigenFlats | None) -> DeferredCorrections:
     """Terms from net mean flats (rows, cols) before and after the scan.
 
-    ``margins``: columns left and right from which the drift of each projection was taken off, (0, 0) for none;
+    ``margins``: columns on the left and right from which the drift of each projection was measured, (0, 0) for none;
     ``eigen``: the eigen-flats that were fitted to each projection. Raises BadInput when one set saw no beam.
     """
     pair = FlatPair(before, after)

@@ -1,7 +1,7 @@
-"""Raw frames to prepared attenuation while they come, and what is known late to what was stored.
+"""Raw frames to prepared attenuation, and corrections of stored attenuation by what becomes known later.
 
 Of one projection, in this order: darks, flats, logarithm and dead pixels (``FlatFieldCorrection``), zingers, drift of
-the beam, phase retrieval. Late, when a stored projection is read again: flats that came after the projections,
+the beam, phase retrieval. Later, when a stored projection is read again: flats that came after the projections,
 interpolated with those before, and the offsets of detector columns that the mean of all projections shows. Stripes are
 measured before phase retrieval, which smears them, and their offsets pass through its linear part.
 """
@@ -36,7 +36,7 @@ USUAL_NOISE = 0.02
 """Relative noise of a pixel of a flat of a few thousand photons."""
 
 HALO_DECAYS = 12.0
-"""Decay lengths of the phase filter that a block of rows is extended by: exp(-12) is the rounding of float32."""
+"""Decay lengths of the phase filter by which a block of rows is extended: exp(-12) is the rounding of float32."""
 
 
 class Preparation:
@@ -49,7 +49,7 @@ class Preparation:
     """
 
     def __init__(self, spec: ScanSpec, threads: int = 1, options: PreparationOptions | None = None) -> None:
-        """Raises BadInput when the scan does not tell what the options need."""
+        """Raises BadInput when the options need what the scan does not announce."""
         self.spec, self.threads = spec, threads
         self.options = PreparationOptions() if options is None else options
         self.shape = (spec.rows, spec.columns)
@@ -73,7 +73,7 @@ class Preparation:
         self.nonfinite = self.zingers = self.late_darks = self.late_flats = 0
 
     def dark(self, pixels: Array) -> None:
-        """Take a dark (rows, cols); one that comes after the first projection is counted only."""
+        """Take a dark (rows, cols); a late one, after the first projection, is only counted."""
         if self._fields.correction is None:
             self._fields.add_dark(pixels)
         else:
@@ -82,7 +82,7 @@ class Preparation:
     def flat(self, pixels: Array, monitor: float = 1.0, index: int | None = None) -> None:
         """Take a flat (rows, cols); those that come after the first projection are the second set.
 
-        Of the first set, one that comes late is counted only, unless it is all there is.
+        A late flat of the first set is only counted, unless there is no other.
         """
         if self._fields.correction is None:
             self._fields.add_flat(pixels, monitor)
@@ -206,10 +206,10 @@ class Preparation:
         return int(np.count_nonzero(self.left_alone))
 
     def refresh(self, final: bool = False) -> bool:
-        """Look at flats and stripes again, about twice a second; True when ``apply_late`` now does something else.
+        """Evaluate flats and stripes again, about twice a second; True when ``apply_late`` has changed.
 
-        Then what was read through it is to be read again. Costs a running median of a frame at most each time that the
-        projections grew by a quarter; ``final`` looks in any case.
+        Then whatever was read through it must be read again. Costs at most a running median of a frame each time that
+        the projections grew by a quarter; ``final`` evaluates in any case.
         """
         changed = self._after.count > self._flats_used
         if changed:
@@ -237,7 +237,7 @@ class Preparation:
         return two_sets(fields.flat - dark, (after - dark) * scale, margins, self.drift.eigen)
 
     def _monitor_change(self, reference: float) -> float:
-        """ln of what the late flats are to be multiplied by, so that the monitor would have read ``reference``."""
+        """ln of the factor that brings the late flats to the monitor reading ``reference``."""
         usable = self.options.flat_drift == "monitor" and reference > 0 and self._after.monitor > 0
         return float(np.log(reference / self._after.monitor)) if usable else 0.0
 
@@ -254,7 +254,7 @@ class Preparation:
             self._terms = self._terms.smoothed(self._phase.apply)
 
     def _fraction(self, number: int) -> float:
-        """Where between the two sets of flats a projection was taken."""
+        """Place of a projection between the two sets of flats, 0 … 1."""
         return self._fraction_at(int(self._index[number]))
 
     def _fraction_at(self, index: int) -> float:
@@ -263,7 +263,7 @@ class Preparation:
 
     @property
     def nbytes(self) -> int:
-        """Memory, at most about, once flats have come before and after and all sectors have data."""
+        """Memory at most, about: with flats before and after, and data in all sectors."""
         singles = min(MOST_FLATS, self.spec.flats) * self.spec.frame_nbytes if self.drift.mode == "eigen" else 0
         per_pixel = 3 * 28 + 24 + (32 if self._stripes is not None else 0) + (8 if self._phase is not None else 0)
         return per_pixel * self.shape[0] * self.shape[1] + min(SINGLES_BYTES, singles)
@@ -280,10 +280,10 @@ class Preparation:
         rows: slice = slice(None),
         out: Image | None = None,
     ) -> Image:
-        """Add what is known by now to stored attenuation, in place unless ``out`` is given; returns where it is.
+        """Add the deferred corrections to stored attenuation, in place or into ``out``; returns the result.
 
-        ``attenuation`` (rows, cols) of one projection ``number``, or (projections, rows, cols) of the projections whose
-        numbers are given; of the detector rows ``rows``.
+        ``attenuation`` is (rows, cols) of the projection ``number``, or (projections, rows, cols) of several, and holds
+        the detector rows ``rows``.
         """
         out = attenuation if out is None else out
         terms = self._terms
@@ -299,14 +299,14 @@ class Preparation:
         return out
 
     def finish_block(self, block: Image, angle_rad: Values) -> StripeCount:
-        """With ``stripes`` "full": clean (angles, rows, cols) float32 in place, after ``apply_late``."""
+        """With ``stripes`` "full": remove stripes of (angles, rows, cols) float32 in place, after ``apply_late``."""
         if self.options.stripes != "full":
             return StripeCount(0, 0)
         return remove_stripes(block, order=np.argsort(np.mod(angle_rad, 2 * np.pi)), threads=self.threads)
 
     @property
     def halo_rows(self) -> int:
-        """Rows beside a block, on either side as far as there are, that ``rows`` needs to make it."""
+        """Further rows on either side of a block, if they exist, that ``rows`` needs to make it."""
         halo = 0 if self.optics is None else int(np.ceil(HALO_DECAYS * np.sqrt(self.optics.alpha_px2)))
         return halo + (1 if self.options.zingers else 0)
 
@@ -315,7 +315,7 @@ class Preparation:
         return RowPreparation(self, first, last)
 
     def describe(self) -> dict[str, Any]:
-        """What a reader of the tomogram needs to know."""
+        """Options and counts that a reader of the tomogram needs."""
         return {
             **self.options.model_dump(),
             "darks": self._fields.darks.count,

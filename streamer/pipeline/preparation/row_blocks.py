@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RowPreparation:
     """The same numbers as ``Preparation.projection``, from some rows of raw projections read again.
 
-    Exactly, without phase retrieval. With it to about 1e-5, as it is cut ``halo_rows`` away from the block.
+    Bit by bit without phase retrieval, whose filter is cut ``halo_rows`` away from the block: to about 1e-5 with it.
     """
 
     def __init__(self, whole: Preparation, first: int, last: int) -> None:
@@ -30,7 +30,7 @@ class RowPreparation:
             raise BadInput(f"detector rows {first}:{last} of {rows}")
         self._whole = whole
         self.read = slice(max(0, first - whole.halo_rows), min(rows, last + whole.halo_rows))
-        """Detector rows of the raw blocks that are to be given to ``projections``."""
+        """Detector rows of the raw blocks that ``projections`` takes."""
         self._keep = slice(first - self.read.start, last - self.read.start)
         self._correction = whole.correction.rows(self.read)
         self._frame = np.empty((self.read.stop - self.read.start, columns), np.float32)

@@ -1,4 +1,4 @@
-"""Offsets of detector columns, measured again and again as the scan grows."""
+"""Offsets of detector columns, measured repeatedly as the scan grows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamer.core.preprocessing.live_stripes import LiveStripeDetector
 from streamer.frames import ScanSpec
 
 FEWEST_PROJECTIONS = 32
-"""Before as many came, their mean still looks like the sample."""
+"""Projections before which their mean still looks like the sample."""
 
 GROWTH_FACTOR = 1.25
 """Factor by which the number of projections must grow before the stripes are measured again."""
@@ -19,12 +19,13 @@ WORTH_A_REPLAY = 1.0
 much when the projections have doubled; so a scan has few replays."""
 
 CLEAR_SIGMAS = 5.0
-"""Offsets above as many standard deviations of the noise of the mean count in ``columns``."""
+"""Standard deviations of the noise of the mean, above which an offset counts in ``columns``."""
 
 
 class StripeOffsets:
-    """``offset`` (rows, columns) float32 is to be subtracted from every projection, None before one was measured;
-    ``columns`` are the pixels of the detector with a clear offset.
+    """Subtract ``offset`` (rows, columns) float32 from every projection; None before it was measured.
+
+    ``columns`` is the number of pixels of the detector with a clear offset.
     """
 
     def __init__(self, spec: ScanSpec, threads: int) -> None:
@@ -40,14 +41,15 @@ class StripeOffsets:
         self._detector.add(attenuation, angle_rad)
 
     def due(self, at_once: bool) -> bool:
-        """Whether there are enough projections to ``measure``, or with ``at_once`` any at all beyond the fewest."""
+        """Whether there are enough projections to ``measure``; ``at_once``: even if few were added since."""
         count = self._detector.count
         return count >= self._fewest and (at_once or count >= GROWTH_FACTOR * self._measured)
 
     def measure(self, late: Image, noise: float) -> bool:
-        """Measure the offsets; False when they changed too little to be taken over.
+        """Measure the offsets; False when they changed too little to be used.
 
-        ``late`` (rows, columns) is what is added to all projections later, ``noise`` that of one projection.
+        ``late`` (rows, columns) is the correction that is added to all projections later, ``noise`` that of one
+        projection (attenuation).
         """
         self._measured = self._detector.count
         found, noise = self._detector.offset(late), noise / np.sqrt(self._measured)

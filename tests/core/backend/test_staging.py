@@ -182,7 +182,7 @@ class TestUploadQueue:
         assert [frame.shape for frame in seen] == [(2, 3), (4, 3), (1, 3), (3, 3)]
         assert all((frame == len(frame)).all() for frame in seen)
         for bad in (np.zeros((5, 3), np.uint16), np.zeros((0, 3), np.uint16), np.zeros((2, 2), np.uint16)):
-            with pytest.raises(BadInput, match="the device ring"):
+            with pytest.raises(BadInput, match="the upload queue"):
                 ring.put(bad)
 
     def test_copies_run_ahead_of_the_kernels(self) -> None:
