@@ -1,22 +1,26 @@
+"""The centre of rotation by all methods together."""
+
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from random import Random
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from streamer.core.alignment.center import combine
-from streamer.core.alignment.center_of_mass import MomentTrack
+from streamer.core.alignment.center import combine, refine_center, with_motion
 from streamer.core.alignment.estimate import CenterEstimate
-from streamer.core.alignment.opposite_views import center_from_opposites, center_from_pair, opposite_pairs
+from streamer.core.alignment.opposite_views import center_from_opposites, opposite_pairs
 from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
-from streamer.frames import BadInput
-from streamer.phantoms import body_projections, half_turn, random_body
-from tests.core.alignment.recorded import as_track, find_center
+from streamer.phantoms import gaussians, half_turn, sinogram
+from tests.core.alignment.recorded import as_track, find_center, noisy_scan
 
 RANGES = {
     "half turn": half_turn(121),
@@ -24,15 +28,6 @@ RANGES = {
     "full turn": np.linspace(0, 2 * np.pi, 181),
     "golden": np.arange(120) * np.pi * (np.sqrt(5) - 1) / 2,
 }
-
-
-def noisy_scan(seed: int, angles: np.ndarray) -> tuple[np.ndarray, float]:
-    """Projections (angles, 16, columns) of a random body with noise of 1 to 8 %, and the column of their axis."""
-    rng = np.random.default_rng(seed)
-    columns = int(rng.integers(150, 230))
-    center = (columns - 1) / 2 + rng.uniform(-0.05, 0.05) * columns
-    frames = body_projections(random_body(rng, columns), 16, columns, angles, center)
-    return (frames + rng.normal(0, rng.uniform(0.01, 0.08), frames.shape)).astype(np.float32), center
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -58,14 +53,6 @@ def test_each_method_alone(numba_backend: Backend, method: str, seed: int) -> No
         found = center_from_sharpness(numba_backend, frames, angles)
     assert found.center == pytest.approx(truth, abs=0.25)
     assert found.method == method
-
-
-def test_moments_of_a_third_of_a_turn(numba_backend: Backend) -> None:
-    angles = np.deg2rad(np.arange(0, 61, 0.5))
-    frames, truth = noisy_scan(3, angles)
-    found = as_track(frames, angles).estimate()
-    assert found.center is None or abs(found.center - truth) < 4 * found.sigma_px
-    assert found.confidence < 0.9
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -111,124 +98,6 @@ def test_neutron_sinogram_with_stripes(numba_backend: Backend, data: Path) -> No
     assert found.confidence > 0.5
 
 
-def test_pair_tells_the_drop_and_the_mismatch() -> None:
-    rng = np.random.default_rng(1)
-    frames = body_projections(random_body(rng, 180), 60, 180, np.array([0.0, np.pi]), 93.4)
-    first, second = frames + rng.normal(0, 0.01, frames.shape)
-    match = center_from_pair(first, np.roll(second, 3, axis=0))
-    assert match.center == pytest.approx(93.4, abs=0.05)
-    assert match.dy == pytest.approx(3, abs=0.1)
-    assert match.mismatch < 0.05
-    other = body_projections(random_body(np.random.default_rng(9), 180), 60, 180, np.array([1.0]), 80.0)[0]
-    assert center_from_pair(first, other).mismatch > 3 * match.mismatch
-    noise = rng.normal(size=(2, 60, 180))
-    assert center_from_pair(*noise).center is None
-    assert center_from_pair(np.zeros((4, 40)), np.zeros((4, 40))).center is None
-    with pytest.raises(BadInput):
-        center_from_pair(np.zeros((4, 40)), np.zeros((4, 41)))
-
-
-def test_opposite_pairs_interpolate_between_neighbours() -> None:
-    assert opposite_pairs(np.linspace(0, np.pi, 11)) == [(0, 10, 10, 0.0), (10, 0, 0, 0.0)]
-    assert opposite_pairs(np.deg2rad(np.arange(180.0))) == []
-    pairs = opposite_pairs(np.arange(121) * 2 * np.pi / 121)
-    assert len(pairs) == 121
-    assert all(share == pytest.approx(0.5) for _, _, _, share in pairs)
-    assert opposite_pairs(np.arange(7) * 2 * np.pi / 7) == []
-    turns = np.deg2rad([0.0, 540.0, 90.0, -90.0])
-    assert [(i, j) for i, j, _, _ in opposite_pairs(turns)] == [(0, 1), (1, 0), (2, 3), (3, 2)]
-    assert opposite_pairs(np.zeros(3)) == []
-    assert opposite_pairs(np.zeros(1)) == []
-
-
-def moved_scan(shift: np.ndarray, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """A scan of 150 frames whose body sits at (x, y) + shift[frame] from frame to frame."""
-    angles = half_turn(150)
-    rng = np.random.default_rng(seed)
-    body = random_body(rng, 160)
-    still = [body_projections(body, 16, 160, angles[k : k + 1], 79.5 + shift[k]) for k in range(150)]
-    frames = np.concatenate(still)
-    return (frames + rng.normal(0, 0.03, frames.shape)).astype(np.float32), angles
-
-
-@pytest.mark.parametrize("pixels", [1.5, -5.0])
-@pytest.mark.parametrize("when", [40, 75, 110])
-def test_a_jump_is_measured(numba_backend: Backend, pixels: float, when: int) -> None:
-    frames, angles = moved_scan(np.where(np.arange(150) >= when, pixels, 0.0))
-    assert as_track(frames, angles).motion_px() == pytest.approx(abs(pixels), rel=0.5)
-
-
-def test_a_sample_that_slips_on_its_holder_is_seen(numba_backend: Backend) -> None:
-    angles = half_turn(150)
-    slip = np.where(np.arange(150) >= 70, 4.0 * np.cos(angles) + 3.0 * np.sin(angles), 0.0)
-    frames, angles = moved_scan(slip)
-    assert as_track(frames, angles).motion_px() == pytest.approx(5.0, rel=0.35)
-
-
-def test_a_drop_along_the_axis_is_seen(numba_backend: Backend) -> None:
-    frames, angles = moved_scan(np.zeros(150))
-    padded = np.pad(frames, ((0, 0), (8, 8), (0, 0)))
-    padded[80:] = np.roll(padded[80:], 3, axis=1)
-    assert as_track(padded, angles).motion_px() == pytest.approx(3.0, abs=0.5)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_still_sample_does_not_move(numba_backend: Backend, seed: int) -> None:
-    frames, angles = moved_scan(np.zeros(150), seed)
-    assert as_track(frames, angles).motion_px() == 0.0
-
-
-def test_truncation_and_beam_drift_are_seen(numba_backend: Backend) -> None:
-    angles = half_turn(60)
-    body = random_body(np.random.default_rng(2), 200)
-    frames = body_projections(body, 16, 200, angles, 99.5)
-    whole = as_track(frames - np.float32(np.log(1.2)), angles)
-    assert whole.truncation == 0
-    assert whole.beam_drift == pytest.approx(0.2, abs=0.01)
-    cut = as_track(np.ascontiguousarray(frames[:, :, 70:130]), angles)
-    assert cut.truncation is not None
-    assert cut.truncation > 0.8
-    assert cut.estimate().center is None
-    assert cut.motion_px() is None
-
-
-@pytest.mark.parametrize("rows", [4, 12, 48])
-@pytest.mark.parametrize(("center", "size"), [(100.3, 240), (27.0, 240), (63.0, 500)])
-def test_edges_within_the_sample_tell_nothing_of_the_beam(
-    numba_backend: Backend, rows: int, center: float, size: int
-) -> None:
-    """Half acquisition, whose axis is near an edge, and a sample that is wider than the detector on both sides."""
-    angles = np.arange(120) * 2 * np.pi / 120
-    body = random_body(np.random.default_rng(6), size)
-    whole = body_projections(body, rows, 128, angles, center)
-    noise = np.random.default_rng(1).normal(0, 0.01, whole.shape)
-    for density in (0.1, 0.3, 1.0):
-        frames = (density * whole + noise).astype(np.float32)
-        assert as_track(frames, angles).beam_drift is None, density
-
-
-@pytest.mark.parametrize("rows", [4, 48])
-def test_a_beam_that_flickers_and_leans_is_still_read_beside_the_sample(numba_backend: Backend, rows: int) -> None:
-    angles = half_turn(90)
-    frames = body_projections(random_body(np.random.default_rng(2), 200), rows, 200, angles, 99.5)
-    rng = np.random.default_rng(3)
-    frames += rng.normal(0, 0.01, frames.shape).astype(np.float32) + np.linspace(-0.01, 0.01, 200, dtype=np.float32)
-    for change in (0.0, 0.15, 0.3):
-        faded = np.log(1 + change * rng.uniform(0.9, 1.1, len(frames))).astype(np.float32)
-        track = as_track(frames + faded[:, None, None], angles)
-        assert track.beam_drift == pytest.approx(change / (1 + change), abs=0.01)
-
-
-def test_before_the_first_frames_nothing_is_known(numba_backend: Backend) -> None:
-    track = MomentTrack()
-    assert track.estimate().center is None
-    assert (track.motion_px(), track.truncation, track.beam_drift) == (None, None, None)
-    track.add(0.0, np.zeros((4, 20), np.float32), np.zeros((4, 4)))
-    assert track.estimate().center is None
-    with pytest.raises(BadInput):
-        track.add(0.0, np.zeros((4, 21), np.float32), np.zeros((4, 4)))
-
-
 def at(center: float | None, confidence: float, sigma: float = 0.1, method: str = "m") -> CenterEstimate:
     return CenterEstimate(center, confidence, sigma, method)
 
@@ -246,12 +115,70 @@ def test_combination_rewards_agreement_and_punishes_contradiction() -> None:
     assert combine([at(None, 0.0)]).center is None
 
 
-def test_each_row_and_both_halves_vote_on_the_curve(numba_backend: Backend) -> None:
-    angles = half_turn(120)
-    frames, truth = noisy_scan(0, angles)
-    found = center_from_sharpness(numba_backend, frames, angles)
-    assert found.curve is not None
-    candidates, score = found.curve
-    assert candidates.shape == score.shape
-    assert candidates[score.argmin()] == pytest.approx(truth, abs=2)
-    assert center_from_sharpness(numba_backend, frames[:40], angles[:40]).center is None
+centers = st.builds(
+    at, st.floats(0, 200) | st.none(), st.floats(0, 0.99), st.floats(0.02, 2.0), st.sampled_from(["moments", "pairs"])
+)
+
+
+@given(st.lists(centers, max_size=4), st.randoms())
+def test_the_order_of_methods_does_not_matter(estimates: list[CenterEstimate], random: Random) -> None:
+    shuffled = estimates.copy()
+    random.shuffle(shuffled)
+    one, other = combine(estimates), combine(shuffled)
+    assert one.confidence == pytest.approx(other.confidence, abs=1e-9)
+    assert 0.0 <= one.confidence <= 1.0
+
+
+def test_the_more_precise_method_weighs_more_and_lends_its_curve_and_tilt() -> None:
+    curves = [(np.arange(3.0), np.full(3, k)) for k in range(2)]
+    rough = dataclasses.replace(at(100.0, 0.8, 0.3, "moments"), curve=curves[0], tilt_rad=0.1)
+    exact = dataclasses.replace(at(100.4, 0.8, 0.1, "pairs"), curve=curves[1], tilt_rad=0.2)
+    both = combine([rough, exact])
+    assert both.center == pytest.approx((100.0 / 0.09 + 100.4 / 0.01) / (1 / 0.09 + 1 / 0.01))
+    assert both.curve is curves[1]
+    assert (both.tilt_rad, both.method) == (0.2, "moments+pairs")
+
+
+@pytest.mark.parametrize("motion", [None, 0.0])
+def test_without_motion_the_estimate_stays(motion: float | None) -> None:
+    estimate = at(100.0, 0.9)
+    assert with_motion(estimate, motion) is estimate
+
+
+def test_motion_lowers_the_confidence() -> None:
+    moved = with_motion(at(100.0, 0.9, 0.1), 1.0)
+    assert moved.sigma_px == pytest.approx(np.hypot(0.1, 0.5))
+    assert moved.confidence < 0.4
+    nowhere = CenterEstimate.unknown("none")
+    assert with_motion(nowhere, 3.0) is nowhere
+
+
+UNREAD = np.full((90, 4, 64), np.nan, np.float32)
+
+
+def test_what_is_certain_is_not_tried(numba_backend: Backend) -> None:
+    """Sinograms of NaN would spoil every answer that looks at them."""
+    sure = [at(31.0, 0.97, 0.05, "moments"), at(31.02, 0.97, 0.05, "pairs")]
+    found = refine_center(numba_backend, sure, UNREAD, half_turn(90), 0.0)
+    assert found == combine(sure)
+
+
+def test_trials_search_near_a_good_guess_and_everywhere_without_one(numba_backend: Backend) -> None:
+    angles = half_turn(180)
+    frames = np.ascontiguousarray(sinogram(gaussians(200), 200, angles, 103.3)[:, None].repeat(3, axis=1))
+    near = refine_center(numba_backend, [at(103.0, 0.7, 0.3, "moments")], frames, angles, 0.0)
+    assert near.center == pytest.approx(103.3, abs=0.1)
+    assert near.method == "moments+sharpness"
+    free = refine_center(numba_backend, [CenterEstimate.unknown("moments")], frames, angles, None)
+    assert free.center == pytest.approx(103.3, abs=0.1)
+    assert free.method == "sharpness"
+
+
+def test_a_truncated_sample_is_laid_over_its_opposite_views(numba_backend: Backend) -> None:
+    """Trial reconstructions of a sample that is wider than the detector are sharpest anywhere."""
+    angles = np.arange(360) * np.pi / 180
+    wide = sinogram(gaussians(320), 320, angles, 159.5 + 4.2)[:, 60:260]
+    frames = np.ascontiguousarray(wide[:, None].repeat(4, axis=1))
+    found = refine_center(numba_backend, [CenterEstimate.unknown("moments")], frames, angles, 0.9)
+    assert found.method == "overlap"
+    assert found.center == pytest.approx(159.5 + 4.2 - 60, abs=0.1)
