@@ -48,3 +48,40 @@ def test_a_sample_that_reaches_the_edge_leaves_no_margin() -> None:
     assert open_margins(wide) == (16, 0)
     assert open_margins(wide[:, :5]) == (1, 1)
     assert open_margins(wide[:, :3]) == (0, 0)
+
+
+def test_two_margins_on_a_line_give_the_line() -> None:
+    x = np.arange(50) - 24.5
+    frame = np.tile(0.1 - 0.003 * x, (7, 1)).astype(np.float32)
+    drift = drift_from_margins(frame, 6, 10)
+    assert drift.offset == pytest.approx(0.1, abs=1e-6)
+    assert drift.slope == pytest.approx(-0.003, abs=1e-7)
+    remove_drift(frame, drift)
+    np.testing.assert_allclose(frame, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("left", "right", "count"), [(10, 0, 1), (0, 10, 1), (10, 10, 2)])
+def test_the_error_of_the_offset_is_what_repeated_measurements_scatter_by(left: int, right: int, count: int) -> None:
+    rng = np.random.default_rng(2)
+    drifts = [drift_from_margins(rng.normal(0, 0.05, (40, 60)).astype(np.float32), left, right) for _ in range(200)]
+    expected = 0.05 / np.sqrt(40 * 10 * count)
+    assert np.mean([drift.sigma for drift in drifts]) == pytest.approx(expected, rel=0.02)
+    # The median over the rows scatters by up to a factor of sqrt(π/2) more than a mean.
+    assert expected < np.std([drift.offset for drift in drifts]) < 1.5 * expected
+
+
+def test_a_few_rows_with_sample_in_the_margin_do_no_harm() -> None:
+    frame = np.full((40, 60), 0.02, np.float32)
+    frame[:10, :20] = 3.0
+    assert drift_from_margins(frame, 10, 10).offset == pytest.approx(0.02, abs=1e-6)
+
+
+def test_a_monitor_knows_no_slope() -> None:
+    drift = drift_from_monitor(80, 100)
+    assert (drift.offset, drift.slope, drift.sigma) == (pytest.approx(-np.log(0.8)), 0, 0)
+    frame = np.full((3, 4), drift.offset, np.float32)
+    remove_drift(frame, drift)
+    assert not frame.any()
+    for reading, reference in ((-1, 1), (1, 0), (float("nan"), 1)):
+        with pytest.raises(BadInput, match="positive"):
+            drift_from_monitor(reading, reference)

@@ -67,3 +67,77 @@ def test_statistics_keep_the_variance_of_large_counts() -> None:
         statistics.add(frames[0].T)
     with pytest.raises(BadInput):
         mask_pixels(np.zeros((2, 2)), np.zeros((3, 3), bool))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4", "<f4", "<f8", "<i4", ">u2"])
+def test_statistics_are_those_of_numpy_for_every_type(dtype: str) -> None:
+    frames = np.random.default_rng(4).integers(0, 250, (7, 5, 6)).astype(dtype)
+    for threads in (1, 3):
+        statistics = PixelStatistics(threads)
+        for frame in frames:
+            statistics.add(frame)
+        assert statistics.count == 7
+        np.testing.assert_allclose(statistics.mean, frames.mean(axis=0, dtype=np.float64), rtol=1e-6)
+        np.testing.assert_allclose(statistics.variance, frames.var(axis=0, ddof=1, dtype=np.float64), rtol=1e-5)
+
+
+def test_statistics_follow_each_frame_and_cannot_be_written_to() -> None:
+    statistics = PixelStatistics()
+    statistics.add(np.full((2, 3), 10, np.uint8))
+    assert (statistics.mean == 10).all()
+    assert not statistics.variance.any()
+    statistics.add(np.full((2, 3), 255, np.uint8))
+    np.testing.assert_allclose(statistics.mean, 132.5)
+    np.testing.assert_allclose(statistics.variance, 245**2 / 2)
+    assert not statistics.mean.flags.writeable
+    with pytest.raises(BadInput, match="rows, columns"):
+        statistics.add(np.zeros((1, 2, 3)))
+
+
+def steady(level: np.ndarray, count: int = 1) -> PixelStatistics:
+    statistics = PixelStatistics()
+    for _ in range(count):
+        statistics.add(level)
+    return statistics
+
+
+@pytest.mark.parametrize(("response", "bad"), [(0.0, True), (0.45, True), (0.55, False), (1.8, False), (2.2, True)])
+def test_a_pixel_is_dead_below_half_and_hot_above_twice_the_response_of_its_neighbours(
+    response: float, bad: bool
+) -> None:
+    flat = np.full((30, 30), 1000.0)
+    flat[12, 17] *= response
+    found = defects(steady(flat))
+    assert found[12, 17] == bad
+    assert np.count_nonzero(found) == bad
+
+
+def test_a_dark_that_is_too_bright_is_a_defect_if_it_matters_beside_the_flat() -> None:
+    dark, flat = np.full((30, 30), 100.0), np.full((30, 30), 1100.0)
+    dark[5, 5], flat[5, 5] = 160.0, 1160.0  # 6 % of the flat
+    dark[9, 9], flat[9, 9] = 140.0, 1140.0  # 4 %
+    found = defects(steady(flat), steady(dark))
+    assert sorted(zip(*np.nonzero(found), strict=True)) == [(5, 5)]
+    with pytest.raises(BadInput, match="30, 29"):
+        defects(steady(flat), steady(dark[:, :29]))
+
+
+def test_three_flats_say_nothing_about_noise() -> None:
+    rng = np.random.default_rng(6)
+    for count, bad in ((3, 0), (12, 2)):
+        flats = PixelStatistics()
+        for _ in range(count):
+            frame = rng.normal(1000, 10, (40, 40))
+            frame[8, 8] = 1000
+            frame[20, 20] = 1000 + rng.choice([-180, 180])
+            flats.add(frame)
+        found = defects(flats)
+        assert np.count_nonzero(found) == bad
+        assert bool(found[8, 8] and found[20, 20]) == bool(bad)
+
+
+def test_masked_pixels_are_no_numbers_in_a_copy() -> None:
+    flat = np.arange(6, dtype=np.float64).reshape(2, 3)
+    masked = mask_pixels(flat, np.array([[True, False, False], [False, False, True]]))
+    np.testing.assert_array_equal(masked, np.array([[np.nan, 1, 2], [3, 4, np.nan]], np.float32))
+    assert np.isfinite(flat).all()

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from streamer.core.fbp.ramp_filter import RampFilter
 from streamer.core.jit import as_input
-from streamer.core.preprocessing.flat_pair import FlatPair, add_late
+from streamer.core.preprocessing.flat_pair import LOG_TERMS, FlatPair, add_late
 from streamer.frames import BadInput
 
 ROWS, COLUMNS = 120, 200
@@ -65,3 +65,52 @@ def test_late_terms_in_one_pass(use_static: bool, share: float) -> None:
         out = np.empty((7, 12), np.float32)
         add_late(source, static, use_static, pattern, share, 0.3, 0.01, threads, out)
         np.testing.assert_allclose(out, wanted, atol=1e-6)
+
+
+def test_at_both_ends_of_the_scan_the_flat_is_one_of_the_two() -> None:
+    before = beam()
+    after = 0.9 * before * (1 + 0.05 * np.sin(5 * X))
+    pair = FlatPair(before, after)
+    assert pair.shares(0.0) == (0.0, 0.0)
+    change, share = pair.shares(1.0)
+    assert change == pytest.approx(np.log(pair.gain))
+    assert share == pytest.approx(1.0)
+    np.testing.assert_allclose(pair.gain * (1 + pair.pattern), after / before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_the_terms_are_the_series_of_the_logarithm(fraction: float) -> None:
+    pair = FlatPair(beam(), 0.8 * beam() * (1 + 0.06 * X))
+    change, share = pair.shares(fraction)
+    assert change == pytest.approx(np.log1p(fraction * (pair.gain - 1)))
+    assert share == pytest.approx(fraction * pair.gain / (1 + fraction * (pair.gain - 1)))
+    assert pair.coefficients(fraction) == pytest.approx([change, share, -(share**2) / 2, share**3 / 3])
+    total = sum(c * term.astype(np.float64) for c, term in zip(pair.coefficients(fraction), pair.terms(), strict=True))
+    remainder = (share * np.abs(pair.pattern).max()) ** (LOG_TERMS + 1) / (LOG_TERMS + 1)
+    np.testing.assert_allclose(total, change + np.log1p(share * pair.pattern), atol=1.2 * remainder)
+
+
+def test_another_pattern_keeps_the_change_of_the_beam() -> None:
+    pair = FlatPair(beam(), 0.8 * beam())
+    other = pair.with_pattern(np.full((2, 3), 0.1))
+    assert other.gain == pair.gain
+    assert other.pattern.shape == (2, 3)
+    assert pair.pattern.shape == (ROWS, COLUMNS)
+
+
+def test_what_changed_by_half_is_cut() -> None:
+    after = beam()
+    after[7, 8] *= 10
+    after[9, 9] *= 0.1
+    pattern = FlatPair(beam(), after).pattern
+    assert (pattern[7, 8], pattern[9, 9]) == (0.5, -0.5)
+    assert np.count_nonzero(pattern) == 2
+
+
+def test_the_correction_may_be_added_in_place() -> None:
+    rng = np.random.default_rng(5)
+    source, pattern = (as_input(rng.uniform(-0.4, 0.4, (5, 9)).astype(np.float32)) for _ in range(2))
+    wanted, out = np.empty((5, 9), np.float32), source.copy()
+    add_late(source, source, False, pattern, 0.5, 0.1, 0.0, 1, wanted)
+    add_late(out, out, False, pattern, 0.5, 0.1, 0.0, 1, out)
+    np.testing.assert_array_equal(out, wanted)

@@ -82,3 +82,22 @@ def test_sectors_of_other_scans_are_evenly_filled(start: float, span: float) -> 
     for angle in start + np.arange(160) * span / 160:
         sectors.add(np.zeros((1, 8), np.float32), float(angle))
     assert np.ptp(sectors._counts) <= 2
+
+
+def test_the_mean_is_that_of_all_projections_and_threads_change_no_bit() -> None:
+    frames = np.random.default_rng(3).normal(0.5, 0.1, (240, 5, 30)).astype(np.float32)
+    one, two = (collected(frames, threads=threads) for threads in (1, 2))
+    assert one.count == 240
+    np.testing.assert_allclose(one.mean(), frames.mean(axis=0), atol=1e-5)
+    np.testing.assert_array_equal(one.offset(), two.offset())
+
+
+def test_offsets_are_shrunk_by_how_much_they_vary_and_faint_ones_are_nothing() -> None:
+    """A column whose offset is a in half of the sectors, b in the other half: mean·(1 - 2·variance/mean²)."""
+    frames = np.zeros((240, 1, 60))
+    frames[:120, 0, 20], frames[120:, 0, 20] = 0.09, 0.11
+    frames[:, 0, 40] = 0.5e-4
+    mean, variance = 0.1, 8 * 0.01**2 / 7
+    found = collected(frames).offset()[0]
+    assert found[20] == pytest.approx(mean - 2 * variance / mean, rel=1e-4)
+    assert np.count_nonzero(found) == 1

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.fft
+import scipy.linalg
 
-from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
+from streamer.core.jit import as_input
+from streamer.core.preprocessing.paganin import HC_M_EV, Paganin, PhaseSolver, exponential, negative_log, transfer
 from streamer.frames import BadInput
 
 OPTICS = Paganin(delta_beta=500, energy_eV=25e3, distance_m=0.1, pixel_m=1.5e-6)
@@ -70,3 +73,69 @@ def test_a_sample_that_goes_on_beyond_the_frame_is_wrong_at_its_edge_only() -> N
     found = PhaseSolver(*SHAPE, OPTICS).attenuation(seen)
     assert np.abs(found - thickness)[inner].max() < 0.005 * thickness.max()
     assert np.abs(found - thickness).max() < 0.05 * thickness.max()
+
+
+@pytest.mark.parametrize(("down", "across"), [(0, 0), (0, 7), (5, 0), (3, 11), (199, 259)])
+def test_a_cosine_is_divided_by_one_plus_its_transfer(down: int, across: int) -> None:
+    """The cosines that are even about both edges are the eigenvectors of the filter."""
+    y, x = np.meshgrid(*(np.arange(side) + 0.5 for side in SHAPE), indexing="ij")
+    wave = np.cos(np.pi * down * y / SHAPE[0]) * np.cos(np.pi * across * x / SHAPE[1])
+    frequencies = np.array([down / (2 * SHAPE[0]), across / (2 * SHAPE[1])])
+    gain = 1 / (1 + transfer(frequencies, OPTICS.alpha_px2).sum())
+    found = PhaseSolver(*SHAPE, OPTICS).apply(wave.astype(np.float32))
+    np.testing.assert_allclose(found, gain * wave, atol=2e-6)
+
+
+@pytest.mark.parametrize("distance_m", [1e-4, 0.1, 5.0])
+def test_the_filter_is_that_of_a_cosine_transform_in_two_dimensions(distance_m: float) -> None:
+    optics = Paganin(500, 25e3, distance_m, 1.5e-6)
+    seen = np.random.default_rng(6).uniform(0.1, 1, (150, 90))
+    down, across = (transfer(np.arange(side) / (2 * side), optics.alpha_px2) for side in seen.shape)
+    wanted = scipy.fft.idctn(scipy.fft.dctn(seen) / (1 + down[:, None] + across))
+    found = PhaseSolver(*seen.shape, optics).apply(seen.astype(np.float32))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_rows_far_from_the_first_one_share_their_ratio() -> None:
+    """The elimination settles: a tall frame is solved as exactly as one whose ratios were all computed."""
+    alpha, rows = 30.0, 400
+    optics = Paganin(1, 1, 4 * np.pi * alpha / HC_M_EV, 1.0)
+    assert optics.alpha_px2 == pytest.approx(alpha)
+    assert len(PhaseSolver(rows, 5, optics)._ratios) < rows / 2
+    seen = np.random.default_rng(7).uniform(0, 1, rows)
+    matrix = np.zeros((3, rows))
+    matrix[0, 1:] = matrix[2, :-1] = -alpha
+    matrix[1] = 1 + 2 * alpha
+    matrix[1, [0, -1]] = 1 + alpha
+    wanted = scipy.linalg.solve_banded((1, 1), matrix, seen)
+    found = PhaseSolver(rows, 5, optics).apply(np.repeat(seen[:, None], 5, axis=1).astype(np.float32))
+    np.testing.assert_allclose(found, np.repeat(wanted[:, None], 5, axis=1), atol=2e-5)
+
+
+def test_threads_change_no_bit() -> None:
+    frame = np.random.default_rng(8).uniform(0, 3, (61, 1030)).astype(np.float32)
+    first, *others = (PhaseSolver(61, 1030, OPTICS, threads).attenuation(frame) for threads in (1, 2, 5))
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+def test_transfer_is_that_of_the_laplacian_at_low_frequencies_and_bounded_at_high_ones() -> None:
+    low = np.array([1e-4, 1e-3, 1e-2])
+    np.testing.assert_allclose(transfer(low, 3.0), 3.0 * (2 * np.pi * low) ** 2, rtol=1e-3)
+    assert transfer(np.array(0.5), 3.0) == pytest.approx(12.0)
+
+
+def test_the_exponential_over_its_whole_range() -> None:
+    values = np.linspace(-79.9, 79.9, 40_001).astype(np.float32).reshape(1, -1)
+    found = np.empty_like(values)
+    exponential(as_input(values), 1, found)
+    np.testing.assert_allclose(found, np.exp(-values.astype(np.float64)), rtol=3e-7)
+    extreme = np.array([[-1e30, 1e30, -np.inf, np.inf]], np.float32)
+    exponential(as_input(extreme), 1, out := np.empty_like(extreme))
+    np.testing.assert_allclose(out, np.exp([[80.0, -80.0, 80.0, -80.0]]), rtol=1e-6)
+
+
+def test_the_logarithm_has_a_floor() -> None:
+    values = np.array([[1.0, 0.5, 1e-3, 0.0, -2.0]], np.float32)
+    negative_log(as_input(values), 1e-3, 2, out := np.empty_like(values))
+    np.testing.assert_allclose(out[0], -np.log([1.0, 0.5, 1e-3, 1e-3, 1e-3]), atol=1e-6)

@@ -9,7 +9,14 @@ from PIL import Image
 
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
+from streamer.core.jit import as_input
+from streamer.core.preprocessing.stripes import (
+    StripeCount,
+    column_flicker,
+    fill_columns,
+    remove_stripes,
+    sort_stripes,
+)
 from streamer.core.quality.artefacts import ring_index, stripe_index
 from streamer.core.running_median import median_rows
 from streamer.frames import BadInput
@@ -122,3 +129,47 @@ def test_bad_input_is_refused() -> None:
         remove_stripes(np.zeros((3, 4), np.float32))
     with pytest.raises(BadInput, match="order"):
         remove_stripes(np.zeros((3, 4, 5), np.float32), order=np.arange(2))
+
+
+def test_flicker_is_the_distance_from_the_mean_of_the_neighbours_in_angle() -> None:
+    block = np.random.default_rng(6).normal(size=(30, 2, 5)).astype(np.float32)
+    order = np.random.default_rng(7).permutation(30)
+    ordered, reach = block[order].astype(np.float64), 4
+    windows = np.lib.stride_tricks.sliding_window_view(ordered, 2 * reach + 1, axis=0).mean(axis=-1)
+    wanted = np.abs(ordered[reach:-reach] - windows).mean(axis=0)
+    found = np.empty((2, 5), np.float32)
+    column_flicker(as_input(block), as_input(order), reach, 2, found)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_bad_columns_are_interpolated_projection_by_projection() -> None:
+    block = np.random.default_rng(8).normal(size=(6, 2, 9)).astype(np.float32)
+    bad = np.zeros((2, 9), bool)
+    bad[0, [0, 3, 4]] = bad[1, 8] = True
+    wanted = block.copy()
+    for image in wanted:
+        for row, mask in zip(image, bad, strict=True):
+            row[mask] = np.interp(np.flatnonzero(mask), np.flatnonzero(~mask), row[~mask])
+    fill_columns(block, as_input(bad), 2)
+    np.testing.assert_allclose(block, wanted, atol=1e-6)
+
+
+def test_columns_are_equalised_rank_by_rank() -> None:
+    """A column that is another one's values plus an offset, in another order, takes on the ranks of its neighbours."""
+    rng = np.random.default_rng(9)
+    values = rng.normal(size=41).astype(np.float32)
+    block = np.stack([rng.permutation(values) for _ in range(30)], axis=1)[:, None].copy()
+    wanted = block.copy()
+    block[:, 0, 13] = 3.0 + 2.0 * block[:, 0, 13]
+    sort_stripes(block, as_input(np.zeros((1, 30), bool)), 5, 1)
+    np.testing.assert_array_equal(block, wanted)
+
+
+def test_only_narrow_frames_and_dead_rows_are_no_trouble() -> None:
+    block = np.zeros((30, 2, 1), np.float32)
+    assert remove_stripes(block) == StripeCount(0, 0)
+    assert not block.any()
+    all_bad = np.random.default_rng(0).normal(size=(3, 1, 4)).astype(np.float32)
+    before = all_bad.copy()
+    fill_columns(all_bad, as_input(np.ones((1, 4), bool)), 1)
+    np.testing.assert_array_equal(all_bad, before)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import median_filter
 
-from streamer.core.preprocessing.zingers import beam_noise, remove_zingers
+from streamer.core.preprocessing.zingers import LEAST_EXCESS, beam_noise, remove_zingers
 from streamer.frames import BadInput
 
 COUNTS = 4000
@@ -59,3 +60,83 @@ def test_edges_and_thin_wires_without_noise_are_no_zingers() -> None:
     before = frame.copy()
     assert remove_zingers(frame) == 0
     assert np.array_equal(frame, before)
+
+
+def by_definition(frame: np.ndarray, limit: float) -> tuple[np.ndarray, int]:
+    """The frame without zingers and their number, from the median filter of scipy."""
+    median = median_filter(frame, 3, mode="mirror")
+    excess = np.expm1(median.astype(np.float64) - frame)
+    hit = (frame < median) & (excess > limit * np.exp(0.5 * np.maximum(median, 0)))
+    return np.where(hit, median, frame), int(hit.sum())
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 3), (7, 130), (40, 65), (200, 64)])
+@pytest.mark.parametrize("noise", [0.002, 0.02])
+def test_zingers_are_those_of_the_definition(shape: tuple[int, int], noise: float) -> None:
+    rng = np.random.default_rng(sum(shape))
+    frame = (rng.uniform(0, 3) + rng.normal(0, noise, shape)).astype(np.float32)
+    hit = rng.random(shape) < 0.01
+    frame[hit] -= rng.uniform(0, 1, np.count_nonzero(hit)).astype(np.float32)
+    wanted, count = by_definition(frame, max(8 * noise, LEAST_EXCESS))
+    for threads in (1, 2, 5):
+        out = frame.copy()
+        assert remove_zingers(out, 8, noise, threads, most=1.0) == count
+        np.testing.assert_array_equal(out, wanted)
+
+
+def test_four_pixels_that_touch_are_found_and_five_are_not() -> None:
+    frame = np.ones((9, 9), np.float32)
+    frame[3:5, 3:5] = 0.0
+    assert remove_zingers(frame, noise=0.01, most=1.0) == 4
+    assert (frame == 1).all()
+    frame[3:5, 3:5] = frame[2, 3] = 0.0
+    # In the middle of the left column five of the nine pixels are bright: their median is as bright as the pixel.
+    assert remove_zingers(frame, noise=0.01, most=1.0) < 5
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 3.0])
+def test_the_limit_grows_with_the_photon_noise_behind_the_sample(level: float) -> None:
+    noise, sigmas = 0.02, 8.0
+    least = np.log1p(noise * sigmas * np.exp(level / 2))
+    for factor, count in ((0.98, 0), (1.02, 1)):
+        frame = np.full((9, 9), level, np.float32)
+        frame[4, 4] -= np.float32(factor * least)
+        assert remove_zingers(frame, sigmas, noise) == count
+
+
+def test_dark_spots_stay() -> None:
+    frame = np.zeros((20, 20), np.float32)
+    frame[5, 5] = 4.0
+    before = frame.copy()
+    assert remove_zingers(frame, noise=0.01) == 0
+    np.testing.assert_array_equal(frame, before)
+
+
+def test_a_view_is_corrected_in_place() -> None:
+    _, bad, _ = projection(1, 200)
+    wide = np.zeros((200, 400), np.float32)
+    wide[:, ::2] = bad
+    count = remove_zingers(bad)
+    assert count > 0
+    assert remove_zingers(wide[:, ::2]) == count
+    np.testing.assert_array_equal(wide[:, ::2], bad)
+    assert not wide[:, 1::2].any()
+
+
+def test_a_slope_and_a_frame_of_two_columns_have_no_noise() -> None:
+    slope = np.tile(np.arange(50, dtype=np.float32), (10, 1))
+    assert beam_noise(slope) == 0
+    assert beam_noise(np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)) == 0
+
+
+def test_noise_behind_a_sample_is_counted_as_that_of_the_beam() -> None:
+    rng = np.random.default_rng(4)
+    behind = (2 + rng.normal(0, 0.01 * np.e, (300, 300))).astype(np.float32)
+    assert beam_noise(behind) == pytest.approx(0.01, rel=0.03)
+
+
+def test_a_limit_must_be_positive() -> None:
+    with pytest.raises(BadInput):
+        remove_zingers(np.zeros((9, 9), np.float32), sigmas=0)
+    with pytest.raises(BadInput):
+        remove_zingers(np.zeros(9, np.float32))
