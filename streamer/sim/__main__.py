@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from streamer.sim.presets import PRESETS
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return serve(setup, Addresses(args.frames, args.control, args.ready_file), args.cache_mb << 20)
 
 
-def _whole(low: int, high: int):  # type: ignore[no-untyped-def]
+def _whole(low: int, high: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         value = int(text)
         if not low <= value <= high:

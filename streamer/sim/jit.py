@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from numba import njit
 
-Kernel = Callable[..., Any]
+K = TypeVar("K", bound=Callable[..., Any])
 
 
-def compiled(function: Kernel) -> Kernel:
+def compiled(function: K) -> K:
     """Compile a module-level function with numba, cached on disk, releasing the GIL."""
-    return cast(Kernel, njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(K, njit(cache=True, nogil=True, error_model="numpy")(function))

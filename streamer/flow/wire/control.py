@@ -6,7 +6,7 @@ A request is a struct whose fields are the arguments; its class has the verb and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from msgspec import Raw, Struct
 
@@ -114,5 +114,4 @@ def read_reply(data: bytes, request: Request[R]) -> R | Refusal:
         raise WireError("version", f"reply of version {shown(outcome.v)}, this client speaks {VERSION}")
     if outcome.ok is not True:
         return decode_as(data, Refusal, "refusal", MAX_REPLY)
-    reply: R = decode_as(data, request.reply, f"reply to {request.verb}", MAX_REPLY)  # type: ignore[assignment]
-    return reply
+    return cast(R, decode_as(data, request.reply, f"reply to {request.verb}", MAX_REPLY))

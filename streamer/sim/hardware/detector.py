@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from streamer.sim.hardware.noise import mix
 from streamer.sim.jit import compiled
 
+Counts = NDArray[np.uint16]
+Floats32 = NDArray[np.float32]
+
 TABLE = 1 << 20
 
 
@@ -43,7 +46,7 @@ class Camera:
 
 
 @compiled
-def _mix(state):  # type: ignore[no-untyped-def]
+def _mix(state: np.uint64) -> np.uint64:
     """splitmix64: one well-mixed 64-bit number from another."""
     z = np.uint64(state) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -52,7 +55,20 @@ def _mix(state):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _expose(out, seen, fixed, row_light, curvature, table, state, noise_factor, read_var, dark, gain, top):  # type: ignore[no-untyped-def]
+def _expose(
+    out: Counts,
+    seen: Counts,
+    fixed: Floats32,
+    row_light: Floats32,
+    curvature: Floats32,
+    table: Floats32,
+    state: np.uint64,
+    noise_factor: np.float32,
+    read_var: np.float32,
+    dark: np.float32,
+    gain: np.float32,
+    top: np.float32,
+) -> None:
     """Signal, noise, gain, clipping. ``row_light`` is electrons per unit of ``seen``·``fixed``."""
     rows, columns = out.shape
     room = np.uint64(len(table) - columns)
@@ -71,7 +87,7 @@ def _expose(out, seen, fixed, row_light, curvature, table, state, noise_factor, 
 
 
 @compiled
-def _zing(out, state, count, top):  # type: ignore[no-untyped-def]
+def _zing(out: Counts, state: np.uint64, count: int, top: int) -> None:
     """Add ``count`` bright hits at random pixels."""
     rows, columns = out.shape
     for _ in range(count):
@@ -80,7 +96,7 @@ def _zing(out, state, count, top):  # type: ignore[no-untyped-def]
         column = np.int64((state & np.uint64(0xFFFFFFFF)) % np.uint64(columns))
         state = _mix(state)
         hit = np.int64(out[row, column]) + top // 4 + np.int64(state % np.uint64(top))
-        out[row, column] = np.uint16(min(hit, top))
+        out[row, column] = np.uint16(hit if hit < top else top)
 
 
 class Sensor:

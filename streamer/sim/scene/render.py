@@ -12,6 +12,8 @@ from streamer.sim.scene.motion import Motion
 from streamer.sim.scene.phantom import Quadrics, shadows, view_basis
 
 Transmission = NDArray[np.uint16]
+Paths = NDArray[np.float32]
+Floats = NDArray[np.float64]
 FULL = 65535
 """The uint16 that means a transmission of 1."""
 
@@ -20,7 +22,7 @@ _EXP = np.exp(-np.arange(24 * STEPS + 1) / STEPS).astype(np.float32)
 
 
 @compiled
-def _span(shadow, qv, pixel, axis_column, columns):  # type: ignore[no-untyped-def]
+def _span(shadow: Floats, qv: float, pixel: float, axis_column: float, columns: int) -> tuple[int, int]:
     """First and past-last column of one row of a body's shadow (a quadratic inequality in the column)."""
     low, high = shadow[0] - shadow[12], shadow[0] + shadow[12]
     if shadow[2] * shadow[12] * shadow[12] > 1e-9:
@@ -37,7 +39,7 @@ def _span(shadow, qv, pixel, axis_column, columns):  # type: ignore[no-untyped-d
 
 
 @compiled
-def _chord(shadow, qu, qv):  # type: ignore[no-untyped-def]
+def _chord(shadow: Floats, qu: float, qv: float) -> float:
     """Length in mm of the ray at (qu, qv) from the centre of a body that is cut by a slab."""
     square = 1.0 - (shadow[2] * qu + 2.0 * shadow[3] * qv) * qu - shadow[4] * qv * qv
     if square <= 0.0:
@@ -52,11 +54,12 @@ def _chord(shadow, qu, qv):  # type: ignore[no-untyped-def]
     if abs(slope) < 1e-12:
         return high - low if abs(offset) <= shadow[11] else 0.0
     near, far = (-shadow[11] - offset) / slope, (shadow[11] - offset) / slope
-    return max(0.0, min(high, max(near, far)) - max(low, min(near, far)))
+    length: float = min(high, max(near, far)) - max(low, min(near, far))
+    return max(0.0, length)
 
 
 @compiled
-def _uncut(shadow, qv):  # type: ignore[no-untyped-def]
+def _uncut(shadow: Floats, qv: float) -> bool:
     """Whether the slab surely cuts no ray of this row."""
     if not np.isfinite(shadow[11]):
         return True
@@ -64,11 +67,13 @@ def _uncut(shadow, qv):  # type: ignore[no-untyped-def]
         return False
     middle = abs(shadow[6]) * shadow[12] + abs(shadow[7] * qv)
     reach = abs(shadow[8]) * shadow[12] + abs(shadow[9] * qv) + abs(shadow[10]) * (middle + 1.0 / np.sqrt(shadow[5]))
-    return reach <= shadow[11]
+    spared: bool = reach <= shadow[11]
+    return spared
 
 
 @compiled
-def _add_body(out, shadow, mu, pixel, axis_column, middle_row):  # type: ignore[no-untyped-def]
+def _add_body(out: Paths, shadow: Floats, mu: Floats, pixel: float, axis_column: float, middle_row: float) -> None:
+    """Add µ·(path length) of one body to ``out`` (energies, rows, columns); ``shadow`` is a row of ``shadows``."""
     energies, rows, columns = out.shape
     first_row = max(0, int(np.ceil((shadow[1] - shadow[13]) / pixel + middle_row)))
     last_row = min(rows, int(np.floor((shadow[1] + shadow[13]) / pixel + middle_row)) + 1)
@@ -92,14 +97,16 @@ def _add_body(out, shadow, mu, pixel, axis_column, middle_row):  # type: ignore[
 
 
 @compiled
-def _add_bodies(out, all_shadows, mu, pixel, axis_column, middle_row):  # type: ignore[no-untyped-def]
+def _add_bodies(
+    out: Paths, all_shadows: Floats, mu: Floats, pixel: float, axis_column: float, middle_row: float
+) -> None:
     """Add µ·(path length) of every body to ``out`` (energies, rows, columns) float32; no unit."""
     for body in range(len(all_shadows)):
         _add_body(out, all_shadows[body], mu[body], pixel, axis_column, middle_row)
 
 
 @compiled
-def _transmit(paths, weights, table, out):  # type: ignore[no-untyped-def]
+def _transmit(paths: Paths, weights: Paths, table: Paths, out: Transmission) -> None:
     """Beer and Lambert over the spectrum: out = 65535·Σ w·exp(−path); exp is a table times a short series."""
     energies, rows, columns = paths.shape
     steps, step, top = np.float32(STEPS), np.float32(1.0 / STEPS), np.float32((len(table) - 1) / STEPS)
@@ -121,7 +128,7 @@ def _transmit(paths, weights, table, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _blur(image, taps, scratch):  # type: ignore[no-untyped-def]
+def _blur(image: Transmission, taps: Paths, scratch: Paths) -> None:
     """Separable symmetric filter of a uint16 image (rows, columns), in place; the edge is repeated."""
     rows, columns = image.shape
     reach = len(taps) - 1

@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from streamer.sim.jit import compiled
 from streamer.sim.scene.phantom import Quadrics
 
+Floats = NDArray[np.float64]
+Slices = NDArray[np.float32]
+
 LINES = 4
 """Sub-lines per pixel along y and along z; along x the cover of every pixel is exact."""
 
 
 @compiled
-def _interval(center, form, normal, half, y, z):  # type: ignore[no-untyped-def]
+def _interval(center: Floats, form: Floats, normal: Floats, half: float, y: float, z: float) -> tuple[float, float]:
     """Where the line (·, y, z) lies in the body: low and high x, empty when low ≥ high."""
     dy, dz = y - center[1], z - center[2]
     a = form[0, 0]
@@ -40,7 +43,7 @@ def _interval(center, form, normal, half, y, z):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _fill(line, low, high, value):  # type: ignore[no-untyped-def]
+def _fill(line: Slices, low: float, high: float, value: float) -> None:
     """Add ``value`` × cover of [low, high] (pixel edges at half-integers) to a line of pixels."""
     low, high = max(low, -0.5), min(high, len(line) - 0.5)
     if high <= low:
@@ -56,7 +59,18 @@ def _fill(line, low, high, value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _add_slices(out, z_of, centers, forms, normals, halves, values, pixel, lines):  # type: ignore[no-untyped-def]
+def _add_slices(
+    out: Slices,
+    z_of: Floats,
+    centers: Floats,
+    forms: Floats,
+    normals: Floats,
+    halves: Floats,
+    values: Floats,
+    pixel: float,
+    lines: int,
+) -> None:
+    """Add the mean of µ over each pixel to ``out`` (z, y, x); the bodies are given by the fields of Quadrics."""
     rows, size = out.shape[0], out.shape[1]
     middle = (size - 1) / 2.0
     for row in range(rows):
