@@ -261,7 +261,7 @@ class FourierVolume:
 
 
 def late_move(center: float | None, gridded: float, first_rad: float, last_rad: float) -> tuple[float, float]:
-    """Columns by which slices are to be moved from the centre ``gridded``, and the angle in the middle of the seam.
+    """Columns by which to move slices from the centre ``gridded``, and the angle in the middle of the seam.
 
     ``center`` None, or no projection yet, moves nothing. The angles of the projections lie between ``first_rad`` and
     ``last_rad``. Raises BadInput when the move is too far, or the angles span more than half a turn.

@@ -238,7 +238,7 @@ class LivePlanes:
         return self._attempt(lambda: self._sums.zeros())
 
     def _choose(self, sets: int) -> PlaneAccumulator:
-        """Sums on the device if there is one with the memory for so many sets."""
+        """Sums on the device if there is one with memory for ``sets`` sets."""
         if self._backend.on_device:
             try:
                 return GpuPlaneAccumulator(self._backend, self._geometry, sets, self._recent)

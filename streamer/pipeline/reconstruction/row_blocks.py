@@ -36,7 +36,7 @@ def slices(
 ) -> Iterator[Block]:
     """(first row, slices) about ``center`` (detector column), a block of detector rows at a time; see ``sinograms``.
 
-    Raises BadInput when the raw file is to be read and not even one row fits into ``memory_bytes``.
+    Raises BadInput if the raw file has to be read and not even one row fits into ``memory_bytes``.
     """
     layout = stored.layout
     block_bytes = BLOCK_BYTES if stored.whole else memory_bytes
