@@ -276,7 +276,7 @@ class Quality:
     noise: float | None = None  # of the attenuation in one pixel of one projection
     angle_findings: tuple[str, ...] = ()  # what is wrong with the angles, in words
     unusable: Mapping[str, str] = field(default_factory=dict)  # cause → frames that were set aside, as "70-72, 80"
-    unusable_count: int = 0
+    unusable_counts: Mapping[str, int] = field(default_factory=dict)  # cause → number of them
     odd_fields: str = ""  # flats and darks that were left out, in words
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from streamer.core.backend.chunks import FALLBACKS
+from streamer.core.quality.projection_check import Unusable
 from streamer.flow.latency import HistogramSnapshot, LatencyHistogram
 from streamer.flow.scan import ScanState
 from streamer.frames import BadInput, Decision, FrameKind
@@ -29,6 +30,7 @@ from streamer.frames import BadInput, Decision, FrameKind
 PREFIX = "streamer_"
 KINDS = tuple(kind.name.lower() for kind in FrameKind)
 RESULTS = tuple(state.value for state in ScanState if state.final)
+CAUSES = tuple(cause.value for cause in Unusable)
 DECISIONS = tuple(decision.value for decision in Decision)
 REASONS = (
     "header",
@@ -67,6 +69,7 @@ class MetricsSnapshot:
     frames_late: int = 0
     frames_corrupt: int = 0
     frames_reordered: int = 0
+    frames_unusable: Mapping[str, int] = field(default_factory=dict)  # by cause
     ingest_bytes: int = 0
     ingest_blocked_s: float = 0.0  # waited for a free slot: back-pressure on the detector
     last_frame_timestamp_s: float = 0.0  # UTC
@@ -158,6 +161,7 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
         ("frames_received", "kind", now.frames_received, KINDS, "Frames taken into the ring"),
         ("frames_rejected", "reason", now.frames_rejected, REASONS, "Messages that were not taken"),
         ("frames_dropped", "stage", dropped, (), "Frames that a reader of the ring did not get"),
+        ("frames_unusable", "cause", now.frames_unusable, CAUSES, "Projections that came whole and were set aside"),
         ("scans", "result", now.scans, RESULTS, "Finished scans"),
         ("verdicts", "decision", now.verdicts, DECISIONS, "Final verdicts"),
         ("gpu_fallbacks", "reason", now.gpu_fallbacks, FALLBACKS, "Work cut smaller, or done by the CPU for the GPU"),

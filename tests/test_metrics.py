@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamer.core.backend.chunks import FALLBACKS, FallbackCounters
 from streamer.flow.latency import LatencyHistogram
 from streamer.frames import BadInput
-from streamer.metrics import DECISIONS, KINDS, REASONS, RESULTS, MetricsSnapshot, StreamerCollector, serve
+from streamer.metrics import CAUSES, DECISIONS, KINDS, REASONS, RESULTS, MetricsSnapshot, StreamerCollector, serve
 
 
 def busy() -> MetricsSnapshot:
@@ -30,6 +30,7 @@ def busy() -> MetricsSnapshot:
         disk_free_bytes=10**12,
         frames_received={"projection": 7},
         frames_rejected={"checksum": 2, "strange": 1},
+        frames_unusable={"no light": 8},
         scans={"complete": 3},
         verdicts={"ENOUGH": 2},
         control_requests={("arm", "ok"): 5},
@@ -75,6 +76,7 @@ def test_values_and_labels(registry: CollectorRegistry) -> None:
     assert value(registry, "frames_received_total", kind="projection") == 7
     assert value(registry, "frames_rejected_total", reason="checksum") == 2
     assert value(registry, "frames_rejected_total", reason="strange") == 1
+    assert value(registry, "frames_unusable_total", cause="no light") == 8
     assert value(registry, "scans_total", result="complete") == 3
     assert value(registry, "verdicts_total", decision="ENOUGH") == 2
     assert value(registry, "gpu_fallbacks_total", reason="smaller_chunks") == 4
@@ -92,6 +94,7 @@ def test_every_label_value_is_there_before_its_first_event() -> None:
     for name, label, known in (
         ("frames_received_total", "kind", KINDS),
         ("frames_rejected_total", "reason", REASONS),
+        ("frames_unusable_total", "cause", CAUSES),
         ("scans_total", "result", RESULTS),
         ("verdicts_total", "decision", DECISIONS),
         ("frames_dropped_total", "stage", ("recon", "writer")),

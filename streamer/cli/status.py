@@ -69,6 +69,7 @@ def lines(status: DaemonStatus) -> list[str]:
     if scan is not None:
         frames = scan.frames
         lost = f"{frames.missing} missing, {frames.duplicate} duplicate, {frames.late} late, {frames.corrupt} corrupt"
+        lost += "".join(f", {count} unusable ({cause})" for cause, count in scan.quality.unusable_counts.items())
         text.append(f"  scan     {scan.scan_id} of {scan.sample}: {scan.state}")
         text.append(f"           {frames.received} of {frames.expected} frames, {lost}; {scan.written} written")
         text.append(f"  verdict  {scan.judgement}")

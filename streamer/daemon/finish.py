@@ -92,9 +92,13 @@ class Finisher:
         status = "aborted" if ending.status == "aborted" else "complete"
         if status == "complete" and ledger.received != ledger.expected:
             status = "incomplete"
-        result = self._writer.finish(
-            status, ledger.missing_indices(), ledger.corrupt_indices(), now(), ending.note, CLOSE_TIMEOUT_S
-        )
+        pipeline = session.pipeline
+        lists = {
+            "missing": ledger.missing_indices(),
+            "corrupt": ledger.corrupt_indices(),
+            "unusable": () if pipeline is None else pipeline.set_aside,
+        }
+        result = self._writer.finish(status, lists, now(), ending.note, CLOSE_TIMEOUT_S)
         session.written = result.written
         self._scans.lost_by_writer += result.lost
         if result.error:

@@ -6,7 +6,7 @@ import gc
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -58,6 +58,7 @@ class Scans:
         self.results = {state.value: 0 for state in ScanState if state.final}
         self.verdicts = dict.fromkeys(Decision, 0)
         self.totals = dict.fromkeys(("missing", "duplicate", "late", "corrupt", "disordered"), 0)
+        self.unusable: Counter[str] = Counter()  # projections of finished scans that were set aside, by cause
 
     @property
     def state(self) -> ScanState:
@@ -166,6 +167,7 @@ class Scans:
                 self._reports.popitem(last=False)
             self.results[session.state.value] += 1
             self.verdicts[session.verdict.decision] += 1
+            self.unusable.update(session.quality.unusable_counts)
             for name, value in (
                 ("missing", session.ledger.missing),
                 ("duplicate", session.ledger.duplicate),

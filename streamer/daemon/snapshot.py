@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from streamer import __version__
@@ -21,11 +22,12 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
     ingest, scans, compute, writer = daemon.ingest, daemon.scans, daemon.compute, daemon.writer
     session = scans.current
     running = session is not None and not session.over
-    lost = dict(scans.totals)
+    lost, unusable = dict(scans.totals), Counter(scans.unusable)
     if session is not None and running:
         # Missing frames are counted at the end: a gap may still close, and a counter must never decrease.
         for name in ("duplicate", "late", "corrupt", "disordered"):
             lost[name] += getattr(session.ledger, name)
+        unusable.update(session.quality.unusable_counts)
     return MetricsSnapshot(
         version=__version__,
         backend=daemon.backend.name,
@@ -39,6 +41,7 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         frames_late=lost["late"],
         frames_corrupt=lost["corrupt"],
         frames_reordered=lost["disordered"],
+        frames_unusable=dict(unusable),
         ingest_bytes=ingest.bytes,
         ingest_blocked_s=ingest.full_s,
         last_frame_timestamp_s=ingest.last_frame_ns / 1e9,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ BLOCK = 64  # frames by which the image dataset grows
 DETECTOR = "entry/instrument/detector"
 STREAMER = "entry/streamer"
 UNWRITTEN = 2**32 - 1  # sequence number of a frame that a crash left without one
+LISTED = ("missing", "corrupt", "unusable")  # frames whose indices the file lists at the end
+NO_FRAMES: Mapping[str, ArrayLike] = {}
 _TEXT_LENGTHS = {"status": 16, "note": 400, "end_time": 40}
 
 # Path below /entry, dtype, units, value of a frame that a crash left without one.
@@ -100,16 +103,17 @@ class NXtomoFile:
             self._rows.clear()
         return self.written
 
-    def close(
-        self, status: str, missing: ArrayLike = (), corrupt: ArrayLike = (), ended: str = "", note: str = ""
-    ) -> int:
-        """Finish the file; gives the number of frames in it. ``status`` is that of the scan, never "running"."""
+    def close(self, status: str, frames: Mapping[str, ArrayLike] = NO_FRAMES, ended: str = "", note: str = "") -> int:
+        """Finish the file; gives the number of frames in it. ``status`` is that of the scan, never "running".
+
+        ``frames``: indices of those that are "missing", "corrupt" or "unusable".
+        """
         self.flush()
         streamer = self._file[STREAMER]
-        for name, indices in (("missing_frames", missing), ("corrupt_frames", corrupt)):
-            values = np.asarray(indices, np.int64)
-            streamer[name].resize(len(values), 0)
-            streamer[name][...] = values
+        for name, indices in frames.items():
+            values, listed = np.asarray(indices, np.int64), streamer[f"{name}_frames"]
+            listed.resize(len(values), 0)
+            listed[...] = values
         _set_text(self._file["entry/end_time"], ended)
         _set_text(streamer["note"], note)
         self._file.flush()
@@ -202,8 +206,8 @@ def _account(entry: h5py.Group, spec: ScanSpec) -> None:
     _text(streamer, "note")
     _value(streamer, "expected_frames", np.int64(spec.frames))
     _value(streamer, "spec", json.dumps(spec.to_dict()))
-    for name in ("missing_frames", "corrupt_frames"):
-        streamer.create_dataset(name, (0,), "i8", maxshape=(None,), chunks=(1024,))
+    for name in LISTED:
+        streamer.create_dataset(f"{name}_frames", (0,), "i8", maxshape=(None,), chunks=(1024,))
 
 
 def _text(parent: h5py.Group, name: str, value: str = "") -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import streamer
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io.channel import Channel
-from streamer.io.nxtomo import clear_swmr_flags
+from streamer.io.nxtomo import NO_FRAMES, clear_swmr_flags
 from streamer.io.shared import SharedBuffer
 from streamer.io.writer_process import RING_READER
 
@@ -163,15 +163,17 @@ class WriterProcess:
     def finish(
         self,
         status: str,
-        missing: ArrayLike = (),
-        corrupt: ArrayLike = (),
+        frames: Mapping[str, ArrayLike] = NO_FRAMES,
         ended: str = "",
         note: str = "",
         timeout: float = 60.0,
     ) -> WriterResult:
-        """Have every frame committed so far written, and the file closed. Does not raise: read ``error``."""
-        lists = {name: np.asarray(v, np.int64).tobytes() for name, v in (("missing", missing), ("corrupt", corrupt))}
-        request = {"upto": self._ring.committed, "status": status, "ended": ended, "note": note, **lists}
+        """Have every frame committed so far written, and the file closed. Does not raise: read ``error``.
+
+        ``frames``: indices of those that are "missing", "corrupt" or "unusable".
+        """
+        lists = {name: np.asarray(indices, np.int64).tobytes() for name, indices in frames.items()}
+        request = {"upto": self._ring.committed, "status": status, "ended": ended, "note": note, "frames": lists}
         try:
             reply = self._ask(timeout, t="finish", **request)
             result = WriterResult(reply["written"], reply["lost"], reply["error"])

@@ -3,9 +3,9 @@
 It is a process of its own because HDF5, after a full disk, can leave wrong frames behind and can crash at exit; its
 death must be an event for the daemon and nothing more.
 
-Commands (parent → here): ``open`` {id, spec, path, started}, ``finish`` {id, upto, status, missing, corrupt, ended,
-note}, ``stop`` {}. Answers carry the ``id``: ``opened``, ``closed`` {written, lost, error}, ``refused`` {text}.
-Events: ``written`` {written} after a flush, ``error`` {text, errno}. Each message is a length and a msgpack map.
+Commands (parent → here): ``open`` {id, spec, path, started}, ``finish`` {id, upto, status, frames, ended, note},
+``stop`` {}. Answers carry the ``id``: ``opened``, ``closed`` {written, lost, error}, ``refused`` {text}. Events:
+``written`` {written} after a flush, ``error`` {text, errno}. Each message is a length and a msgpack map.
 
 After an error the file is left as it is, the ring is drained so that the camera is not held back (those frames are
 lost, and counted), and the process ends with the answer to ``finish``; the parent starts a new one.
@@ -22,7 +22,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +32,7 @@ import numpy as np
 from streamer.flow.ring import Reader, Ring
 from streamer.frames import BadInput, Frame, FrameMeta, ScanSpec, StreamerError
 from streamer.io.channel import Channel
-from streamer.io.nxtomo import NXtomoFile
+from streamer.io.nxtomo import NO_FRAMES, NXtomoFile
 from streamer.io.shared import SharedBuffer
 
 RING_READER = 0
@@ -52,7 +52,7 @@ class RawFile(Protocol):
     def frames(self) -> int: ...
     def append(self, meta: FrameMeta, pixels: Any) -> None: ...
     def flush(self) -> int: ...
-    def close(self, status: str, missing: Any = (), corrupt: Any = (), ended: str = "", note: str = "") -> int: ...
+    def close(self, status: str, frames: Mapping[str, Any] = NO_FRAMES, ended: str = "", note: str = "") -> int: ...
 
 
 class Writer:
@@ -132,10 +132,10 @@ class Writer:
             return float("inf")
         return max(0.0, self._unflushed_since + self._flush_s - self._clock())
 
-    def close(self, status: str, missing: Any = (), corrupt: Any = (), ended: str = "", note: str = "") -> None:
+    def close(self, status: str, frames: Mapping[str, Any] = NO_FRAMES, ended: str = "", note: str = "") -> None:
         """End the scan. After an error there is no file to close any more."""
         if self._file is not None:
-            self._guarded(self._close, status, missing, corrupt, ended, note)
+            self._guarded(self._close, status, frames, ended, note)
         self._file, self._scan_id = None, ""
 
     def _flush(self) -> None:
@@ -251,8 +251,8 @@ class Service:
             return
         self._finish = None
         writer = self._writer
-        missing, corrupt = (np.frombuffer(command[name], np.int64) for name in ("missing", "corrupt"))
-        writer.close(command["status"], missing, corrupt, command["ended"], command["note"])
+        frames = {name: np.frombuffer(indices, np.int64) for name, indices in command["frames"].items()}
+        writer.close(command["status"], frames, command["ended"], command["note"])
         result = {"written": writer.written, "lost": writer.lost, "error": writer.error}
         self._channel.send({"t": "closed", "id": command["id"], **result})
         # HDF5 is not to be trusted after an error: the next scan gets a new process.

@@ -79,13 +79,18 @@ class FrameChecks:
             self._at_top += look.at_top
         return True
 
+    @property
+    def set_aside(self) -> list[int]:
+        """Indices of the frames that are of no use, in order."""
+        return sorted(index for found in self._set_aside.values() for index in found)
+
     def findings(self) -> dict[str, Any]:
         """What they amount to so far, as entries of a Quality; None before the first projection."""
         looked = self._looked
         cut_off = is_ceiling(self._top, self._noisy, self._spec.saturation)
         return {
-            "unusable": {cause.value: f"{len(found)}: {runs(found)}" for cause, found in self._set_aside.items()},
-            "unusable_count": sum(map(len, self._set_aside.values())),
+            "unusable": {cause.value: runs(found) for cause, found in self._set_aside.items()},
+            "unusable_counts": {cause.value: len(found) for cause, found in self._set_aside.items()},
             "saturation": self._at_top * cut_off / looked if looked else None,
             "zingers": self._spikes / looked if looked and not self._removed else None,
             "dark_light": self.dark_light,

@@ -271,6 +271,11 @@ class ScanPipeline:
             self._invalidate_stored()
         self._use(self._tracker.refine(self._store, found, self.layout), CENTER_TOLERANCE_PX)
 
+    @property
+    def set_aside(self) -> list[int]:
+        """Indices of the projections that are of no use, in order."""
+        return self._checks.set_aside
+
     def judge(self, missing: int, corrupt: int, final: bool = False) -> tuple[Quality, Verdict]:
         """The measured quality and what it means. ``missing`` and ``corrupt`` are the ledger's."""
         halves = half_slices(self._stored, self.center, self._options.window, self._backend) if final else None

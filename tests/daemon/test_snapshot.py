@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from streamer.cli.status import lines
 from streamer.daemon.snapshot import snapshot
+from streamer.io.nxtomo import open_raw
 from tests.daemon.rig import PROJECTIONS, RING_BYTES, Rig, TinyScan
 
 
@@ -41,3 +45,18 @@ def test_no_frame_is_counted_twice_over_several_scans(rig: Rig) -> None:
     assert seen.last_frame_to_tomogram.count == 2
     assert (seen.scans["complete"], seen.verdicts["ENOUGH"]) == (2, 2)
     assert seen.previews_published == rig.previews.sent > 0
+
+
+def test_frames_of_no_use_are_counted_by_cause_once_and_listed_in_the_file(rig: Rig) -> None:
+    scan = TinyScan()
+    dark = scan.first_projection + np.arange(20, 23)
+    scan.pixels[dark] = scan.pixels[0] + np.arange(3, dtype="<u2")[:, None, None]
+    rig.run(scan)
+    report = rig.finish(scan)
+    assert report.quality.unusable_counts == {"no light": 3}
+    assert "0 corrupt, 3 unusable (no light)" in "\n".join(lines(rig.status(report)))
+    assert f"3 no light: {dark[0]}-{dark[-1]}" in str(report.judgement)
+    rig.scans.arm(TinyScan("scan-2").spec)
+    assert snapshot(rig).frames_unusable == {"no light": 3}
+    with open_raw(rig.directory / f"{scan.spec.scan_id}.nx") as file:
+        assert file["entry/streamer/unusable_frames"][()].tolist() == dark.tolist()

@@ -56,7 +56,11 @@ def test_every_dtype_is_kept(tmp_path: Path, dtype: str) -> None:
 
 def test_the_file_says_how_the_scan_ended(tmp_path: Path) -> None:
     path = written(
-        tmp_path / "a.nx", [0, 2], status="incomplete", missing=[1, 4], corrupt=np.array([3]), note="ended – early"
+        tmp_path / "a.nx",
+        [0, 2],
+        status="incomplete",
+        frames={"missing": [1, 4], "corrupt": np.array([3]), "unusable": [2]},
+        note="ended – early",
     )
     with h5py.File(path) as file:
         streamer = file["entry/streamer"]
@@ -66,6 +70,7 @@ def test_the_file_says_how_the_scan_ended(tmp_path: Path) -> None:
         assert streamer["expected_frames"][()] == SPEC.frames
         np.testing.assert_array_equal(streamer["missing_frames"], [1, 4])
         np.testing.assert_array_equal(streamer["corrupt_frames"], [3])
+        np.testing.assert_array_equal(streamer["unusable_frames"], [2])
         assert ScanSpec.from_dict(json.loads(streamer["spec"].asstr()[()])) == SPEC
         assert file["entry/end_time"].asstr()[()] == ENDED
 

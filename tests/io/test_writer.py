@@ -89,12 +89,13 @@ def test_a_scan_goes_through_the_ring_into_its_file(bench: Bench, tmp_path: Path
     assert path == tmp_path / "a.nx"
     assert path.exists(), "the file is open when the answer comes"
     bench.commit(range(SPEC.frames))
-    result = bench.writer.finish("complete", [7], [8, 9], ENDED, "a note")
+    result = bench.writer.finish("complete", {"missing": [7], "corrupt": [8, 9], "unusable": [3]}, ENDED, "a note")
     assert (result.written, result.lost, result.error) == (SPEC.frames, 0, "")
     assert assert_frames(path, SPEC.frames, "complete") == "a note"
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["entry/streamer/missing_frames"], [7])
         np.testing.assert_array_equal(file["entry/streamer/corrupt_frames"], [8, 9])
+        np.testing.assert_array_equal(file["entry/streamer/unusable_frames"], [3])
     assert bench.ring.occupied == 0
     assert bench.ring.high_water <= SLOTS
 
@@ -138,7 +139,7 @@ def test_frames_of_no_scan_are_taken_out_and_not_written(bench: Bench) -> None:
 def test_long_lists_of_missing_frames_go_through(bench: Bench) -> None:
     path = bench.open()
     missing = np.arange(1_000_000)
-    assert bench.writer.finish("incomplete", missing).error == ""
+    assert bench.writer.finish("incomplete", {"missing": missing}).error == ""
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["entry/streamer/missing_frames"], missing)
 

@@ -69,7 +69,7 @@ def judged(backend: Backend, scan: Scan, order: np.ndarray | None = None, togeth
 def test_a_good_scan_is_enough_without_a_remark(numba_backend, scan):
     _, quality, verdict = judged(numba_backend, scan)
     assert verdict.codes == (ReasonCode.NOTHING_WRONG,), verdict
-    assert (quality.motion_px, quality.misfit_px, quality.unusable_count) == (0.0, 0.0, 0)
+    assert (quality.motion_px, quality.misfit_px, quality.unusable_counts) == (0.0, 0.0, {})
 
 
 @pytest.mark.parametrize("first", [0, 70])
@@ -78,7 +78,8 @@ def test_three_frames_without_beam_are_left_out_and_named(numba_backend, scan, f
     pipeline, quality, verdict = judged(numba_backend, scan)
     assert pipeline.count == COUNT - 3
     frames = f"{FIELDS + first}-{FIELDS + first + 2}"
-    assert quality.unusable == {"no light": f"3: {frames}"}
+    assert (quality.unusable, quality.unusable_counts) == ({"no light": frames}, {"no light": 3})
+    assert pipeline.set_aside == [FIELDS + first + k for k in range(3)]
     assert ReasonCode.SET_ASIDE in verdict.codes
     assert frames in str(verdict)
 
@@ -86,7 +87,7 @@ def test_three_frames_without_beam_are_left_out_and_named(numba_backend, scan, f
 def test_a_scan_that_lost_the_beam_for_a_fifth_is_taken_again(numba_backend, scan):
     scan.projections[90:120] = scan.noise[90:120]
     _, quality, verdict = judged(numba_backend, scan)
-    assert (verdict.decision, quality.unusable_count) == (Decision.RETAKE, 30)
+    assert (verdict.decision, quality.unusable_counts) == (Decision.RETAKE, {"no light": 30})
     assert {ReasonCode.UNUSABLE, ReasonCode.ANGLES_MISSING} <= set(verdict.codes)
 
 
@@ -109,9 +110,9 @@ def test_frozen_and_torn_frames_and_wrong_angles_are_told_apart(numba_backend, s
     scan.angles[100] += 70.0
     _, quality, _ = judged(numba_backend, scan)
     assert quality.unusable == {
-        "frozen": f"1: {FIELDS + 41}",
-        "torn": f"1: {FIELDS + 60}",
-        "wrong angle": f"1: {FIELDS + 100}",
+        "frozen": f"{FIELDS + 41}",
+        "torn": f"{FIELDS + 60}",
+        "wrong angle": f"{FIELDS + 100}",
     }
 
 
@@ -176,7 +177,7 @@ def test_runs_are_written_short():
 def test_nothing_is_known_before_the_first_projection():
     checks = FrameChecks(ScanSpec("scan", "sample", ROWS, COLUMNS, COUNT), False)
     found = checks.findings()
-    assert (found["saturation"], found["zingers"], found["unusable_count"]) == (None, None, 0)
+    assert (found["saturation"], found["zingers"], found["unusable_counts"]) == (None, None, {})
 
 
 def test_a_wedge_that_is_missing_takes_no_mass_from_the_tomogram(numba_backend, scan):

@@ -48,6 +48,11 @@ def spoiled_fields(q: Quality, limits: DetectorLimits, final: bool) -> list[Reas
     return reasons
 
 
+def unusable_words(q: Quality) -> str:
+    """How many frames each cause made useless, and which, as "3 no light: 70-72"; empty without any."""
+    return "; ".join(f"{count} {cause}: {q.unusable[cause]}" for cause, count in q.unusable_counts.items())
+
+
 def saturated(q: Quality, limits: DetectorLimits) -> list[Reason]:
     """Pixels at the detector's ceiling."""
     if q.saturation is None or q.saturation <= limits.max_saturation:

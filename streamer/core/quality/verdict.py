@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from streamer.core.quality.spoiled import saturated, spoiled_detector, spoiled_fields
+from streamer.core.quality.spoiled import saturated, spoiled_detector, spoiled_fields, unusable_words
 from streamer.frames import Decision, Quality, Reason, ReasonCode, Verdict
 from streamer.options import Options
 
@@ -188,11 +188,12 @@ def _center_unsure(q: Quality, limits: Limits, final: bool) -> list[Reason]:
 
 def _spoiled(q: Quality, limits: Limits, final: bool) -> list[Reason]:
     reasons = spoiled_detector(q, limits, final)
-    lost = q.missing + q.corrupt + q.unusable_count
-    if q.unusable_count and q.expected > 0 and lost > limits.max_missing_share * q.expected:
+    unusable = sum(q.unusable_counts.values())
+    lost = q.missing + q.corrupt + unusable
+    if unusable and q.expected > 0 and lost > limits.max_missing_share * q.expected:
         # Those that did not come cannot come any more.
-        named = "; ".join(f"{cause} {frames}" for cause, frames in q.unusable.items())
-        text = f"{q.unusable_count} of {q.expected} projections are of no use ({named}); mend the cause and scan again"
+        share = f"{unusable} of {q.expected} projections are of no use"
+        text = f"{share} ({unusable_words(q)}); mend the cause and scan again"
         reasons.append(Reason(ReasonCode.UNUSABLE, text))
     if not final:
         return reasons
@@ -214,9 +215,8 @@ def _spoiled(q: Quality, limits: Limits, final: bool) -> list[Reason]:
 def _remarks(q: Quality, limits: Limits, final: bool) -> list[Reason]:
     """What a scientist should know, though it does not decide."""
     remarks = []
-    if q.unusable_count:
-        named = "; ".join(f"{cause} {frames}" for cause, frames in q.unusable.items())
-        remarks.append(Reason(ReasonCode.SET_ASIDE, f"projections were set aside: {named}"))
+    if q.unusable_counts:
+        remarks.append(Reason(ReasonCode.SET_ASIDE, f"projections were set aside: {unusable_words(q)}"))
     if q.odd_fields:
         remarks.append(Reason(ReasonCode.SET_ASIDE, f"{q.odd_fields}; left out"))
     if q.dead_columns:

@@ -65,11 +65,11 @@ TABLE = [
     ({"pattern": 0.02}, True, Decision.RETAKE, ReasonCode.PATTERN, "2.0 % rms"),
     ({"zingers": 0.001}, True, Decision.RETAKE, ReasonCode.ZINGERS, "0.10 %"),
     (
-        {"unusable": {"no light": "70: 30-99"}, "unusable_count": 70},
+        {"unusable": {"no light": "30-99"}, "unusable_counts": {"no light": 70}},
         False,
         Decision.RETAKE,
         ReasonCode.UNUSABLE,
-        "70 of 1000 projections are of no use (no light 70: 30-99)",
+        "70 of 1000 projections are of no use (70 no light: 30-99)",
     ),
     ({"motion_px": 3.21, "center_offset_px": 52.0}, True, Decision.RETAKE, ReasonCode.MOTION, "moved"),
     ({"motion_px": 0.7, "center_offset_px": 80.0}, True, Decision.REALIGN, ReasonCode.AXIS_OFF, "moved by 0.7 px"),
@@ -137,7 +137,7 @@ def test_all_faults_are_told_the_deciding_one_first() -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"unusable": {"frozen": "1: 44"}, "unusable_count": 1}, ReasonCode.SET_ASIDE),
+        ({"unusable": {"frozen": "44"}, "unusable_counts": {"frozen": 1}}, ReasonCode.SET_ASIDE),
         ({"odd_fields": "1 of 20 flats"}, ReasonCode.SET_ASIDE),
         ({"dead_columns": 2}, ReasonCode.DEAD_COLUMNS),
         ({"columns": 4000}, ReasonCode.FEW_PROJECTIONS),
