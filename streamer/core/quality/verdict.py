@@ -82,10 +82,12 @@ def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = N
     the axis; without it that check is left out.
     """
     axis, moved = _axis_off(quality, limits, final, columns), _motion(quality, limits, final)
+    unmeasurable = _unmeasurable(quality, final)
     axis_first = bool(axis) and ((quality.truncation or 0.0) > CUT or _axis_is_certain(quality, limits, columns))
     reasons = [
+        *unmeasurable,
         *saturated(quality, limits),  # where all is, no sample is to be seen
-        *_unmeasurable(quality, limits, final),
+        *(() if unmeasurable else _empty(quality, limits)),
         *spoiled_fields(quality, limits, final),
         # Where frames are cut off, an axis that lies off the middle explains what looks like movement. Elsewhere it is
         # moved first where movement cannot be all of its offset: the next scan is then right, or condemned for that.
@@ -114,7 +116,7 @@ def _good_early(q: Quality, limits: Limits) -> bool:
     return reached and sound
 
 
-def _unmeasurable(q: Quality, limits: Limits, final: bool) -> list[Reason]:
+def _unmeasurable(q: Quality, final: bool) -> list[Reason]:
     if q.projections == 0:
         text = "no projection has arrived: check the detector and the beam shutter"
         return [Reason(ReasonCode.NO_PROJECTIONS, text)] if final else []
@@ -125,6 +127,10 @@ def _unmeasurable(q: Quality, limits: Limits, final: bool) -> list[Reason]:
         share = f"the flats show no beam in {100 * q.dark_flat_share:.0f} % of the pixels"
         text = f"{share}: was the shutter closed? attenuation cannot be measured; take flats again"
         return [Reason(ReasonCode.NO_LIGHT, text)]
+    return []
+
+
+def _empty(q: Quality, limits: Limits) -> list[Reason]:
     numbers = []
     if q.peak_attenuation is not None and q.peak_attenuation < limits.min_attenuation:
         numbers.append(f"attenuation {q.peak_attenuation:.3f}, limit {limits.min_attenuation:g}")
