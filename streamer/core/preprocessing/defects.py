@@ -23,7 +23,7 @@ class PixelStatistics:
         self._first: Image | None = None
         self._difference = np.zeros((0, 0), np.float32)
         self._sum = self._squares = np.zeros((0, 0))
-        self._told = 0  # frames in ``_mean`` and ``_variance``
+        self._evaluated = 0  # frames in ``_mean`` and ``_variance``
         self._mean = self._variance = np.zeros((0, 0), np.float32)
         self.count = 0
 
@@ -47,20 +47,20 @@ class PixelStatistics:
     @property
     def mean(self) -> Image:
         """Mean frame, float32 (rows, columns). Raises BadInput before the first frame."""
-        self._tell()
+        self._evaluate()
         return self._mean
 
     @property
     def variance(self) -> Image:
         """Variance within the series, counts² (rows, columns); zeros for a single frame. Raises BadInput before it."""
-        self._tell()
+        self._evaluate()
         return self._variance
 
-    def _tell(self) -> None:
+    def _evaluate(self) -> None:
         if self._first is None:
             raise BadInput("there is no flat or dark to take the mean of")
-        if self._told < self.count:
-            self._told = self.count
+        if self._evaluated < self.count:
+            self._evaluated = self.count
             self._mean, self._variance = np.empty_like(self._first), np.empty_like(self._first)
             first, total, squares = (as_input(array) for array in (self._first, self._sum, self._squares))
             mean_and_variance(first, total, squares, self.count, self._threads, self._mean, self._variance)

@@ -24,9 +24,9 @@ class DarksAndFlats:
     last flat and the first projection: ``ahead`` uses that time, and saves ``fix`` the work.
     """
 
-    def __init__(self, spec: ScanSpec, threads: int, drift: BeamDriftCorrection, mend: bool) -> None:
-        """``mend``: find pixels that must not be used."""
-        self._spec, self._threads, self._drift, self._mend = spec, threads, drift, mend
+    def __init__(self, spec: ScanSpec, threads: int, drift: BeamDriftCorrection, find_defects: bool) -> None:
+        """``find_defects``: mark the pixels of the detector that must not be used."""
+        self._spec, self._threads, self._drift, self._find_defects = spec, threads, drift, find_defects
         self._dark_groups, self._flat_groups = _Groups(threads), _Groups(threads)
         self.dark: Image | None = None
         self.flat: Image | None = None
@@ -100,7 +100,7 @@ class DarksAndFlats:
 
     def mean_flat(self, flats: MeanFrame) -> Image:
         """Mean frame of these flats, NaN where a pixel must not be used."""
-        if not self._mend:
+        if not self._find_defects:
             return flats.pixels.mean
         darks = self.darks.pixels if self.darks.count else None
         bad = defects(flats.pixels, darks, threads=self._threads)
