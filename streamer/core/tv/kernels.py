@@ -19,9 +19,10 @@ EDGE_PAD = 2
 """Columns beyond both edges of the detector that projections have here; what falls there was not measured."""
 
 TILE_PIXELS = 8
+"""Side of the squares of pixels that a thread backprojects into at a time."""
 
-ROWS_TOGETHER = 8
-"""Sums that a long sum is split into, so that it need not wait for itself."""
+RUNNING_SUMS = 8
+"""Running sums that a long sum is split into, so that an addition need not wait for the one before."""
 
 SMALL_VOLUME = 2**17
 """Voxels below which one thread does the prior: sooner done than others are woken, on a busy machine above all."""
@@ -138,16 +139,16 @@ def sums_of_move(ahead: Array, now: Array, before: Array, threads: int) -> tuple
 @kernel()
 def _sums_of_line(ahead: Array, now: Array, before: Array, sums: Array) -> None:
     count = now.size
-    whole = count - count % ROWS_TOGETHER
-    lanes = np.zeros((3, ROWS_TOGETHER))
-    for first in range(0, whole, ROWS_TOGETHER):
-        for k in range(ROWS_TOGETHER):
+    whole = count - count % RUNNING_SUMS
+    lanes = np.zeros((3, RUNNING_SUMS))
+    for first in range(0, whole, RUNNING_SUMS):
+        for k in range(RUNNING_SUMS):
             _add_voxel(ahead[first + k], now[first + k], before[first + k], lanes, k)
     for i in range(whole, count):
         _add_voxel(ahead[i], now[i], before[i], lanes, i - whole)
     for k in range(3):
         sums[k] = 0.0
-        for lane in range(ROWS_TOGETHER):
+        for lane in range(RUNNING_SUMS):
             sums[k] += lanes[k, lane]
 
 

@@ -7,11 +7,20 @@ import pytest
 
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.tv import kernels as kernels_iterative
-from streamer.core.tv.projector import Projector
-from streamer.core.tv.reconstruction import plan_tv_blocks, prior_weight, reconstruct_tv, tv_row_nbytes
+from streamer.core.tv.reconstruction import (
+    HALO_ROWS,
+    LEAST_NOISE,
+    NOISE_TO_PRIOR,
+    TvProblem,
+    _spread_out,
+    plan_tv_blocks,
+    prior_weight,
+    reconstruct_tv,
+    tv_blocks,
+    tv_row_nbytes,
+)
 from streamer.frames import BadInput
-from streamer.phantoms import gaussians, half_turn, image, shepp_logan, sinogram
+from streamer.phantoms import half_turn, image, shepp_logan, sinogram
 
 N = 96
 MIDDLE = (N - 1) / 2
@@ -30,46 +39,6 @@ def rmse(volume: np.ndarray) -> float:
 
 def best_fbp(backend: Backend, frames: np.ndarray, angles: np.ndarray) -> float:
     return min(rmse(reconstruct_block(backend, frames, angles, MIDDLE, window)) for window in ("ramp", "hann"))
-
-
-@pytest.mark.parametrize("center", [16.0, 14.3, 3.9, -2.0])
-def test_the_projectors_are_transposes(numba_backend: Backend, center: float) -> None:
-    rng = np.random.default_rng(0)
-    projector = Projector(numba_backend, rng.uniform(-7, 7, 9), 33, center, (29, 31))
-    volume = rng.normal(size=(29, 31, 5)).astype(np.float32)
-    lines = projector.padded(rng.normal(size=(9, 5, 33)))
-    there = np.vdot(projector.forward(volume).astype(np.float64), lines)
-    back = np.vdot(volume.astype(np.float64), projector.backward(lines, 1.0, np.zeros_like(volume)))
-    size = np.linalg.norm(projector.forward(volume)) * np.linalg.norm(lines)
-    assert abs(there - back) < 1e-6 * size
-
-
-def test_projections_are_the_line_integrals_of_the_convention(numba_backend: Backend) -> None:
-    angles, center = np.linspace(0, 2 * np.pi, 40), MIDDLE + 3.3
-    projector = Projector(numba_backend, angles, N, center, (N, N))
-    exact = sinogram(gaussians(N), N, angles, center)
-    found = projector.forward(image(gaussians(N), N)[:, :, None])
-    inside = found[:, 2:-2, 0]
-    assert np.abs(inside - exact).max() < 0.01 * exact.max()
-    assert np.sqrt(np.mean((inside - exact) ** 2)) < 0.002 * exact.max()
-    assert not found[:, :2].any()
-    assert not found[:, -2:].any()
-
-
-def test_a_subset_is_some_of_the_angles(numba_backend: Backend) -> None:
-    projector = Projector(numba_backend, half_turn(8), N, MIDDLE, (N, N))
-    volume = image(gaussians(N), N)[:, :, None]
-    part = slice(3, 6)
-    np.testing.assert_array_equal(projector.subset(part).forward(volume), projector.forward(volume)[part])
-
-
-def test_the_norm_bounds_every_vector(numba_backend: Backend) -> None:
-    projector = Projector(numba_backend, half_turn(12), 40, 19.5, (40, 40))
-    bound = projector.norm_squared()
-    rng = np.random.default_rng(1)
-    for vector in (rng.normal(size=(40, 40, 1)), rng.uniform(size=(40, 40, 1)), np.ones((40, 40, 1))):
-        seen = projector.forward(vector.astype(np.float32))
-        assert np.vdot(seen, seen) <= bound * np.vdot(vector, vector)
 
 
 CASES = {
@@ -182,37 +151,46 @@ def test_what_makes_no_sense_is_refused(numba_backend: Backend) -> None:
             reconstruct_tv(numba_backend, *good, **options)
 
 
-@pytest.mark.parametrize("shape", [(5, 7, 1), (6, 3, 4), (1, 1, 1), (4, 1, 5)])
-def test_the_steps_of_the_prior_are_those_of_the_textbook(shape: tuple[int, int, int]) -> None:
-    rng = np.random.default_rng(0)
-    image = rng.normal(size=shape).astype(np.float32)
-    dual = np.zeros((3, *shape), np.float32)
-    ahead = dual.copy()
-    kernels_iterative.tv_dual(image, 0.7, 0.4, 2, ahead, dual)
-    gradient = np.zeros((3, *shape))
-    for axis in range(3):
-        inside = [slice(None)] * 3
-        inside[axis] = slice(0, -1)
-        gradient[(axis, *inside)] = np.diff(image.astype(float), axis=axis)
-    wanted = 0.7 * gradient / np.maximum(1, 0.7 * np.sqrt((gradient**2).sum(axis=0)))
-    np.testing.assert_allclose(dual, wanted, atol=1e-6)
-    np.testing.assert_allclose(ahead, 1.4 * wanted, atol=1e-6)
-    out = np.empty_like(image)
-    kernels_iterative.tv_primal(image, dual, 0.3, -0.5, 2, out)
-    divergence = sum(np.diff(wanted[axis], axis=axis, prepend=0.0) for axis in range(3))
-    np.testing.assert_allclose(out, np.maximum(image + 0.3 * divergence, -0.5), atol=1e-6)
+def test_without_noise_the_prior_has_a_floor_and_it_grows_with_the_angles() -> None:
+    level = np.full((16, 1, 64), 0.5, np.float32)
+    assert prior_weight(level) == pytest.approx(NOISE_TO_PRIOR * LEAST_NOISE * 0.5 * np.sqrt(16), rel=1e-5)
+    assert prior_weight(np.tile(level, (4, 1, 1))) == pytest.approx(2 * prior_weight(level), rel=1e-5)
+    noisy = np.random.default_rng(0).normal(0, 0.1, (16, 40, 64)).astype(np.float32)
+    assert prior_weight(noisy) == pytest.approx(NOISE_TO_PRIOR * 0.1 * np.sqrt(16), rel=0.05)
 
 
-def test_many_threads_do_what_one_does_in_the_prior() -> None:
-    rng = np.random.default_rng(1)
-    shape = (67, 40, 50)
-    assert np.prod(shape) >= kernels_iterative.SMALL_VOLUME
-    image, start = rng.normal(size=shape).astype(np.float32), rng.normal(size=(3, *shape)).astype(np.float32)
-    found = []
-    for parts in (1, 3):
-        ahead, dual, out = start.copy(), 0.5 * start, np.empty_like(image)
-        kernels_iterative.tv_dual(image, 0.7, 0.4, parts, ahead, dual)
-        kernels_iterative.tv_primal(image, dual, 0.3, 0.0, parts, out)
-        found.append((ahead, dual, out))
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7, 16])
+def test_every_subset_has_its_turn(count: int) -> None:
+    assert sorted(_spread_out(count)) == list(range(count))
+
+
+def test_the_first_subsets_are_spread_evenly() -> None:
+    order = _spread_out(16)
+    for first, step in ((2, 8), (4, 4), (8, 2)):
+        assert sorted(order[:first]) == list(range(0, 16, step))
+
+
+def test_rows_are_asked_for_with_their_neighbours(numba_backend: Backend) -> None:
+    angles, asked = half_turn(6), []
+    frames = np.random.default_rng(1).uniform(size=(6, 20, 12)).astype(np.float32)
+
+    def read(first: int, last: int) -> tuple[np.ndarray, None]:
+        asked.append((first, last))
+        return frames[:, first:last], None
+
+    problem, memory = TvProblem(0.1, 2), 13 * tv_row_nbytes(6, 12)
+    blocks = list(tv_blocks(numba_backend, read, 20, angles, 12, 5.5, problem, memory_bytes=memory))
+    first = [row for row, _ in blocks]
+    last = [row + len(block) for row, block in blocks]
+    assert first == [0, *last[:-1]]
+    assert last[-1] == 20
+    assert asked == [(max(0, a - HALO_ROWS), min(20, b + HALO_ROWS)) for a, b in zip(first, last, strict=True)]
+    assert all(block.shape[1:] == (12, 12) for _, block in blocks)
+
+
+def test_no_iterations_give_filtered_backprojection(numba_backend: Backend) -> None:
+    angles = half_turn(24)
+    frames = scan(angles, 0.01, rows=2)
+    found = reconstruct_tv(numba_backend, frames, angles, MIDDLE, iterations=0)
+    wanted = np.maximum(reconstruct_block(numba_backend, frames, angles, MIDDLE, "hann"), 0)
+    np.testing.assert_allclose(found, wanted, atol=1e-7)
