@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.alignment.tilt import Straighten, Tilt, find_tilt, fit_axis, tilt_from_pair
+from streamer.core.alignment.tilt import SYSTEMATIC_RAD, Straighten, Tilt, find_tilt, fit_axis, tilt_from_pair
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.frames import BadInput
@@ -103,3 +103,68 @@ def test_axis_through_centres_of_rows_with_outliers() -> None:
     assert found.confidence > 0.9
     with pytest.raises(BadInput, match="three"):
         fit_axis([1, 2], [1, 2], 0)
+
+
+def smooth(rows: int, columns: int) -> np.ndarray:
+    y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    return (np.sin(x / 9) + np.cos(y / 7) + 0.01 * x * y / rows).astype(np.float32)
+
+
+def test_an_upright_axis_changes_no_bit() -> None:
+    frame = np.random.default_rng(0).normal(size=(31, 40)).astype(np.float32)
+    np.testing.assert_array_equal(Straighten(31, 40, Tilt(17.3, 0.0, 0, 1)).apply(frame), frame)
+
+
+@pytest.mark.parametrize("degrees", [0.4, -3.0])
+def test_a_plane_is_turned_exactly(degrees: float) -> None:
+    """out(r, c) = image at r' = middle + y cos - x sin, c' = center + y sin + x cos: for a plane, to rounding."""
+    rows, columns, center, tilt = 80, 90, 40.2, np.deg2rad(degrees)
+    row, column = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    y, x = row - (rows - 1) / 2, column - center
+    turned_row = (rows - 1) / 2 + y * np.cos(tilt) - x * np.sin(tilt)
+    turned_column = center + y * np.sin(tilt) + x * np.cos(tilt)
+    frame = (0.3 + 0.02 * row - 0.01 * column).astype(np.float32)
+    found = Straighten(rows, columns, Tilt(center, tilt, 0, 1)).apply(frame)
+    wanted = 0.3 + 0.02 * turned_row - 0.01 * turned_column
+    inside = (slice(8, -8), slice(8, -8))
+    np.testing.assert_allclose(found[inside], wanted[inside], atol=2e-5)
+
+
+def test_threads_change_no_bit() -> None:
+    frame = smooth(57, 64)
+    one, *others = (Straighten(57, 64, Tilt(30, 0.02, 0, 1), threads).apply(frame) for threads in (1, 2, 9))
+    for other in others:
+        np.testing.assert_array_equal(other, one)
+
+
+def test_a_turn_and_the_turn_back() -> None:
+    frame = smooth(120, 140)
+    there = Straighten(120, 140, Tilt(71.5, 0.02, 0, 1)).apply(frame)
+    back = Straighten(120, 140, Tilt(71.5, -0.02, 0, 1)).apply(there)
+    assert np.abs(there - frame).max() > 0.05
+    np.testing.assert_allclose(back[8:-8, 8:-8], frame[8:-8, 8:-8], atol=2e-3)
+
+
+def test_beyond_the_frame_its_edge_is_repeated() -> None:
+    frame = np.full((20, 30), 0.7, np.float32)
+    np.testing.assert_allclose(Straighten(20, 30, Tilt(14.0, 0.08, 0, 1)).apply(frame), 0.7, atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.25, -1.0])
+def test_an_axis_through_exact_centres(degrees: float) -> None:
+    rows = [10.0, 40.0, 90.0, 200.0]
+    found = fit_axis(rows, [120 + np.tan(np.deg2rad(degrees)) * (row - 99.5) for row in rows], 99.5)
+    assert np.rad2deg(found.tilt_rad) == pytest.approx(degrees, abs=1e-9)
+    assert found.center == pytest.approx(120)
+    assert found.sigma_rad == pytest.approx(SYSTEMATIC_RAD)
+    with pytest.raises(BadInput, match="three"):
+        fit_axis([5.0, 5.0, 5.0], [1.0, 2.0, 3.0], 0.0)
+
+
+def test_pictures_of_a_few_rows_say_nothing_about_a_tilt() -> None:
+    parts = balls(np.random.default_rng(8), 160, 200)
+    first, last = (view(parts, 160, 200, theta, 99.5, 0.0) for theta in (0, np.pi))
+    assert tilt_from_pair(first, last)[0].confidence > 0.9
+    assert tilt_from_pair(first[70:85], last[70:85])[0].confidence == 0
+    with pytest.raises(BadInput):
+        tilt_from_pair(first, last[:-1])

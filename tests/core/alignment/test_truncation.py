@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.alignment.truncation import measure_edges
+from streamer.core.alignment.truncation import MOST_BEYOND, measure_edges
 from streamer.frames import BadInput
 from streamer.phantoms import Ellipse, half_turn, sinogram
 
@@ -56,3 +56,45 @@ def test_how_much_lies_beyond(radius: int) -> None:
 def test_a_refusal() -> None:
     with pytest.raises(BadInput, match="sinograms"):
         measure_edges(np.zeros((3, 100), np.float32))
+
+
+def ramps(height: float, slope: float, columns: int = 240) -> np.ndarray:
+    """Views (5, 2, columns) that reach the left edge with a straight flank, and are open on the right."""
+    x = np.arange(columns)
+    rise = height + slope * x
+    fall = np.maximum(0.0, 0.8 * (columns - 30 - x) / 20)
+    return np.tile(np.minimum(np.minimum(rise, 2.0), fall), (5, 2, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("height", "slope"), [(0.5, 0.02), (0.6, 0.04), (1.0, 0.02)])
+def test_a_straight_flank_goes_on_as_a_triangle(height: float, slope: float) -> None:
+    """The triangle beyond the edge has the area height²/2·slope: in units of the height, half of what it reaches."""
+    left, right = measure_edges(ramps(height, slope))
+    assert left.share == 1.0
+    assert left.beyond_px == pytest.approx(height / slope / 2, abs=1.5)  # the height is a median of a few columns
+    assert (right.share, right.beyond_px) == (0.0, 0.0)
+
+
+def test_a_level_flank_goes_on_to_the_limit() -> None:
+    left, _ = measure_edges(ramps(1.5, 0.0))
+    assert left.beyond_px == pytest.approx(MOST_BEYOND * 240)
+
+
+def test_the_share_is_that_of_the_projections_in_which_the_edge_is_reached() -> None:
+    views = np.concatenate([ramps(0.5, 0.02)] * 4)
+    open_views = ramps(0.5, 0.02)
+    open_views[..., :40] = 0
+    views[5:15] = np.concatenate([open_views] * 2)
+    assert measure_edges(views)[0].share == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("factor", [0.01, 1.0, 100.0])
+def test_the_unit_of_attenuation_does_not_matter_if_the_beam_is_steady(factor: float) -> None:
+    left, right = measure_edges(factor * ramps(0.5, 0.02))
+    assert (left.share, right.share) == (1.0, 0.0)
+
+
+def test_what_has_no_columns_is_refused() -> None:
+    for shape in ((3, 4), (2, 3, 1)):
+        with pytest.raises(BadInput, match="sinograms"):
+            measure_edges(np.zeros(shape))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
-from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
-from streamer.core.fbp.window import WINDOWS
+from streamer.core.fbp.ramp_filter import RampFilter, angular_weights, edge_taper, ramp_gain, ramp_kernel
+from streamer.core.fbp.window import WINDOWS, window_gain
 from streamer.core.masks import circle_mask
 from streamer.frames import BadInput
 from streamer.phantoms import Ellipse, gaussians, half_turn, image, shepp_logan, sinogram
@@ -140,3 +140,47 @@ def test_uniform_disc_has_its_value(numba_backend: Backend) -> None:
     result = reconstruct_block(numba_backend, lines, angles, 63.5)[0]
     assert result[58 - 10 : 58 + 10, 66 - 10 : 66 + 10].mean() == pytest.approx(0.02, rel=2e-3)
     assert abs(result[5:15, 55:75].mean()) < 1e-4
+
+
+def test_the_kernel_is_that_of_kak_and_slaney() -> None:
+    found = ramp_kernel(np.arange(-5, 6))
+    odd = -1 / np.pi**2
+    np.testing.assert_allclose(found, [odd / 25, 0, odd / 9, 0, odd, 0.25, odd, 0, odd / 9, 0, odd / 25])
+    # A constant is filtered to nothing: 1/4 = 2/π² · (1 + 1/9 + 1/25 + …).
+    assert ramp_kernel(np.arange(-100_001, 100_002)).sum() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("length", [64, 100, 101])
+def test_the_gain_is_the_frequency_but_at_zero(length: int) -> None:
+    frequency = np.fft.rfftfreq(length)
+    gain = ramp_gain(length, "ramp")
+    assert gain.shape == frequency.shape
+    np.testing.assert_allclose(gain[1:], frequency[1:], atol=0.21 / length)
+    assert 0 < gain[0] < 0.5 / length  # a sampled frequency would be 0 there
+    np.testing.assert_allclose(ramp_gain(length, "hann"), gain * window_gain("hann", frequency))
+
+
+def test_the_taper_falls_as_a_cosine() -> None:
+    assert edge_taper(100, False).size == 0
+    taper = edge_taper(7, True)
+    np.testing.assert_allclose(taper, np.cos(np.pi * np.arange(1, 5) / 10) ** 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("window", "half", "full"),
+    [
+        ("ramp", 1, 1),
+        ("linear", (np.sin(np.pi / 4) / (np.pi / 4)) ** 2, (2 / np.pi) ** 2),
+        ("shepp-logan", np.sin(np.pi / 4) / (np.pi / 4), 2 / np.pi),
+        ("cosine", np.sqrt(0.5), 0),
+        ("hamming", 0.54, 0.08),
+        ("hann", 0.5, 0),
+    ],
+)
+def test_windows_at_half_and_at_the_whole_limit(window: str, half: float, full: float) -> None:
+    np.testing.assert_allclose(window_gain(window, np.array([0.0, 0.25, 0.5])), [1, half, full], atol=1e-12)
+
+
+def test_an_unknown_window_is_refused() -> None:
+    with pytest.raises(BadInput, match="choose one of ramp, linear"):
+        RampFilter(16, "boxcar")

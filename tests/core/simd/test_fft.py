@@ -62,3 +62,44 @@ def test_fast_lengths_are_even_and_the_next_product_of_small_primes() -> None:
 def test_other_lengths_are_refused(n: int) -> None:
     with pytest.raises(ValueError, match=f"{n} points cannot be transformed"):
         fft_tables(n, -1)
+
+
+@pytest.mark.parametrize("n", [16, 60, 250])
+def test_an_impulse_becomes_a_wave_and_a_constant_an_impulse(n: int) -> None:
+    impulse = np.zeros((n, HALF), complex)
+    impulse[3] = 1j
+    wave = 1j * np.exp(-2j * np.pi * 3 * np.arange(n) / n)
+    np.testing.assert_allclose(transformed(impulse, -1), np.repeat(wave[:, None], HALF, axis=1), atol=1e-6)
+    found = transformed(np.ones((n, HALF), complex), 1)
+    assert np.abs(found[0] - n).max() < 1e-5 * n
+    assert np.abs(found[1:]).max() < 1e-5 * n
+
+
+@pytest.mark.parametrize("n", [2, 24, 90, 400])
+def test_there_and_back_is_the_length_times_the_same(n: int) -> None:
+    rng = np.random.default_rng(n)
+    values = rng.standard_normal((n, HALF)) + 1j * rng.standard_normal((n, HALF))
+    np.testing.assert_allclose(transformed(transformed(values, -1), 1) / n, values, atol=3e-6)
+
+
+def test_lanes_are_transformed_each_by_itself() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((40, HALF)) + 1j * rng.standard_normal((40, HALF))
+    alone = np.zeros_like(values)
+    alone[:, 5] = values[:, 5]
+    found = transformed(alone, -1)
+    np.testing.assert_array_equal(found[:, 5], transformed(values, -1)[:, 5])
+    assert not np.delete(found, 5, axis=1).any()
+
+
+@pytest.mark.parametrize("n", [2, 8, 16, 30, 64, 600, 1024])
+def test_stages_multiply_to_the_length_and_each_has_its_factors(n: int) -> None:
+    tables = fft_tables(n, 1)
+    radix, start, size, block = tables.stages.T
+    assert np.prod(radix) == n == tables.length
+    assert (radix * size * block == n).all()
+    assert size[-1] == 1
+    assert list(start) == [0, *np.cumsum(2 * size * (radix - 1))[:-1]]
+    assert tables.factors.size == np.sum(2 * size * (radix - 1))
+    np.testing.assert_allclose(np.hypot(*tables.factors.reshape(-1, 2).T), 1, atol=1e-6)
+    np.testing.assert_array_equal(fft_tables(n, -1).stages[:, 0], -radix)
