@@ -10,7 +10,7 @@ import sys
 from queue import Queue
 
 from streamer.client import Events, Link, reachable
-from streamer.flow.wire.daemon import Event, GetStatus, ProgressEvent, ScanEvent, VerdictEvent
+from streamer.flow.wire.daemon import Event, GetStatus, ProgressEvent, StateEvent, VerdictEvent
 
 
 def main(control: str, scans: int) -> None:
@@ -20,7 +20,7 @@ def main(control: str, scans: int) -> None:
     events = Events(reachable(status.endpoints.events, control), heard.put)
     while scans:
         match heard.get():
-            case ScanEvent(scan_id=scan_id, state=state, report=report):
+            case StateEvent(scan_id=scan_id, state=state, report=report):
                 print(f"{scan_id} is {state}", flush=True)
                 if report is not None:  # the scan is over
                     print(f"  {report.frames.received} of {report.frames.expected} frames, {report.judgement}")

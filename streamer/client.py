@@ -1,8 +1,8 @@
 """The client side of the control, event and preview sockets, for the plans, the command line and the viewer.
 
 Requests have a timeout, and after one the socket is thrown away: a REQ socket that waits for a lost reply cannot send
-again. Sockets reconnect by themselves. Events and previews may be lost: use them to be quick, never as the only source
-of a fact.
+again. Sockets reconnect by themselves. Events and previews may be lost: use them to react quickly, never as the only
+source of a fact.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LinkTimeout(BadInput):
 
 
 class LinkError(BadInput):
-    """The server answered "no", or not in our language. ``code`` is the code of its refusal."""
+    """The server refused a request, or its answer cannot be read. ``code`` is that of the refusal."""
 
     def __init__(self, text: str, code: str = "failed") -> None:
         super().__init__(text)
@@ -45,7 +45,7 @@ class LinkError(BadInput):
 
 
 class Link:
-    """Requests to one server, one at a time. ``name`` is what people call the server; it stands in every error.
+    """Requests to one server, one at a time. ``name`` is the server's name in errors.
 
     ``ask`` waits for the reply and may be called from any thread. ``post`` and ``answer`` never wait, for a caller that
     has only one thread. The socket is opened when it is needed; ``close``, or the end of a ``with`` block, closes it.
@@ -75,7 +75,7 @@ class Link:
         return self._checked(request, data)
 
     def post(self, request: Request[Any]) -> bool:
-        """Send a request without waiting. False when there is nobody to take it. Raises LinkError like ``open``."""
+        """Send a request without waiting. False when no server is connected. Raises LinkError like ``open``."""
         socket = self.open()
         try:
             socket.send(pack_request(request), zmq.NOBLOCK)
@@ -85,7 +85,7 @@ class Link:
         return True
 
     def answer(self) -> Reply | None:
-        """The reply to what was posted, None when it is not here yet. Raises LinkError for any other answer."""
+        """The reply to the posted request, None when it has not arrived. Raises LinkError for any other answer."""
         if self._posted is None or (parts := _receive(self._socket)) is None:
             return None
         posted, self._posted = self._posted, None
@@ -104,7 +104,7 @@ class Link:
         return self._socket
 
     def close(self) -> None:
-        """Close the socket, and forget what was posted. The next request opens a new one."""
+        """Close the socket and forget the posted request. The next request opens a new socket."""
         with self._lock:
             self._drop()
 
@@ -118,7 +118,7 @@ class Link:
                 if socket.poll(_milliseconds(end - time.monotonic())):
                     reply = socket.recv()
         finally:
-            if reply is None:  # after a KeyboardInterrupt as well, or the socket would be stuck
+            if reply is None:  # also after a KeyboardInterrupt: the socket could not send again
                 self._drop()
         return reply
 
@@ -138,7 +138,7 @@ class Link:
 
 
 class Subscriber:
-    """A SUB socket that can be sent to another endpoint. One thread only."""
+    """A SUB socket that can move to another endpoint. For one thread only."""
 
     def __init__(self, high_water_mark: int = HIGH_WATER_MARK, context: Context | None = None) -> None:
         self.endpoint: str | None = None
@@ -146,7 +146,7 @@ class Subscriber:
         self._socket: zmq.Socket[bytes] | None = None
 
     def follow(self, endpoint: str | None) -> None:
-        """Listen there from now on. None is ignored. Raises LinkError when the endpoint makes no sense."""
+        """Listen at this endpoint from now on; None is ignored. Raises LinkError when the endpoint makes no sense."""
         if endpoint is None or endpoint == self.endpoint:
             return
         socket = (self._context or zmq.Context.instance()).socket(zmq.SUB)
@@ -171,7 +171,7 @@ class Subscriber:
 
 
 class Events:
-    """Hands every event of a daemon to ``receive``, on a thread of its own."""
+    """Calls ``receive`` with every event of a daemon, on a thread of its own."""
 
     def __init__(self, endpoint: str, receive: Callable[[Event], None]) -> None:
         self.endpoint = endpoint
@@ -181,7 +181,7 @@ class Events:
         self._thread.start()
 
     def close(self) -> None:
-        """No further event is handed over once this returns, unless it is called from within ``receive``."""
+        """Stop listening. After the return ``receive`` is not called again, unless this call was made within it."""
         self._ended.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=2.0)
@@ -208,7 +208,7 @@ class Events:
 
 
 def reachable(endpoint: str | None, control: str) -> str | None:
-    """An endpoint that a server names, as seen from here: one bound to all addresses is where its control socket is."""
+    """The address of an endpoint that a server names: one bound to all addresses has the host of its control socket."""
     if endpoint is None or "://" not in endpoint:
         return None
     scheme, _, address = endpoint.partition("://")

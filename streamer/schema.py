@@ -1,4 +1,4 @@
-"""What the fields of a struct may hold: the rule of a field in words, and one line for a value that breaks it.
+"""Rules of the fields of structs, in words, and one line for a value that breaks its rule.
 
 The rules are the annotations of ``msgspec.Struct`` classes. msgspec checks what it decodes, not what Python constructs:
 ``first_wrong`` does that. The same words stand in errors and in ``docs/protocol.md``.
@@ -76,7 +76,7 @@ def rule(kind: inspect.Type) -> str:
 
 
 def first_wrong(value: msgspec.Struct) -> tuple[str, str] | None:
-    """Name and rule of the first field that does not hold what its annotation says; None when all do."""
+    """Name and rule of the first field that violates its annotation; None when all are valid."""
     for name, hint in _hints(type(value)).items():
         held = getattr(value, name)
         try:
@@ -87,9 +87,9 @@ def first_wrong(value: msgspec.Struct) -> tuple[str, str] | None:
 
 
 def complaint(error: Exception, data: object, kind: type) -> tuple[str, str]:
-    """The field that msgspec complains of (dotted, "" for the whole) and one line about it.
+    """The field that a validation error is about (dotted, "" for the whole), and one line that explains it.
 
-    ``data`` are the same bytes decoded without a type, ``kind`` the type that they should have had.
+    ``data`` are the same bytes decoded without a type; ``kind`` is the type that was expected.
     """
     text, _, place = str(error).partition(" - at ")
     words = re.findall(r"`([^`]*)`", text)
@@ -111,7 +111,7 @@ def complaint(error: Exception, data: object, kind: type) -> tuple[str, str]:
 
 
 def shown(value: object) -> str:
-    """A value of a peer for an error: one line, not too long."""
+    """A value for an error message: one line of limited length."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
@@ -125,7 +125,7 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _fields(kind: inspect.Type) -> tuple[inspect.Field, ...]:
-    """Fields of the struct that a type is, or may be beside nil; none for other types."""
+    """Fields of a struct, or of the struct in "struct or nil"; none for other types."""
     match kind:
         case inspect.StructType(fields=fields) | inspect.DataclassType(fields=fields):
             return fields

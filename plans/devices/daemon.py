@@ -21,7 +21,7 @@ from streamer.flow.wire.daemon import (
     GetVerdict,
     ProgressEvent,
     Report,
-    ScanEvent,
+    StateEvent,
     VerdictEvent,
     VerdictReply,
 )
@@ -174,7 +174,7 @@ class StreamerDaemon(Device):
             self._events = Events(endpoint, self._heard)
 
     def _heard(self, event: Event) -> None:
-        if isinstance(event, (ScanEvent, ProgressEvent)) and event.report is not None:
+        if isinstance(event, (StateEvent, ProgressEvent)) and event.report is not None:
             self._take(event.report)
         elif isinstance(event, VerdictEvent):
             self._publish(event)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.client import Subscriber
-from streamer.flow.wire.daemon import Preview, read_preview
+from streamer.flow.wire.daemon import PreviewHeader, read_preview
 
 FRACTIONS = (0.10, 0.25, 0.50, 0.75, 1.00)
 
@@ -46,7 +46,7 @@ class Recorder:
                 self._take(*read_preview(parts))
         subscriber.close()
 
-    def _take(self, plane: Preview, payload: bytes) -> None:
+    def _take(self, plane: PreviewHeader, payload: bytes) -> None:
         """Keep the first round of planes at or past each fraction; the last round of all replaces that of 100 %."""
         self._scan = self._scan or plane.scan_id
         if plane.scan_id != self._scan:

@@ -18,7 +18,7 @@ from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.ring import Reader
-from streamer.flow.wire.daemon import Preview, ProgressEvent, VerdictEvent
+from streamer.flow.wire.daemon import PreviewHeader, ProgressEvent, VerdictEvent
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.publish import Publisher
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -193,12 +193,12 @@ class Compute:
                 preview.quantise(small, lo, hi),
             )
 
-    def _header(self, session: Session, pipeline: ScanPipeline) -> Callable[..., Preview]:
+    def _header(self, session: Session, pipeline: ScanPipeline) -> Callable[..., PreviewHeader]:
         """What the previews of this moment have in common; the rest is for each plane to say."""
         duration = (session.last_frame_s or 0.0) - (session.first_frame_s or 0.0)
         verdict = session.verdict
         return partial(
-            Preview,
+            PreviewHeader,
             scan_id=session.spec.scan_id,
             sample=session.spec.sample,
             version=self._version,

@@ -18,7 +18,7 @@ from streamer.daemon.session import Session
 from streamer.flow.ring import Ring
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.control import Busy
-from streamer.flow.wire.daemon import Report, ScanEvent
+from streamer.flow.wire.daemon import Report, StateEvent
 from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space
@@ -192,7 +192,7 @@ class Scans:
     def publish_state(self, session: Session, report: Report | None = None) -> None:
         """``report`` goes with the final state."""
         self._events.event(
-            ScanEvent(scan_id=session.spec.scan_id, state=session.state, time_ns=time.time_ns(), report=report)
+            StateEvent(scan_id=session.spec.scan_id, state=session.state, time_ns=time.time_ns(), report=report)
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from streamer.client import Context, Link, LinkError, Subscriber, reachable
 from streamer.flow.wire import WireError
-from streamer.flow.wire.daemon import DaemonStatus, GetStatus, Preview, read_event, read_preview
+from streamer.flow.wire.daemon import DaemonStatus, GetStatus, PreviewHeader, read_event, read_preview
 from streamer.gui.model import ViewModel
 
 ASK_EVERY_S = 1.0
@@ -91,7 +91,7 @@ class ViewerClient:
 
     def _take_previews(self, deadline: float) -> bool:
         """Empty the socket, then show the newest message of each plane only."""
-        newest: dict[str, tuple[Preview, bytes]] = {}
+        newest: dict[str, tuple[PreviewHeader, bytes]] = {}
         while self._clock() < deadline and (parts := self._previews.receive()) is not None:
             try:
                 preview, payload = read_preview(parts)

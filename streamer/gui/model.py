@@ -1,4 +1,4 @@
-"""Everything a viewer knows and says, without Qt and without sockets. Time is an argument (seconds, monotonic).
+"""The state of a viewer and all its texts, without Qt and without sockets. Time is an argument (seconds, monotonic).
 
 Messages are structs that were checked as a whole; those that could not be read are counted in ``broken``.
 """
@@ -9,28 +9,28 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from streamer.flow.scan import ScanState
-from streamer.flow.wire.daemon import DaemonStatus, Event, Preview, ProgressEvent, ScanEvent, VerdictEvent
+from streamer.flow.wire.daemon import DaemonStatus, Event, PreviewHeader, ProgressEvent, StateEvent, VerdictEvent
 from streamer.frames import ReasonCode
-from streamer.gui.plane import AXES, PlanePicture, robust_levels
+from streamer.gui.plane import PLANE_AXES, PlanePicture, robust_levels
 from streamer.gui.scan import CLOSING_STATES, ShownScan, clean, known
 
 SILENT_S = 5.0
-"""So long without any word of the daemon, and the viewer says that it waits for it."""
+"""After this time without a message the viewer says that it waits for the daemon."""
 
 STALLED_S = 2.0
-"""So long without a new frame in a running scan, and the viewer says so."""
+"""After this time without a new frame in a running scan the viewer says so."""
 
 MAX_PLANES = 12
 MAX_HISTORY = 200
 
 
 class Connection(Enum):
-    """How things stand between this viewer and the daemon."""
+    """The connection between this viewer and the daemon."""
 
-    WAITING = "waiting"  # nothing heard of the daemon
-    NO_SCAN = "no scan"  # the daemon answers, nothing is being scanned
+    WAITING = "waiting"  # no message for a while
+    NO_SCAN = "no scan"  # the daemon answers, and no scan runs
     LIVE = "live"  # frames are coming
-    STALLED = "stalled"  # a scan is running and no frame comes
+    STALLED = "stalled"  # a scan runs, and no frame arrives
     FINISHED = "finished"  # the scan on show has ended
 
 
@@ -65,9 +65,9 @@ class ViewModel:
         self._heard_s: float | None = None
         self._data_s: float | None = None
 
-    # What arrives, checked by whoever read it from the network.
+    # Messages, which the reader of the socket has checked.
 
-    def preview(self, preview: Preview, payload: bytes | memoryview, now: float) -> None:
+    def preview(self, preview: PreviewHeader, payload: bytes | memoryview, now: float) -> None:
         """The newest picture of a plane."""
         scan = self._of(preview.scan_id)
         if self._is_past(preview.scan_id):
@@ -87,7 +87,7 @@ class ViewModel:
             frame_rate_hz=known(preview.frame_rate_hz, scan.frame_rate_hz),
             state=ScanState.ACQUIRING if waiting else scan.state,
         )
-        if not scan.final:  # a preview may be overtaken by the event with the last word
+        if not scan.final:  # the event with the final verdict may have overtaken this preview
             scan = scan.with_verdict(preview)
         self._show(scan, now)
         self._data_s = now
@@ -98,7 +98,7 @@ class ViewModel:
 
     def event(self, event: Event, now: float) -> None:
         scan = self._of(event.scan_id)
-        if isinstance(event, ScanEvent):
+        if isinstance(event, StateEvent):
             scan = scan.moved_to(event.state)
             if event.report is not None:
                 scan = scan.with_report(event.report)
@@ -115,11 +115,11 @@ class ViewModel:
         if status.scan is not None:
             scan = self._of(status.scan.scan_id).with_report(status.scan)
             if self._is_past(scan.scan_id) and not scan.state.final:
-                self._show(scan, now)  # the daemon's word on what runs now counts more than the order of arrival
+                self._show(scan, now)  # the daemon decides which scan runs, not the order of arrival
             self._accept(scan, now)
 
     def _of(self, scan_id: str) -> ShownScan:
-        """What is known so far of a scan, be it on show, past or new."""
+        """What is known of a scan: the one on show, a past one or a new one."""
         if scan_id == self.scan.scan_id:
             return self.scan
         return self.history.get(scan_id, ShownScan(scan_id=scan_id))
@@ -140,7 +140,7 @@ class ViewModel:
         self._heard_s = now
         again = self.scan.state.final and not scan.state.final
         if scan.scan_id != self.scan.scan_id or again:
-            # Never a picture of one sample under the name of another.
+            # A picture of one sample must never appear under the name of another.
             self.planes = {}
             self._auto = {}
         self.scan = scan
@@ -151,7 +151,7 @@ class ViewModel:
     # Contrast.
 
     def levels(self, name: str) -> Levels:
-        """How the plane is to be shown. Linked planes share one range that suits them all."""
+        """The contrast of a plane. Linked planes share the range that covers all of them."""
         if name in self._manual:
             return Levels(*self._manual[name], auto=False)
         auto = list(self._auto.values()) if self.linked else [self._auto.get(name, (0.0, 1.0))]
@@ -160,13 +160,13 @@ class ViewModel:
         return Levels(min(low for low, _ in auto), max(high for _, high in auto))
 
     def set_levels(self, name: str, low: float, high: float) -> None:
-        """Contrast by hand, kept until auto_levels. An empty or endless range is ignored."""
+        """Set the contrast by hand until ``auto_levels``. An empty or infinite range is ignored."""
         if -1e30 < low < high < 1e30:
             for each in self.planes if self.linked else (name,):
                 self._manual[each] = (low, high)
 
     def auto_levels(self, name: str | None = None) -> None:
-        """Back to automatic contrast, of one plane or of all."""
+        """Return to automatic contrast, of one plane or of all."""
         if name is None:
             self._manual.clear()
         else:
@@ -176,7 +176,7 @@ class ViewModel:
     def manual(self) -> bool:
         return any(name in self._manual for name in self.planes)
 
-    # What there is to say.
+    # Texts.
 
     def link(self, now: float) -> Connection:
         if self._heard_s is None or now - self._heard_s > SILENT_S:
@@ -255,14 +255,14 @@ class ViewModel:
             return self.scan.error
         if self.scan.verdict is None:
             return ReasonCode.NOT_JUDGED.meaning
-        told = [str(reason) for reason in self.scan.verdict.reasons]
-        # One line for each, as long as the banner has room for them.
-        short = len(told) <= 3 and all(len(reason) <= 90 for reason in told)
-        reasons = ("\n" if short else "; ").join(told)
+        lines = [str(reason) for reason in self.scan.verdict.reasons]
+        # One line each if they fit into the banner.
+        short = len(lines) <= 3 and all(len(line) <= 90 for line in lines)
+        reasons = ("\n" if short else "; ").join(lines)
         return reasons if self.scan.final or self.scan.state.final else f"so far: {reasons}"
 
     def empty_text(self, now: float) -> str:
-        """What stands where the planes will be."""
+        """The text in place of the planes before the first one."""
         if self.link(now) is Connection.WAITING or not self.scan.scan_id:
             return self.link_text(now)
         if self.link(now) is Connection.FINISHED:
@@ -272,7 +272,10 @@ class ViewModel:
     @property
     def plane_order(self) -> list[str]:
         """The planes on show: the three of every scan first, then the others by name."""
-        return sorted(self.planes, key=lambda name: (list(AXES).index(name) if name in AXES else len(AXES), name))
+        return sorted(
+            self.planes,
+            key=lambda name: (list(PLANE_AXES).index(name) if name in PLANE_AXES else len(PLANE_AXES), name),
+        )
 
     @property
     def snapshot_name(self) -> str:

@@ -1,4 +1,4 @@
-"""The pieces around the pictures: verdict banner, cards with one number each, history. Plain Qt widgets."""
+"""The widgets around the pictures: verdict banner, cards with one number each, history."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from streamer.gui.model import ViewModel
-from streamer.gui.theme import ALARM, FONTS, KEYS, LOOKS, MONO, MUTED, TEXT
+from streamer.gui.theme import ALARM_COLOUR, KEY_HELP, MONO_FONTS, MUTED_COLOUR, TEXT_COLOUR, TEXT_FONTS, VERDICT_STYLES
 
 HISTORY_SHOWN = 6
 
 
 def label(name: str, words: str = "", parent: QWidget | None = None) -> QLabel:
-    """A label styled by its name. Its text is never read as HTML: part of it comes from the network."""
+    """A label styled by its name. Its text is never interpreted as HTML, because parts of it are from the network."""
     made = QLabel(words, parent)
     made.setObjectName(name)
     made.setTextFormat(Qt.TextFormat.PlainText)
     return made
 
 
-def say(where: QLabel, words: str) -> None:
-    """Set a text only when it changed; a label repaints even for the same words."""
+def set_text(where: QLabel, words: str) -> None:
+    """Set a text only when it differs: a label repaints even for the same text."""
     if where.text() != words:
         where.setText(words)
 
 
 def base_font() -> QFont:
     font = QFont()
-    font.setFamilies(list(FONTS))
+    font.setFamilies(list(TEXT_FONTS))
     return font
 
 
@@ -56,19 +56,19 @@ class Banner(QFrame):
 
     def show_verdict(self, model: ViewModel) -> None:
         scan = model.scan
-        say(self.word, model.verdict_text)
-        say(self.reasons, model.reasons_text)
+        set_text(self.word, model.verdict_text)
+        set_text(self.reasons, model.reasons_text)
         if scan.decision is not self._shown:
             self._shown = scan.decision
-            look = LOOKS[scan.decision]
-            say(self.sign, look.sign)
+            look = VERDICT_STYLES[scan.decision]
+            set_text(self.sign, look.sign)
             self.setStyleSheet(
                 f"QFrame#banner {{ background: {look.fill}; border-radius: 10px; }} QLabel {{ color: {look.ink}; }}"
             )
 
 
 class Card(QFrame):
-    """One measured thing: caption, value, and a note or a bar under it."""
+    """One quantity: caption, value, and a note or a bar under it."""
 
     def __init__(self, caption: str, bar: bool = False) -> None:
         super().__init__()
@@ -93,22 +93,22 @@ class Card(QFrame):
             column.addStretch(1)
         self._alarm = False
 
-    def tell(self, value: str, note: str = "", alarm: bool = False) -> None:
-        say(self.value, value)
-        say(self.note, note)
+    def show_value(self, value: str, note: str = "", alarm: bool = False) -> None:
+        set_text(self.value, value)
+        set_text(self.note, note)
         if alarm is not self._alarm:
             self._alarm = alarm
-            self.value.setStyleSheet(f"color: {ALARM};" if alarm else "")
+            self.value.setStyleSheet(f"color: {ALARM_COLOUR};" if alarm else "")
 
 
 def history_html(model: ViewModel) -> str:
     """The last scans of this session, oldest first. The only text from the network in HTML, hence escaped."""
     entries = []
     for scan in list(model.history.values())[-HISTORY_SHOWN:]:
-        look = LOOKS[scan.decision]
+        look = VERDICT_STYLES[scan.decision]
         colour = look.fill if scan.decision else "#4a5563"
         word = scan.decision.value if scan.decision else scan.state
-        ink = TEXT if scan.scan_id == model.scan.scan_id else MUTED
+        ink = TEXT_COLOUR if scan.scan_id == model.scan.scan_id else MUTED_COLOUR
         entries.append(
             f"<span style='color:{colour}'>■</span>&nbsp;<span style='color:{ink}'>"
             f"{escape(scan.sample or scan.scan_id)}&nbsp;&nbsp;{escape(word)}</span>"
@@ -117,10 +117,10 @@ def history_html(model: ViewModel) -> str:
 
 
 def help_html() -> str:
-    return "&nbsp;&nbsp;&nbsp; ".join(f"<b style='color:{TEXT}'>{key}</b>&nbsp;{what}" for key, what in KEYS)
+    return "&nbsp;&nbsp;&nbsp; ".join(f"<b style='color:{TEXT_COLOUR}'>{key}</b>&nbsp;{what}" for key, what in KEY_HELP)
 
 
 def mono_font() -> QFont:
     font = QFont()
-    font.setFamilies(list(MONO))
+    font.setFamilies(list(MONO_FONTS))
     return font

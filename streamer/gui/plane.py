@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.flow.wire.daemon import Preview
+from streamer.flow.wire.daemon import PreviewHeader
 
 Image = NDArray[np.float32]
 
 CONTRAST_SAMPLES = 60_000
 CONTRAST_PERCENTILES = (0.5, 99.7)
 
-AXES = {"xy": ("x", "y"), "xz": ("x", "z"), "yz": ("y", "z")}
+PLANE_AXES = {"xy": ("x", "y"), "xz": ("x", "z"), "yz": ("y", "z")}
 """Names of the (horizontal, vertical) axis of the planes that every scan has; rows grow downwards."""
 
 
@@ -37,7 +37,7 @@ class PlanePicture:
     pixel_m: float | None = None
 
     @classmethod
-    def of_preview(cls, preview: Preview, payload: bytes | memoryview) -> PlanePicture:
+    def of_preview(cls, preview: PreviewHeader, payload: bytes | memoryview) -> PlanePicture:
         """The picture in a preview message that was read and checked."""
         pixel = preview.pixel_size_m
         return cls(
@@ -54,7 +54,7 @@ class PlanePicture:
 
     @property
     def axis_names(self) -> tuple[str, str]:
-        return AXES.get(self.name, ("column", "row"))
+        return PLANE_AXES.get(self.name, ("column", "row"))
 
     @property
     def axis_unit(self) -> str:
@@ -82,7 +82,7 @@ class PlanePicture:
         return None
 
     def readout(self, x: float, y: float) -> str:
-        """What is under the cursor, in words; empty outside the picture."""
+        """Position and value under the cursor, in words; empty outside the picture."""
         if (pixel := self.pixel_at(x, y)) is None:
             return ""
         row, column = pixel
@@ -96,7 +96,7 @@ class PlanePicture:
 
 
 def robust_levels(image: Image) -> tuple[float, float]:
-    """Contrast that a few bright or dark pixels cannot spoil; always finite and never empty."""
+    """Contrast that ignores a few bright or dark pixels; finite, and never empty."""
     rows, columns = image.shape
     step = max(1, math.isqrt(max(1, rows * columns // CONTRAST_SAMPLES)))
     # A thinned regular grid: cheap, and without randomness the contrast does not flicker.

@@ -45,7 +45,7 @@ class ShownScan:
         return self.verdict is not None and self.verdict.final
 
     def moved_to(self, state: ScanState) -> ShownScan:
-        """The scan in its new state; one that had ended and runs again starts from nothing."""
+        """The scan in its new state. A scan that had ended and runs again loses all else."""
         if self.state.final and not state.final:
             return ShownScan(self.scan_id, self.sample, state)
         return replace(self, state=state)
@@ -85,5 +85,5 @@ def known(new: float | None, old: float | None) -> float | None:
 
 
 def clean(text: str) -> str:
-    """A text of a peer, cut to a length and without what could disturb a label."""
+    """A text of a peer, cut to a length, with everything unprintable replaced by spaces."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:MAX_TEXT])

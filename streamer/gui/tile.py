@@ -13,17 +13,17 @@ from PySide6.QtWidgets import QWidget
 
 from streamer.gui.model import Levels
 from streamer.gui.plane import PlanePicture
-from streamer.gui.theme import BACKGROUND, COLOUR_MAPS, FONTS, MUTED, TEXT
+from streamer.gui.theme import BACKGROUND_COLOUR, COLOUR_MAPS, MUTED_COLOUR, TEXT_COLOUR, TEXT_FONTS
 
 # Loaded after PySide6, which makes pyqtgraph use the same Qt.
 pg: Any = import_module("pyqtgraph")
 
 TILES_ABREAST = 3
-SPACING = 14
-LEFT, RIGHT, TITLE, BOTTOM, GAP, BAR = 54, 10, 30, 40, 10, 54
+TILE_SPACING = 14
+LEFT_AXIS, RIGHT_MARGIN, TITLE_HEIGHT, BOTTOM_AXIS, BAR_GAP, BAR_HEIGHT = 54, 10, 30, 40, 10, 54
 """Pixels around the picture in a tile: axis, margin, title, axis, distance, colour bar."""
 
-AROUND, ABOVE = LEFT + RIGHT, TITLE + BOTTOM + GAP + BAR
+EXTRA_WIDTH, EXTRA_HEIGHT = LEFT_AXIS + RIGHT_MARGIN, TITLE_HEIGHT + BOTTOM_AXIS + BAR_GAP + BAR_HEIGHT
 
 OnLevels = Callable[[str, float, float], None]
 
@@ -73,22 +73,22 @@ class Tile:
 
     def _dress(self) -> None:
         font = QFont()
-        font.setFamilies(list(FONTS))
+        font.setFamilies(list(TEXT_FONTS))
         font.setPixelSize(12)
         for axis in (*(self.plot.getAxis(side) for side in ("left", "bottom")), self.bar.axis):
             axis.setPen(pg.mkPen("#4a5563"))
-            axis.setTextPen(pg.mkPen(TEXT))
+            axis.setTextPen(pg.mkPen(TEXT_COLOUR))
             axis.setStyle(tickFont=font, tickLength=-4, autoExpandTextSpace=False, maxTextLevel=0)
             axis.enableAutoSIPrefix(False)
-        self.plot.getAxis("left").setWidth(LEFT)
-        self.plot.getAxis("bottom").setHeight(BOTTOM)
-        self.bar.axis.setHeight(BAR - 14)
-        self.plot.layout.setContentsMargins(0, 0, RIGHT, 0)
-        self.plot.titleLabel.setMaximumHeight(TITLE)
-        self.plot.layout.setRowFixedHeight(0, TITLE)
+        self.plot.getAxis("left").setWidth(LEFT_AXIS)
+        self.plot.getAxis("bottom").setHeight(BOTTOM_AXIS)
+        self.bar.axis.setHeight(BAR_HEIGHT - 14)
+        self.plot.layout.setContentsMargins(0, 0, RIGHT_MARGIN, 0)
+        self.plot.titleLabel.setMaximumHeight(TITLE_HEIGHT)
+        self.plot.layout.setRowFixedHeight(0, TITLE_HEIGHT)
 
     def show(self, plane: PlanePicture, levels: Levels) -> None:
-        """A new picture."""
+        """Show a new picture."""
         self.plane = plane
         self.image.setImage(plane.image, autoLevels=False, levels=(levels.low, levels.high))
         if plane.rect != self._rect:
@@ -99,15 +99,15 @@ class Tile:
         labels = (f"{across} ({plane.axis_unit})", f"{down} ({plane.axis_unit})", plane.unit)
         if labels != self._labels:
             self._labels = labels
-            self.plot.setLabel("bottom", labels[0], color=MUTED)
-            self.plot.setLabel("left", labels[1], color=MUTED)
-            self.bar.setLabel("bottom", f"attenuation ({escape(plane.unit)})", color=MUTED)
-        title = f"<b>{plane.name}</b>&nbsp;&nbsp;<span style='color:{MUTED}'>{plane.angles} of {plane.of} angles</span>"
-        self.plot.setTitle(title, color=TEXT, size="11pt")
+            self.plot.setLabel("bottom", labels[0], color=MUTED_COLOUR)
+            self.plot.setLabel("left", labels[1], color=MUTED_COLOUR)
+            self.bar.setLabel("bottom", f"attenuation ({escape(plane.unit)})", color=MUTED_COLOUR)
+        share = f"<span style='color:{MUTED_COLOUR}'>{plane.angles} of {plane.of} angles</span>"
+        self.plot.setTitle(f"<b>{plane.name}</b>&nbsp;&nbsp;{share}", color=TEXT_COLOUR, size="11pt")
         self.stretch(levels)
 
     def stretch(self, levels: Levels) -> None:
-        """Another contrast for the same picture."""
+        """Change the contrast of the same picture."""
         if levels != self._levels:
             self._levels = levels
             self.bar.rounding = max(1e-12, (levels.high - levels.low) / 1000)
@@ -117,22 +117,22 @@ class Tile:
         self.bar.setColorMap(colour_map(map_name))
 
     def reset(self) -> None:
-        """The whole picture again after zooming."""
+        """Show the whole picture again after zooming."""
         if self._rect is not None:
             self.plot.getViewBox().setRange(QRectF(*self._rect), padding=0)
 
     def scale_in(self, width: float, height: float) -> float:
-        """Screen pixels per unit of the axes when the tile has so much room."""
+        """Screen pixels per unit of the axes in a tile of this size."""
         if self._rect is None:
             return 0.0
-        return max(0.0, min((width - AROUND) / self._rect[2], (height - ABOVE) / self._rect[3]))
+        return max(0.0, min((width - EXTRA_WIDTH) / self._rect[2], (height - EXTRA_HEIGHT) / self._rect[3]))
 
     def fit(self, width: float, height: float) -> None:
-        """Take so much of the room that axes and colour bar hug the picture."""
+        """Shrink to the size at which axes and colour bar enclose the picture tightly."""
         if self._rect is None:
             return
         scale = self.scale_in(width, height)
-        size = (round(self._rect[2] * scale + AROUND), round(self._rect[3] * scale + ABOVE))
+        size = (round(self._rect[2] * scale + EXTRA_WIDTH), round(self._rect[3] * scale + EXTRA_HEIGHT))
         if size != self._size:
             self._size = size
             self.plot.setMinimumSize(*size)
@@ -154,7 +154,7 @@ class Tile:
 
 
 class Tiles:
-    """All planes, at least three abreast."""
+    """All planes, at least three in a row."""
 
     def __init__(self, on_levels: OnLevels, on_cursor: Callable[[str], None]) -> None:
         self._on_levels, self._on_cursor = on_levels, on_cursor
@@ -162,9 +162,9 @@ class Tiles:
         self.tiles: dict[str, Tile] = {}
         self._room: object = None
         self._graphics = pg.GraphicsLayoutWidget()
-        self._graphics.setBackground(BACKGROUND)
+        self._graphics.setBackground(BACKGROUND_COLOUR)
         self._graphics.ci.setContentsMargins(0, 0, 0, 0)
-        self._graphics.ci.layout.setSpacing(SPACING)
+        self._graphics.ci.layout.setSpacing(TILE_SPACING)
         self._graphics.scene().sigMouseMoved.connect(self._moved)
 
     @property
@@ -173,19 +173,19 @@ class Tiles:
         return graphics
 
     def keep(self, names: list[str]) -> None:
-        """Have a tile for each of these planes and for no others."""
+        """Keep one tile for each of these planes, and no others."""
         if names != list(self.tiles):
             self.tiles = {name: self.tiles.get(name) or self._new(name) for name in names}
             self._room = None
 
     def fit(self) -> None:
-        """Share the room out. Cheap when nothing changed, so it is done at each refresh."""
+        """Distribute the space among the tiles. Cheap when nothing changed, so that each refresh may call it."""
         rects = tuple(tile.plane.rect for tile in self.tiles.values() if tile.plane is not None)
         room = (self._graphics.width(), self._graphics.height(), rects)
         if not self.tiles or room == self._room:
             return
         self._room = room
-        # As many abreast as make the pictures largest, three at least.
+        # The number of columns with the largest pictures, at least three.
         counts = range(min(TILES_ABREAST, len(self.tiles)), len(self.tiles) + 1)
         across = max(counts, key=lambda count: min(tile.scale_in(*self._cell(count)) for tile in self.tiles.values()))
         width, height = self._cell(across)
@@ -200,8 +200,8 @@ class Tiles:
 
     def _cell(self, across: int) -> tuple[float, float]:
         down = -(-len(self.tiles) // across)
-        width = (self._graphics.width() - SPACING * (across - 1)) / across
-        height = (self._graphics.height() - SPACING * (down - 1)) / down
+        width = (self._graphics.width() - TILE_SPACING * (across - 1)) / across
+        height = (self._graphics.height() - TILE_SPACING * (down - 1)) / down
         return width - 4, height - 4
 
     def _new(self, name: str) -> Tile:

@@ -1,6 +1,6 @@
-"""The viewer's window. It shows what the ViewModel knows; what it does not know it does not draw.
+"""The viewer's window, which shows the state of a ViewModel.
 
-Redraws at most 20 times a second, only what changed, and less often when drawing itself takes long.
+It redraws only what changed, at most 20 times a second, and less often when drawing takes long.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from PySide6.QtWidgets import (
 
 from streamer.gui.client import Clock, ViewerClient
 from streamer.gui.model import ViewModel
-from streamer.gui.parts import Banner, Card, base_font, help_html, history_html, label, mono_font, say
+from streamer.gui.parts import Banner, Card, base_font, help_html, history_html, label, mono_font, set_text
 from streamer.gui.qt import hold_none
-from streamer.gui.theme import COLOUR_MAPS, LINK_COLOURS, STYLE
+from streamer.gui.theme import COLOUR_MAPS, LINK_COLOURS, STYLE_SHEET
 from streamer.gui.tile import Tiles
 
 TICK_MS = 50
@@ -49,7 +49,7 @@ class ViewerWindow(QMainWindow):
         self._cursor = ""
         self.setWindowTitle("Streamer")
         self.setFont(base_font())
-        self.setStyleSheet(STYLE)
+        self.setStyleSheet(STYLE_SHEET)
         self.resize(1600, 900)
         self._build()
         self._bind_keys()
@@ -134,40 +134,40 @@ class ViewerWindow(QMainWindow):
         for key, action in actions.items():
             QShortcut(QKeySequence(key), self).activated.connect(action)
 
-    # Life.
+    # Timer and drawing.
 
     def _tick(self) -> None:
         began = self._clock()
         if self.client is not None:
             self.client.poll()
         self.refresh()
-        # Where drawing is slow (a big plane, a remote display) at least half of the time stays for the user.
+        # Where drawing is slow (a large plane, a remote display) at least half of the time remains for the user.
         self._timer.start(max(TICK_MS, int(2000 * (self._clock() - began))))
 
     def refresh(self) -> None:
-        """Draw what changed since the last time."""
+        """Draw what has changed since the last call."""
         now, model = self._clock(), self.model
         self._refresh_planes()
         link = model.link(now)
-        say(self._title, model.title_text)
-        say(self._link, model.link_text(now))
+        set_text(self._title, model.title_text)
+        set_text(self._link, model.link_text(now))
         colour = f"color: {LINK_COLOURS[link]};"
         if self._dot.styleSheet() != colour:
             self._dot.setStyleSheet(colour)
-        say(self._empty, model.empty_text(now))
+        set_text(self._empty, model.empty_text(now))
         self.banner.show_verdict(model)
-        self.progress.tell(model.angles_text, f"{100 * model.fraction:.0f} %" if model.scan.of else "")
+        self.progress.show_value(model.angles_text, f"{100 * model.fraction:.0f} %" if model.scan.of else "")
         if self.progress.bar is not None:
             self.progress.bar.setValue(round(1000 * model.fraction))
-        self.rate.tell(model.rate_text(now))
-        self.center.tell(model.center_text, model.confidence_text)
-        self.lost.tell(model.lost_text, alarm=model.scan.lost > 0)
-        self.resolution.tell(model.resolution_text)
-        say(self._history, history_html(model))
+        self.rate.show_value(model.rate_text(now))
+        self.center.show_value(model.center_text, model.confidence_text)
+        self.lost.show_value(model.lost_text, alarm=model.scan.lost > 0)
+        self.resolution.show_value(model.resolution_text)
+        set_text(self._history, history_html(model))
         self.auto.setChecked(not model.manual)
         self.linked.setChecked(model.linked)
         message, until = self._message
-        say(self._foot_text, message if now < until else self._cursor or "point at a plane to read its values")
+        set_text(self._foot_text, message if now < until else self._cursor or "point at a plane to read its values")
 
     def _refresh_planes(self) -> None:
         model = self.model
@@ -188,10 +188,10 @@ class ViewerWindow(QMainWindow):
             self.client = None
         event.accept()
 
-    # What the user does.
+    # Actions of the user.
 
     def save_png(self, path: Path) -> bool:
-        """The window as it stands, as a PNG; whether that could be written."""
+        """Save the window as a PNG; False when it cannot be written."""
         return bool(self.grab().save(str(path), "PNG"))
 
     def _save(self) -> None:
@@ -209,7 +209,7 @@ class ViewerWindow(QMainWindow):
     def _point(self, readout: str) -> None:
         self._cursor = readout
         if self._clock() >= self._message[1]:
-            say(self._foot_text, readout or "point at a plane to read its values")
+            set_text(self._foot_text, readout or "point at a plane to read its values")
 
     def _levels_by_hand(self, name: str, low: float, high: float) -> None:
         self.model.set_levels(name, low, high)

@@ -1,4 +1,4 @@
-"""Messages between two processes of ours over a stream socket. Never blocks, so neither side can hold the other up."""
+"""Messages between two of our processes over a stream socket. Never blocks, so neither side can delay the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class Channel:
-    """Maps over a stream socket, each preceded by its length. Never blocks: what cannot leave waits in ``send``."""
+    """Maps over a stream socket, each preceded by its length. Never blocks: bytes that cannot be sent are buffered."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -27,7 +27,7 @@ class Channel:
 
     @property
     def backlog(self) -> bool:
-        """Something waits to be sent."""
+        """Whether bytes are waiting to be sent."""
         return bool(self._out)
 
     def send(self, message: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ class Channel:
         self.push()
 
     def push(self) -> None:
-        """Send what the socket takes now."""
+        """Send as many bytes as the socket takes now."""
         try:
             while self._out:
                 del self._out[: self._sock.send(self._out)]
@@ -47,7 +47,7 @@ class Channel:
             self._out.clear()
 
     def receive(self) -> list[dict[str, Any]]:
-        """Messages that are here now. Raises WireError when the bytes are no messages."""
+        """Messages that have arrived. Raises WireError when the bytes are no messages."""
         try:
             while data := self._sock.recv(1 << 16):
                 self._in += data

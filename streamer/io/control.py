@@ -1,7 +1,7 @@
 """The ROUTER end of a control socket: bounded requests in, one answer each, never an exception out.
 
-A handler takes the request and returns its reply, or a ``DeferredReply`` when the reply is still to come; the server
-asks that one on every turn until it answers or its time is up. Handlers run on the thread of ``run`` only.
+A handler takes the request and returns its reply, or a ``DeferredReply`` when the reply is not known yet; the server
+polls that until it answers or its deadline passes. Handlers run on the thread of ``run`` only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_DEFERRED = 256
 
 @dataclass(frozen=True)
 class DeferredReply:
-    """A reply that is not known yet: ``ask(expired)`` gives it, or None for "not yet" (never None once expired)."""
+    """A reply that is not known yet: ``ask(expired)`` returns it, or None for "not yet" (never None once expired)."""
 
     deadline: float
     ask: Callable[[bool], Reply | None]
@@ -69,7 +69,7 @@ class ControlServer:
         self.close()
 
     def serve(self, wait_ms: int) -> bool:
-        """Wait for one request and take it, and answer the deferred ones whose time has come. False: none came."""
+        """Wait for one request and serve it, then send the deferred replies that are due. False: no request came."""
         if came := bool(self._socket.poll(wait_ms)):
             *envelope, body = self._socket.recv_multipart()
             self._take(envelope, body)

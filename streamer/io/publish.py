@@ -1,4 +1,4 @@
-"""PUB sockets: events of the scan, and previews. A subscriber that does not read costs nothing but its own messages."""
+"""PUB sockets for events and previews. A subscriber that does not read loses messages and delays nobody."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zmq
 from numpy.typing import NDArray
 
 from streamer.flow import wire
-from streamer.flow.wire.daemon import Event, Preview
+from streamer.flow.wire.daemon import Event, PreviewHeader
 from streamer.io import sockets
 
 EVENT_HIGH_WATER_MARK = 1000
@@ -17,7 +17,7 @@ PREVIEW_HIGH_WATER_MARK = 6  # two rounds of three planes: a stalled viewer neve
 
 
 class Publisher:
-    """One PUB socket that several threads may use. ``sent`` counts messages handed to the socket."""
+    """One PUB socket that several threads may use. ``sent`` counts the messages."""
 
     def __init__(self, context: sockets.Context, endpoint: str, high_water_mark: int, name: str) -> None:
         self._lock = threading.Lock()
@@ -30,12 +30,12 @@ class Publisher:
     def event(self, event: Event) -> None:
         self.send([event.topic.encode(), wire.pack(event)])
 
-    def plane(self, preview: Preview, pixels: NDArray[np.uint16]) -> None:
+    def plane(self, preview: PreviewHeader, pixels: NDArray[np.uint16]) -> None:
         """The picture of one plane (rows, columns), quantised as ``preview`` says."""
         self.send([b"plane", wire.pack(preview), np.ascontiguousarray(pixels, dtype="<u2").tobytes()])
 
     def send(self, parts: list[bytes]) -> None:
-        """The parts of one message, to all who listen."""
+        """Send the parts of one message to all subscribers."""
         with self._lock:
             self._socket.send_multipart(parts)
             self.sent += 1

@@ -1,4 +1,4 @@
-"""What every ZeroMQ socket of ours needs: bind or connect, with an error that helps."""
+"""Bind and connect ZeroMQ sockets, with errors that say the way out; a context for one command."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _left: list[Context] = []
 
 @contextmanager
 def until_done() -> Iterator[Context]:
-    """A context for one command; it ends with the block, and its sockets with it.
+    """A context for one command. It is closed at the end of the block, with all its sockets.
 
-    After Ctrl-C the end of the process ends it: the interruption may have come when a socket was made and nothing yet
-    held it, and ending the context would wait for that one for ever.
+    After Ctrl-C it is left to the end of the process: the interrupt may have come while a socket was being made, before
+    anything referred to it, and closing the context would wait for that socket for ever.
     """
     context: Context = zmq.Context()
     try:
@@ -35,7 +35,7 @@ def until_done() -> Iterator[Context]:
 
 
 def bind(socket: Socket, endpoint: str, name: str) -> str:
-    """Bind, and give the endpoint with its true port. Closes the socket and raises BadInput when it cannot be."""
+    """Bind a socket and return the endpoint with its true port. Closes it and raises BadInput when that fails."""
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
@@ -46,7 +46,7 @@ def bind(socket: Socket, endpoint: str, name: str) -> str:
 
 
 def connect(socket: Socket, endpoint: str, name: str) -> str:
-    """Connect. Closes the socket and raises BadInput when the endpoint makes no sense."""
+    """Connect a socket. Closes it and raises BadInput when the endpoint makes no sense."""
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:

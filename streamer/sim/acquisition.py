@@ -18,15 +18,15 @@ from streamer.frames import FrameMeta
 from streamer.sim.faults import Message, light
 from streamer.sim.hardware.beamline import Beam
 from streamer.sim.hardware.detector import Sensor
-from streamer.sim.prerender import AHEAD, Ahead, Renderer, Shot
-from streamer.sim.scan import FrameSeries, Look, Scan
-from streamer.sim.scene.render import FULL, Scene
-from streamer.sim.station import Station
+from streamer.sim.prerender import SHOTS_AHEAD, Ahead, Renderer, Shot
+from streamer.sim.scan import BeamContent, FrameSeries, VirtualScan
+from streamer.sim.scene.render import FULL_TRANSMISSION, Scene
+from streamer.sim.station import VirtualStation
 
-SOURCE = "virtual-beamline"
+SOURCE_NAME = "virtual-beamline"
 POLL_S = 0.005
 GIVE_UP_S = 2.0
-"""How long an aborted scan goes on trying to send to a receiver that does not take anything."""
+"""An aborted scan stops sending after this time when the receiver takes nothing."""
 
 SCAN_APART_S = 100.0
 """Beam time between two scans."""
@@ -46,9 +46,9 @@ class Clock:
 
 
 class Acquirer(threading.Thread):
-    """Carries out start, acquire and end in the order in which they were asked for."""
+    """Executes start, acquire and end in the order of the requests."""
 
-    def __init__(self, station: Station, renderer: Renderer, socket: zmq.Socket[bytes], clock: Clock) -> None:
+    def __init__(self, station: VirtualStation, renderer: Renderer, socket: zmq.Socket[bytes], clock: Clock) -> None:
         super().__init__(name="acquisition", daemon=True)
         setup = station.setup
         self._station = station
@@ -58,27 +58,27 @@ class Acquirer(threading.Thread):
         self._clock = clock
         self._sensor = Sensor(setup.preset.camera, setup.rows, setup.columns, setup.seed)
         self._beam = Beam(setup.preset.beam, setup.rows, setup.columns, setup.seed)
-        self._open = np.full((setup.rows, setup.columns), FULL, np.uint16)
+        self._open = np.full((setup.rows, setup.columns), FULL_TRANSMISSION, np.uint16)
         self._no_light = np.zeros(setup.rows, np.float32)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._quit = threading.Event()
         self._seq = 0
         self._next_slot = -math.inf
 
-    def start_scan(self, scan: Scan) -> None:
-        """Ask to send ``start``."""
+    def start_scan(self, scan: VirtualScan) -> None:
+        """Queue the start message."""
         self._jobs.put(lambda: self._start(scan))
 
-    def acquire(self, scan: Scan, series: FrameSeries) -> None:
-        """Ask for frames; the station's ``acquiring`` is reset when they are taken."""
+    def acquire(self, scan: VirtualScan, series: FrameSeries) -> None:
+        """Queue a series of frames. The station's ``acquiring`` is reset after the last one."""
         self._jobs.put(lambda: self._acquire(scan, series))
 
-    def end_scan(self, scan: Scan, status: EndStatus) -> None:
-        """Ask to send ``end``, and to complete the truth file."""
+    def end_scan(self, scan: VirtualScan, status: EndStatus) -> None:
+        """Queue the end message; the truth file is completed first."""
         self._jobs.put(lambda: self._end(scan, status))
 
     def close(self) -> None:
-        """Stop at once; what is not sent is lost."""
+        """Stop at once. Unsent frames are lost."""
         self._quit.set()
         self._jobs.put(None)
         if self.is_alive():
@@ -95,26 +95,27 @@ class Acquirer(threading.Thread):
         """Run every compiled kernel of the chain once."""
         self._sensor.expose(self._open, self._beam.fixed, self._beam.rows(0.0), (0, 0))
 
-    def _start(self, scan: Scan) -> None:
-        self._send(scan, [*encode(Start(scan.spec, seq=self._take_seq(), src=SOURCE))])
+    def _start(self, scan: VirtualScan) -> None:
+        self._send(scan, [*encode(Start(scan.spec, seq=self._take_seq(), src=SOURCE_NAME))])
 
     def _guarded(self, job: Callable[[], None]) -> None:
         try:
             job()
-        except Exception as error:  # the thread must outlive a fault of one job, and tell it
+        except Exception as error:  # a fault of one job must not end the thread; `status` shows it
             with self._station.lock:
                 self._station.error = f"{type(error).__name__}: {error}"
 
-    def _end(self, scan: Scan, status: EndStatus) -> None:
-        self._guarded(lambda: self._station.save_truth(scan, status))  # first: who has the end may read the truth
+    def _end(self, scan: VirtualScan, status: EndStatus) -> None:
+        # Before the end message, because its receiver may read the truth at once.
+        self._guarded(lambda: self._station.save_truth(scan, status))
         for message in scan.transport.before_end():
             self._send(scan, message)
-        end = End(scan.spec.scan_id, scan.issued, status, seq=self._take_seq(), src=SOURCE)
+        end = End(scan.spec.scan_id, scan.issued, status, seq=self._take_seq(), src=SOURCE_NAME)
         self._send(scan, [*encode(end)])
         for message in scan.transport.after_end():
             self._send(scan, message)
 
-    def _acquire(self, scan: Scan, series: FrameSeries) -> None:
+    def _acquire(self, scan: VirtualScan, series: FrameSeries) -> None:
         try:
             self._take_frames(scan, series)
         finally:
@@ -122,7 +123,7 @@ class Acquirer(threading.Thread):
             with self._station.lock:
                 self._station.acquiring = False
 
-    def _take_frames(self, scan: Scan, series: FrameSeries) -> None:
+    def _take_frames(self, scan: VirtualScan, series: FrameSeries) -> None:
         before, began, moment = series.before, self._clock.now(), series.asked_s
         for k in range(series.frames):
             if scan.faults.stall == scan.issued:
@@ -138,11 +139,11 @@ class Acquirer(threading.Thread):
                 position = math.nan
             if passed is None or not self._wait_slot(scan):
                 return
-            moment = max(moment, passed)  # a motor that rests passed its position long before it was asked
+            moment = max(moment, passed)  # a motor at rest passed the position before the request
             self._take_frame(scan, series, position, moment)
 
-    def _wait_position(self, scan: Scan, position: float, step: float, before: bool) -> float | None:
-        """The time when the rotation passed ``position`` in the direction of ``step``; None when told to stop."""
+    def _wait_position(self, scan: VirtualScan, position: float, step: float, before: bool) -> float | None:
+        """When the rotation passed ``position`` in the direction of ``step``; None when the acquisition is stopped."""
         sign = math.copysign(1.0, step)
         while not self._stopped(scan):
             with self._station.lock:
@@ -157,7 +158,7 @@ class Acquirer(threading.Thread):
             self._clock.sleep(POLL_S if due is None else min(POLL_S, max(1e-4, due - now)))
         return None
 
-    def _wait_time(self, scan: Scan, due: float) -> float | None:
+    def _wait_time(self, scan: VirtualScan, due: float) -> float | None:
         while not self._stopped(scan):
             left = due - self._clock.now()
             if left <= 0:
@@ -165,15 +166,15 @@ class Acquirer(threading.Thread):
             self._clock.sleep(min(left, POLL_S))
         return None
 
-    def _wait_slot(self, scan: Scan) -> bool:
-        """Keep to the highest rate of the camera: triggers that come faster are served late, none is lost."""
+    def _wait_slot(self, scan: VirtualScan) -> bool:
+        """Limit the rate to that of the camera: faster triggers are served late, none is lost."""
         interval = 1.0 / self._station.setup.max_rate_hz
         due = self._next_slot
         now = self._clock.now()
         self._next_slot = (due if now - due < interval else now) + interval
         return self._wait_time(scan, due) is not None
 
-    def _take_frame(self, scan: Scan, series: FrameSeries, position: float, moment: float) -> None:
+    def _take_frame(self, scan: VirtualScan, series: FrameSeries, position: float, moment: float) -> None:
         station = self._station
         with station.lock:
             look = station.look(moment)
@@ -193,7 +194,7 @@ class Acquirer(threading.Thread):
             meta = FrameMeta(
                 scan.spec.scan_id, index, series.kind, angle, self._take_seq(), timestamp, exposure_s, monitor
             )
-            return [*encode_frame(meta, pixels, SOURCE)]
+            return [*encode_frame(meta, pixels, SOURCE_NAME)]
 
         messages = scan.transport.route(index, make)
         scan.note(series.kind, look, shot.angle_deg)
@@ -201,15 +202,15 @@ class Acquirer(threading.Thread):
             if not self._send(scan, message):
                 scan.unsent.append(index)
 
-    def _look_ahead(self, scan: Scan, scene: Scene, position: float, series: FrameSeries) -> None:
-        """Have the next projections rendered that are not cached."""
-        for k in range(1, AHEAD + 1):
+    def _look_ahead(self, scan: VirtualScan, scene: Scene, position: float, series: FrameSeries) -> None:
+        """Start to render the next projections that are not cached."""
+        for k in range(1, SHOTS_AHEAD + 1):
             progress = (scan.projections + k) / scan.spec.projections
             if not self._ahead.expect(scene, self._station.shot(position + k * series.step_deg, progress)):
                 return
 
     def _expose(
-        self, scan: Scan, look: Look, shot: Shot
+        self, scan: VirtualScan, look: BeamContent, shot: Shot
     ) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.uint16]], float]:
         """Pixels of one frame and the reading of the beam monitor (before the shutter)."""
         beam_time = scan.serial * SCAN_APART_S + scan.issued / scan.rate_hz
@@ -224,15 +225,15 @@ class Acquirer(threading.Thread):
         self._seq += 1
         return self._seq - 1
 
-    def _stopped(self, scan: Scan) -> bool:
+    def _stopped(self, scan: VirtualScan) -> bool:
         return scan.stop or self._quit.is_set()
 
-    def _send(self, scan: Scan, message: Message) -> bool:
-        """Send, waiting for the receiver; an aborted scan gives up after a while, a quitting process at once."""
+    def _send(self, scan: VirtualScan, message: Message) -> bool:
+        """Send a message. Waits for the receiver: in an aborted scan for a while, in a quitting process not at all."""
         patience = self._clock.now() + GIVE_UP_S
         while True:
             if self._socket.poll(50, zmq.POLLOUT):
-                with suppress(zmq.Again):  # the receiver may die at this very moment
+                with suppress(zmq.Again):  # the receiver may have died since the poll
                     self._socket.send_multipart(message, zmq.DONTWAIT, copy=len(message[-1]) < 65536)
                     return True
             if self._quit.is_set() or scan.given_up:

@@ -1,4 +1,4 @@
-"""The control verbs of the virtual beamline: a table of functions from requests to replies. No sockets."""
+"""The control verbs of the virtual beamline, as functions from requests to replies. No sockets."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from streamer.frames import MAX_FRAMES, BadInput, ScanSpec
 from streamer.io.control import DeferredReply, Handler
 from streamer.sim.acquisition import Acquirer
 from streamer.sim.prerender import Batch, Renderer
-from streamer.sim.scan import FrameSeries, Scan
-from streamer.sim.station import Station
+from streamer.sim.scan import FrameSeries, VirtualScan
+from streamer.sim.station import VirtualStation
 
 PREPARE_WAIT_S = 3.0
-"""``prepare`` answers when the projections are rendered, or after this time; the rest is then rendered on the way."""
+"""``prepare`` replies when the projections are rendered, or after this time; the rest is rendered during the scan."""
 
 HEADER_RESERVE = 64
-"""Bytes of a start header that are kept for its sequence number and source."""
+"""Bytes of a start header that are reserved for its sequence number and source."""
 
 
-class Control:
-    """Answers requests, each under the station's lock. ``finished`` becomes True with ``quit``."""
+class BeamlineControl:
+    """Answers requests under the station's lock. ``quit`` sets ``finished``."""
 
     def __init__(
         self,
-        station: Station,
+        station: VirtualStation,
         acquirer: Acquirer,
         renderer: Renderer,
         endpoints: Callable[[], BeamlineEndpoints],
@@ -115,7 +115,7 @@ class Control:
         old = station.scan
         if old is not None and (old.issued or old.spec.scan_id != spec.scan_id):
             self._conclude(old, "aborted")
-        scan = Scan(spec, request.rate_hz, station.next_serial(), station.faults)
+        scan = VirtualScan(spec, request.rate_hz, station.next_serial(), station.faults)
         station.begin(scan)
         self._acquirer.start_scan(scan)
         batch = self._plan()
@@ -125,7 +125,7 @@ class Control:
         return DeferredReply(deadline, lambda expired: Done() if expired or batch.done else None)
 
     def _plan(self) -> Batch | None:
-        """Render ahead what the armed scan will see, as far as that is known."""
+        """Start to render the projections of the armed scan, as far as its scene is known."""
         station = self._station
         scene = station.expected_scene()[1]
         if station.scan is None or scene is None or not scene.quadrics.halves.size:
@@ -169,7 +169,7 @@ class Control:
         self._conclude(scan, request.status)
         return Finished(scan.issued)
 
-    def _conclude(self, scan: Scan, status: EndStatus) -> None:
+    def _conclude(self, scan: VirtualScan, status: EndStatus) -> None:
         scan.stop, scan.aborted = True, status == "aborted"
         self._station.conclude(scan)
         self._acquirer.end_scan(scan, status)

@@ -1,7 +1,7 @@
-"""Faults on purpose, each recorded so that a report can be held against the truth.
+"""Deliberate faults. Each is recorded, so that a report can be compared with the truth.
 
 What can be asked for is in ``docs/protocol.md`` (§2.2, Faults). A frame has at most one transport fault: the first of
-them in the order of ``TRANSPORT``.
+them in the order of ``TRANSPORT_FAULTS``.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 
 from streamer.flow.wire.beamline import Faults, TransportFault
 
-TRANSPORT: tuple[TransportFault, ...] = get_args(TransportFault)
+TRANSPORT_FAULTS: tuple[TransportFault, ...] = get_args(TransportFault)
 
 
 def transport_fault(faults: Faults, index: int) -> TransportFault | None:
     """The transport fault of a frame, or None. The same answer whenever it is asked."""
-    for name in TRANSPORT:
+    for name in TRANSPORT_FAULTS:
         if index in getattr(faults, name):
             return name
     if not faults.probability:
         return None
-    dice = np.random.default_rng([faults.seed, index]).random(len(TRANSPORT))
-    for name, throw in zip(TRANSPORT, dice, strict=True):
+    dice = np.random.default_rng([faults.seed, index]).random(len(TRANSPORT_FAULTS))
+    for name, throw in zip(TRANSPORT_FAULTS, dice, strict=True):
         if throw < faults.probability.get(name, 0.0):
             return name
     return None
@@ -47,19 +47,19 @@ Message = list[Any]
 
 
 class Transport:
-    """Decides what is really sent, in which order; a holder of messages, not a socket.
+    """Decides which messages are sent, and in which order; it holds messages back but sends none.
 
-    ``injected`` lists what was done: kind → frame indices, in order.
+    ``injected`` lists the faults that happened: kind → frame indices, in order.
     """
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
         self._held: list[Message] = []
         self._late: list[Message] = []
-        self.injected: dict[str, list[int]] = {name: [] for name in TRANSPORT}
+        self.injected: dict[str, list[int]] = {name: [] for name in TRANSPORT_FAULTS}
 
     def route(self, index: int, make: Callable[[], Message]) -> list[Message]:
-        """Messages to send now for the frame ``index``; ``make`` gives it under a fresh sequence number."""
+        """Messages to send now for the frame ``index``; ``make`` builds one with a new sequence number."""
         message = make()
         fault = transport_fault(self._faults, index)
         if fault is not None:
@@ -85,7 +85,7 @@ class Transport:
         return [message]
 
     def before_end(self) -> list[Message]:
-        """Held frames without a successor; they go out before the end message."""
+        """Held frames without a successor, to be sent before the end message."""
         held, self._held = self._held, []
         return held
 

@@ -1,7 +1,7 @@
-"""Transmissions ahead of time: a bounded cache that is filled in the background, and a way past it.
+"""Transmissions rendered ahead of time: a bounded cache that is filled in the background.
 
 The frames of the next scan are rendered by two threads (the kernels release the GIL) as soon as its angles are known.
-What does not fit into the budget is rendered when it is needed, a few frames ahead.
+Frames that exceed the budget are rendered during the scan, a few frames ahead.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from streamer.sim.scene.render import Scene, Transmission
 
-AHEAD = 4
-WORKERS = 2
+SHOTS_AHEAD = 4
+RENDER_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Batch:
         self._cancelled = threading.Event()
         claims = itertools.count()
         self._threads = [
-            threading.Thread(target=self._work, args=(claims,), name=f"render-{k}", daemon=True) for k in range(WORKERS)
+            threading.Thread(target=self._work, args=(claims,), name=f"render-{k}", daemon=True)
+            for k in range(RENDER_THREADS)
         ]
         for thread in self._threads:
             thread.start()
@@ -56,13 +57,13 @@ class Batch:
         return all(event.is_set() for event in self._ready)
 
     def cancel(self) -> None:
-        """Stop rendering; frames that are not ready stay so."""
+        """Stop rendering. Frames that are not ready by now never will be."""
         self._cancelled.set()
         for thread in self._threads:
             thread.join()
 
     def get(self, scene: Scene, shot: Shot) -> Transmission | None:
-        """The transmission of a shot, waiting for it when it is on its way; None when it is not of this batch."""
+        """The transmission of a shot, once it is rendered; None when the shot does not belong to this batch."""
         if not self.holds(scene, shot):
             return None
         k = self._index[_name(scene, shot)]
@@ -73,7 +74,7 @@ class Batch:
         return frame
 
     def holds(self, scene: Scene, shot: Shot) -> bool:
-        """Whether the shot is of this batch."""
+        """Whether the shot belongs to this batch."""
         return scene.key == self._scene.key and _name(scene, shot) in self._index
 
     def _work(self, claims: Iterator[int]) -> None:
@@ -86,17 +87,17 @@ class Batch:
 
 
 def _name(scene: Scene, shot: Shot) -> tuple[float, float]:
-    """What makes two shots of a scene equal: a sample at rest looks the same at any progress."""
+    """Key by which two shots of a scene are equal: a sample at rest looks the same at any progress."""
     return (shot.angle_deg, 0.0 if scene.motion.still else shot.progress)
 
 
 class Renderer:
-    """Gives transmissions: from the cache where it holds them, else live. Safe to use from two threads."""
+    """Returns transmissions, from the cache or rendered on demand. Safe to use from two threads."""
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget = budget_bytes
         self._batches: dict[object, Batch] = {}  # the newest last
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="render-live")
+        self._pool = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="render-live")
         self._lock = threading.Lock()
 
     def capacity(self, scene: Scene) -> int:
@@ -104,7 +105,7 @@ class Renderer:
         return self._budget // scene.view.nbytes
 
     def plan(self, scene: Scene, shots: list[Shot]) -> Batch:
-        """Start to render ``shots``; the same plan again costs nothing. Older batches make room."""
+        """Start to render ``shots``. The same plan again costs nothing; older batches are dropped to make room."""
         key = (scene.key, len(shots), hash(tuple(shots)))
         with self._lock:
             if key in self._batches:
@@ -122,7 +123,7 @@ class Renderer:
             return self._batches[key]
 
     def get(self, scene: Scene, shot: Shot) -> Transmission:
-        """The transmission (rows, columns) of one shot, now."""
+        """The transmission (rows, columns) of one shot; renders it if need be."""
         with self._lock:
             batches = list(self._batches.values())
         for batch in reversed(batches):
@@ -132,7 +133,7 @@ class Renderer:
         return scene.transmission(shot.angle_deg, shot.progress)
 
     def holds(self, scene: Scene, shot: Shot) -> bool:
-        """Whether the shot is cached or on its way."""
+        """Whether the shot is cached or being rendered."""
         with self._lock:
             return any(batch.holds(scene, shot) for batch in self._batches.values())
 
@@ -157,16 +158,16 @@ class Ahead:
         self._waiting: dict[tuple[object, Shot], Future[Transmission]] = {}
 
     def expect(self, scene: Scene, shot: Shot) -> bool:
-        """Tell that ``shot`` will soon be taken. False when nothing need be done: it is cached."""
+        """Announce a shot that will soon be taken. Returns False when it is cached already."""
         if self._renderer.holds(scene, shot):
             return False
         key = (scene.key, shot)
-        if key not in self._waiting and len(self._waiting) < AHEAD:
+        if key not in self._waiting and len(self._waiting) < SHOTS_AHEAD:
             self._waiting[key] = self._renderer.submit(scene, shot)
         return True
 
     def take(self, scene: Scene, shot: Shot) -> Transmission:
-        """The transmission of one shot; expectations that were not met are forgotten."""
+        """The transmission of one shot. Announced shots that did not come are forgotten."""
         future = self._waiting.pop((scene.key, shot), None)
         if future is None:
             self.forget()

@@ -48,7 +48,7 @@ class Preset:
 
 # White beam of the bending magnet through 0.7 mm Al, absorbed in 12 µm LSO, light per keV: computed from the
 # transmission of Al (materials.py), a critical energy of 6.2 keV and an absorption of 33 % at 20 keV falling as E⁻³.
-WHITE = ((10.0, 15.0, 20.0, 25.0, 30.0), (0.029, 0.429, 0.334, 0.153, 0.055))
+WHITE_BEAM = ((10.0, 15.0, 20.0, 25.0, 30.0), (0.029, 0.429, 0.334, 0.153, 0.055))
 
 PRESETS = {
     preset.name: preset
@@ -57,8 +57,8 @@ PRESETS = {
         Preset(
             "highres",
             field_mm=2.46,
-            energies_kev=WHITE[0],
-            weights=WHITE[1],
+            energies_kev=WHITE_BEAM[0],
+            weights=WHITE_BEAM[1],
             camera=Camera(electrons_per_xray=1.9),
             beam=BeamTraits(stripes=0.04, dust=20, drift_px=0.5, current_saw=0.01),
             blur_px=0.6,

@@ -1,4 +1,4 @@
-"""One scan as the virtual detector lives it, and what is written about it."""
+"""The state of one scan in the virtual detector, and its truth file."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class FrameSeries:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is in the beam at one moment; ``scene`` None means an open beam (or none at all with a closed shutter)."""
+class BeamContent:
+    """What is in the beam at one moment. ``scene`` None: nothing, so that the beam is open (if the shutter is)."""
 
     open: bool
     scene: Scene | None
@@ -40,7 +40,7 @@ class Look:
 
 
 @dataclass
-class Scan:
+class VirtualScan:
     """A prepared scan. Written by the acquisition thread alone once frames are taken."""
 
     spec: ScanSpec
@@ -69,7 +69,7 @@ class Scan:
         """Share of the planned projections that were taken."""
         return self.projections / self.spec.projections
 
-    def note(self, kind: FrameKind, look: Look, angle_deg: float) -> None:
+    def note(self, kind: FrameKind, look: BeamContent, angle_deg: float) -> None:
         """Record one frame as issued."""
         self.kinds.append(int(kind))
         self.seen.append(look.seen)

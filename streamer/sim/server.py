@@ -18,12 +18,12 @@ from streamer.frames import BadInput
 from streamer.io import sockets
 from streamer.io.control import ControlServer
 from streamer.sim.acquisition import Acquirer, Clock
-from streamer.sim.control import Control
+from streamer.sim.control import BeamlineControl
 from streamer.sim.prerender import Renderer
 from streamer.sim.scene.phantom import compile_bodies
 from streamer.sim.scene.render import View
 from streamer.sim.scene.samples import Sample, magazine
-from streamer.sim.station import Setup, Station
+from streamer.sim.station import Setup, VirtualStation
 from streamer.sim.truth import write_json
 
 HIGH_WATER_MARK = 8
@@ -31,7 +31,7 @@ HIGH_WATER_MARK = 8
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the sockets are bound (ports may be ``*``) and where the result is announced."""
+    """Endpoints to bind (ports may be ``*``), and the file in which the bound ones are announced."""
 
     frames: str = "tcp://127.0.0.1:*"
     control: str = "tcp://127.0.0.1:*"
@@ -39,7 +39,7 @@ class Addresses:
 
 
 class Server:
-    """Runs until told to stop; everything is released when ``run`` returns.
+    """The server of one virtual beamline; ``run`` releases everything when it returns.
 
     Raises BadInput when a socket cannot be bound.
     """
@@ -52,9 +52,9 @@ class Server:
         frames_endpoint = sockets.bind(frames, addresses.frames, "--frames")
         self._ready_file = addresses.ready_file
         self._renderer = Renderer(cache_bytes)
-        station = Station(setup)
+        station = VirtualStation(setup)
         self._acquirer = Acquirer(station, self._renderer, frames, clock)
-        self._control = Control(station, self._acquirer, self._renderer, lambda: self.endpoints, clock.now)
+        self._control = BeamlineControl(station, self._acquirer, self._renderer, lambda: self.endpoints, clock.now)
         self._server = ControlServer(
             self._context, addresses.control, self._control.table(), clock.now, name="--control"
         )
@@ -87,14 +87,14 @@ class Server:
 
 
 def warm(setup: Setup) -> None:
-    """Compile, or load from the cache on disk, every kernel of the projector on a tiny detector."""
+    """Compile the kernels of the projector, or load them from the cache on disk, with a tiny detector."""
     samples: list[Sample] = list(magazine(1, 8, 0.2, 1.0, 0))
     view = View(8, 8, 0.2, 3.5, weights=setup.preset.weights, blur_px=0.5)
     view.transmission(compile_bodies(samples[0].bodies, setup.preset.energies_kev), 10.0)
 
 
 def serve(setup: Setup, addresses: Addresses, cache_bytes: int, install: Callable[..., object] = signal.signal) -> int:
-    """Build the server, let SIGTERM and SIGINT end it, run it; the exit code of the process."""
+    """Run a server until SIGTERM or SIGINT, and return the exit code of the process."""
     try:
         server = Server(setup, addresses, cache_bytes)
     except BadInput as error:

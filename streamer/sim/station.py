@@ -1,6 +1,6 @@
-"""The hardware as one state: stages, shutter, changer, magazine, detector flags. Knows no socket and no thread.
+"""The state of the virtual hardware: stages, shutter, changer, magazine, detector flags. No sockets, no threads.
 
-Control and acquisition threads both look at it, under ``lock``. Times are seconds of the caller's clock.
+The control and the acquisition thread share it, under ``lock``. Times are seconds of the caller's clock.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from streamer.flow.wire.beamline import (
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput
 from streamer.sim.hardware.noise import gauss
-from streamer.sim.hardware.stage import Axis, Changer, Shutter
+from streamer.sim.hardware.stage import BeamShutter, Motor, SampleChanger
 from streamer.sim.prerender import Shot
 from streamer.sim.presets import NOMINAL_FIELD_MM, Preset
-from streamer.sim.scan import Look, Scan
+from streamer.sim.scan import BeamContent, VirtualScan
 from streamer.sim.scene.motion import Motion
 from streamer.sim.scene.phantom import compile_bodies
 from streamer.sim.scene.render import Scene, View
@@ -38,7 +38,7 @@ ANGLE_DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What does not change while the process lives."""
+    """Parameters that are constant during the life of the process."""
 
     preset: Preset
     rows: int
@@ -49,7 +49,7 @@ class Setup:
     max_rate_hz: float = 1000.0
 
 
-class Station:
+class VirtualStation:
     """The virtual hardware."""
 
     def __init__(self, setup: Setup) -> None:
@@ -62,16 +62,16 @@ class Station:
         )
         self._quadrics = [compile_bodies(s.bodies, preset.energies_kev, s.scale) for s in self.samples]
         self._rested: set[int] = set()
-        self.rotation = Axis(velocity=preset.rotation_deg_s)
-        self.x = Axis(velocity=preset.x_mm_s)
+        self.rotation = Motor(velocity=preset.rotation_deg_s)
+        self.x = Motor(velocity=preset.x_mm_s)
         self._x_in_beam = 0.0
-        self.shutter = Shutter()
-        self.changer = Changer(setup.slots, preset.mount_s)
+        self.shutter = BeamShutter()
+        self.changer = SampleChanger(setup.slots, preset.mount_s)
         self.faults = Faults()
-        self.scan: Scan | None = None
+        self.scan: VirtualScan | None = None
         self.acquiring = False
         self.error: str | None = None
-        self._last: Scan | None = None
+        self._last: VirtualScan | None = None
         self._serial = 0
 
     def command_x(self, target_mm: float, now: float) -> None:
@@ -92,7 +92,7 @@ class Station:
         self.faults = faults
         self.changer = replace(self.changer, grip_failures=faults.grip_failures)
 
-    def begin(self, scan: Scan) -> None:
+    def begin(self, scan: VirtualScan) -> None:
         """Arm for a scan; faults that were set apply to it and are used up."""
         self.scan, self._last, self.error = scan, scan, None
         self.faults = Faults()
@@ -106,30 +106,30 @@ class Station:
         self._serial += 1
         return self._serial
 
-    def conclude(self, scan: Scan) -> None:
+    def conclude(self, scan: VirtualScan) -> None:
         """Disarm: the shutter works again, and a sample that has slipped stays where it is."""
         motion = None if scan.scene is None else scan.scene.motion
         if scan.slot is not None and motion and motion.knots and scan.progress >= motion.knots[-1].progress:
             self._rested.add(scan.slot)
         if scan.faults.shutter:
-            self.shutter = Shutter(open=self.shutter.asked, asked=self.shutter.asked)
+            self.shutter = BeamShutter(open=self.shutter.asked, asked=self.shutter.asked)
         self.scan = None
 
-    def look(self, now: float) -> Look:
+    def look(self, now: float) -> BeamContent:
         """What the beam meets at ``now``."""
         slot = self.changer.mounted(now)
         x = self.x.position(now)
         if slot is None or abs(x) >= self.setup.preset.out_mm or not self.samples[slot].bodies:
-            return Look(self.shutter.open, None)
-        return Look(self.shutter.open, self._scene(slot, x))
+            return BeamContent(self.shutter.open, None)
+        return BeamContent(self.shutter.open, self._scene(slot, x))
 
     def expected_scene(self) -> tuple[int | None, Scene | None]:
-        """The slot that is or will be mounted, and the scene at the last x position inside the beam."""
+        """The slot that is or will be mounted, and its scene at the last x position inside the beam."""
         slot = self.changer.coming
         return slot, None if slot is None else self._scene(slot, self._x_in_beam)
 
-    def observe(self, scan: Scan, look: Look) -> None:
-        """Called with every frame: the first projection shows the geometry of the scan."""
+    def observe(self, scan: VirtualScan, look: BeamContent) -> None:
+        """Note the geometry of the scan at its first projection. Call it with every frame."""
         if not scan.fixed_scene and look.seen == "P":
             self._fix(scan, self.changer.coming, look.scene)
             scan.fixed_scene = True
@@ -143,13 +143,13 @@ class Station:
         ticks = round(position * 10**ANGLE_DIGITS)
         return Shot(position + sigma * gauss(self.setup.seed, 0x31, ticks), progress)
 
-    def planned_shots(self, scan: Scan, limit: int) -> list[Shot]:
+    def planned_shots(self, scan: VirtualScan, limit: int) -> list[Shot]:
         """The first shots of a scan in equal steps over its range, not more than ``limit``."""
         spec = scan.spec
         step = spec.range_deg / spec.projections
         return [self.shot(spec.start_deg + k * step, k / spec.projections) for k in range(min(limit, spec.projections))]
 
-    def header_angle(self, scan: Scan, true_deg: float) -> float:
+    def header_angle(self, scan: VirtualScan, true_deg: float) -> float:
         """The angle in the header: the true one, with the encoder's reading error if the preset has one."""
         sigma = self.setup.preset.encoder_error_deg
         if sigma == 0.0:
@@ -160,7 +160,7 @@ class Station:
         directory = self.setup.truth_dir
         return None if directory is None else directory / f"{scan_id}.truth.json"
 
-    def save_truth(self, scan: Scan, status: str | None) -> None:
+    def save_truth(self, scan: VirtualScan, status: str | None) -> None:
         path, setup = self.truth_path(scan.spec.scan_id), self.setup
         if path is not None:
             write_json(path, scan.truth(setup.preset, setup.seed, setup.rows, setup.columns, status))
@@ -208,6 +208,6 @@ class Station:
         motion: Motion = sample.motion.rest() if slot in self._rested else sample.motion
         return Scene(f"{slot}:{sample.name}", self._quadrics[slot], motion, view)
 
-    def _fix(self, scan: Scan, slot: int | None, scene: Scene | None) -> None:
+    def _fix(self, scan: VirtualScan, slot: int | None, scene: Scene | None) -> None:
         scan.slot, scan.scene = slot, scene
         scan.sample = None if slot is None else self.samples[slot]

@@ -1,4 +1,4 @@
-"""The truth about a scan: what was really in the beam, where the axis was, what went wrong on purpose."""
+"""The truth about a scan: the sample in the beam, the rotation axis, and the deliberate faults."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Truth = Mapping[str, Any]
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a file in one step: a reader sees the old content or the new, never a part."""
+    """Replace a file atomically: a reader sees the old or the new content, never a part."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_text(json.dumps(value, indent=1, allow_nan=False))
     scratch.replace(path)
 
 
 def read_truth(truth: Truth | str | Path) -> Truth:
-    """The map of a truth file; a map passes through. Raises BadInput."""
+    """The map of a truth file; a map is returned as it is. Raises BadInput."""
     if isinstance(truth, Mapping):
         return truth
     try:
@@ -40,7 +40,7 @@ def read_truth(truth: Truth | str | Path) -> Truth:
 
 
 def truth_bodies(truth: Truth | str | Path, progress: float = 0.0) -> Quadrics:
-    """The bodies of a scan at a progress (0…1) of it, in the state in which they were then."""
+    """The bodies of a scan as they were at a progress (0…1) of it."""
     data = read_truth(truth)
     sample, spectrum = data["sample_model"], data["spectrum"]
     bodies = [Body.from_dict(body) for body in sample["bodies"]]

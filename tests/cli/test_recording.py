@@ -10,7 +10,7 @@ import numpy as np
 import zmq
 
 from streamer.cli.recording import Recorder
-from streamer.flow.wire.daemon import Preview
+from streamer.flow.wire.daemon import PreviewHeader
 from streamer.io.publish import PREVIEW_HIGH_WATER_MARK, Publisher
 
 WANTED = 40
@@ -20,7 +20,7 @@ def show(publisher: Publisher, scan: str, angles: int, version: int = 0, names: 
     """A round of planes as the daemon publishes it; the grey value tells the version, by default the angles."""
     version = version or angles
     for name in names:
-        preview = Preview(
+        preview = PreviewHeader(
             scan_id=scan, sample="s", plane=name, version=version, angles=angles, of=WANTED,
             shape=(2, 3), lo=0.0, hi=float(version), unit="1/cm",
         )  # fmt: skip

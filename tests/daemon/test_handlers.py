@@ -26,7 +26,9 @@ MIDDLE = {"name": "middle", "origin": [0.0, 0.0, 0.0], "u": [1.0, 0.0, 0.0], "v"
 def ask(rig: Rig, verb: str, args: Any) -> Any:
     """The answer to a request from the network: a map, or what is still to come. Raises BadInput as the server does."""
     handlers = rig.handlers.table()
-    request = read_request(wire.pack({"v": wire.VERSION, "verb": verb, "args": args}), {k.verb: k for k in handlers})
+    request = read_request(
+        wire.pack({"v": wire.PROTOCOL_VERSION, "verb": verb, "args": args}), {k.verb: k for k in handlers}
+    )
     return plain(handlers[type(request)](request))
 
 
@@ -35,7 +37,7 @@ def plain(reply: Any) -> Any:
     if not isinstance(reply, Reply):
         return reply
     entries = wire.unpack(wire.pack(reply))
-    assert (entries.pop("v"), entries.pop("ok")) == (wire.VERSION, True)
+    assert (entries.pop("v"), entries.pop("ok")) == (wire.PROTOCOL_VERSION, True)
     return entries
 
 
@@ -204,7 +206,7 @@ def test_a_waiting_client_is_answered_over_the_socket_when_its_time_is_up(rig: R
     with rig.context.socket(zmq.REQ) as client:
         client.connect(rig.control.endpoint)
         args = {"scan_id": "scan-1", "wait": True, "timeout_s": 2.0}
-        client.send(wire.pack({"v": wire.VERSION, "verb": "verdict", "args": args}))
+        client.send(wire.pack({"v": wire.PROTOCOL_VERSION, "verb": "verdict", "args": args}))
         began = rig.clock.now
 
         def answered() -> bool:

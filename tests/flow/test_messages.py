@@ -15,7 +15,7 @@ from msgspec import UNSET
 from streamer.flow.scan import ScanState
 from streamer.flow.wire import WireError, beamline, control, daemon, decode_as, pack
 from streamer.flow.wire.control import Pong, Refusal, Reply, Request, pack_request, read_reply, read_request
-from streamer.flow.wire.daemon import Preview, Report, ScanEvent, read_event, read_preview
+from streamer.flow.wire.daemon import PreviewHeader, Report, StateEvent, read_event, read_preview
 from streamer.frames import BadInput, FrameKind, Quality, Reason, ReasonCode, ScanSpec
 from tests.flow.test_wire import mutated
 
@@ -99,33 +99,33 @@ REPLIES: list[tuple[Request[Any], Reply]] = [
     (beamline.Quit(), control.Done()),
 ]
 EVENTS: list[daemon.Event] = [
-    ScanEvent(scan_id="s-1", state=ScanState.COMPLETE, time_ns=5, report=REPORT),
+    StateEvent(scan_id="s-1", state=ScanState.COMPLETE, time_ns=5, report=REPORT),
     daemon.ProgressEvent(REPORT, scan_id="s-1"),
     daemon.VerdictEvent.of(REPORT),
 ]
-PREVIEW = Preview(
+PREVIEW = PreviewHeader(
     scan_id="s-1", sample="tooth", plane="xy", angles=45, of=90, shape=(2, 3), lo=-1.0, hi=2.0, unit="1/cm", **JUDGED
 )
 PAYLOAD = np.array([[0, 1, 2], [3, 4, 65535]], "<u2").tobytes()
 
 
-def known(module: Any) -> dict[str, type[Request[Any]]]:
-    return {kind.verb: kind for kind in module.REQUESTS}
+DAEMON_VERBS = {kind.verb: kind for kind in daemon.DAEMON_REQUESTS}
+BEAMLINE_VERBS = {kind.verb: kind for kind in beamline.BEAMLINE_REQUESTS}
 
 
 def test_there_is_an_example_of_each_request() -> None:
-    assert {type(request) for request in DAEMON_REQUESTS} == set(daemon.REQUESTS)
-    assert {type(request) for request in BEAMLINE_REQUESTS} == set(beamline.REQUESTS)
+    assert {type(request) for request in DAEMON_REQUESTS} == set(daemon.DAEMON_REQUESTS)
+    assert {type(request) for request in BEAMLINE_REQUESTS} == set(beamline.BEAMLINE_REQUESTS)
 
 
 @pytest.mark.parametrize("request_", DAEMON_REQUESTS, ids=repr)
 def test_a_request_to_the_daemon_survives_the_wire(request_: Request[Any]) -> None:
-    assert read_request(pack_request(request_), known(daemon)) == request_
+    assert read_request(pack_request(request_), DAEMON_VERBS) == request_
 
 
 @pytest.mark.parametrize("request_", BEAMLINE_REQUESTS, ids=repr)
 def test_a_request_to_the_beamline_survives_the_wire(request_: Request[Any]) -> None:
-    assert read_request(pack_request(request_), known(beamline)) == request_
+    assert read_request(pack_request(request_), BEAMLINE_VERBS) == request_
 
 
 @pytest.mark.parametrize(("request_", "reply"), REPLIES, ids=lambda value: type(value).__name__)
@@ -194,7 +194,7 @@ def test_a_preview_that_cannot_be_true_is_refused(change: dict[str, Any], payloa
 
 def test_damaged_messages_are_refused_in_one_line_or_usable() -> None:
     dice = random.Random(2)
-    requests = known(daemon) | known(beamline)
+    requests = DAEMON_VERBS | BEAMLINE_VERBS
     readers: list[tuple[bytes, Any]] = [
         *((pack_request(request), lambda data: read_request(data, requests)) for request in DAEMON_REQUESTS),
         *((pack_request(request), lambda data: read_request(data, requests)) for request in BEAMLINE_REQUESTS),

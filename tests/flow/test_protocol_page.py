@@ -105,12 +105,14 @@ def test_a_table_says_what_the_struct_says(name: str) -> None:
     assert all(meaning for *_, meaning in rows)
 
 
-@pytest.mark.parametrize(("section", "module"), [("### 2.1", daemon), ("### 2.2", beamline)])
-def test_every_verb_is_described_with_its_arguments_and_its_reply(section: str, module: Any) -> None:
+@pytest.mark.parametrize(
+    ("section", "requests"), [("### 2.1", daemon.DAEMON_REQUESTS), ("### 2.2", beamline.BEAMLINE_REQUESTS)]
+)
+def test_every_verb_is_described_with_its_arguments_and_its_reply(section: str, requests: Any) -> None:
     text = PAGE.partition(section)[2].partition("\n## ")[0].partition("\n### ")[0]
     described = dict(re.findall(r"\n#### `(\w+)`\n(.*?)(?=\n#### |\Z)", text, re.S))
-    assert set(described) == {kind.verb for kind in module.REQUESTS}
-    for kind in module.REQUESTS:
+    assert set(described) == {kind.verb for kind in requests}
+    for kind in requests:
         words = described[kind.verb]
         assert (f"Arguments `{kind.__name__}`" if own_fields(kind) else "No arguments") in words
         reply = kind.reply.__name__
@@ -120,7 +122,7 @@ def test_every_verb_is_described_with_its_arguments_and_its_reply(section: str, 
 def test_every_event_is_described() -> None:
     text = PAGE.partition("\n## 3.")[2].partition("\n## ")[0]
     described = dict(re.findall(r"\n### `(\w+)`\n.*?Map `(\w+)`", text, re.S))
-    assert described == {kind.topic: kind.__name__ for kind in daemon.EVENTS}
+    assert described == {kind.topic: kind.__name__ for kind in daemon.EVENT_TYPES}
 
 
 def test_the_maps_that_are_free_have_the_keys_that_are_named() -> None:

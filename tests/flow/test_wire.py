@@ -87,7 +87,7 @@ def test_start_survives_the_wire(spec: ScanSpec, seq: int, src: str) -> None:
 def test_end_and_ping_survive_the_wire(scan_id: str, frames: int, status: str, seq: int) -> None:
     end = wire.End(scan_id, frames, status, seq=seq, src="detector")
     assert wire.decode(wire.encode(end)[0]) == end
-    ping = wire.Ping(src="detector", seq=seq)
+    ping = wire.KeepAlive(src="detector", seq=seq)
     assert wire.decode(wire.encode(ping)[0]) == ping
 
 
@@ -227,7 +227,13 @@ def test_a_header_has_the_documented_keys_and_no_others() -> None:
     assert msgpack.unpackb(header) == frame
     end = {"magic": "sr", "v": 1, "t": "end", "src": "", "seq": 0, "scan": "s", "frames": 3, "status": "ok"}
     assert msgpack.unpackb(wire.encode(wire.End("s", 3))[0]) == end
-    assert msgpack.unpackb(wire.encode(wire.Ping())[0]) == {"magic": "sr", "v": 1, "t": "ping", "src": "", "seq": 0}
+    assert msgpack.unpackb(wire.encode(wire.KeepAlive())[0]) == {
+        "magic": "sr",
+        "v": 1,
+        "t": "ping",
+        "src": "",
+        "seq": 0,
+    }
 
 
 def test_what_a_source_does_not_know_it_may_leave_out_or_give_as_nil() -> None:

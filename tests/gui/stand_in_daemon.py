@@ -18,12 +18,12 @@ from streamer.flow.wire.daemon import (
     Endpoints,
     FrameCounts,
     GetStatus,
-    Preview,
+    PreviewHeader,
     ProgressEvent,
     ProjectionCounts,
     Report,
     RingStatus,
-    ScanEvent,
+    StateEvent,
 )
 from streamer.frames import NOT_JUDGED, Verdict
 from streamer.io.control import ControlServer, Handler
@@ -75,7 +75,7 @@ class StandInDaemon:
     def enter(self, state: ScanState) -> None:
         """Change the state of the scan and announce it."""
         self.report = structs.replace(self._known(), state=state)
-        self.events.event(ScanEvent(scan_id=self.report.scan_id, state=state, report=self.report))
+        self.events.event(StateEvent(scan_id=self.report.scan_id, state=state, report=self.report))
 
     def plane(self, name: str, picture: NDArray[np.float32], angles: int, of: int, **changes: Any) -> None:
         """Send one preview, with these changes to its header; the picture (rows, columns) is in 1/pixel."""
@@ -84,7 +84,7 @@ class StandInDaemon:
             picture = picture / np.float32(100 * self.pixel_size_m)
         low, high = float(picture.min()), float(picture.max())
         self._version += 1
-        preview = Preview(
+        preview = PreviewHeader(
             scan_id=report.scan_id,
             sample=report.sample,
             plane=name,

@@ -21,7 +21,7 @@ from streamer.frames import Decision, Reason, ReasonCode, Verdict
 from streamer.gui.client import ViewerClient
 from streamer.gui.model import ViewModel
 from streamer.gui.qt import hold_none
-from streamer.gui.theme import ALARM, COLOUR_MAPS, LOOKS
+from streamer.gui.theme import ALARM_COLOUR, COLOUR_MAPS, VERDICT_STYLES
 from streamer.gui.window import ViewerWindow
 from tests.gui.stand_in_daemon import StandInDaemon, pictures, report_of
 
@@ -136,7 +136,7 @@ def test_the_banner_tells_the_verdict(
     spin(lambda: window.banner.word.text() == decision.value, server.serve, told, app.processEvents)
     assert window.banner.reasons.text() == f"other: {reason}"
     shot = picture(window.banner)
-    wanted = QColor(LOOKS[decision].fill)
+    wanted = QColor(VERDICT_STYLES[decision].fill)
     share = (shot == [wanted.red(), wanted.green(), wanted.blue()]).all(axis=2).mean()
     assert share > 0.6
 
@@ -145,7 +145,7 @@ def test_verdict_colours_differ_without_colour_vision() -> None:
     """Red and green are told apart by what a deuteranope has left: blue against yellow, and lightness."""
     seen = {}
     for decision in Decision:
-        colour = QColor(LOOKS[decision].fill)
+        colour = QColor(VERDICT_STYLES[decision].fill)
         seen[decision] = np.array([0.63 * colour.red() + 0.37 * colour.green(), colour.blue()])
     for one in Decision:
         for other in Decision:
@@ -161,7 +161,7 @@ def test_lost_frames_are_red(window: ViewerWindow, app: QApplication, server: St
         lambda: server.tell(frames=frames),
         app.processEvents,
     )
-    wanted = QColor(ALARM)
+    wanted = QColor(ALARM_COLOUR)
     shot = picture(window.lost)
     assert (shot == [wanted.red(), wanted.green(), wanted.blue()]).all(axis=2).sum() > 50
 

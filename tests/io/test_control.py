@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamer.flow.wire import MAX_CONTROL, pack
 from streamer.flow.wire.control import Busy, Ping, Pong, Reply, Request, UnknownVerb, read_request
-from streamer.flow.wire.daemon import REQUESTS, Abort, GetVerdict
+from streamer.flow.wire.daemon import DAEMON_REQUESTS, Abort, GetVerdict
 from streamer.frames import BadInput
 from streamer.io.control import MAX_DEFERRED, ControlServer, DeferredReply
 
@@ -168,8 +168,8 @@ junk = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-KNOWN = {kind.verb: kind for kind in REQUESTS}
-names = st.sampled_from(sorted({name for kind in REQUESTS for name in kind.__struct_fields__}))
+KNOWN = {kind.verb: kind for kind in DAEMON_REQUESTS}
+names = st.sampled_from(sorted({name for kind in DAEMON_REQUESTS for name in kind.__struct_fields__}))
 
 
 @given(st.sampled_from(sorted(KNOWN)) | junk, st.dictionaries(names, junk, max_size=4) | junk)

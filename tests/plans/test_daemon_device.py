@@ -9,7 +9,7 @@ from msgspec import structs
 
 from streamer.client import LinkError
 from streamer.flow.scan import ScanState
-from streamer.flow.wire.daemon import ScanEvent
+from streamer.flow.wire.daemon import StateEvent
 from streamer.frames import Decision, Quality, Reason, ReasonCode, ScanSpec, Verdict
 from streamer_plans.devices.daemon import StreamerDaemon
 from tests.gui.stand_in_daemon import fields_of, report_of
@@ -128,7 +128,7 @@ def test_a_final_verdict_is_not_replaced_by_an_older_one(device, server):
 def test_another_scan_says_nothing_of_this_one(device, server):
     server.event("verdict", scan_id="s0", **GOOD.to_dict())
     other = report_of("s0", state=ScanState.COMPLETE, written=99, **fields_of(GOOD))
-    server.events.event(ScanEvent(scan_id="s0", state=other.state, report=other))
+    server.events.event(StateEvent(scan_id="s0", state=other.state, report=other))
     server.tell(MOVED, written=2)
     until(lambda: device.written("s1") == 2)
     assert shown(device) == MOVED

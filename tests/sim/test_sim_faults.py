@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from streamer.flow.wire import checksum, decode_as, pack
 from streamer.flow.wire.beamline import Faults, SetFaults
 from streamer.frames import BadInput
-from streamer.sim.faults import TRANSPORT, Transport, light
+from streamer.sim.faults import TRANSPORT_FAULTS, Transport, light
 
 FRAMES = 40
-asked = st.dictionaries(st.sampled_from(TRANSPORT), st.lists(st.integers(0, FRAMES - 1), max_size=8))
+asked = st.dictionaries(st.sampled_from(TRANSPORT_FAULTS), st.lists(st.integers(0, FRAMES - 1), max_size=8))
 
 
 def asked_for(kinds: dict[str, Any]) -> Faults:

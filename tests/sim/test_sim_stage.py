@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.sim.hardware.noise import gauss
-from streamer.sim.hardware.stage import Axis, Changer, Shutter
+from streamer.sim.hardware.stage import BeamShutter, Motor, SampleChanger
 
 reals = st.floats(-1000, 1000)
 
 
 @given(origin=reals, target=reals, velocity=st.floats(0.1, 100), part=st.floats(0, 1))
 def test_motor_is_where_it_said_it_would_be(origin: float, target: float, velocity: float, part: float) -> None:
-    axis = Axis(origin, origin, velocity).move(target, now=5.0)
+    axis = Motor(origin, origin, velocity).move(target, now=5.0)
     goal = origin + part * (target - origin)
     moment = axis.time_at(goal)
     assert moment is not None
@@ -26,28 +26,28 @@ def test_motor_is_where_it_said_it_would_be(origin: float, target: float, veloci
 
 
 def test_motor_does_not_pass_what_lies_behind_or_beyond() -> None:
-    axis = Axis(0.0, 0.0, 10.0).move(90.0, now=0.0)
+    axis = Motor(0.0, 0.0, 10.0).move(90.0, now=0.0)
     assert axis.time_at(-1.0) is None
     assert axis.time_at(91.0) is None
     assert axis.time_at(45.0) == 4.5
-    assert Axis(3.0, 3.0).time_at(4.0) is None
+    assert Motor(3.0, 3.0).time_at(4.0) is None
 
 
 def test_new_command_starts_from_where_the_motor_is() -> None:
-    axis = Axis(0.0, 0.0, 10.0).move(90.0, now=0.0).move(0.0, now=3.0, velocity=30.0)
+    axis = Motor(0.0, 0.0, 10.0).move(90.0, now=0.0).move(0.0, now=3.0, velocity=30.0)
     assert axis.position(3.0) == 30.0
     assert axis.position(4.0) == 0.0
 
 
 def test_stuck_shutter_tells_the_truth_and_a_lying_one_does_not() -> None:
-    assert Shutter().command(True).readback == "open"
-    stuck, lying = Shutter(stuck=True).command(True), Shutter(stuck=True, lying=True).command(True)
+    assert BeamShutter().command(True).readback == "open"
+    stuck, lying = BeamShutter(stuck=True).command(True), BeamShutter(stuck=True, lying=True).command(True)
     assert (stuck.open, stuck.readback) == (False, "closed")
     assert (lying.open, lying.readback) == (False, "open")
 
 
 def test_changer_needs_its_time_and_twice_when_it_swaps() -> None:
-    changer = Changer(4, mount_s=2.0).command(1, now=0.0)
+    changer = SampleChanger(4, mount_s=2.0).command(1, now=0.0)
     assert (changer.busy(1.9), changer.mounted(1.9)) == (True, None)
     assert (changer.busy(2.0), changer.mounted(2.0)) == (False, 1)
     swap = changer.command(3, now=10.0)
@@ -57,7 +57,7 @@ def test_changer_needs_its_time_and_twice_when_it_swaps() -> None:
 
 
 def test_grip_failure_leaves_nothing_mounted_and_heals() -> None:
-    failed = Changer(4, 1.0, grip_failures=1).command(2, now=0.0)
+    failed = SampleChanger(4, 1.0, grip_failures=1).command(2, now=0.0)
     assert failed.fault(0.5) is None
     assert failed.mounted(1.0) is None
     assert "slot 2" in str(failed.fault(1.0))

@@ -33,8 +33,8 @@ from streamer.frames import (
 )
 from streamer.schema import Finite, complaint, shown
 
-MAGIC: Literal["sr"] = "sr"
-VERSION: Literal[1] = 1
+MAGIC_WORD: Literal["sr"] = "sr"
+PROTOCOL_VERSION: Literal[1] = 1
 MAX_HEADER = 4096
 MAX_CONTROL = 256 * 1024
 
@@ -44,8 +44,8 @@ EndStatus = Literal["ok", "stopped", "aborted"]
 S = TypeVar("S")
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 
-REASONS = {"spec": "spec", "dtype": "dtype", "shape": "shape"}
-"""Header keys whose fault has a reason of its own; that of all others is "header"."""
+KEY_REASONS = {"spec": "spec", "dtype": "dtype", "shape": "shape"}
+"""Header keys with a reason of their own; the reason for all others is "header"."""
 
 
 _PIXEL_BYTES = {dtype: np.dtype(dtype).itemsize for dtype in DTYPES}
@@ -60,10 +60,10 @@ class WireError(BadInput):
 
 
 class Header(Struct, frozen=True, kw_only=True, tag_field="t"):
-    """What every message of the frame stream says. ``seq`` counts all messages of the source ``src``."""
+    """Keys of every message of the frame stream. ``seq`` counts all messages of the source ``src``."""
 
-    magic: Literal["sr"] = MAGIC
-    v: Literal[1] = VERSION
+    magic: Literal["sr"] = MAGIC_WORD
+    v: Literal[1] = PROTOCOL_VERSION
     src: ShortText = ""
     seq: Sequence = 0
 
@@ -116,7 +116,7 @@ class FrameHeader(
 
     @property
     def meta(self) -> FrameMeta:
-        """The same as everybody else knows it: what the source does not say has its default."""
+        """The frame's metadata, with defaults for what the source left out."""
         return FrameMeta(
             self.scan_id,
             self.index,
@@ -140,15 +140,15 @@ class End(Header, frozen=True, tag="end", rename={"scan_id": "scan"}):
     status: EndStatus = "ok"
 
 
-class Ping(Header, frozen=True, tag="ping"):
+class KeepAlive(Header, frozen=True, tag="ping"):
     """Keeps a connection alive."""
 
 
-Message = Start | FrameHeader | End | Ping
+Message = Start | FrameHeader | End | KeepAlive
 
 
 class _Envelope(Struct):
-    """Must be there, and is looked at first: a later version may change all the rest."""
+    """Required, and checked first: a later version may change everything else."""
 
     magic: Literal["sr"]
     v: Literal[1]
@@ -165,7 +165,7 @@ _maps = msgspec.msgpack.Decoder(dict[str, Any])
 _envelopes = msgspec.msgpack.Decoder(_Envelope)
 _messages: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
-_KINDS: dict[str, type] = {"start": Start, "frame": FrameHeader, "end": End, "ping": Ping}
+_KINDS: dict[str, type] = {"start": Start, "frame": FrameHeader, "end": End, "ping": KeepAlive}
 
 
 def pack(value: Mapping[str, Any] | Struct) -> bytes:
@@ -208,8 +208,8 @@ def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
     return msgspec.msgpack.Decoder(kind)
 
 
-def encode(message: Start | End | Ping) -> list[bytes]:
-    """A message without payload. Raises BadInput when a spec is too long; only its ``metadata`` can make it so."""
+def encode(message: Start | End | KeepAlive) -> list[bytes]:
+    """The parts of a message without payload. Raises BadInput when a spec is too long for a header."""
     header = pack(message)
     if len(header) > MAX_HEADER:
         raise BadInput(f"the header has {len(header)} bytes, the limit is {MAX_HEADER}; shorten the spec's metadata")
@@ -265,15 +265,17 @@ def decode(header: bytes | memoryview) -> Message:
 
 
 def _explained(header: bytes | memoryview, error: Exception) -> WireError:
-    """What is wrong with a header that could not be decoded; takes its time."""
-    entries = unpack(header)  # raises what it has to say of bytes that are no map
-    if entries.get("magic") != MAGIC:
+    """Why a header cannot be decoded. Slow, and only called for an error."""
+    entries = unpack(header)  # raises for bytes that are no map
+    if entries.get("magic") != MAGIC_WORD:
         return WireError("header", "not a Streamer message (no magic 'sr')")
     version, kind = entries.get("v"), entries.get("t")
-    if isinstance(version, bool) or version != VERSION:
-        return WireError("version", f"message of format version {shown(version)}, this daemon reads version {VERSION}")
+    if isinstance(version, bool) or version != PROTOCOL_VERSION:
+        return WireError(
+            "version", f"message of format version {shown(version)}, this daemon reads version {PROTOCOL_VERSION}"
+        )
     struct = _KINDS.get(kind) if isinstance(kind, str) else None
     if struct is None:
         return WireError("unknown_kind", f"message of unknown kind {shown(kind)}")
     name, text = complaint(error, entries, struct)
-    return WireError(REASONS.get(name.partition(".")[0], "header"), f"{kind} message: {text}")
+    return WireError(KEY_REASONS.get(name.partition(".")[0], "header"), f"{kind} message: {text}")

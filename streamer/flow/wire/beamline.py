@@ -1,6 +1,6 @@
-"""What the virtual beamline is asked and says (``docs/protocol.md`` §2.2).
+"""Messages of the virtual beamline (``docs/protocol.md`` §2.2).
 
-Every field stands in the tables there with its rule, unit and meaning; a test compares the two.
+The tables there give the unit and the meaning of every field; a test compares them with these structs.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class BeamlineEndpoints(Struct, frozen=True):
 
 
 class BeamlineStatus(Reply, frozen=True):
-    """Where everything stands."""
+    """State of all devices."""
 
     rotation: RotationStatus
     x: TranslationStatus
@@ -85,12 +85,12 @@ class BeamlineStatus(Reply, frozen=True):
 
     @property
     def at_rest(self) -> bool:
-        """Nothing moves and no frame is taken."""
+        """Whether nothing moves and no frame is being taken."""
         return not (self.rotation.moving or self.x.moving or self.changer.busy or self.detector.acquiring)
 
 
 class GetBeamlineStatus(Request[BeamlineStatus], frozen=True):
-    """Where does everything stand?"""
+    """Request the state of all devices."""
 
     verb = "status"
     reply = BeamlineStatus
@@ -139,7 +139,7 @@ class Prepare(Request[Done], frozen=True):
 
 
 class Acquire(Request[Done], frozen=True):
-    """Begin to take frames. Raises BadInput when the positions of a position trigger do not move."""
+    """Begin to take frames. Raises BadInput when a position trigger has no start or no step."""
 
     verb = "acquire"
     reply = Done
@@ -162,7 +162,7 @@ class StopAcquire(Request[Done], frozen=True):
 
 
 class Finished(Reply, frozen=True):
-    """The scan is over on the side of the detector."""
+    """The detector is disarmed."""
 
     issued: Count
 
@@ -179,7 +179,7 @@ Frames = frozenset[Count]
 
 
 class Faults(Struct, frozen=True, forbid_unknown_fields=True):
-    """What shall go wrong in the next scan. Raises BadInput when ``beam_dump`` runs backwards."""
+    """Faults of the next scan. Raises BadInput when the last frame of ``beam_dump`` is before the first."""
 
     drop: Frames = frozenset()
     duplicate: Frames = frozenset()
@@ -202,7 +202,7 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SetFaults(Request[Done], frozen=True):
-    """Let things go wrong in the next scan."""
+    """Set the faults of the next scan."""
 
     verb = "faults"
     reply = Done
@@ -210,13 +210,13 @@ class SetFaults(Request[Done], frozen=True):
 
 
 class TruthFile(Reply, frozen=True):
-    """Where the truth of a scan is written."""
+    """The truth file of a scan."""
 
     path: str
 
 
 class FindTruth(Request[TruthFile], frozen=True):
-    """Where is the truth of a scan?"""
+    """Request the truth file of a scan."""
 
     verb = "truth"
     reply = TruthFile
@@ -230,7 +230,7 @@ class Quit(Request[Done], frozen=True):
     reply = Done
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (
+BEAMLINE_REQUESTS: tuple[type[Request[Any]], ...] = (
     Ping,
     GetBeamlineStatus,
     MoveRotation,
@@ -245,4 +245,4 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     FindTruth,
     Quit,
 )
-"""All that the virtual beamline answers."""
+"""Requests to the virtual beamline."""

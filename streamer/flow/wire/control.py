@@ -1,4 +1,4 @@
-"""What all control sockets share: request, reply, refusal (``docs/protocol.md`` §2). No sockets here.
+"""Requests, replies and refusals, common to all control sockets (``docs/protocol.md`` §2). No sockets here.
 
 A request is a struct whose fields are the arguments; its class has the verb and the type of the reply.
 """
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from msgspec import Raw, Struct
 
-from streamer.flow.wire import MAX_CONTROL, VERSION, WireError, decode_as, pack
+from streamer.flow.wire import MAX_CONTROL, PROTOCOL_VERSION, WireError, decode_as, pack
 from streamer.frames import BadInput
 from streamer.schema import shown
 
@@ -30,14 +30,14 @@ class UnknownVerb(BadInput):
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """What every good answer says. A subclass has further fields."""
+    """Base of all replies."""
 
-    v: int = VERSION
+    v: int = PROTOCOL_VERSION
     ok: bool = True
 
 
 class Done(Reply, frozen=True):
-    """A command was taken."""
+    """The command is accepted."""
 
 
 class Pong(Reply, frozen=True):
@@ -47,9 +47,9 @@ class Pong(Reply, frozen=True):
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """The answer "no": why, in one line, and a code for machines: bad_input, busy, unknown_verb, or failed."""
+    """The answer to a request that is not served: one line, and a code: bad_input, busy, unknown_verb or failed."""
 
-    v: int = VERSION
+    v: int = PROTOCOL_VERSION
     ok: bool = False
     error: str = "no reason given"
     code: str = "failed"
@@ -66,32 +66,32 @@ class Request(Struct, Generic[R], frozen=True):
 
 
 class Ping(Request[Pong], frozen=True):
-    """Is anybody there?"""
+    """Ask whether the server is alive."""
 
     verb = "ping"
     reply = Pong
 
 
-class _Envelope(Struct):
+class _RequestEnvelope(Struct):
     v: object = None
     verb: object = None
     args: Raw = Raw(b"\x80")
 
 
-class _Outcome(Struct):
+class _ReplyEnvelope(Struct):
     v: object = None
     ok: object = None
 
 
 def pack_request(request: Request[Any]) -> bytes:
-    return pack({"v": VERSION, "verb": request.verb, "args": request})
+    return pack({"v": PROTOCOL_VERSION, "verb": request.verb, "args": request})
 
 
 def read_request(body: bytes, known: Mapping[str, type[Request[Any]]]) -> Request[Any]:
-    """The request in the bytes of a peer. Raises UnknownVerb, or another BadInput that names what is wrong."""
-    envelope = decode_as(body, _Envelope, "request")
-    if envelope.v != VERSION or isinstance(envelope.v, bool):
-        raise WireError("version", f"request of version {shown(envelope.v)}, this server speaks {VERSION}")
+    """Decode a request. Raises UnknownVerb, or another BadInput that names what is wrong."""
+    envelope = decode_as(body, _RequestEnvelope, "request")
+    if envelope.v != PROTOCOL_VERSION or isinstance(envelope.v, bool):
+        raise WireError("version", f"request of version {shown(envelope.v)}, this server speaks {PROTOCOL_VERSION}")
     kind = known.get(envelope.verb) if isinstance(envelope.verb, str) else None
     if kind is None:
         raise UnknownVerb(f"unknown verb {shown(envelope.verb)}; known: {', '.join(sorted(known))}")
@@ -100,7 +100,7 @@ def read_request(body: bytes, known: Mapping[str, type[Request[Any]]]) -> Reques
 
 
 def refusal(error: Exception) -> Refusal:
-    """The answer to a request that cannot be served."""
+    """The refusal that an error means."""
     text = " ".join(str(error).split())
     if isinstance(error, BadInput):
         return Refusal(error=text, code=error.code if isinstance(error, (Busy, UnknownVerb)) else "bad_input")
@@ -108,10 +108,10 @@ def refusal(error: Exception) -> Refusal:
 
 
 def read_reply(data: bytes, request: Request[R]) -> R | Refusal:
-    """The answer in the bytes of a server. Raises WireError when it is neither a reply of this type nor a refusal."""
-    outcome = decode_as(data, _Outcome, "reply", MAX_REPLY)
-    if outcome.v != VERSION or isinstance(outcome.v, bool):
-        raise WireError("version", f"reply of version {shown(outcome.v)}, this client speaks {VERSION}")
+    """Decode an answer. Raises WireError when it is neither a reply of this type nor a refusal."""
+    outcome = decode_as(data, _ReplyEnvelope, "reply", MAX_REPLY)
+    if outcome.v != PROTOCOL_VERSION or isinstance(outcome.v, bool):
+        raise WireError("version", f"reply of version {shown(outcome.v)}, this client speaks {PROTOCOL_VERSION}")
     if outcome.ok is not True:
         return decode_as(data, Refusal, "refusal", MAX_REPLY)
     return cast(R, decode_as(data, request.reply, f"reply to {request.verb}", MAX_REPLY))

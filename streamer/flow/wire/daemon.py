@@ -1,6 +1,6 @@
-"""What the daemon is asked and says: control verbs, reports, events, previews (``docs/protocol.md`` §2.1, §3, §4).
+"""Messages of the daemon: control verbs, reports, events, previews (``docs/protocol.md`` §2.1, §3, §4).
 
-Every field stands in the tables there with its rule, unit and meaning; a test compares the two.
+The tables there give the unit and the meaning of every field; a test compares them with these structs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Judged:
-    """Has the three keys of a verdict, which are the same wherever there is one."""
+    """Mixin for structs with the three keys of a verdict."""
 
     __slots__ = ()
     verdict: str
@@ -42,7 +42,7 @@ class Judged:
 
     @property
     def judgement(self) -> Verdict:
-        """The same as a value; a decision that only newer versions know reads as UNKNOWN."""
+        """The verdict. A decision that only newer versions know reads as UNKNOWN."""
         return Verdict.of(self.verdict, self.reasons, self.final)
 
 
@@ -65,7 +65,7 @@ class ProjectionCounts(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """From the arrival of a projection until the planes have it."""
+    """Time from the arrival of a projection until the planes contain it, in ms."""
 
     p50: Finite | None = None
     p99: Finite | None = None
@@ -101,7 +101,7 @@ class Report(Struct, Judged, frozen=True, kw_only=True):
 
 
 class Endpoints(Struct, frozen=True):
-    """Where the daemon listens and publishes."""
+    """Sockets of the daemon."""
 
     control: str
     events: str
@@ -129,7 +129,7 @@ class PlaneSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Armed(Reply, frozen=True):
-    """The scan may begin."""
+    """The daemon is ready for the frames."""
 
     scan_id: Name
     raw_file: str
@@ -164,7 +164,7 @@ class Abort(Request[Done], frozen=True):
 
 
 class DaemonStatus(Reply, frozen=True):
-    """What the daemon does, and how the scan goes."""
+    """State of the daemon and of a scan."""
 
     state: ScanState
     version: str
@@ -175,7 +175,7 @@ class DaemonStatus(Reply, frozen=True):
 
 
 class GetStatus(Request[DaemonStatus], frozen=True):
-    """How is the running scan, the last one, or the named one?"""
+    """Request the state of the daemon, with the report of the named scan (nil: of the running or last one)."""
 
     verb = "status"
     reply = DaemonStatus
@@ -183,7 +183,7 @@ class GetStatus(Request[DaemonStatus], frozen=True):
 
 
 class VerdictReply(Reply, Judged, frozen=True):
-    """The verdict on a scan as far as it is known."""
+    """The verdict on a scan, final or preliminary."""
 
     scan_id: Name
     verdict: str
@@ -193,7 +193,7 @@ class VerdictReply(Reply, Judged, frozen=True):
 
 
 class GetVerdict(Request[VerdictReply], frozen=True):
-    """What is the verdict? With ``wait``, answer when it is final."""
+    """Request the verdict on a scan; with ``wait``, when it is final."""
 
     verb = "verdict"
     reply = VerdictReply
@@ -203,13 +203,13 @@ class GetVerdict(Request[VerdictReply], frozen=True):
 
 
 class WatchedPlanes(Reply, frozen=True):
-    """The planes that are watched."""
+    """The watched planes."""
 
     planes: list[PlaneSpec]
 
 
 class WatchPlanes(Request[WatchedPlanes], frozen=True):
-    """Which planes are watched? ``set`` watches others from now on."""
+    """Request the watched planes; ``set`` chooses others from now on."""
 
     verb = "planes"
     reply = WatchedPlanes
@@ -217,7 +217,7 @@ class WatchPlanes(Request[WatchedPlanes], frozen=True):
 
 
 class CenterReply(Reply, frozen=True):
-    """The centre of rotation that is used."""
+    """The centre of rotation in use."""
 
     center_px: Finite | None
     confidence: Finite
@@ -225,35 +225,27 @@ class CenterReply(Reply, frozen=True):
 
 
 class FixCenter(Request[CenterReply], frozen=True):
-    """Where is the centre of rotation? ``set`` holds it there from now on; nil finds it automatically again."""
+    """Request the centre of rotation. ``set`` fixes it from now on; nil returns to the automatic search."""
 
     verb = "center"
     reply = CenterReply
     set: Finite | UnsetType | None = UNSET
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (
-    Ping,
-    Arm,
-    Disarm,
-    Abort,
-    GetStatus,
-    GetVerdict,
-    WatchPlanes,
-    FixCenter,
-)
-"""All that a daemon answers."""
+RequestTypes = tuple[type[Request[Any]], ...]
+DAEMON_REQUESTS: RequestTypes = (Ping, Arm, Disarm, Abort, GetStatus, GetVerdict, WatchPlanes, FixCenter)
+"""Requests to a daemon."""
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """Something that everybody may hear. The class has the topic, which goes before the map."""
+    """Base of all events. The class has the topic, which is sent before the map."""
 
     topic: ClassVar[str]
     scan_id: Name
 
 
-class ScanEvent(Event, frozen=True, kw_only=True):
-    """A scan entered a state; with the last one goes its final report."""
+class StateEvent(Event, frozen=True, kw_only=True):
+    """A scan entered a state. The event of a final state contains the report."""
 
     topic = "scan"
     state: ScanState
@@ -262,7 +254,7 @@ class ScanEvent(Event, frozen=True, kw_only=True):
 
 
 class ProgressEvent(Event, frozen=True):
-    """How the scan goes."""
+    """Progress of a scan."""
 
     topic = "progress"
     report: Report
@@ -289,12 +281,12 @@ class VerdictEvent(Event, Judged, frozen=True, kw_only=True):
         )
 
 
-EVENTS: tuple[type[Event], ...] = (ScanEvent, ProgressEvent, VerdictEvent)
-_TOPICS = {kind.topic.encode(): kind for kind in EVENTS}
+EVENT_TYPES: tuple[type[Event], ...] = (StateEvent, ProgressEvent, VerdictEvent)
+_TOPICS = {kind.topic.encode(): kind for kind in EVENT_TYPES}
 
 
 def read_event(parts: Sequence[bytes]) -> Event:
-    """The event in the parts ``[topic, map]`` of a message. Raises WireError."""
+    """Decode the parts ``[topic, map]`` of a message. Raises WireError."""
     if len(parts) != 2:
         raise WireError("parts", f"event of {len(parts)} parts, expected topic and map")
     kind = _TOPICS.get(parts[0])
@@ -303,8 +295,8 @@ def read_event(parts: Sequence[bytes]) -> Event:
     return decode_as(parts[1], kind, f"event {kind.topic}")
 
 
-class Preview(Struct, Judged, frozen=True, kw_only=True):
-    """How to read one picture of a plane, and what was known of the scan when it was made.
+class PreviewHeader(Struct, Judged, frozen=True, kw_only=True):
+    """How to interpret the payload of a preview, and the state of the scan when it was made.
 
     Raises WireError when ``lo`` is above ``hi``.
     """
@@ -339,11 +331,11 @@ class Preview(Struct, Judged, frozen=True, kw_only=True):
         return image
 
 
-def read_preview(parts: Sequence[bytes]) -> tuple[Preview, bytes]:
-    """Header and payload of the parts ``[b"plane", map, payload]`` of a message. Raises WireError."""
+def read_preview(parts: Sequence[bytes]) -> tuple[PreviewHeader, bytes]:
+    """Decode the parts ``[b"plane", map, payload]`` of a message to header and payload. Raises WireError."""
     if len(parts) != 3 or parts[0] != b"plane":
         raise WireError("parts", f"preview of {len(parts)} parts, expected b'plane', map and payload")
-    preview = decode_as(parts[1], Preview, "preview", MAX_CONTROL)
+    preview = decode_as(parts[1], PreviewHeader, "preview", MAX_CONTROL)
     rows, columns = preview.shape
     if len(parts[2]) != 2 * rows * columns:
         raise WireError("truncated", f"preview of {rows}×{columns} pixels with {len(parts[2])} bytes")

@@ -1,6 +1,6 @@
-"""The light: flat field, drifts of the beam, ring current. Everything is a pure function of the seed and the time.
+"""The beam: flat field, drifts, ring current. All are functions of the seed and the time.
 
-Beam time is nominal (frame index over frame rate), so the same scan gives the same frames on a slow machine too.
+Beam time is nominal (frame index / frame rate), so that a scan gives the same frames on a slow machine.
 """
 
 from __future__ import annotations

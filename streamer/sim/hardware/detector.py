@@ -1,11 +1,11 @@
-"""The camera: from transmissions to noisy 12-bit numbers in one fused pass.
+"""The camera: transmissions to noisy 12-bit counts in one pass.
 
 One absorbed X-ray gives g electrons on average and N X-rays give a Poissonian N, so the noise of a pixel is
 
     var(e) = N·g·(1 + g) + σr²
 
-and not that of Poissonian electrons. Normal deviates come from one
-table of 2²⁰ numbers that every row reads from another random place: fast, and equal for equal (seed, scan, frame).
+and not that of Poissonian electrons. Normal deviates are read from one table of 2²⁰ numbers, by each row from another
+random place: fast, and the same for the same (seed, scan, frame).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streamer.sim.jit import compiled
 Counts = NDArray[np.uint16]
 Floats32 = NDArray[np.float32]
 
-TABLE = 1 << 20
+NOISE_TABLE_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Camera:
 
     @property
     def saturation(self) -> int:
-        """Largest number the camera gives."""
+        """Largest count of the camera."""
         return (1 << self.bits) - 1
 
 
@@ -107,7 +107,7 @@ class Sensor:
         self.camera = camera
         self.shape = (rows, columns)
         self._seed = seed
-        self._table = rng.standard_normal(max(TABLE, 2 * columns), dtype=np.float32)
+        self._table = rng.standard_normal(max(NOISE_TABLE_SIZE, 2 * columns), dtype=np.float32)
         self._curvature = np.zeros(columns, np.float32)
         bent = rng.choice(columns, round(camera.nonlinear_share * columns), replace=False)
         bend = rng.uniform(0.01, 0.03, len(bent)) * rng.choice([-1.0, 1.0], len(bent))

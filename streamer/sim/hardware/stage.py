@@ -1,4 +1,4 @@
-"""Motors, shutter and sample changer as pure values: every question takes the time ``now`` (seconds) as an argument."""
+"""Motors, shutter and sample changer as immutable values; the time ``now`` (seconds) is always an argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamer.flow.wire.beamline import ShutterState
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class Motor:
     """A motor that left ``origin`` at the time ``since`` for ``target``, at constant ``velocity`` > 0 per second."""
 
     origin: float = 0.0
@@ -26,9 +26,9 @@ class Axis:
     def moving(self, now: float) -> bool:
         return now < self.since + abs(self.target - self.origin) / self.velocity
 
-    def move(self, target: float, now: float, velocity: float | None = None) -> Axis:
+    def move(self, target: float, now: float, velocity: float | None = None) -> Motor:
         """The same motor, commanded to another target at ``now``; a move under way is replaced."""
-        return Axis(self.position(now), target, velocity or self.velocity, now)
+        return Motor(self.position(now), target, velocity or self.velocity, now)
 
     def time_at(self, position: float) -> float | None:
         """When the motor passes ``position`` on this move; None when it does not."""
@@ -41,15 +41,15 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Shutter:
-    """``stuck``: commands are ignored. ``lying``: and the read-back claims that they were obeyed."""
+class BeamShutter:
+    """``stuck``: commands have no effect. ``lying``: and the read-back claims that they had."""
 
     open: bool = False
     asked: bool = False
     stuck: bool = False
     lying: bool = False
 
-    def command(self, opened: bool) -> Shutter:
+    def command(self, opened: bool) -> BeamShutter:
         return replace(self, asked=opened, open=self.open if self.stuck else opened)
 
     @property
@@ -58,7 +58,7 @@ class Shutter:
 
 
 @dataclass(frozen=True, slots=True)
-class Changer:
+class SampleChanger:
     """A magazine and a robot that needs ``mount_s`` for every sample it carries.
 
     ``grip_failures`` of the next mounts fail: the robot stops with ``fault`` and nothing is mounted.
@@ -72,7 +72,7 @@ class Changer:
     grip_failures: int = 0
     failing: bool = False
 
-    def command(self, slot: int | None, now: float) -> Changer:
+    def command(self, slot: int | None, now: float) -> SampleChanger:
         """Bring ``slot`` (None: only take away what is mounted). Call when not busy, with a slot that exists."""
         held = self.mounted(now)
         trips = (held is not None and held != slot) + (slot is not None and held != slot)
@@ -89,7 +89,7 @@ class Changer:
         return now < self.done_at
 
     def mounted(self, now: float) -> int | None:
-        """The slot whose sample stands on the stage, or None."""
+        """The slot whose sample is on the stage, or None."""
         if self.busy(now) or self.failing:
             return None
         return self.coming

@@ -1,4 +1,4 @@
-"""How a sample moves during a scan: an affine law of the scan's progress. Pure."""
+"""Motion of a sample during a scan: an affine map that depends on the scan's progress."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-STILL = (0.0, 0.0, 0.0)
-RIGID = (0.0,) * 9
+NO_SHIFT = (0.0, 0.0, 0.0)
+NO_STRAIN = (0.0,) * 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Knot:
     """State at one progress (share of the planned projections, 0…1): shift in mm and strain (3×3, row-major)."""
 
     progress: float
-    shift_mm: tuple[float, float, float] = STILL
-    strain: tuple[float, ...] = RIGID
+    shift_mm: tuple[float, float, float] = NO_SHIFT
+    strain: tuple[float, ...] = NO_STRAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Motion:
         return now[:3], now[3:].reshape(3, 3)
 
     def rest(self) -> Motion:
-        """The sample after this motion: it stays where the last knot left it."""
+        """The sample after this motion: at rest in the state of the last knot."""
         return Motion(self.knots and (Knot(0.0, self.knots[-1].shift_mm, self.knots[-1].strain),))
 
     def to_dict(self) -> dict[str, Any]:

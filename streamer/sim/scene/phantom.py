@@ -27,7 +27,7 @@ from streamer.sim.scene.materials import attenuation_per_cm
 Vector = tuple[float, float, float]
 Floats = NDArray[np.float64]
 
-PARALLEL = 1e-9
+PARALLEL_SHARE = 1e-9
 """Below this share of the largest curvature a quadric counts as flat along the ray (a cylinder seen end-on)."""
 
 
@@ -165,7 +165,7 @@ def shadows(quadrics: Quadrics, basis: Floats) -> Floats:
     out = np.zeros((len(forms), 15))
     out[:, 0:2] = quadrics.centers @ basis[:2].T
     depth = forms[:, 2, 2]
-    flat = depth < PARALLEL * np.trace(forms, axis1=1, axis2=2)
+    flat = depth < PARALLEL_SHARE * np.trace(forms, axis1=1, axis2=2)
     safe = np.where(flat, 1.0, depth)
     cross = np.where(flat[:, None], 0.0, forms[:, :2, 2])
     schur = forms[:, :2, :2] - cross[:, :, None] * cross[:, None, :] / safe[:, None, None]

@@ -1,4 +1,4 @@
-"""From bodies to transmissions: the compiled projector and the geometry of a view. No noise, no state."""
+"""The projector: transmissions of bodies in a given view. No noise, no state."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from streamer.sim.scene.phantom import Quadrics, shadows, view_basis
 Transmission = NDArray[np.uint16]
 Paths = NDArray[np.float32]
 Floats = NDArray[np.float64]
-FULL = 65535
+FULL_TRANSMISSION = 65535
 """The uint16 that means a transmission of 1."""
 
-STEPS = 256
-_EXP = np.exp(-np.arange(24 * STEPS + 1) / STEPS).astype(np.float32)
+STEPS_PER_UNIT = 256
+_EXP = np.exp(-np.arange(24 * STEPS_PER_UNIT + 1) / STEPS_PER_UNIT).astype(np.float32)
 
 
 @compiled
@@ -60,7 +60,7 @@ def _chord(shadow: Floats, qu: float, qv: float) -> float:
 
 @compiled
 def _uncut(shadow: Floats, qv: float) -> bool:
-    """Whether the slab surely cuts no ray of this row."""
+    """Whether the slab certainly cuts no ray of this row."""
     if not np.isfinite(shadow[11]):
         return True
     if shadow[5] <= 0.0:
@@ -109,7 +109,11 @@ def _add_bodies(
 def _transmit(paths: Paths, weights: Paths, table: Paths, out: Transmission) -> None:
     """Beer and Lambert over the spectrum: out = 65535·Σ w·exp(−path); exp is a table times a short series."""
     energies, rows, columns = paths.shape
-    steps, step, top = np.float32(STEPS), np.float32(1.0 / STEPS), np.float32((len(table) - 1) / STEPS)
+    steps, step, top = (
+        np.float32(STEPS_PER_UNIT),
+        np.float32(1.0 / STEPS_PER_UNIT),
+        np.float32((len(table) - 1) / STEPS_PER_UNIT),
+    )
     one, half, full = np.float32(1.0), np.float32(0.5), np.float32(65535.0)
     total = np.empty(columns, np.float32)
     for row in range(rows):

@@ -1,7 +1,7 @@
 """The magazine of the demo: invented samples, drawn in millimetres for a field of view of 1.8688 mm.
 
-Slot 0 is good. Slot 1 is good but stands 12 % of the columns beside the middle. Slot 2 slips during its first scan
-and then rests. Slot 3 is an empty holder. Further slots are variants of good samples.
+Slot 0 is good. The axis of slot 1 is off the middle by 12 % of the columns. Slot 2 slips during its first scan and then
+rests. Slot 3 is an empty holder. Further slots are variants of good samples.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from streamer.sim.scene.phantom import Quadrics
 Floats = NDArray[np.float64]
 Slices = NDArray[np.float32]
 
-LINES = 4
+LINES_PER_PIXEL = 4
 """Sub-lines per pixel along y and along z; along x the cover of every pixel is exact."""
 
 
@@ -108,6 +108,6 @@ def attenuation_volume(
         quadrics.halves,
         values,
         pixel_mm,
-        LINES,
+        LINES_PER_PIXEL,
     )
     return out
