@@ -4,7 +4,14 @@ import algotom.prep.conversion as algotom
 import numpy as np
 import pytest
 
-from streamer.core.alignment.half_acquisition import OffsetWeights, column_weights, extend_half_turn, find_overlap
+from streamer.core.alignment.half_acquisition import (
+    OffsetWeights,
+    OppositeViews,
+    column_weights,
+    extend_half_turn,
+    facing_views,
+    find_overlap,
+)
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows, reconstruct_block
 from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
@@ -155,3 +162,47 @@ def test_place_reuses_its_output() -> None:
         assert np.array_equal(weights.place(rows, np.full_like(fresh, np.nan)), fresh)
         assert abs(weights.wide_center - (weights.width - 1) / 2) <= 0.5
         assert fresh.shape == (3, weights.width)
+
+
+@pytest.mark.parametrize("center", [150.0, 160.5])
+def test_half_a_turn_is_what_a_wide_detector_sees(center: float) -> None:
+    """With the axis on a column or between two, the mirrored opposite is moved by nothing: the rows are exact."""
+    angles, parts = full_turn(60), gaussians(300)
+    rows = sinogram(parts, COLUMNS, angles, center)
+    extended, half, middle = extend_half_turn(rows[:, None], angles, center)
+    assert extended.shape == (30, 1, OffsetWeights(COLUMNS, center).width)
+    np.testing.assert_allclose(half, angles[:30], atol=1e-9)
+    wanted = sinogram(parts, extended.shape[2], half, middle)
+    np.testing.assert_allclose(extended[:, 0], wanted, atol=2e-5 * float(wanted.max()))
+
+
+@pytest.mark.parametrize("center", [40.3, 170.8])
+def test_each_row_has_the_axis_too(center: float) -> None:
+    angles = full_turn(240)
+    lines = sinogram(random_body(np.random.default_rng(3), 300), 220, angles, center)
+    scan = np.stack([lines, 0.5 * lines, 2 * lines], axis=1)
+    views = OppositeViews.of(scan, angles)
+    assert views is not None
+    assert views.rows == 3
+    for row in (None, 0, 1, 2):
+        found = views.overlap(row)
+        assert found.estimate.center == pytest.approx(center, abs=0.1)
+        assert found.match > 0.95
+
+
+def test_facing_views_are_evenly_chosen_pairs_of_the_first_half() -> None:
+    angles = full_turn(360)
+    pairs = facing_views(angles, 12)
+    assert len(pairs) == 12
+    assert pairs[0][0] == 0
+    assert pairs[-1][0] == 179
+    assert all(j == k == i + 180 for i, j, k, _ in pairs)
+    assert facing_views(angles[:150]) == []
+
+
+def test_an_overlap_narrower_than_wanted_is_not_searched() -> None:
+    angles, center = full_turn(240), 20.0
+    lines = sinogram(random_body(np.random.default_rng(5), 340), 200, angles, center)
+    assert find_overlap(lines[:, None], angles).estimate.center == pytest.approx(center, abs=0.1)
+    narrow = find_overlap(lines[:, None], angles, min_share=0.4).estimate
+    assert narrow.center is None or abs(narrow.center - center) > 10

@@ -93,3 +93,29 @@ def test_a_quarter_turn_is_a_product_with_the_imaginary_unit() -> None:
     np.testing.assert_array_equal(points[LANES : 2 * LANES], np.concatenate([value.real, value.imag]))
     np.testing.assert_array_equal(points[:LANES], before[:LANES])
     np.testing.assert_array_equal(points[2 * LANES :], before[2 * LANES :])
+
+
+def test_frames_without_weight_add_nothing() -> None:
+    out, zero = numbers(2 * LANES), np.zeros(4, np.float32)
+    before = out.copy()
+    add_1(out, 3, numbers(4 * LANES, 1), 5, np.float32(0.0), np.float32(0.0))
+    add_4(out, 3, numbers(4 * LANES, 1), np.arange(4), zero, zero)
+    np.testing.assert_array_equal(out, before)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_frame_between_two_points_is_interpolated(share: float) -> None:
+    """Points whose numbers grow evenly from one to the next: the sum lies between them as its weights say."""
+    source = np.repeat(np.arange(6, dtype=np.float32), LANES)
+    out = np.zeros(LANES, np.float32)
+    add_1(out, 0, source, 3 * LANES, np.float32(1 - share), np.float32(share))
+    np.testing.assert_allclose(out, 3 + share)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+def test_quarter_turns_add_up(turns: int) -> None:
+    points = numbers(LANES)
+    wanted = 1j**turns * (points[:HALF_LANES] + 1j * points[HALF_LANES:])
+    for _ in range(turns):
+        quarter_turn(points, 0, np.float32(1.0))
+    np.testing.assert_allclose(points[:HALF_LANES] + 1j * points[HALF_LANES:], wanted, atol=1e-7)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import njit
 
 from streamer.core.simd import row_vectors
@@ -180,3 +182,34 @@ def test_a_point_is_spread_over_four_by_four_points_of_a_grid(first: int, step: 
     untouched = np.ones((lines, 7), bool)
     untouched[1:5, 2:6] = False
     np.testing.assert_array_equal(grid.reshape(lines, 7, LANES)[untouched], before[untouched])
+
+
+POSITIONS = st.integers(0, 3 * LANES)
+
+
+@given(POSITIONS, POSITIONS)
+def test_points_may_lie_anywhere_and_nothing_else_is_written(source: int, target: int) -> None:
+    """Only what is streamed past the cache has to be aligned."""
+    x = numbers(4 * LANES)
+    point = x[source : source + LANES]
+    turned = (0.6 - 0.8j) * as_complex(point.astype(np.float64))
+    cases = [
+        (copy_point, (), point),
+        (scale_point, (np.float32(0.5),), np.float32(0.5) * point),
+        (rotate_phase, (np.float32(0.6), np.float32(-0.8)), np.concatenate([turned.real, turned.imag])),
+    ]
+    for instruction, factors, wanted in cases:
+        y = np.full(4 * LANES, GUARD, np.float32)
+        instruction(x, source, *factors, y, target)
+        np.testing.assert_allclose(y[target : target + LANES], wanted, atol=1e-6)
+        assert (np.delete(y, slice(target, target + LANES)) == GUARD).all()
+    clear_point(x, source)
+    assert not x[source : source + LANES].any()
+
+
+def test_values_that_are_no_numbers_pass_through() -> None:
+    x = np.resize(np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], np.float32), LANES)
+    for copied in (copy_point, stream_point, stream_row):
+        y = aligned(LANES)
+        copied(x, 0, y, 0)
+        np.testing.assert_array_equal(y.view(np.uint32), x.view(np.uint32))
