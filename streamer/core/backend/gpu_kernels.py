@@ -22,7 +22,7 @@ Array = Any  # NumPy's or the engine's
 ROWS_PER_PACK = 8  # detector rows that a thread of the gridding and backprojection kernels carries
 GROUPS_PER_BLOCK = 8  # groups of packs for which a tile's list of angles is made once
 _SUFFIX = {"|u1": "u8", "<u2": "u16", "<u4": "u32", "<f4": "f32"}
-_MOST = 65_535  # blocks along y or z of a grid
+_MOST_BLOCKS = 65_535  # blocks along y or z of a grid
 
 
 class Kernels:
@@ -165,6 +165,6 @@ def _blocks(items: int, size: int) -> int:
 
 def _within(count: int, what: str) -> int:
     """A grid's second and third extent are limited; raises ValueError beyond, where the caller has to cut."""
-    if count > _MOST:
-        raise ValueError(f"{count} {what} in one launch; at most {_MOST} are possible")
+    if count > _MOST_BLOCKS:
+        raise ValueError(f"{count} {what} in one launch; at most {_MOST_BLOCKS} are possible")
     return count

@@ -71,7 +71,7 @@ def select_backend(request: str = "auto", threads: int | None = None) -> tuple[B
 
 
 def _cupy_backend(threads: int) -> tuple[Backend, str]:
-    """The GPU backend and the GPU's name, once a small computation has come out right; else BackendError, why."""
+    """The GPU backend, checked by a small computation, and the GPU's name. Raises BackendError with the reason."""
     try:
         engine = cupy_engine.CupyEngine()
         kernels = Kernels(engine)

@@ -103,7 +103,8 @@ def reconstruct_block(
 ) -> Image:
     """Tomogram (rows, columns, columns) float32, attenuation per pixel, of projections (angles, rows, columns).
 
-    The angles may come in any order and spacing; see ``filters`` for ``window`` and ``extend`` and for BadInput.
+    The angles may have any order and spacing. ``window`` and ``extend`` are those of ``RampFilter``.
+    Raises BadInput for shapes that do not fit, and for an unknown window.
     """
     if attenuation.ndim != 3:
         raise BadInput(f"projections must be (angles, rows, columns), not {attenuation.shape}")

@@ -108,7 +108,7 @@ def solve_rows(spectrum: Array, ratios: Array, inverse: float, threads: int) -> 
     """Solve (diagonal[f] - α ∂²/∂row²) u = spectrum for each frequency, in place, mirrored at the first and last row.
 
     ``spectrum`` (rows, numbers) float32, complex ones as real and imaginary parts; ``ratios`` (n, numbers) float32
-    those of the elimination in the first n-1 rows (the last of them stands for all that follow) and in the last row;
+    those of the elimination in the first n-1 rows (the last of them serves all rows that follow) and in the last row;
     ``inverse`` 1/α. The Thomas algorithm: elimination downwards, substitution upwards; stable, as the diagonal
     outweighs the rest.
     """

@@ -217,7 +217,7 @@ def fill_columns(block: Array, bad: Array, threads: int) -> None:
 def sort_stripes(block: Array, wide: Array, half: int, threads: int) -> None:
     """Equalise the columns of block (angles, rows, cols) rank by rank, in place.
 
-    Each column is sorted over the angles; ranks of columns in wide (rows, cols) are replaced from beside them, then
+    Each column is sorted over the angles; ranks of columns in wide (rows, cols) are interpolated from both sides, then
     every rank is smoothed by a running median over 2·half+1 columns, and each value goes back to where it came from.
     """
     angles, rows, cols = block.shape

@@ -1,8 +1,8 @@
-"""Fourier transforms of 16 detector rows at once, one complex transform per lane (see ``lanes``).
+"""Fourier transforms of 16 detector rows at once, one complex transform per lane (see ``row_vectors``).
 
 Stockham's self-sorting transform by decimation in frequency, radices 8, 5, 4, 3 and 2. Every butterfly works on whole
-points, so no lane is ever idle and no transposition is needed, which is what a library pays for that transforms one
-row at a time. No library that may be linked freely offers this layout.
+points: no lane is ever idle, and no transposition is needed. A library that transforms one row at a time needs one; no
+library with a permissive licence offers this layout.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def fast_length(least: int) -> int:
 def fft_tables(length: int, sign: int) -> FftTables:
     """Tables for Σ x[n]·exp(sign·2πi·kn/length), unnormalised; ``length`` as ``fast_length`` gives it.
 
-    The largest radix comes last, because the last stage needs no factors. Raises ValueError for other prime factors.
+    The largest radix is the last, because the last stage needs no factors. Raises ValueError for other prime factors.
     """
     if length < 2:
         raise ValueError(f"{length} points cannot be transformed: it takes at least 2")

@@ -89,7 +89,7 @@ class LlvmBuilder:
 
 
 def written(write: Callable[[LlvmBuilder], None]) -> Callable[..., Any]:
-    """What an intrinsic without a result returns beside its signature: numba then calls ``write`` for each use."""
+    """Code generator of an intrinsic without a result, which returns it with its signature: ``write`` at each call."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         write(LlvmBuilder(context, builder, signature, values))

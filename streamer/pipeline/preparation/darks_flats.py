@@ -32,7 +32,7 @@ class DarksAndFlats:
         self.flat: Image | None = None
         """Mean frames (rows, cols), the flat NaN where a pixel must not be used; None where there are none."""
         self.correction: FlatFieldCorrection | None = None
-        """Darks and flats as they stay for the scan; None before ``fix``."""
+        """The correction that holds for the whole scan; None before ``fix``."""
         self.defects = 0
         """Pixels of the latest mean flat that are not used."""
         self._counted = (0, 0)

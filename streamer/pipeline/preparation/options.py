@@ -12,7 +12,7 @@ FlatDrift = Literal["off", "margins", "monitor", "eigen"]
 
 
 class PreparationOptions(Options):
-    """What is done to projections besides dark and flat correction."""
+    """What is done to projections in addition to dark and flat correction."""
 
     zingers: float = Field(0.0, ge=0)
     """standard deviations of photon noise above which a bright pixel is replaced; 8 is a good value, 0 is off"""
