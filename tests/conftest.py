@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 
 import pytest
 
 from streamer.core.backend.selection import Backend, select_backend
 from tests.core.shim import ShimEngine, compile_kernels
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and so would every process that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -75,11 +75,9 @@ def test_end_to_end_is_whole_scans(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_cleanly_and_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "streamer", "bench", "ingest", "--size", "64", "--seconds", "600"]
-    # A shell that runs the tests in the background has them ignore SIGINT, and so would the child.
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if "64²" in line:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -205,12 +204,8 @@ def test_a_daemon_ends_cleanly_when_it_is_asked_to(tmp_path: Path, number: int) 
 def test_a_reconstruction_that_is_interrupted_leaves_no_tomogram(tmp_path: Path) -> None:
     scan = recorded(tmp_path / "disc.h5")
     words = ["-m", "streamer", "reconstruct", str(scan), "-o", str(tmp_path / "out.h5"), "--method", "tv"]
-    process = subprocess.Popen(
-        [sys.executable, *words, "--iterations", "100000", "--strength", "0"],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        # A shell that runs the tests in the background has them ignore SIGINT, and so would the child.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), env={**os.environ},
-    )  # fmt: skip
+    command = [sys.executable, *words, "--iterations", "100000", "--strength", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("iterating"):
