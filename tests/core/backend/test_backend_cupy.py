@@ -39,20 +39,20 @@ class TestPlanesOnCupy(PlaneSuite):
 
 
 @pytest.mark.gpu
-def test_frames_go_through_the_ring_into_the_fourier_volume(gpu: Backend) -> None:
+def test_frames_go_through_the_queue_into_the_fourier_volume(gpu: Backend, numba_backend: Backend) -> None:
     """The whole way on a real device: pinned memory, copy stream, kernels, cuFFT."""
     n = 64
     theta = half_turn(96)
     lines = sinogram(gaussians(n), n, theta).astype(np.float32)[:, None]
     engine = gpu.kernels.engine
-    ring = UploadQueue(cupy_engine.CupyTransfer(engine), 3, (1, n), np.float32)
+    queue = UploadQueue(cupy_engine.CupyTransfer(engine), 3, (1, n), np.float32)
     volume = GpuGrid(gpu.kernels, 1, n, (n - 1) / 2)
     for line, angle, weight in zip(lines, theta, angular_weights(theta), strict=True):
-        ring.put(line)
-        volume.add(ring.take()[None], np.array([angle]), np.array([weight]))
-        ring.done()
+        queue.put(line)
+        volume.add(queue.take()[None], np.array([angle]), np.array([weight]))
+        queue.done()
     result = volume.finish(0, 1, np.empty((1, n, n), np.float32))[0]
-    reference = reconstruct_block(select_backend("numba")[0], lines, theta, (n - 1) / 2)[0]
+    reference = reconstruct_block(numba_backend, lines, theta, (n - 1) / 2)[0]
     truth = image(gaussians(n), n)
     assert np.sqrt(np.mean((result - truth) ** 2)) < 1.1 * np.sqrt(np.mean((reference - truth) ** 2)) + 1e-4
 
