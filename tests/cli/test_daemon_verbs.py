@@ -22,12 +22,13 @@ ROWS, COLUMNS, PROJECTIONS = 6, 32, 40
 
 
 def recorded(path: Path) -> Path:
-    """A disc in counts, DXchange."""
+    """A disc in counts, DXchange. With noise: frames that are all the same are taken for a camera that froze."""
+    rng = np.random.default_rng(8)
     across = np.sqrt(np.clip(100.0 - (np.arange(COLUMNS) - 15.5) ** 2, 0, None))
     disc = np.tile(np.exp(-0.05 * across), (ROWS, 1))
     with h5py.File(path, "w") as file:
-        file["exchange/data"] = np.repeat((1000 * disc).astype("<u2")[None], PROJECTIONS, axis=0)
-        file["exchange/data_white"] = np.full((3, ROWS, COLUMNS), 1000, "<u2")
+        file["exchange/data"] = rng.poisson(1000 * disc, (PROJECTIONS, ROWS, COLUMNS)).astype("<u2")
+        file["exchange/data_white"] = rng.poisson(1000.0, (3, ROWS, COLUMNS)).astype("<u2")
         file["exchange/data_dark"] = np.zeros((2, ROWS, COLUMNS), "<u2")
         file["exchange/theta"] = np.arange(PROJECTIONS) * 180.0 / PROJECTIONS
     return path
