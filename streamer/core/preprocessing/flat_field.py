@@ -22,6 +22,8 @@ HALF_COUNT = 0.5
 BRIGHTEST_RATIO = 1000.0
 """A net signal above this many times the beam is damage (or infinity), and is cut there."""
 
+LARGEST = float(np.finfo(np.float32).max)
+
 OPEN_BEAM_PERCENTILE = 95.0
 
 NO_MOMENTS = np.empty((0, 0, 0), np.float64)
@@ -108,7 +110,7 @@ class FlatFieldCorrection:
         if raw.shape != self._log_flat.shape:
             raise BadInput(f"a projection is {raw.shape}, the flats and darks are {self._log_flat.shape}")
         low = HALF_COUNT if raw.dtype.kind == "u" else self._bright * float(np.exp(-DEEPEST_ATTENUATION))
-        high = self._bright * BRIGHTEST_RATIO
+        high = min(self._bright * BRIGHTEST_RATIO, LARGEST)
         return CorrectionTables(self._dark, self._log_flat, np.float32(low), np.float32(high), self._dead)
 
     def rows(self, part: slice) -> FlatFieldCorrection:
