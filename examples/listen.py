@@ -10,7 +10,8 @@ import sys
 from queue import Queue
 
 from streamer.client import Events, Link, reachable
-from streamer.flow.wire.daemon import Event, GetStatus, ProgressEvent, StateEvent, VerdictEvent
+from streamer.flow.wire.daemon import GetStatus
+from streamer.flow.wire.events import Event, FaultEvent, ProgressEvent, StateEvent, VerdictEvent
 
 
 def main(control: str, scans: int) -> None:
@@ -28,6 +29,8 @@ def main(control: str, scans: int) -> None:
                     scans -= 1
             case VerdictEvent() as event:
                 print(f"  {event.judgement}")
+            case FaultEvent(part=part, text=text):
+                print(f"{part}: {text}", flush=True)
             case ProgressEvent(report=report):
                 print(f"  {report.projections.received} of {report.projections.expected} projections", end="\r")
     events.close()

@@ -18,7 +18,7 @@ import zmq
 
 from streamer.flow.wire import WireError
 from streamer.flow.wire.control import R, Refusal, Reply, Request, pack_request, read_reply
-from streamer.flow.wire.daemon import Event, read_event
+from streamer.flow.wire.events import Event, read_event
 from streamer.frames import BadInput
 
 log = logging.getLogger(__name__)

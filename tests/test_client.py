@@ -13,7 +13,7 @@ import zmq
 from streamer.client import Events, Link, LinkError, LinkTimeout, Subscriber, reachable
 from streamer.flow.wire import pack, unpack
 from streamer.flow.wire.control import Ping, Pong, Request
-from streamer.flow.wire.daemon import Event, VerdictEvent
+from streamer.flow.wire.events import Event, VerdictEvent
 
 PATIENCE_S = 60.0
 

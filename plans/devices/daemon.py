@@ -13,18 +13,8 @@ from ophyd.status import Status
 
 from streamer.client import Events, Link, LinkError, LinkTimeout, reachable
 from streamer.flow.wire.control import Ping
-from streamer.flow.wire.daemon import (
-    Abort,
-    Arm,
-    Event,
-    GetStatus,
-    GetVerdict,
-    ProgressEvent,
-    Report,
-    StateEvent,
-    VerdictEvent,
-    VerdictReply,
-)
+from streamer.flow.wire.daemon import Abort, Arm, GetStatus, GetVerdict, Report, VerdictReply
+from streamer.flow.wire.events import Event, ProgressEvent, StateEvent, VerdictEvent
 from streamer.frames import NOT_JUDGED, Decision, Reason, ReasonCode, ScanSpec, Verdict
 
 from .waiting import settle

@@ -18,7 +18,8 @@ from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.ring import Reader
-from streamer.flow.wire.daemon import PreviewHeader, ProgressEvent, VerdictEvent
+from streamer.flow.wire.daemon import PreviewHeader
+from streamer.flow.wire.events import ProgressEvent, VerdictEvent
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.publish import Publisher
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -166,7 +167,7 @@ class Compute:
             self._judge(session, pipeline)
         if force or now - self._reported_s >= PROGRESS_EVERY_S:
             self._reported_s = now
-            self._events.event(ProgressEvent(session.report(), scan_id=session.spec.scan_id))
+            self._events.event(ProgressEvent(report=session.report(), scan_id=session.spec.scan_id))
         if force or (now - self._shown_s >= self._preview_every_s and pipeline.view.count != self._shown_count):
             self._shown_s, self._shown_count = now, pipeline.view.count
             if pipeline.view.count:

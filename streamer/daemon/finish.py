@@ -15,7 +15,7 @@ from streamer.core.memory import Memory
 from streamer.daemon.scans import Scans, now
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
-from streamer.flow.wire.daemon import VerdictEvent
+from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import Decision, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.publish import Publisher
 from streamer.io.source_file import ScanFile

@@ -18,7 +18,8 @@ from streamer.daemon.session import Session
 from streamer.flow.ring import Ring
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.control import Busy
-from streamer.flow.wire.daemon import Report, StateEvent
+from streamer.flow.wire.daemon import Report
+from streamer.flow.wire.events import StateEvent
 from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from streamer.client import Context, Link, LinkError, Subscriber, reachable
 from streamer.flow.wire import WireError
-from streamer.flow.wire.daemon import DaemonStatus, GetStatus, PreviewHeader, read_event, read_preview
+from streamer.flow.wire.daemon import DaemonStatus, GetStatus, PreviewHeader, read_preview
+from streamer.flow.wire.events import read_event
 from streamer.gui.model import ViewModel
 
 ASK_EVERY_S = 1.0

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from streamer.flow.scan import ScanState
-from streamer.flow.wire.daemon import DaemonStatus, Event, PreviewHeader, ProgressEvent, StateEvent, VerdictEvent
+from streamer.flow.wire.daemon import DaemonStatus, PreviewHeader
+from streamer.flow.wire.events import Event, ProgressEvent, StateEvent, VerdictEvent
 from streamer.frames import ReasonCode
 from streamer.gui.plane import PLANE_AXES, PlanePicture, robust_levels
 from streamer.gui.scan import CLOSING_STATES, ShownScan, clean, known
@@ -97,6 +98,8 @@ class ViewModel:
         self.revisions[picture.name] = self.revisions.get(picture.name, 0) + 1
 
     def event(self, event: Event, now: float) -> None:
+        if event.scan_id is None:
+            return
         scan = self._of(event.scan_id)
         if isinstance(event, StateEvent):
             scan = scan.moved_to(event.state)

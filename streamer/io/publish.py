@@ -9,7 +9,8 @@ import zmq
 from numpy.typing import NDArray
 
 from streamer.flow import wire
-from streamer.flow.wire.daemon import Event, PreviewHeader
+from streamer.flow.wire.daemon import PreviewHeader
+from streamer.flow.wire.events import Event
 from streamer.io import sockets
 
 EVENT_HIGH_WATER_MARK = 1000

@@ -10,7 +10,8 @@ import pytest
 from streamer.daemon.session import Session
 from streamer.flow.scan import Outcome, ScanState
 from streamer.flow.wire import decode_as, pack
-from streamer.flow.wire.daemon import Latency, Report, VerdictEvent
+from streamer.flow.wire.daemon import Latency, Report
+from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import (
     NOT_JUDGED,
     Decision,

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from streamer.flow.scan import ScanState
-from streamer.flow.wire import WireError, beamline, control, daemon, decode_as, pack
+from streamer.flow.wire import WireError, beamline, control, daemon, decode_as, events, pack
 from streamer.flow.wire.control import Pong, Refusal, Reply, Request, pack_request, read_reply, read_request
-from streamer.flow.wire.daemon import PreviewHeader, Report, StateEvent, read_event, read_preview
+from streamer.flow.wire.daemon import PreviewHeader, Report, read_preview
+from streamer.flow.wire.events import StateEvent, read_event
 from streamer.frames import BadInput, FrameKind, Quality, Reason, ReasonCode, ScanSpec
 from tests.flow.test_wire import mutated
 
@@ -98,10 +99,11 @@ REPLIES: list[tuple[Request[Any], Reply]] = [
     (beamline.FindTruth("s-1"), beamline.TruthFile("/truth/s-1.json")),
     (beamline.Quit(), control.Done()),
 ]
-EVENTS: list[daemon.Event] = [
+EVENTS: list[events.Event] = [
     StateEvent(scan_id="s-1", state=ScanState.COMPLETE, time_ns=5, report=REPORT),
-    daemon.ProgressEvent(REPORT, scan_id="s-1"),
-    daemon.VerdictEvent.of(REPORT),
+    events.ProgressEvent(report=REPORT, scan_id="s-1"),
+    events.VerdictEvent.of(REPORT),
+    events.FaultEvent(part="receive", text="OSError: no more files", fatal=True, time_ns=5),
 ]
 PREVIEW = PreviewHeader(
     scan_id="s-1", sample="tooth", plane="xy", angles=45, of=90, shape=(2, 3), lo=-1.0, hi=2.0, unit="1/cm", **JUDGED
@@ -141,7 +143,7 @@ def test_a_refusal_survives_the_wire() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.topic)
-def test_an_event_survives_the_wire(event: daemon.Event) -> None:
+def test_an_event_survives_the_wire(event: events.Event) -> None:
     assert read_event([event.topic.encode(), pack(event)]) == event
 
 

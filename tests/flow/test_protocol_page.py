@@ -14,7 +14,7 @@ from msgspec import NODEFAULT, Struct, inspect
 
 from streamer.core.quality.artefacts import Artefacts
 from streamer.flow import wire
-from streamer.flow.wire import beamline, control, daemon
+from streamer.flow.wire import beamline, control, daemon, events
 from streamer.flow.wire.control import Reply, Request
 from streamer.frames import Quality, Reason, ScanSpec
 from streamer.pipeline.layout.layout import Layout
@@ -39,7 +39,7 @@ def structs_of(module: ModuleType) -> set[type[Struct]]:
 
 
 DOCUMENTED: dict[str, Any] = {kind.__name__: kind for kind in (ScanSpec, Quality, Reason)} | {
-    kind.__name__: kind for module in (wire, control, daemon, beamline) for kind in structs_of(module)
+    kind.__name__: kind for module in (wire, control, daemon, events, beamline) for kind in structs_of(module)
 }
 
 
@@ -93,7 +93,7 @@ def default(kind: Any, field: inspect.Field) -> str:
 
 
 def test_every_struct_with_keys_of_its_own_has_a_table() -> None:
-    bases = {Request, Reply, control.Refusal, daemon.Event}
+    bases = {Request, Reply, control.Refusal, events.Event}
     wanted = {name for name, kind in DOCUMENTED.items() if kind not in bases and own_fields(kind)}
     assert set(TABLES) == wanted
 
@@ -122,7 +122,7 @@ def test_every_verb_is_described_with_its_arguments_and_its_reply(section: str, 
 def test_every_event_is_described() -> None:
     text = PAGE.partition("\n## 3.")[2].partition("\n## ")[0]
     described = dict(re.findall(r"\n### `(\w+)`\n.*?Map `(\w+)`", text, re.S))
-    assert described == {kind.topic: kind.__name__ for kind in daemon.EVENT_TYPES}
+    assert described == {kind.topic: kind.__name__ for kind in events.EVENT_TYPES}
 
 
 def test_the_maps_that_are_free_have_the_keys_that_are_named() -> None:

@@ -19,12 +19,11 @@ from streamer.flow.wire.daemon import (
     FrameCounts,
     GetStatus,
     PreviewHeader,
-    ProgressEvent,
     ProjectionCounts,
     Report,
     RingStatus,
-    StateEvent,
 )
+from streamer.flow.wire.events import ProgressEvent, StateEvent
 from streamer.frames import NOT_JUDGED, Verdict
 from streamer.io.control import ControlServer, Handler
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, Publisher
@@ -70,7 +69,7 @@ class StandInDaemon:
         if verdict is not None:
             changes |= fields_of(verdict)
         self.report = structs.replace(self._known(), **changes)
-        self.events.event(ProgressEvent(self.report, scan_id=self.report.scan_id))
+        self.events.event(ProgressEvent(report=self.report, scan_id=self.report.scan_id))
 
     def enter(self, state: ScanState) -> None:
         """Change the state of the scan and announce it."""

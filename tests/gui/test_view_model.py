@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.flow.wire import WireError, decode_as, pack
-from streamer.flow.wire.daemon import DaemonStatus, read_event, read_preview
+from streamer.flow.wire.daemon import DaemonStatus, read_preview
+from streamer.flow.wire.events import read_event
 from streamer.frames import Decision
 from streamer.gui.model import MAX_HISTORY, MAX_PLANES, Connection, ViewModel
 from streamer.gui.plane import robust_levels

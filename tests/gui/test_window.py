@@ -16,7 +16,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from streamer.flow.scan import ScanState
-from streamer.flow.wire.daemon import FrameCounts, ProgressEvent
+from streamer.flow.wire.daemon import FrameCounts
+from streamer.flow.wire.events import ProgressEvent
 from streamer.frames import Decision, Reason, ReasonCode, Verdict
 from streamer.gui.client import ViewerClient
 from streamer.gui.model import ViewModel
@@ -229,7 +230,7 @@ def test_further_planes_come_and_go(window: ViewerWindow, app: QApplication, ser
     spin(lambda: not window.tiles.tiles, server.serve, app.processEvents, lambda: server.enter(ScanState.ARMED))
     assert "bone" in window._title.text()
     # Only a daemon that breaks the protocol has such a sample; the window takes it for text all the same.
-    window.model.event(ProgressEvent(report_of("s3", "<b>bone</b>"), scan_id="s3"), time.monotonic())
+    window.model.event(ProgressEvent(report=report_of("s3", "<b>bone</b>"), scan_id="s3"), time.monotonic())
     window.refresh()
     assert "<b>bone</b>" in window._title.text()
     assert "&lt;b&gt;bone" in window._history.text()

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from streamer.client import LinkError
 from streamer.flow.scan import ScanState
-from streamer.flow.wire.daemon import StateEvent
+from streamer.flow.wire.events import StateEvent
 from streamer.frames import Decision, Quality, Reason, ReasonCode, ScanSpec, Verdict
 from streamer_plans.devices.daemon import StreamerDaemon
 from tests.gui.stand_in_daemon import fields_of, report_of

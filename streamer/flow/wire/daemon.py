@@ -1,4 +1,4 @@
-"""Messages of the daemon: control verbs, reports, events, previews (``docs/protocol.md`` §2.1, §3, §4).
+"""Messages of the daemon: control verbs, reports, previews (``docs/protocol.md`` §2.1, §4).
 
 The tables there give the unit and the meaning of every field; a test compares them with these structs.
 """
@@ -6,7 +6,7 @@ The tables there give the unit and the meaning of every field; a test compares t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -16,7 +16,7 @@ from streamer.flow.scan import ScanState
 from streamer.flow.wire import MAX_CONTROL, WireError, decode_as
 from streamer.flow.wire.control import Done, Ping, Reply, Request
 from streamer.frames import Count, Name, Quality, Reason, ScanSpec, Verdict
-from streamer.schema import Finite, shown
+from streamer.schema import Finite
 
 MAX_VALUE = 1e30
 """Beyond this a value is not an attenuation, and float32 arithmetic overflows."""
@@ -235,64 +235,6 @@ class FixCenter(Request[CenterReply], frozen=True):
 RequestTypes = tuple[type[Request[Any]], ...]
 DAEMON_REQUESTS: RequestTypes = (Ping, Arm, Disarm, Abort, GetStatus, GetVerdict, WatchPlanes, FixCenter)
 """Requests to a daemon."""
-
-
-class Event(Struct, frozen=True, kw_only=True):
-    """Base of all events. The class has the topic, which is sent before the map."""
-
-    topic: ClassVar[str]
-    scan_id: Name
-
-
-class StateEvent(Event, frozen=True, kw_only=True):
-    """A scan entered a state. The event of a final state contains the report."""
-
-    topic = "scan"
-    state: ScanState
-    time_ns: Nanoseconds = 0
-    report: Report | None = None
-
-
-class ProgressEvent(Event, frozen=True):
-    """Progress of a scan."""
-
-    topic = "progress"
-    report: Report
-
-
-class VerdictEvent(Event, Judged, frozen=True, kw_only=True):
-    """The verdict changed."""
-
-    topic = "verdict"
-    verdict: str
-    reasons: tuple[Reason, ...]
-    final: bool
-    quality: Quality = Quality()
-
-    @classmethod
-    def of(cls, report: Report) -> VerdictEvent:
-        """The verdict in a report."""
-        return cls(
-            scan_id=report.scan_id,
-            verdict=report.verdict,
-            reasons=report.reasons,
-            final=report.final,
-            quality=report.quality,
-        )
-
-
-EVENT_TYPES: tuple[type[Event], ...] = (StateEvent, ProgressEvent, VerdictEvent)
-_TOPICS = {kind.topic.encode(): kind for kind in EVENT_TYPES}
-
-
-def read_event(parts: Sequence[bytes]) -> Event:
-    """Decode the parts ``[topic, map]`` of a message. Raises WireError."""
-    if len(parts) != 2:
-        raise WireError("parts", f"event of {len(parts)} parts, expected topic and map")
-    kind = _TOPICS.get(parts[0])
-    if kind is None:
-        raise WireError("unknown_kind", f"event of the unknown topic {shown(parts[0])}")
-    return decode_as(parts[1], kind, f"event {kind.topic}")
 
 
 class PreviewHeader(Struct, Judged, frozen=True, kw_only=True):
