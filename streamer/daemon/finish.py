@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,23 @@ class Finisher:
         self.latency = LatencyHistogram()  # last frame received → tomogram on disk
 
     def reconstruct(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
-        """Find the final centre, judge, and write the tomogram; before the end message when every frame has arrived."""
+        """Find the final centre, judge, and write the tomogram; before the end message when every frame has arrived.
+
+        A tomogram made from memory takes seconds and is written first; one made from the raw file takes minutes, and
+        plans wait for the verdict.
+        """
         session.reconstructed = True
         try:
-            self._judge(session, pipeline)
-            if pipeline.count and self._make_tomogram:
-                self._tomogram(session, pipeline)
-                session.result.artefacts = pipeline.artefacts()
+            pipeline.refine_center()
+            session.result.geometry = pipeline.layout.to_dict()
+            with ExitStack() as afterwards:
+                if pipeline.in_memory:
+                    afterwards.callback(self._judge, session, pipeline)
+                else:
+                    self._judge(session, pipeline)
+                if pipeline.count and self._make_tomogram:
+                    self._tomogram(session, pipeline)
+                    session.result.artefacts = pipeline.artefacts()
             pipeline.view.catch_up()
             show()
         except Exception as problem:
@@ -121,8 +132,6 @@ class Finisher:
     def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
         with session.lock:
             missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
-        pipeline.refine_center()
-        session.result.geometry = pipeline.layout.to_dict()
         self._judged(session, *pipeline.judge(missing, corrupt, final=True))
 
     def _tomogram(self, session: Session, pipeline: ScanPipeline) -> None:

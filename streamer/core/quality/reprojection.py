@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from streamer.core.backend.selection import Backend
-from streamer.core.fbp.backprojection import backproject_rows
-from streamer.core.fbp.ramp_filter import RampFilter, angular_weights
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.jit import as_input, kernel
 
 Array = NDArray[Any]
@@ -89,54 +89,58 @@ def misfit(backend: Backend, views: NDArray[np.float32], angle_rad: Series, cent
 
 
 def projected_again(backend: Backend, views: NDArray[np.float32], angle_rad: Series, center: float) -> Array:
-    """Projections (n, rows, columns) float32 of the slices that filtered backprojection makes of views like them.
+    """Projections (n, rows, columns) float32 of the slices that are reconstructed from ``views``.
 
     What they leave is reconstructed again and added, so that the errors of the grid do not count.
     """
     rows, columns = views.shape[1:]
-    ramp, weights = RampFilter(columns, "ramp"), angular_weights(angle_rad)
+    weights = angular_weights(angle_rad)
     place = np.arange(columns) - (columns - 1) / 2
     outside = np.hypot(place[:, None], place) > (columns - 1) / 2 + abs(center - (columns - 1) / 2)
     cos, sin = np.cos(angle_rad), np.sin(angle_rad)
-    slices, part = np.zeros((rows, columns, columns), np.float32), np.empty((rows, columns, columns), np.float32)
+    slices = np.zeros((rows, columns, columns), np.float32)
     again = np.zeros_like(views)
     for _ in range(ROUNDS):
-        filtered = ramp.apply(views - again, backend.threads)
-        backproject_rows(backend, np.ascontiguousarray(filtered.transpose(0, 2, 1)), angle_rad, weights, center, part)
-        slices += part
+        slices += reconstruct_rows_fourier(backend, views - again, angle_rad, weights, center)
         slices[:, outside] = 0.0
-        project_slices(as_input(slices), cos, sin, center, backend.threads, again)
+        turned = np.ascontiguousarray(slices.transpose(0, 2, 1))
+        project_slices(as_input(slices), turned, cos, sin, center, backend.threads, again)
     return again
 
 
 @kernel(parallel=True)
-def project_slices(slices: Array, cos: Array, sin: Array, center: float, parts: int, out: Array) -> None:
-    """out[a, z, c] = line integrals of slices (rows, n, n) float32 along rays at column c of n.
+def project_slices(
+    slices: Array, turned: Array, cos: Array, sin: Array, center: float, threads: int, out: Array
+) -> None:
+    """out[a, z, c] = line integrals of slices (rows, n, n) float32 along rays at column c of n; ``turned`` has x and y
+    exchanged.
 
-    Linear interpolation across the ray's steeper direction (Joseph, IEEE Trans. Med. Imaging 1, 192, 1982).
+    Linear interpolation across the ray's steeper direction (Joseph, IEEE Trans. Med. Imaging 1, 192, 1982): line after
+    line of the slice is added to all columns.
     """
     angles, rows, columns = out.shape
     n = slices.shape[2]
     middle = (n - 1) * 0.5
-    for part in prange(parts):
-        for a in range(angles * part // parts, angles * (part + 1) // parts):
+    for thread in prange(threads):
+        for a in range(angles * thread // threads, angles * (thread + 1) // threads):
             along_x = abs(sin[a]) > abs(cos[a])
             major = sin[a] if along_x else cos[a]
             minor = cos[a] if along_x else sin[a]
-            length = np.float32(1.0 / abs(major))
+            length, per_column = np.float32(1.0 / abs(major)), np.float32(1.0 / major)
             for z in range(rows):
+                sums = out[a, z]
+                sums[:] = np.float32(0.0)
+                for k in range(n):
+                    line = turned[z, k] if along_x else slices[z, k]
+                    at_0 = np.float32((middle * minor - center - k * minor) / major + middle)
+                    # Columns whose ray passes between the first and the last pixel of this line.
+                    one, other = -at_0 / per_column, (np.float32(n - 1) - at_0) / per_column
+                    first = max(0, int(np.ceil(min(one, other))))
+                    last = min(columns - 1, int(np.floor(max(one, other))))
+                    for c in range(np.uint32(first), np.uint32(last + 1)):
+                        at = at_0 + np.float32(c) * per_column
+                        i = np.uint32(min(max(at, np.float32(0.0)), np.float32(n - 2)))
+                        f = at - np.float32(i)
+                        sums[c] += line[i] + f * (line[i + 1] - line[i])
                 for c in range(columns):
-                    s = c - center
-                    total = np.float32(0.0)
-                    place = (s + middle * minor) / major + middle
-                    step = -minor / major
-                    for k in range(n):
-                        at = place + k * step
-                        i = int(np.floor(at))
-                        if i >= 0 and i < n - 1:
-                            f = np.float32(at - i)
-                            if along_x:
-                                total += slices[z, i, k] + f * (slices[z, i + 1, k] - slices[z, i, k])
-                            else:
-                                total += slices[z, k, i] + f * (slices[z, k, i + 1] - slices[z, k, i])
-                    out[a, z, c] = total * length
+                    sums[c] *= length

@@ -64,7 +64,9 @@ def test_a_disc_projected_again_has_chords(numba_backend):
     disc = (np.hypot(fine[:, None], fine) <= radius).reshape(n, 8, n, 8).mean(axis=(1, 3))
     out = np.empty((3, 1, n), np.float32)
     angles = np.array([0.0, 0.6, 2.2])
-    project_slices(disc[None].astype(np.float32), np.cos(angles), np.sin(angles), (n - 1) / 2, 1, out)
+    slices = disc[None].astype(np.float32)
+    turned = np.ascontiguousarray(slices.transpose(0, 2, 1))
+    project_slices(slices, turned, np.cos(angles), np.sin(angles), (n - 1) / 2, 1, out)
     chord = 2 * np.sqrt(np.maximum(radius**2 - grid**2, 0))
     inside = np.abs(grid) < radius - 2
     assert np.abs(out[:, 0] - chord)[:, inside].max() < 0.7
