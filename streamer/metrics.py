@@ -64,6 +64,7 @@ class MetricsSnapshot:
     # Frames of all scans.
     frames_received: Mapping[str, int] = field(default_factory=dict)  # by kind in lower case
     frames_rejected: Mapping[str, int] = field(default_factory=dict)  # by reason
+    receive_errors: Mapping[str, int] = field(default_factory=dict)  # by type of error
     frames_missing: int = 0
     frames_duplicate: int = 0
     frames_late: int = 0
@@ -97,6 +98,8 @@ class MetricsSnapshot:
     verdicts: Mapping[str, int] = field(default_factory=dict)  # by decision
     control_requests: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by verb and result
     gpu_fallbacks: Mapping[str, int] = field(default_factory=dict)  # by reason
+    threads: Mapping[str, bool] = field(default_factory=dict)  # whether each works
+    thread_restarts: Mapping[str, int] = field(default_factory=dict)
 
 
 # Name without prefix, field of the snapshot, help.
@@ -160,6 +163,8 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
     for name, label, values, known, text in (
         ("frames_received", "kind", now.frames_received, KINDS, "Frames taken into the ring"),
         ("frames_rejected", "reason", now.frames_rejected, REASONS, "Messages that were not taken"),
+        ("receive_errors", "kind", now.receive_errors, (), "Messages whose handling failed, by type of error"),
+        ("thread_restarts", "thread", now.thread_restarts, (), "Threads of the daemon that failed and began anew"),
         ("frames_dropped", "stage", dropped, (), "Frames that a reader of the ring did not get"),
         ("frames_unusable", "cause", now.frames_unusable, CAUSES, "Projections that came whole and were set aside"),
         ("scans", "result", now.scans, RESULTS, "Finished scans"),
@@ -167,6 +172,10 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
         ("gpu_fallbacks", "reason", now.gpu_fallbacks, FALLBACKS, "Work cut smaller, or done by the CPU for the GPU"),
     ):
         yield _counter(name, text, (label,), {(key,): values.get(key, 0) for key in dict.fromkeys((*known, *values))})
+    up = GaugeMetricFamily(f"{PREFIX}thread_up", "1 while the thread of the daemon works", labels=["thread"])
+    for name, works in now.threads.items():
+        up.add_metric([name], float(works))
+    yield up
     yield _counter("control_requests", "Requests on the control socket", ("verb", "result"), now.control_requests)
 
 

@@ -30,6 +30,9 @@ def busy() -> MetricsSnapshot:
         disk_free_bytes=10**12,
         frames_received={"projection": 7},
         frames_rejected={"checksum": 2, "strange": 1},
+        receive_errors={"OSError": 9},
+        threads={"receive": True, "compute": False},
+        thread_restarts={"receive": 1, "compute": 6},
         frames_unusable={"no light": 8},
         scans={"complete": 3},
         verdicts={"ENOUGH": 2},
@@ -76,6 +79,9 @@ def test_values_and_labels(registry: CollectorRegistry) -> None:
     assert value(registry, "frames_received_total", kind="projection") == 7
     assert value(registry, "frames_rejected_total", reason="checksum") == 2
     assert value(registry, "frames_rejected_total", reason="strange") == 1
+    assert value(registry, "receive_errors_total", kind="OSError") == 9
+    assert (value(registry, "thread_up", thread="receive"), value(registry, "thread_up", thread="compute")) == (1, 0)
+    assert value(registry, "thread_restarts_total", thread="compute") == 6
     assert value(registry, "frames_unusable_total", cause="no light") == 8
     assert value(registry, "scans_total", result="complete") == 3
     assert value(registry, "verdicts_total", decision="ENOUGH") == 2

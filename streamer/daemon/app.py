@@ -29,8 +29,10 @@ from streamer.daemon.handlers import Handlers
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.scans import Scans
 from streamer.daemon.snapshot import snapshot
+from streamer.daemon.supervision import Supervisor
 from streamer.flow.ring import Ring
 from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
+from streamer.flow.wire.events import FaultEvent
 from streamer.frames import BadInput
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
@@ -57,6 +59,7 @@ class Daemon:
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self._config, self._clock = config, clock
         self.stopped = threading.Event()
+        self.failure = ""  # why the daemon ends by itself
         try:
             backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
         except BackendError as error:
@@ -94,10 +97,10 @@ class Daemon:
         reader = self.ring.reader(COMPUTE_READER, lossless=False)
         self._open.append(reader.detach)
         max_bytes = int(config.source.max_frame_mb * 2**20)
-        receiver = FrameReceiver(
+        self._receiver = FrameReceiver(
             self._context, config.source.endpoint, config.source.bind, config.source.high_water_mark, max_bytes
         )
-        self._open.append(receiver.close)
+        self._open.append(self._receiver.close)
         self.events = Publisher(self._context, config.control.events, EVENT_HIGH_WATER_MARK, "control.events")
         self._open.append(self.events.close)
         self.previews = Publisher(self._context, config.preview.endpoint, PREVIEW_HIGH_WATER_MARK, "preview.endpoint")
@@ -119,15 +122,14 @@ class Daemon:
             "control": self.control.endpoint,
             "events": self.events.endpoint,
             "preview": self.previews.endpoint,
-            "source": receiver.endpoint,
+            "source": self._receiver.endpoint,
         }
         if config.metrics.enabled:
             self._serve_metrics(config)
-        self._threads = [
-            threading.Thread(target=receiver.run, args=(self.ingest, self.stopped.is_set), name="receive"),
-            threading.Thread(target=self.compute.run, args=(self.stopped.is_set,), name="compute"),
-            threading.Thread(target=self.control.run, args=(self.stopped.is_set,), name="control"),
-        ]
+        self.supervisor = Supervisor(self.stopped, self._fault, self._clock)
+        self.supervisor.add("receive", partial(self._receiver.run, self.ingest))
+        self.supervisor.add("compute", self.compute.run)
+        self.supervisor.add("control", self.control.run)
 
     def _serve_metrics(self, config: Config) -> None:
         registry = CollectorRegistry()
@@ -152,14 +154,12 @@ class Daemon:
 
     def run(self, orphaned: Callable[[], bool] = lambda: False) -> None:
         """Work until ``stop`` is called or ``orphaned()`` is true; a running scan is aborted and finished first."""
-        for thread in self._threads:
-            thread.start()
+        self.supervisor.start()
         while not self.stopped.wait(TICK_S):
             self._tick()
             if orphaned():
                 self.stop()
-        for thread in self._threads:
-            thread.join()
+        self.supervisor.join()
         self._close()
 
     def announce(self, path: Path) -> None:
@@ -170,13 +170,31 @@ class Daemon:
         )
         temporary.replace(path)
 
-    def stop(self) -> None:
+    def problems(self) -> list[str]:
+        """What keeps the daemon from taking a scan, a line each."""
+        found = [self.failure] if self.failure else []
+        found += [f"the thread {name} is down" for name, up in self.supervisor.threads.items() if not up]
+        return found if self.writer.alive else [*found, "the raw writer is down"]
+
+    def _fault(self, part: str, text: str, fatal: bool) -> None:
+        """A thread failed. It begins anew, unless that is ``fatal``: then the daemon finishes what it has and ends."""
+        session = self.scans.current
+        running = None if session is None or session.over else session.spec.scan_id
+        self.events.event(FaultEvent(scan_id=running, part=part, text=text, fatal=fatal, time_ns=time.time_ns()))
+        if not fatal:
+            log.error("the thread %s failed and begins anew: %s", part, text)
+        elif not self.failure:
+            self.failure = f"the thread {part} failed too often: {text}"
+            log.critical("the daemon ends: %s", self.failure)
+            threading.Thread(target=self.stop, args=(self.failure,), name="stop").start()
+
+    def stop(self, why: str = "the daemon was stopped") -> None:
         """Abort and finish a running scan, then end ``run``."""
         session = self.scans.current
         if session is not None and not session.over:
-            session.end("aborted", None, "the daemon was stopped")
+            session.end("aborted", None, why)
             deadline = self._clock() + DRAIN_S
-            while not session.over and self._clock() < deadline and self._threads[1].is_alive():
+            while not session.over and self._clock() < deadline and self.supervisor.up("compute"):
                 time.sleep(TICK_S)
         self.stopped.set()
 
@@ -207,7 +225,7 @@ class Daemon:
 
 
 def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) -> int:
-    """Run a daemon until SIGTERM or SIGINT and return the exit code. A second signal exits at once."""
+    """Run a daemon until SIGTERM or SIGINT and return the exit code, 1 when it failed. A second signal exits at once."""
     parent = os.getppid()  # before the long start: a parent that ends during it would not be missed
     daemon = Daemon(config)
     asked = threading.Event()
@@ -224,4 +242,4 @@ def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) ->
     if ready_file is not None:
         daemon.announce(ready_file)
     daemon.run(lambda: with_parent and os.getppid() != parent)
-    return 0
+    return 1 if daemon.failure else 0

@@ -31,6 +31,7 @@ class Ingest:
         self._refused_scan = ""
         self.frames_by_kind: Counter[str] = Counter()
         self.rejected_by_reason: Counter[str] = Counter()
+        self.errors_by_kind: Counter[str] = Counter()
         self.bytes = 0
         self.full_s = 0.0  # time that the receive thread waited for the raw writer; ZeroMQ then holds the detector back
         self.last_frame_ns = 0
@@ -87,6 +88,12 @@ class Ingest:
     def rejected(self, reason: str, text: str) -> None:
         self.rejected_by_reason[reason] += 1
         log.warning("rejected (%s): %s", reason, text)
+
+    def failed(self, error: Exception) -> None:
+        kind = type(error).__name__
+        self.errors_by_kind[kind] += 1
+        if self.errors_by_kind[kind] == 1:
+            log.error("a message could not be handled; the next ones like it are counted", exc_info=error)
 
     def _stale(self, header: wire.FrameHeader) -> None:
         self.rejected_by_reason["stale_scan"] += 1

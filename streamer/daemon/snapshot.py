@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer import __version__
@@ -36,6 +37,9 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         scan_frames_received=session.ledger.received if session is not None else 0,
         frames_received=dict(ingest.frames_by_kind),
         frames_rejected=dict(ingest.rejected_by_reason),
+        receive_errors=dict(ingest.errors_by_kind),
+        threads=daemon.supervisor.threads,
+        thread_restarts=dict(daemon.supervisor.restarts),
         frames_missing=lost["missing"],
         frames_duplicate=lost["duplicate"],
         frames_late=lost["late"],
@@ -57,7 +61,7 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         writer_lost=scans.lost_by_writer,
         writer_errors=daemon.writer_errors,
         writer_restarts=writer.restarts,
-        disk_free_bytes=shutil.disk_usage(daemon.directory).free,
+        disk_free_bytes=free_bytes(daemon.directory),
         projections_folded=compute.folded,
         previews_published=daemon.previews.sent,
         frame_to_preview=compute.latency.snapshot(),
@@ -67,3 +71,11 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         control_requests=dict(daemon.control.requests),
         gpu_fallbacks=dict(daemon.backend.fallbacks.events),
     )
+
+
+def free_bytes(directory: Path) -> int | None:
+    """Free space of a folder; None while it cannot be looked at, which must not blind the monitoring."""
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return None

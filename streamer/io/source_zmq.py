@@ -1,7 +1,7 @@
 """Frames from a PULL socket, received straight into the ring.
 
-One payload is copied once: libzmq's message into the slot. Everything that can be wrong with a message ends in a count
-and a reason at the sink, never in an exception that leaves the loop.
+One payload is copied once: libzmq's message into the slot. Everything that can be wrong with a message, or with its
+handling, ends in a count and a reason at the sink. Only errors of the socket itself leave the loop.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class FrameSink(Protocol):
 
     def rejected(self, reason: str, text: str) -> None: ...
 
+    def failed(self, error: Exception) -> None:
+        """A message could not be handled; the rest of it is dropped."""
+
 
 class FrameReceiver:
     """Owns the PULL socket. ``run`` is the body of the receive thread.
@@ -57,11 +60,20 @@ class FrameReceiver:
         """Receive until ``stopped()``; looks at it at least every 50 ms."""
         while not stopped():
             if self._socket.poll(POLL_MS):
-                self._receive(sink)
+                self._guarded(sink)
         self.close()
 
     def close(self) -> None:
         self._socket.close()
+
+    def _guarded(self, sink: FrameSink) -> None:
+        try:
+            self._receive(sink)
+        except zmq.ZMQError:
+            raise
+        except Exception as error:  # a full disk, no more descriptors, a bug: the next message may fare better
+            self._drop_rest()
+            sink.failed(error)
 
     def _receive(self, sink: FrameSink) -> None:
         header = self._socket.recv()

@@ -24,6 +24,7 @@ from streamer.daemon.handlers import Handlers
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
+from streamer.daemon.supervision import Supervisor
 from streamer.flow import wire
 from streamer.flow.ring import Ring
 from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
@@ -115,6 +116,7 @@ class Rig:
             self.config, self.reader, self.scans, self.finisher, self.events, self.previews, self.clock
         )
         self.stopped = threading.Event()
+        self.supervisor = Supervisor(self.stopped, lambda _part, _text, _fatal: None, self.clock)
         self.ingest = Ingest(self.ring, self.scans, self.wake, self.stopped, self.clock)
         self.handlers = Handlers(self.scans, self.status, self.clock)
         self.control = ControlServer(self.context, f"{here}/control", self.handlers.table(), self.clock)

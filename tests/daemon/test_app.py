@@ -8,17 +8,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 import zmq
 
-from streamer.client import Link
+from streamer.client import Events, Link
 from streamer.config import Config
 from streamer.daemon.app import Daemon
+from streamer.daemon.supervision import MOST_ERRORS
 from streamer.flow import wire
 from streamer.flow.wire.control import Ping, R, Request
 from streamer.flow.wire.daemon import Arm, GetStatus, GetVerdict, Report
+from streamer.flow.wire.events import Event, FaultEvent
 from streamer.frames import BadInput
 from tests.daemon.rig import TinyScan
 
@@ -50,8 +53,8 @@ class Running:
         self.source = self.context.socket(zmq.PUSH)
         self.source.connect(self.daemon.endpoints["source"])
         self._link = Link(self.daemon.endpoints["control"], "the daemon", PATIENCE_S, self.context)
-        self._thread = threading.Thread(target=self.daemon.run)
-        self._thread.start()
+        self.thread = threading.Thread(target=self.daemon.run)
+        self.thread.start()
 
     def send(self, scan: TinyScan, indices: range) -> None:
         self.source.send_multipart(wire.encode(wire.Start(scan.spec)))
@@ -78,8 +81,8 @@ class Running:
 
     def close(self) -> None:
         self.daemon.stop()
-        self._thread.join(PATIENCE_S)
-        assert not self._thread.is_alive()
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive()
         self._link.close()
         self.context.destroy(linger=0)
 
@@ -130,6 +133,58 @@ def test_stopping_closes_the_running_scan_as_aborted(start: Callable[..., Runnin
     assert report is not None
     assert (report.state, report.written, report.final) == ("aborted", 40, True)
     assert (tmp_path / "scan-1.nx").exists()
+
+
+def test_a_message_that_cannot_be_handled_is_counted_and_the_next_scan_is_taken(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, scan = start(), TinyScan()
+    frame = running.daemon.ingest.frame
+    errors = iter([OSError(24, "Too many open files"), MemoryError()])
+
+    def failing(header: wire.FrameHeader) -> None:
+        for error in errors:
+            raise error
+        frame(header)
+
+    monkeypatch.setattr(running.daemon.ingest, "frame", failing)
+    running.send(scan, range(scan.spec.frames))
+    running.source.send_multipart(wire.encode(wire.End("scan-1", scan.spec.frames)))
+    report = running.final()
+    assert (report.frames.received, report.frames.missing) == (scan.spec.frames - 2, 2)
+    assert running.daemon.ingest.errors_by_kind == {"OSError": 1, "MemoryError": 1}
+    assert running.daemon.supervisor.threads == {"receive": True, "compute": True, "control": True}
+
+
+def test_a_thread_that_fails_again_and_again_ends_the_daemon(
+    start: Callable[..., Running], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    running, faults, subscribed = start(), Queue[Event](), threading.Event()
+
+    def heard(event: Event) -> None:
+        (faults.put if isinstance(event, FaultEvent) else lambda _event: subscribed.set())(event)
+
+    events = Events(running.daemon.endpoints["events"], heard)
+    running.send(TinyScan(), range(40))
+    assert subscribed.wait(PATIENCE_S), "progress of the scan"
+    running.report(lambda report: report.frames.received == 40)
+
+    def broken(_sink: object) -> None:
+        raise zmq.ZMQError(zmq.ENOTSOCK)
+
+    monkeypatch.setattr(running.daemon._receiver, "_guarded", broken)
+    running.source.send_multipart(wire.encode(wire.KeepAlive()))
+    running.thread.join(PATIENCE_S)
+    assert not running.thread.is_alive()
+    heard_of = [faults.get(timeout=PATIENCE_S) for _ in range(MOST_ERRORS + 1)]
+    assert [(fault.part, fault.fatal) for fault in heard_of] == [("receive", False)] * MOST_ERRORS + [("receive", True)]
+    assert {fault.scan_id for fault in heard_of} == {"scan-1"}
+    assert running.daemon.failure.startswith("the thread receive failed too often: ZMQError")
+    assert running.daemon.failure in running.daemon.problems()
+    report = running.daemon.scans.report("scan-1")
+    assert (report.state, report.written) == ("aborted", report.frames.received)
+    events.close()
 
 
 def test_the_endpoints_are_announced(start: Callable[..., Running], tmp_path: Path) -> None:

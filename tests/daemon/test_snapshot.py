@@ -19,6 +19,11 @@ def test_before_the_first_scan_all_is_zero(rig: Rig) -> None:
     assert sum(seen.scans.values()) == sum(seen.verdicts.values()) == 0
 
 
+def test_a_folder_that_is_shut_does_not_blind_the_monitoring(rig: Rig) -> None:
+    rig.directory = rig.directory / "shut"
+    assert snapshot(rig).disk_free_bytes is None
+
+
 def test_a_running_scan_is_counted_as_it_goes_and_its_gaps_at_the_end(rig: Rig) -> None:
     scan = TinyScan()
     rig.run(scan, [*range(30), *range(20, 30), *range(40, 60)])

@@ -53,6 +53,9 @@ class RingSink:
     def rejected(self, reason: str, text: str) -> None:
         self.bad += 1
 
+    def failed(self, error: Exception) -> None:
+        self.bad += 1
+
 
 def ingest(_backend: Backend, task: Task, step: Step) -> list[Figure]:
     """Measure frames per second, with checksums, and compare with a bare socket that drops its messages."""
