@@ -225,7 +225,7 @@ class Daemon:
 
 
 def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) -> int:
-    """Run a daemon until SIGTERM or SIGINT and return the exit code, 1 when it failed. A second signal exits at once."""
+    """Run a daemon until SIGTERM or SIGINT; the exit code is 1 when it failed. A second signal exits at once."""
     parent = os.getppid()  # before the long start: a parent that ends during it would not be missed
     daemon = Daemon(config)
     asked = threading.Event()
