@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -25,7 +24,7 @@ from streamer.core.backend.chunks import FALLBACKS
 from streamer.core.quality.projection_check import Unusable
 from streamer.flow.latency import HistogramSnapshot, LatencyHistogram
 from streamer.flow.scan import ScanState
-from streamer.frames import BadInput, Decision, FrameKind
+from streamer.frames import Decision, FrameKind
 
 PREFIX = "streamer_"
 KINDS = tuple(kind.name.lower() for kind in FrameKind)
@@ -189,25 +188,3 @@ def _counter(name: str, text: str, labels: Iterable[str], values: Mapping[Any, i
 def _histogram(name: str, text: str, snapshot: HistogramSnapshot) -> HistogramMetricFamily:
     buckets = [("+Inf" if bound == float("inf") else repr(bound), count) for bound, count in snapshot.buckets]
     return HistogramMetricFamily(PREFIX + name, text, buckets=buckets, sum_value=snapshot.sum_s)
-
-
-class MetricsServer:
-    """The HTTP server of the metrics. ``close`` returns when it no longer listens."""
-
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        try:
-            self._server, self._thread = start_http_server(port, host, registry)
-        except OSError as error:
-            raise BadInput(f"metrics {host}:{port}: {error.strerror}; set another port, or 0 for a free one") from error
-        self.port = int(self._server.server_port)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def serve(registry: CollectorRegistry, host: str = "127.0.0.1", port: int = 0) -> tuple[MetricsServer, int]:
-    """Serve a registry over HTTP; gives the server and its port (0 takes a free one). Raises BadInput when taken."""
-    server = MetricsServer(registry, host, port)
-    return server, server.port

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import zmq
-from prometheus_client import CollectorRegistry
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from streamer import __version__
 from streamer.config import Config
@@ -26,6 +26,7 @@ from streamer.core.warmup import warm
 from streamer.daemon.compute import Compute
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers
+from streamer.daemon.http import Page, PageServer
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.scans import Scans
 from streamer.daemon.snapshot import snapshot
@@ -39,7 +40,7 @@ from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, 
 from streamer.io.shared import SharedBuffer
 from streamer.io.source_zmq import FrameReceiver
 from streamer.io.writer import WriterProcess, check_space
-from streamer.metrics import StreamerCollector, serve
+from streamer.metrics import StreamerCollector
 from streamer.pipeline.preparation.warmup import warm_preparation
 from streamer.pipeline.rehearsal import rehearse
 
@@ -134,9 +135,14 @@ class Daemon:
     def _serve_metrics(self, config: Config) -> None:
         registry = CollectorRegistry()
         registry.register(StreamerCollector(lambda: snapshot(self)))
-        server, port = serve(registry, config.metrics.host, config.metrics.port)
+        pages = {"/metrics": lambda: Page(generate_latest(registry), CONTENT_TYPE_LATEST), "/readyz": self._readiness}
+        server = PageServer(pages, config.metrics.host, config.metrics.port)
         self._open.append(server.close)
-        self.endpoints["metrics"] = f"http://{config.metrics.host}:{port}/metrics"
+        self.endpoints["metrics"] = f"http://{config.metrics.host}:{server.port}/metrics"
+
+    def _readiness(self) -> Page:
+        problems = self.problems()
+        return Page("".join(f"{line}\n" for line in problems or ["ready"]).encode(), status=503 if problems else 200)
 
     def _wake(self) -> None:
         self.writer.notify()
@@ -165,9 +171,9 @@ class Daemon:
     def announce(self, path: Path) -> None:
         """Write the endpoints to a file in one step; it tells the process that started the daemon that it is ready."""
         temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(
-            json.dumps({**self.endpoints, "backend": self.backend.name, "pid": os.getpid()}), encoding="utf-8"
-        )
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8") as file:  # "x" follows no symbolic link
+            json.dump({**self.endpoints, "backend": self.backend.name, "pid": os.getpid()}, file)
         temporary.replace(path)
 
     def problems(self) -> list[str]:
@@ -225,7 +231,10 @@ class Daemon:
 
 
 def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) -> int:
-    """Run a daemon until SIGTERM or SIGINT; the exit code is 1 when it failed. A second signal exits at once."""
+    """Run a daemon until SIGTERM, SIGINT or SIGHUP; the exit code is 1 when it failed. A second signal exits at once.
+
+    The ready file is removed at the end.
+    """
     parent = os.getppid()  # before the long start: a parent that ends during it would not be missed
     daemon = Daemon(config)
     asked = threading.Event()
@@ -236,10 +245,16 @@ def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) ->
         asked.set()
         threading.Thread(target=daemon.stop, name="stop").start()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, and it stays so
+        signal.signal(signal.SIGHUP, on_signal)
     log.info("listening: %s", ", ".join(f"{name} {value}" for name, value in daemon.endpoints.items()))
-    if ready_file is not None:
-        daemon.announce(ready_file)
-    daemon.run(lambda: with_parent and os.getppid() != parent)
+    try:
+        if ready_file is not None:
+            daemon.announce(ready_file)
+        daemon.run(lambda: with_parent and os.getppid() != parent)
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
     return 1 if daemon.failure else 0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from msgspec import structs
 
 from streamer.daemon.scans import Scans
+from streamer.daemon.throttle import ThrottledLog
 from streamer.flow import wire
 from streamer.flow.ring import Ring
 from streamer.flow.scan import Outcome
@@ -28,6 +29,7 @@ class Ingest:
         self, ring: Ring, scans: Scans, wake: Callable[[], None], stopped: threading.Event, clock: Callable[[], float]
     ) -> None:
         self._ring, self._scans, self._wake, self._stopped, self._clock = ring, scans, wake, stopped, clock
+        self._complaints = ThrottledLog(log, clock)
         self._refused_scan = ""
         self.frames_by_kind: Counter[str] = Counter()
         self.rejected_by_reason: Counter[str] = Counter()
@@ -87,7 +89,7 @@ class Ingest:
 
     def rejected(self, reason: str, text: str) -> None:
         self.rejected_by_reason[reason] += 1
-        log.warning("rejected (%s): %s", reason, text)
+        self._complaints.warning(reason, f"rejected ({reason}): {text}")
 
     def failed(self, error: Exception) -> None:
         kind = type(error).__name__
@@ -99,7 +101,7 @@ class Ingest:
         self.rejected_by_reason["stale_scan"] += 1
         if header.meta.scan_id != self._refused_scan:
             self._refused_scan = header.meta.scan_id
-            log.warning("frames of scan %s are refused: it is not armed", header.meta.scan_id)
+            self._complaints.warning("stale_scan", f"frames of scan {header.meta.scan_id} are refused: it is not armed")
 
     def _wait_for_slot(self) -> memoryview | None:
         """A free slot of the ring. Waits while the raw writer holds the ring back; None when the daemon stops."""

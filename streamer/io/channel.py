@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from streamer.flow import wire
 
 MAX_MESSAGE = 2**28
 _LENGTH = struct.Struct("<I")
+
+
+def await_ready(readable: Iterable[int], writable: Iterable[int], timeout_s: float) -> set[int]:
+    """Wait until a file descriptor is ready, and return those of ``readable`` that are. A closed peer counts as ready.
+
+    Unlike select it takes descriptors beyond 1023. Raises ValueError for a negative one.
+    """
+    wanted = dict.fromkeys(readable, select.POLLIN)
+    for descriptor in writable:
+        wanted[descriptor] = wanted.get(descriptor, 0) | select.POLLOUT
+    poll = select.poll()
+    for descriptor, events in wanted.items():
+        poll.register(descriptor, events)
+    ready = poll.poll(1000 * timeout_s)
+    return {descriptor for descriptor, events in ready if events & ~select.POLLOUT}
 
 
 class Channel:

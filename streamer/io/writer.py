@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from numpy.typing import ArrayLike
 import streamer
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, ScanSpec, StreamerError
-from streamer.io.channel import Channel
+from streamer.io.channel import Channel, await_ready
 from streamer.io.nxtomo import NO_FRAMES, clear_swmr_flags
 from streamer.io.shared import SharedBuffer
 from streamer.io.writer_process import RING_READER
@@ -240,7 +239,7 @@ class WriterProcess:
         """Take in what the process sent. Short holds of the lock, so that several threads may wait at once."""
         channel = self._channel
         with contextlib.suppress(OSError, ValueError):  # another thread has just buried the process
-            select.select([channel.fileno()], [channel.fileno()] if channel.backlog else [], [], timeout)
+            await_ready([channel.fileno()], [channel.fileno()] if channel.backlog else [], timeout)
         with self._lock:
             channel = self._channel
             channel.push()

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import select
 import signal
 import socket
 import sys
@@ -31,7 +30,7 @@ import numpy as np
 
 from streamer.flow.ring import Reader, Ring
 from streamer.frames import BadInput, Frame, FrameMeta, ScanSpec, StreamerError
-from streamer.io.channel import Channel
+from streamer.io.channel import Channel, await_ready
 from streamer.io.nxtomo import NO_FRAMES, NXtomoFile
 from streamer.io.shared import SharedBuffer
 
@@ -214,7 +213,7 @@ class Service:
         """Wait for a wake-up, a command, a signal or the timeout in s."""
         channel = self._channel.fileno()
         want_write = [channel] if self._channel.backlog else []
-        ready, _, _ = select.select([self._wake_fd, self._signal_fd, channel], want_write, [], timeout)
+        ready = await_ready([self._wake_fd, self._signal_fd, channel], want_write, timeout)
         self._channel.push()
         if self._wake_fd in ready:
             os.read(self._wake_fd, 65536)  # all of it: one look at the ring serves them all
@@ -276,7 +275,7 @@ class Service:
             self._tell()
         deadline = time.monotonic() + 2.0
         while self._channel.backlog and not self._channel.eof and time.monotonic() < deadline:
-            select.select([], [self._channel.fileno()], [], 0.1)
+            await_ready([], [self._channel.fileno()], 0.1)
             self._channel.push()
         return 1 if writer.error else 0
 

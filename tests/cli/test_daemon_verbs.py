@@ -180,7 +180,7 @@ def test_the_printed_configuration_is_the_effective_one(
     assert "max_slots = 7 # default: 512" in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_daemon_ends_cleanly_when_it_is_asked_to(tmp_path: Path, number: int) -> None:
     ready = tmp_path / "ready.json"
     config = tmp_path / "c.toml"
@@ -198,6 +198,7 @@ def test_a_daemon_ends_cleanly_when_it_is_asked_to(tmp_path: Path, number: int) 
         log = (tmp_path / "daemon.log").read_text()
         assert "listening: control tcp://" in log
         assert "Traceback" not in log
+        assert not ready.exists()
     finally:
         daemon.stop(signal.SIGKILL)
 

@@ -6,6 +6,8 @@ import json
 import logging
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
@@ -194,6 +196,16 @@ def test_the_endpoints_are_announced(start: Callable[..., Running], tmp_path: Pa
     assert set(told) == {"control", "events", "preview", "source", "metrics", "backend", "pid"}
     assert told["control"] == running.daemon.endpoints["control"] != ANYWHERE
     assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_readiness_is_a_page(start: Callable[..., Running]) -> None:
+    running = start()
+    with urllib.request.urlopen(running.daemon.endpoints["metrics"].replace("metrics", "readyz"), timeout=60) as reply:
+        assert (reply.status, reply.read()) == (200, b"ready\n")
+    running.daemon.failure = "the test says so"
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(reply.url, timeout=60)
+    running.daemon.failure = ""
 
 
 def test_an_endpoint_in_use_is_named_and_nothing_stays_open(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
+from streamer.daemon.throttle import BURST, PERIOD_S
 from streamer.flow import wire
 from streamer.frames import FrameMeta
 from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
@@ -65,6 +66,20 @@ def test_frames_of_a_scan_that_is_not_armed_are_refused_with_one_line(
         assert not rig.send(scan.metas[index], scan.pixels[index])
     assert rig.ingest.rejected_by_reason == {"stale_scan": 5}
     assert [record.getMessage() for record in caplog.records] == ["frames of scan scan-1 are refused: it is not armed"]
+
+
+def test_a_flood_of_rejected_messages_is_counted_and_logged_a_few_times(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(1000):
+        rig.ingest.rejected("header", "nonsense")
+    assert rig.ingest.rejected_by_reason == {"header": 1000}
+    assert len(caplog.records) == BURST + 1
+    assert caplog.messages[-1] == "more of this kind (header) in the next 10 s are counted only"
+    rig.ingest.rejected("parts", "of another kind")
+    rig.clock.now += PERIOD_S
+    rig.ingest.rejected("header", "later")
+    assert caplog.messages[-2:] == ["rejected (parts): of another kind", "rejected (header): later"]
 
 
 @pytest.mark.parametrize(

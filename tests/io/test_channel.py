@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from streamer.io.channel import Channel
+from streamer.io.channel import Channel, await_ready
 from tests.io.helpers import wait_until
 
 
@@ -71,3 +73,23 @@ def test_a_thread_that_reads_gets_everything(pair: tuple[Channel, Channel]) -> N
     wait_until(lambda: ours.push() or not ours.backlog, "an empty backlog")
     thread.join()
     assert seen == list(range(2000))
+
+
+def test_descriptors_beyond_1023_are_waited_for() -> None:
+    """A daemon with many connections must still be able to start a raw writer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1100) if hard < 0 else min(hard, max(soft, 1100)), hard))
+    ours, theirs = socket.socketpair()
+    high = os.dup2(ours.fileno(), 1050)
+    try:
+        assert await_ready([high], [], 0.0) == set()
+        assert await_ready([high], [high], 10.0) == set(), "writable, but there is nothing to read"
+        theirs.send(b"!")
+        assert await_ready([high], [high], 10.0) == {high}
+        theirs.close()
+        assert await_ready([high], [], 10.0) == {high}, "closed counts as ready"
+    finally:
+        os.close(high)
+        ours.close()
+        theirs.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -9,8 +9,10 @@ import numpy as np
 
 from streamer.frames import NAME, BadInput
 
-MAX_SIDE = 4096
+MAX_SIDE = 16_384
 MAX_PLANES = 16
+MAX_PIXELS = 2**29
+"""Of all watched planes together: 2 GB in float32."""
 
 Vector = tuple[float, float, float]
 
@@ -59,9 +61,12 @@ def orthogonal_planes(rows: int, columns: int) -> tuple[Plane, Plane, Plane]:
 
 
 def check_planes(planes: Sequence[Plane]) -> None:
-    """Raises BadInput if there are more than MAX_PLANES, or two have the same name."""
+    """Raises BadInput for more than MAX_PLANES planes, more than MAX_PIXELS pixels in total, or equal names."""
     if len(planes) > MAX_PLANES:
         raise BadInput(f"{len(planes)} planes asked for, at most {MAX_PLANES} can be watched")
+    pixels = sum(rows * columns for rows, columns in (plane.shape for plane in planes))
+    if pixels > MAX_PIXELS:
+        raise BadInput(f"planes of {pixels} pixels in total, at most {MAX_PIXELS} can be watched")
     names = [plane.name for plane in planes]
     if len(set(names)) != len(names):
         raise BadInput(f"two planes have the same name; the names are {', '.join(names)}")

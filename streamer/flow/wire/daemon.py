@@ -25,7 +25,6 @@ MAX_WAIT_S = 3600.0
 
 Coordinate = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Vector = tuple[Coordinate, Coordinate, Coordinate]
-PlaneSide = Annotated[int, Meta(ge=1, le=4096)]
 PictureSide = Annotated[int, Meta(ge=1, le=16_384)]
 Value = Annotated[float, Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
 Unit = Annotated[str, Meta(pattern=r"\A1/(cm|pixel)\Z", extra={"rule": "1/cm or 1/pixel"})]
@@ -125,7 +124,7 @@ class PlaneSpec(Struct, frozen=True, forbid_unknown_fields=True):
     origin: Vector
     u: Vector
     v: Vector
-    shape: tuple[PlaneSide, PlaneSide]
+    shape: tuple[PictureSide, PictureSide]
 
 
 class Armed(Reply, frozen=True):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.core.planes.plane import MAX_PLANES, Plane, check_planes, orthogonal_planes
+from streamer.core.planes.plane import MAX_PLANES, MAX_SIDE, Plane, check_planes, orthogonal_planes
 from streamer.frames import BadInput
 
 FINE = {"name": "p", "origin": (0.0, 0, 0), "u": (1.0, 0, 0), "v": (0.0, 1, 0), "shape": (4, 5)}
@@ -21,7 +21,7 @@ FINE = {"name": "p", "origin": (0.0, 0, 0), "u": (1.0, 0, 0), "v": (0.0, 1, 0), 
         {"u": (0, 0, 0)},
         {"u": (0, 2, 0)},
         {"shape": (0, 4)},
-        {"shape": (4, 4097)},
+        {"shape": (4, 16385)},
         {"shape": (4,)},
     ],
 )
@@ -35,11 +35,13 @@ def test_too_many_and_twins_are_refused() -> None:
     check_planes(planes[:MAX_PLANES])
     with pytest.raises(BadInput, match="at most"):
         check_planes(planes)
+    with pytest.raises(BadInput, match="pixels in total, at most"):
+        check_planes([Plane(f"p{k}", (0.0, 0, 0), (1.0, 0, 0), (0.0, 1, 0), (MAX_SIDE, MAX_SIDE)) for k in range(3)])
     with pytest.raises(BadInput, match="same name"):
         check_planes(planes[:1] * 2)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (4, 8), (5, 9)])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (4, 8), (5, 9), (4, 16_384)])
 def test_orthogonal_planes_meet_in_the_middle(rows: int, columns: int) -> None:
     """All three hold the voxel (columns // 2, columns // 2, rows // 2), and stay within the tomogram."""
     point = np.array((columns // 2, columns // 2, rows // 2))
