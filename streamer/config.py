@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -52,6 +52,9 @@ class Source(Options):
 
     endpoint: Endpoint = "tcp://127.0.0.1:5580"
     """socket of the frames; the detector binds it"""
+    transport: Literal["push", "acknowledged"] = "push"
+    """how frames come: push (PUSH to PULL, as many detectors can; what waits in the sockets is lost when the daemon is
+    killed) or acknowledged (the producer keeps each frame until it is safe on the disk)"""
     bind: bool = False
     """the daemon binds the socket, and the detector connects to it"""
     high_water_mark: int = Field(8, ge=1, le=1000)

@@ -19,7 +19,7 @@ import zmq
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from streamer import __version__
-from streamer.config import Config
+from streamer.config import Config, Source
 from streamer.core.backend.selection import BackendError, select_backend, usable_threads
 from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
@@ -38,6 +38,7 @@ from streamer.frames import BadInput
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
 from streamer.io.shared import SharedBuffer
+from streamer.io.source_acknowledged import AcknowledgingReceiver
 from streamer.io.source_zmq import FrameReceiver
 from streamer.io.writer import WriterProcess, check_space
 from streamer.metrics import StreamerCollector
@@ -97,10 +98,7 @@ class Daemon:
         self.ring = Ring(shared.memory)
         reader = self.ring.reader(COMPUTE_READER, lossless=False)
         self._open.append(reader.detach)
-        max_bytes = int(config.source.max_frame_mb * 2**20)
-        self._receiver = FrameReceiver(
-            self._context, config.source.endpoint, config.source.bind, config.source.high_water_mark, max_bytes
-        )
+        self._receiver = self._new_receiver(config.source)
         self._open.append(self._receiver.close)
         self.events = Publisher(self._context, config.control.events, EVENT_HIGH_WATER_MARK, "control.events")
         self._open.append(self.events.close)
@@ -131,6 +129,13 @@ class Daemon:
         self.supervisor.add("receive", partial(self._receiver.run, self.ingest))
         self.supervisor.add("compute", self.compute.run)
         self.supervisor.add("control", self.control.run)
+
+    def _new_receiver(self, source: Source) -> FrameReceiver | AcknowledgingReceiver:
+        max_bytes = int(source.max_frame_mb * 2**20)
+        common = (self._context, source.endpoint, source.bind, source.high_water_mark, max_bytes)
+        if source.transport == "push":
+            return FrameReceiver(*common)
+        return AcknowledgingReceiver(*common, daemon=time.time_ns(), clock=self._clock)
 
     def _serve_metrics(self, config: Config) -> None:
         registry = CollectorRegistry()

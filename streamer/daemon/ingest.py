@@ -13,9 +13,10 @@ from msgspec import structs
 from streamer.daemon.scans import Scans
 from streamer.daemon.throttle import ThrottledLog
 from streamer.flow import wire
+from streamer.flow.acknowledged import Taken
 from streamer.flow.ring import Ring
 from streamer.flow.scan import Outcome
-from streamer.frames import BadInput
+from streamer.frames import BadInput, ScanSpec
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,32 @@ class Ingest:
             self._scans.arm(message.spec)
         except BadInput as error:
             self.rejected("spec", str(error))
+
+    def admit(self, message: wire.Start | wire.FrameHeader | wire.End) -> str:
+        """Prepare for a message of the acknowledged transport. Returns why it must wait, "" when it can be taken.
+
+        Messages of a scan that is over are taken, and counted by ``slot``; those of an unknown scan must wait.
+        """
+        if isinstance(message, wire.Start):
+            return self._admit_scan(message.spec)
+        scan_id = message.meta.scan_id if isinstance(message, wire.FrameHeader) else message.scan_id
+        return "" if self._scans.is_known(scan_id) else f"scan {scan_id} is not armed"
+
+    def _admit_scan(self, spec: ScanSpec) -> str:
+        if not self._scans.is_known(spec.scan_id):
+            try:
+                self._scans.arm(spec)
+            except BadInput as error:
+                return str(error)
+        return ""
+
+    def position(self) -> int:
+        """Frames committed to the ring so far."""
+        return self._ring.committed
+
+    def settled(self, taken: Taken) -> bool:
+        """Whether what a message brought may be acknowledged."""
+        return self._scans.settled(taken)
 
     def slot(self, header: wire.FrameHeader) -> memoryview | None:
         session = self._scans.of(header.meta.scan_id)

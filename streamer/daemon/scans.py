@@ -15,6 +15,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane, check_planes
 from streamer.daemon.session import Session
+from streamer.flow.acknowledged import Taken
 from streamer.flow.ring import Ring
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.control import Busy
@@ -69,6 +70,17 @@ class Scans:
     def of(self, scan_id: str) -> Session | None:
         session = self.current
         return session if session is not None and session.spec.scan_id == scan_id else None
+
+    def is_known(self, scan_id: str) -> bool:
+        """Whether the scan runs, or is over and has a report."""
+        return self.of(scan_id) is not None or scan_id in self._reports
+
+    def settled(self, taken: Taken) -> bool:
+        """Whether what a message brought is readable after a crash of any process, or its scan is over."""
+        session = self.of(taken.scan_id)
+        if session is None or session.over:
+            return True
+        return taken.position is not None and self._writer.safe_position >= taken.position
 
     def is_busy(self) -> bool:
         session = self.current

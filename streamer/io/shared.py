@@ -1,9 +1,10 @@
-"""Anonymous shared memory: a file without a name, mapped. When the last process that holds it is gone, it is gone."""
+"""Memory that is a mapped file: without a name, and gone with the last process that holds it; or with one, and kept."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import mmap
 import os
 import tempfile
@@ -48,6 +49,29 @@ class SharedBuffer:
         return cls(fd, nbytes)
 
     @classmethod
+    def named(cls, path: Path, nbytes: int) -> SharedBuffer:
+        """Map a file, which outlives this process; made and reserved when it is not there. One process at a time.
+
+        Raises BadInput when the file has another size, is in use, or cannot be made.
+        """
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                size = os.fstat(fd).st_size
+                if size not in (0, nbytes):
+                    raise BadInput(f"{path}: has {size} bytes, not {nbytes}; give the size it was made with")
+                os.posix_fallocate(fd, 0, nbytes)
+                return cls(fd, nbytes)
+            except BaseException:
+                os.close(fd)
+                raise
+        except BlockingIOError as error:
+            raise BadInput(f"{path}: is used by another process") from error
+        except OSError as error:
+            raise BadInput(f"{path}: {nbytes} bytes cannot be reserved: {error.strerror}") from error
+
+    @classmethod
     def open(cls, fd: int) -> SharedBuffer:
         """Map what another process created; ``fd`` was inherited from it."""
         return cls(fd, os.fstat(fd).st_size)
@@ -57,6 +81,7 @@ class SharedBuffer:
         with contextlib.suppress(BufferError):
             self.memory.close()
         if self.fd >= 0:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)  # the mapping holds a copy of the descriptor
             os.close(self.fd)
             self.fd = -1
 

@@ -52,7 +52,7 @@ class FrameReceiver:
         self._socket.setsockopt(zmq.RCVHWM, high_water_mark)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes + wire.MAX_HEADER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._discard = bytearray(64)
+        self._parts = MessageParts(self._socket)
         attach = sockets.bind if bind else sockets.connect
         self.endpoint = attach(self._socket, endpoint, "source.endpoint")
 
@@ -72,7 +72,7 @@ class FrameReceiver:
         except zmq.ZMQError:
             raise
         except Exception as error:  # a full disk, no more descriptors, a bug: the next message may fare better
-            self._drop_rest()
+            self._parts.drop_rest()
             sink.failed(error)
 
     def _receive(self, sink: FrameSink) -> None:
@@ -80,29 +80,38 @@ class FrameReceiver:
         try:
             message = wire.decode(header)
         except BadInput as error:
-            self._drop_rest()
+            self._parts.drop_rest()
             sink.rejected(error.reason if isinstance(error, wire.WireError) else "spec", str(error))
             return
         if isinstance(message, wire.FrameHeader):
-            self._receive_payload(message, sink)
+            self._parts.receive_payload(message, sink)
             return
-        self._drop_rest()
+        self._parts.drop_rest()
         if isinstance(message, wire.Start):
             sink.start(message)
         elif isinstance(message, wire.End):
             sink.end(message)
 
-    def _receive_payload(self, header: wire.FrameHeader, sink: FrameSink) -> None:
-        if not self._more():
+
+class MessageParts:
+    """The rest of a message whose header was received: its payload into a slot, or away with it."""
+
+    def __init__(self, socket: sockets.Socket) -> None:
+        self._socket = socket
+        self._discard = bytearray(64)
+
+    def receive_payload(self, header: wire.FrameHeader, sink: FrameSink) -> None:
+        """Receive the pixels of a frame into the slot that the sink gives, and check them."""
+        if not self.more():
             sink.corrupt(header, "parts")
             return
         slot = sink.slot(header)
         if slot is None:
-            self._drop_rest()
+            self.drop_rest()
             return
         size = self._socket.recv_into(slot)
-        if self._more():
-            self._drop_rest()
+        if self.more():
+            self.drop_rest()
             sink.corrupt(header, "parts")
         elif size != header.size:
             sink.corrupt(header, "truncated" if size < header.size else "oversize")
@@ -111,9 +120,11 @@ class FrameReceiver:
         else:
             sink.frame(header)
 
-    def _more(self) -> bool:
+    def more(self) -> bool:
+        """Whether the message has another part."""
         return bool(self._socket.getsockopt(zmq.RCVMORE))
 
-    def _drop_rest(self) -> None:
-        while self._more():
+    def drop_rest(self) -> None:
+        """Receive what is left of the message, and forget it."""
+        while self.more():
             self._socket.recv_into(self._discard)

@@ -137,6 +137,11 @@ class WriterProcess:
         """How often a dead writer was replaced."""
         return self.starts - 1
 
+    @property
+    def safe_position(self) -> int:
+        """Place in the ring below which every frame of the newest scan is readable after a crash of any process."""
+        return self._opened_at + self.written
+
     def notify(self) -> None:
         """A frame was committed. One small write that never blocks and never fails."""
         with contextlib.suppress(OSError):  # a full pipe: it will wake up anyhow
@@ -152,7 +157,8 @@ class WriterProcess:
         if not self.alive:
             self._bury()
             self._start()
-        self.written, self.error, self._opened_at = 0, "", self._ring.committed
+        self.written, self.error = 0, ""  # before the next line: ``safe_position`` must not be too large for a moment
+        self._opened_at = self._ring.committed
         reply = self._ask(timeout, t="open", spec=spec.to_dict(), path=str(target), started=started)
         if reply.get("t") != "opened":
             raise WriterError(str(reply.get("text")))

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from streamer.daemon.throttle import BURST, PERIOD_S
 from streamer.flow import wire
+from streamer.flow.acknowledged import Taken
 from streamer.frames import FrameMeta
 from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
 
@@ -183,3 +184,33 @@ def test_a_daemon_that_stops_does_not_wait_for_the_ring(build: Callable[..., Rig
     rig.stopped.set()
     assert not rig.send(scan.metas[8], scan.pixels[8])
     slow.detach()
+
+
+def test_of_the_acknowledged_transport_only_messages_of_known_scans_are_taken(rig: Rig, scan: TinyScan) -> None:
+    frame = header(scan.metas[0], scan.pixels[0])
+    assert rig.ingest.admit(frame) == "scan scan-1 is not armed"
+    assert rig.ingest.admit(wire.Start(scan.spec)) == ""
+    assert rig.ingest.admit(frame) == ""
+    other = structs.replace(scan.spec, scan_id="other")
+    assert "scan scan-1 is armed" in rig.ingest.admit(wire.Start(other))
+    rig.scans.abort("scan-1", "")
+    rig.finished(scan)
+    for message in (wire.Start(scan.spec), frame, wire.End("scan-1", 3)):
+        assert rig.ingest.admit(message) == ""  # it is over: they are counted, not kept
+    assert rig.ingest.admit(wire.Start(other)) == ""
+
+
+def test_a_frame_is_settled_when_it_is_flushed_and_an_end_when_the_scan_is_over(rig: Rig, scan: TinyScan) -> None:
+    rig.scans.arm(scan.spec)
+    before = rig.ingest.position()
+    rig.send(scan.metas[0], scan.pixels[0])
+    frame, end = Taken("scan-1", rig.ingest.position()), Taken("scan-1", None)
+    assert frame.position == before + 1
+    assert rig.ingest.settled(Taken("scan-1", before))
+    rig.wake()
+    while not rig.ingest.settled(frame):
+        rig.writer.poll_events(1.0)
+    assert rig.writer.written == 1
+    assert not rig.ingest.settled(end)
+    rig.finish(scan, frames=1, status="stopped")
+    assert rig.ingest.settled(end)

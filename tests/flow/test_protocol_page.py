@@ -14,15 +14,17 @@ from msgspec import NODEFAULT, Struct, inspect
 
 from streamer.core.quality.artefacts import Artefacts
 from streamer.flow import wire
-from streamer.flow.wire import beamline, control, daemon, events
+from streamer.flow.wire import acknowledged, beamline, control, daemon, events
 from streamer.flow.wire.control import Reply, Request
 from streamer.frames import Quality, Reason, ScanSpec
 from streamer.pipeline.layout.layout import Layout
 from streamer.schema import rules
 from tests.gui.stand_in_daemon import StandInDaemon
+from tests.io.receiving_daemon import Disk, Sink, receiving
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+MODULES = (wire, acknowledged, control, daemon, events, beamline)
 BASES = (wire.Header, Reply)
 """Their keys are described once, for all headers and all replies."""
 
@@ -39,7 +41,9 @@ def structs_of(module: ModuleType) -> set[type[Struct]]:
 
 
 DOCUMENTED: dict[str, Any] = {kind.__name__: kind for kind in (ScanSpec, Quality, Reason)} | {
-    kind.__name__: kind for module in (wire, control, daemon, events, beamline) for kind in structs_of(module)
+    kind.__name__: kind
+    for module in (wire, acknowledged, control, daemon, events, beamline)
+    for kind in structs_of(module)
 }
 
 
@@ -162,3 +166,12 @@ def test_the_client_of_the_page_gets_its_answer(capsys: pytest.CaptureFixture[st
     names["socket"].close(0)
     assert capsys.readouterr().out == f"idle {server.events.endpoint}\n"
     server.close()
+
+
+def test_the_acknowledged_detector_of_the_page_sends_a_whole_scan() -> None:
+    sink = Sink(Disk())
+    with receiving(sink) as endpoint:
+        exec(example("zmq.DEALER").replace("tcp://127.0.0.1:5580", endpoint), names := {})
+        names["socket"].context.destroy(linger=0)
+    assert sorted(sink.disk.frames) == [0, 1, 2, 3]
+    assert (sink.disk.doubled, sink.disk.ended, sink.bad) == (0, 1, [])
