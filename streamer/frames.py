@@ -122,6 +122,7 @@ class ReasonCode(StrEnum):
     DEAD_COLUMNS = "dead_columns", None, "some columns of the detector are dead and make rings"
     FEW_PROJECTIONS = "few_projections", None, "there are few projections for the width of the detector"
     LITTLE_LIGHT = "little_light", None, "the projections are noisy: there was little light"
+    AFTER_ENOUGH = "after_enough", None, "what came after the data were enough shows something; the scan was stopped"
     NOTHING_WRONG = "nothing_wrong", None, "nothing speaks against the data; the sentence sums them up"
     NOT_JUDGED = "not_judged", Decision.UNKNOWN, "nothing has been measured yet"
     RECONSTRUCTION_FAILED = "reconstruction_failed", Decision.UNKNOWN, "the reconstruction failed; the raw file is kept"
@@ -260,6 +261,7 @@ class Quality:
     flat_drift: float | None = None  # relative change of the beam between the flat and the open beam beside the sample
     truncation: float | None = None  # share of projections whose sample touches the edge of the detector
     resolution_px: float | None = None  # Fourier ring correlation, half-bit criterion
+    resolution_at: int = 0  # projections from which the resolution was measured
     flats: int = 0
     darks: int = 0
     dark_flat_share: float = 0.0  # share of pixels in which the flats show no beam, 0…1

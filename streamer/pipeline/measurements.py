@@ -19,8 +19,9 @@ from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.quality.angles import check_angles
 from streamer.core.quality.consistency import moments_of, open_beam, path_model, pixel_noise, residual, sudden_px
 from streamer.core.quality.fields import bridged, dead_columns, negative_share, pattern_rms, shadow_share
-from streamer.core.quality.frc import frc_resolution
-from streamer.core.quality.rigid_body import RigidBody, rigid_body
+from streamer.core.quality.halves import first_half
+from streamer.core.quality.live import SEEN, turn_seen
+from streamer.core.quality.rigid_body import RigidBody, path_px, rigid_body
 from streamer.core.quality.signal import sample_signal
 from streamer.frames import Quality, ScanSpec
 
@@ -139,21 +140,35 @@ class Measurements:
             covered = min(covered, _without_gaps(angles, period))
         return float(min(1.0, covered / wanted))
 
-    def sudden_px(self) -> float | None:
-        """What the sample does across the axis from one projection to the next: no later one can undo it.
+    def live_motion_px(self) -> float | None:
+        """What the sample does across the axis that no later projection can undo.
 
-        None where angles do not follow each other, where many projections are cut off, or without a sample.
+        By steps from one projection to the next, where angles follow each other; by the path of its centre of mass,
+        where the projections show most of a half turn. None where many of them are cut off, or without a sample.
         """
+        if (self._track.truncation or 0) > WHOLE:
+            return None
         order = np.argsort(self._index)
         theta = np.array(self._angles)[order]
-        steps = np.abs(np.diff(theta))
-        if not steps.size or np.median(steps) > np.deg2rad(SEQUENTIAL_DEG) or (self._track.truncation or 0) > WHOLE:
+        follows = bool(np.median(np.abs(np.diff(theta))) <= np.deg2rad(SEQUENTIAL_DEG))
+        around = turn_seen(theta) >= SEEN
+        if not (follows or around):
             return None
         views = self._views()[order]
         moments = moments_of(views, open_beam(views), pixel_noise(views))
         if moments is None:
             return None
-        return sudden_px(residual(path_model(theta), moments.first), moments.noise[1])
+        rest = residual(path_model(theta), moments.first)
+        return max(sudden_px(rest, moments.noise[1]) if follows else 0.0, path_px(views, theta, moments) * around)
+
+    @property
+    def turn_seen(self) -> float:
+        """Share of a half turn that the projections show, see ``live.turn_seen``."""
+        return turn_seen(np.array(self._angles))
+
+    def first_half(self, period: float) -> NDArray[np.bool_]:
+        """Which projections, in the order in which they came, make one of two halves, see ``halves.first_half``."""
+        return first_half(np.array(self._angles), np.array(self._index, np.int64), period)
 
     def _views(self) -> Image:
         """Sinograms of the bands (n, bands, columns) without the detector's dead columns."""
@@ -204,18 +219,19 @@ class Measurements:
         self,
         missing: int,
         corrupt: int,
-        halves: tuple[Image, Image] | None,
+        resolution_px: float | None,
+        resolution_at: int = 0,
         period: float = np.pi,
         final: bool = False,
         tilt_rad: float = 0.0,
         stripes: bool = False,
     ) -> Quality:
-        """All numbers so far. ``halves`` are the middle slice from the even and from the odd projections; ``period`` is
-        the angle in radian after which views repeat. ``final``: with the tests that need the whole scan.
+        """All numbers so far. ``period`` is the angle in radian after which views repeat. ``final``: with the tests
+        that need the whole scan.
         """
         center = self._center.center
         rigid = self.rigid_body(tilt_rad) if final else None
-        sudden = None if final or self.count < SIGNAL_EVERY else self.sudden_px()
+        sudden = None if final or self.count < SIGNAL_EVERY else self.live_motion_px()
         return Quality(
             projections=self.count,
             expected=self._spec.projections,
@@ -232,7 +248,8 @@ class Measurements:
             mass_change=None if rigid is None else rigid.mass_change,
             flat_drift=self._track.beam_drift,
             truncation=self._track.truncation,
-            resolution_px=None if halves is None or len(halves[0]) < 16 else frc_resolution(*halves),
+            resolution_px=resolution_px,
+            resolution_at=resolution_at,
             flats=self.flats,
             darks=self.darks,
             dark_flat_share=self.dark_flat_share,

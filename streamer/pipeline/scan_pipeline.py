@@ -19,10 +19,9 @@ from streamer.core.jit import at_most
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
 from streamer.core.quality.artefacts import slice_figures
-from streamer.core.quality.verdict import judge, without_shared_errors
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.frame_checks import FrameChecks
-from streamer.pipeline.layout.choice import is_full_turn
+from streamer.pipeline.judgement import Judgement
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.tracker import LayoutTracker
 from streamer.pipeline.measurements import Measurements
@@ -30,7 +29,7 @@ from streamer.pipeline.preparation.preparation import Preparation
 from streamer.pipeline.preparation.raw_projections import RawProjections
 from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, GrowingTomogram, plan_tomogram
 from streamer.pipeline.reconstruction.live_view import LiveView
-from streamer.pipeline.reconstruction.row_blocks import ReadRows, half_slices, sinograms, slices
+from streamer.pipeline.reconstruction.row_blocks import ReadRows, sinograms, slices
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.settings import Settings
 from streamer.pipeline.store import FRAMES_PER_BATCH, AttenuationStore
@@ -42,7 +41,7 @@ ONE_THREAD_PIXELS = 2**20
 """Frames up to this size are folded in by one thread: a millisecond or two, and the other cores stay free."""
 
 LOOKS_PER_SCAN = 20
-"""How often in a scan the geometry and, where it may end the scan, the resolution are looked at."""
+"""How often in a scan the geometry is looked at."""
 
 PROJECTIONS_AHEAD = 32
 """Projections for which memory is found before anything else is done in idle moments."""
@@ -86,7 +85,8 @@ class ScanPipeline:
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
         self._checks = FrameChecks(spec, settings.preparation.zingers > 0)
-        self._looked = self._compared = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
+        self._judgement = Judgement(spec, settings, self._measured, self._checks, self._preparation, backend)
+        self._looked = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._has = np.zeros(spec.frames, bool)
         self.seen = 0
 
@@ -266,7 +266,7 @@ class ScanPipeline:
         """Determine the final centre and layout, from all projections."""
         if not self.count:
             return
-        found = self._measured.refine_center(self._store.all if self._store.whole else None)
+        found = self._measured.refine_center(self._stored.attenuation)
         if self._preparation.refresh(final=True):
             self._invalidate_stored()
         self._use(self._tracker.refine(self._store, found, self.layout), CENTER_TOLERANCE_PX)
@@ -278,21 +278,9 @@ class ScanPipeline:
 
     def judge(self, missing: int, corrupt: int, final: bool = False) -> tuple[Quality, Verdict]:
         """The measured quality and what it means. ``missing`` and ``corrupt`` are the ledger's."""
-        halves = half_slices(self._stored, self.center, self._options.window, self._backend) if final else None
-        if not final and self._limits.max_resolution_px is not None and self._compared < self._looked:
-            self._compared = self._looked
-            halves = self.view.half_images()
-        stripes = self._preparation.options.stripes != "off"
-        quality = self._measured.quality(
-            missing, corrupt, halves, self.layout.period, final, self.layout.tilt_rad, stripes
-        )
-        quality = replace(quality, **self._checks.findings(), odd_fields=self._preparation.odd_fields)
-        quality = without_shared_errors(quality, self._limits)
-        if self.layout.half or (not final and self._options.geometry != "plain" and is_full_turn(self.spec)):
-            # An axis near the edge is meant to be there, and the sample to reach over it.
-            cut = quality.truncation if self.layout.extend else None
-            quality = replace(quality, center_offset_px=None, truncation=cut)
-        return quality, judge(quality, self._limits, final, self.spec.columns)
+        if final:
+            return self._judgement.final(self._stored, self.center, missing, corrupt)
+        return self._judgement.live(self._stored, self.center, missing, corrupt)
 
     def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.

@@ -13,6 +13,7 @@ from streamer.core.backend.selection import Backend
 from streamer.core.quality.consistency import (
     FEWEST,
     Course,
+    Moments,
     course,
     harmonics,
     moments_of,
@@ -131,6 +132,17 @@ def rigid_body(
         named.when,
         bool(sideways >= lift),
     )
+
+
+def path_px(views: NDArray[np.float32], angle_rad: Series, moments: Moments) -> float:
+    """Twice the rms by which the centre of mass leaves the path of a rigid sample, beyond noise and an uneven beam.
+
+    ``views`` (n, bands, columns) of attenuation at ``angle_rad``, all in the order of time, with their ``moments``.
+    """
+    net = views - open_beam(views)[:, None, None].astype(np.float32)
+    uneven = UNEVEN_PATH[0] + UNEVEN_PATH[1] * stray_light(float(np.percentile(net, 99.5)))
+    x = course(residual(path_model(angle_rad), moments.first), moments.noise[1], 3)
+    return 2 * _beyond(x.rms, uneven * moments.radius)
 
 
 def stray_light(attenuation: float) -> float:

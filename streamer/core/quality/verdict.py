@@ -71,7 +71,16 @@ class Limits(Options):
     early_motion_px: Amount = 1.0
     """sudden movement, in pixels, that condemns a scan while it runs"""
     early_confidence: Share = 0.8
-    """confidence in the rotation axis that allows REALIGN while the scan runs"""
+    """confidence in the rotation axis that allows REALIGN or ENOUGH while the scan runs"""
+    early_margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """share by which a scan must be better than its limits to be ENOUGH before its end"""
+
+    def tightened(self) -> Limits:
+        """The limits that a scan must meet to be ENOUGH before its end."""
+        names = ("max_motion_px", "max_misfit_px", "max_mass_change", "max_pattern", "max_zingers", "max_flat_drift")
+        values = {name: getattr(self, name) for name in (*names, "max_resolution_px")}
+        better = {name: value * (1 - self.early_margin) for name, value in values.items() if value is not None}
+        return self.model_copy(update=better)
 
 
 def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = None) -> Verdict:
@@ -97,8 +106,8 @@ def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = N
     ]
     decision = next((reason.code.decision for reason in reasons if reason.code.decision is not None), None)
     if decision is None:
-        decision = Decision.ENOUGH if final or _good_early(quality, limits) else Decision.CONTINUE
-        reasons = [_summary(quality, decision is Decision.ENOUGH)]
+        decision = Decision.ENOUGH if final or _good_early(quality, limits.tightened()) else Decision.CONTINUE
+        reasons = [summary(quality, decision is Decision.ENOUGH)]
     return Verdict(decision, (*reasons, *_remarks(quality, limits, final)), final)
 
 
@@ -240,10 +249,12 @@ def _remarks(q: Quality, limits: Limits, final: bool) -> list[Reason]:
     return remarks
 
 
-def _summary(q: Quality, enough: bool) -> Reason:
+def summary(q: Quality, enough: bool) -> Reason:
+    """What a scan is like that nothing speaks against; ``enough`` says that it suffices."""
     text = f"{q.projections} of {q.expected} projections, {100 * q.coverage:.0f} % of the angles"
     if enough and q.center_px is not None:
         text += f", centre {q.center_px:.2f} px (confidence {q.center_confidence:.2f})"
     if q.resolution_px is not None:
         text += f", resolution {q.resolution_px:.1f} px" + (" or better" if q.resolution_px <= FINEST else "")
+        text += f" (of {q.resolution_at})" if 0 < q.resolution_at < q.projections else ""
     return Reason(ReasonCode.NOTHING_WRONG, text if enough else f"{text}; nothing wrong so far")

@@ -77,10 +77,6 @@ class LiveView:
         """The shown planes by name, (height, width) float32."""
         return self._shown.images()
 
-    def half_images(self) -> tuple[Image, Image] | None:
-        """The horizontal plane from every second projection, and from the others; None without such a plane."""
-        return self._shown.half_images()
-
     def watch(self, planes: Sequence[Plane] | None) -> None:
         """Show other planes (None: the three orthogonal ones); they fill with what has come so far."""
         before, self._wanted = self._planes, None if planes is None else tuple(planes)

@@ -71,17 +71,19 @@ def sinograms(
     return rows[:, first - top : last - top], angles
 
 
-def half_slices(stored: StoredProjections, center: float, window: str, backend: Backend) -> tuple[Image, Image] | None:
-    """The middle slice from the even and from the odd projections; None when there are too few."""
+def half_slices(
+    stored: StoredProjections, first: NDArray[np.bool_], center: float, window: str, backend: Backend
+) -> tuple[Image, Image] | None:
+    """The middle slice from the projections marked in ``first`` (n,), and from the others; None if too few came."""
     if stored.count < 4:
         return None
     layout, angles = stored.layout, stored.angles_rad
     row = stored.block(stored.middle, stored.middle + 1)
-    even, odd = (
+    one, other = (
         reconstruct_rows_fourier(
-            backend, row[half::2], angles[half::2], layout.weights(angles[half::2]), layout.center(center), window,
+            backend, row[half], angles[half], layout.weights(angles[half]), layout.center(center), window,
             layout.extend,
         )[0]
-        for half in (0, 1)
+        for half in (first, ~first)
     )  # fmt: skip
-    return even, odd
+    return one, other

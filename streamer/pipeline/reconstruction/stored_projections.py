@@ -43,6 +43,11 @@ class StoredProjections:
         return self._store.whole
 
     @property
+    def attenuation(self) -> Image | None:
+        """All projections (count, rows, columns) as they are stored; None where not all rows are."""
+        return self._store.all if self._store.whole else None
+
+    @property
     def middle(self) -> int:
         """The middle row of the detector, which is always stored."""
         return self._store.first_row + self._store.middle

@@ -69,9 +69,6 @@ def test_planes_follow_the_projections(numba_backend: Backend) -> None:
     assert (rig.view.count, rig.view.center, rig.view.target_center) == (20, CENTER, CENTER)
     assert list(rig.view.images()) == ["xy", "xz", "yz"]
     assert not rig.view.replay(), "nothing is being built"
-    halves = rig.view.half_images()
-    assert halves is not None
-    assert halves[0].shape == (COLUMNS, COLUMNS)
 
 
 def test_the_old_centre_is_shown_until_the_new_one_has_caught_up(numba_backend: Backend) -> None:

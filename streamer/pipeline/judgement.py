@@ -1,0 +1,106 @@
+"""The verdicts on one scan: while it runs and at its end, by the same measures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from streamer.core.backend.selection import Backend
+from streamer.core.quality.frc import frc_resolution
+from streamer.core.quality.live import Evidence, Standing, live_verdict
+from streamer.core.quality.verdict import judge, summary, without_shared_errors
+from streamer.frames import Decision, Quality, ScanSpec, Verdict
+from streamer.pipeline.frame_checks import FrameChecks
+from streamer.pipeline.layout.choice import is_full_turn
+from streamer.pipeline.measurements import Measurements
+from streamer.pipeline.preparation.preparation import Preparation
+from streamer.pipeline.reconstruction.row_blocks import half_slices
+from streamer.pipeline.reconstruction.stored_projections import StoredProjections
+from streamer.pipeline.settings import Settings
+
+RESOLUTIONS_PER_SCAN = 40
+"""How often in a scan its resolution is measured, where that may end it."""
+
+FEWEST_COLUMNS = 16
+"""Width of a slice that has a resolution."""
+
+
+class Judgement:
+    """Draws verdicts from what was measured of one scan."""
+
+    def __init__(
+        self,
+        spec: ScanSpec,
+        settings: Settings,
+        measured: Measurements,
+        checks: FrameChecks,
+        preparation: Preparation,
+        backend: Backend,
+    ) -> None:
+        self._spec, self._backend = spec, backend
+        self._options, self._limits = settings.reconstruction, settings.limits
+        self._measured, self._checks, self._preparation = measured, checks, preparation
+        self._standing = Standing()
+        self._resolution_px: float | None = None
+        self._resolution_at = 0
+        self._as_if_over: Verdict | None = None  # at the latest resolution
+
+    def live(self, stored: StoredProjections, center: float, missing: int, corrupt: int) -> tuple[Quality, Verdict]:
+        """Quality and verdict so far, about the axis at ``center``, a detector column."""
+        renewed = self._is_due(stored)
+        if renewed:
+            self._measure_resolution(stored, center)
+        quality = self._quality(stored, missing, corrupt, final=False)
+        due = self._spec.flats + self._spec.darks - self._measured.flats - self._measured.darks
+        verdict = live_verdict(quality, self._limits, Evidence(self._measured.turn_seen, due), self._spec.columns)
+        if verdict.decision is Decision.ENOUGH:
+            if renewed or self._as_if_over is None:
+                quality, self._as_if_over = self._judge_as_if_over(stored, center, missing, corrupt)
+            verdict = self._as_if_over
+        return quality, self._standing.look(verdict, quality)
+
+    def final(self, stored: StoredProjections, center: float, missing: int, corrupt: int) -> tuple[Quality, Verdict]:
+        """Quality and verdict of a scan that is over, about the final axis at ``center``."""
+        self._measure_resolution(stored, center)
+        quality = self._quality(stored, missing, corrupt, final=True)
+        return quality, self._standing.final(judge(quality, self._limits, True, self._spec.columns), quality)
+
+    def _judge_as_if_over(
+        self, stored: StoredProjections, center: float, missing: int, corrupt: int
+    ) -> tuple[Quality, Verdict]:
+        """What the final verdict would be if the scan were over, by limits that are a margin sharper."""
+        found = self._measured.refine_center(stored.attenuation)
+        known = found.center is not None and found.confidence >= self._limits.min_center_confidence
+        self._measure_resolution(stored, found.center if known and found.center is not None else center)
+        quality = self._quality(stored, missing, corrupt, final=True)
+        verdict = judge(quality, self._limits.tightened(), True, self._spec.columns)
+        if verdict.decision is Decision.ENOUGH:
+            return quality, replace(verdict, final=False)
+        return quality, Verdict(Decision.CONTINUE, (summary(quality, False),))
+
+    def _is_due(self, stored: StoredProjections) -> bool:
+        """Whether the resolution may end the scan, and has not been measured for a while."""
+        if self._limits.max_resolution_px is None:
+            return False
+        waited = stored.count - self._resolution_at
+        enough = self._measured.coverage(stored.layout.period) >= self._limits.min_coverage
+        return enough and waited * RESOLUTIONS_PER_SCAN >= self._spec.projections
+
+    def _measure_resolution(self, stored: StoredProjections, center: float) -> None:
+        """Of the middle slice; it is kept until it is measured again."""
+        self._resolution_at, self._resolution_px = stored.count, None
+        first = self._measured.first_half(stored.layout.period)
+        halves = half_slices(stored, first, center, self._options.window, self._backend)
+        if halves is not None and len(halves[0]) >= FEWEST_COLUMNS:
+            self._resolution_px = frc_resolution(*halves)
+
+    def _quality(self, stored: StoredProjections, missing: int, corrupt: int, final: bool) -> Quality:
+        layout, stripes = stored.layout, self._preparation.options.stripes != "off"
+        quality = self._measured.quality(
+            missing, corrupt, self._resolution_px, self._resolution_at, layout.period, final, layout.tilt_rad, stripes
+        )
+        quality = replace(quality, **self._checks.findings(), odd_fields=self._preparation.odd_fields)
+        quality = without_shared_errors(quality, self._limits)
+        if layout.half or (not final and self._options.geometry != "plain" and is_full_turn(self._spec)):
+            # An axis near the edge is meant to be there, and the sample to reach over it.
+            quality = replace(quality, center_offset_px=None, truncation=quality.truncation if layout.extend else None)
+        return quality

@@ -1,0 +1,50 @@
+"""Halves of a scan: by time where both go all round, else every second projection."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.core.quality.halves import first_half
+
+GOLDEN = (5**0.5 - 1) / 2
+N = 173
+
+
+def constant_step(turns: float, count: int = N) -> np.ndarray:
+    return np.arange(count) * np.pi * turns / count
+
+
+@pytest.mark.parametrize(
+    "angles",
+    [np.pi * np.mod(np.arange(N) * GOLDEN, 1.0), np.arange(N) * np.pi * GOLDEN, constant_step(2), constant_step(8)],
+    ids=["golden", "golden unfolded", "full turn", "interlaced"],
+)
+def test_halves_are_the_first_and_the_second_part_of_the_scan(angles: np.ndarray) -> None:
+    index = np.arange(N) + 30
+    np.testing.assert_array_equal(first_half(angles, index), index < 30 + 87)
+    came = np.random.default_rng(1).permutation(N)
+    np.testing.assert_array_equal(first_half(angles[came], index[came]), index[came] < 30 + 87)
+
+
+def test_parts_of_interlaced_turns_are_halved_by_time_too() -> None:
+    angles = constant_step(8)
+    for count in range(2 * N // 8, N):
+        half = first_half(angles[:count], np.arange(count))
+        assert half.sum() == (count + 1) // 2
+        assert half[: (count + 1) // 2].all() or count < 3 * N // 8
+
+
+@pytest.mark.parametrize("angles", [constant_step(1), constant_step(1.2), -constant_step(1), constant_step(1)[:90]])
+def test_a_half_turn_is_halved_by_every_second_projection(angles: np.ndarray) -> None:
+    index = np.arange(len(angles))
+    np.testing.assert_array_equal(first_half(angles, index), index % 2 == 0)
+
+
+def test_a_full_turn_that_does_not_repeat_is_halved_by_every_second_projection() -> None:
+    np.testing.assert_array_equal(first_half(constant_step(2), np.arange(N), 2 * np.pi), np.arange(N) % 2 == 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_hardly_any_projections(count: int) -> None:
+    assert first_half(np.zeros(count), np.arange(count)).sum() == (count + 1) // 2
