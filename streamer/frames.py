@@ -154,6 +154,7 @@ class FrameMeta(msgspec.Struct, frozen=True):
     exposure_s: float = 0.0
     monitor: float = 1.0
     received_s: float = 0.0
+    checksum: int = 0  # xxh3_64 of the pixels, as the source sent it; 0 when it sent none
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Handlers:
     @staticmethod
     def _armed(session: Session) -> Armed:
         spec = session.spec
-        return Armed(spec.scan_id, str(session.raw_file.resolve()), spec.dtype, (spec.rows, spec.columns), session.plan)
+        return Armed(spec.scan_id, str(session.raw_file), spec.dtype, (spec.rows, spec.columns), session.plan)
 
     def disarm(self, request: Disarm) -> Done:
         self._scans.disarm(request.scan_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -117,12 +118,12 @@ class Scans:
 
     def _open(self, spec: ScanSpec) -> Session:
         config = self._config
-        directory = config.writer.directory
+        directory = config.writer.directory.resolve()  # the folder alone: a link in it leads to what is not ours
         width = max_layout_width(spec, config.reconstruction)
         volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
         check_space(directory, spec.frames * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
         path = directory / f"{spec.scan_id}.nx"
-        if path.exists():
+        if os.path.lexists(path):
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
         try:
             pipeline = ScanPipeline(spec, self._backend, config, self.planes, self.fixed_center, self.memory)
@@ -131,7 +132,7 @@ class Scans:
             raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
         self._ring.format((spec.rows, spec.columns), spec.dtype, config.ring.max_slots)
         try:
-            self._writer.open(spec, path.resolve(), now(), OPEN_TIMEOUT_S)
+            self._writer.open(spec, path, now(), OPEN_TIMEOUT_S)
         except WriterError as error:
             raise BadInput(str(error)) from error
         return Session(spec, pipeline, path, self._clock)

@@ -1,7 +1,6 @@
 """The frame buffer: one writer, up to four readers with cursors, over any writable buffer. No files, threads or clocks.
 
 The buffer may be shared memory: cursors, counters and frame headers lie in it, so a reader can be another process.
-Layout: ``[control][slot headers][pixels of slot 0][pixels of slot 1]…``; pixels start at multiples of 64 bytes.
 
 Positions count committed frames from the creation of the ring and never go back, not even when it is re-formatted:
 position p lies in slot ``p % slots``. So no two processes ever write the same word, and a cursor written late does
@@ -20,90 +19,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.flow.ring_layout import (
+    ALIGNMENT,
+    BASE,
+    COLUMNS,
+    CONTROL,
+    CURSOR,
+    DTYPE,
+    FIRST_READER,
+    GENERATION,
+    HEAD,
+    HIGH_WATER,
+    IDLE,
+    LOSSLESS,
+    LOSSY,
+    MAGIC,
+    MAGIC_AT,
+    MIN_SLOTS,
+    MODE,
+    READER_WORDS,
+    READERS,
+    ROWS,
+    SKIPPED,
+    SLOTS,
+    Layout,
+    bytes_needed,
+)
 from streamer.frames import DTYPES, BadInput, Frame, FrameKind, FrameMeta
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-READERS = 4
-MIN_SLOTS = 4
-ALIGNMENT = 64
-MAGIC = 0x31474E49525F5253  # "SR_RING1" in memory
-
-_IDLE, _LOSSY, _LOSSLESS = 0, 1, 2
-
-_READER = np.dtype([("mode", "<i8"), ("cursor", "<i8"), ("skipped", "<i8"), ("spare", "<i8", 5)])
-CONTROL = np.dtype(
-    [
-        ("magic", "<i8"),
-        ("generation", "<i8"),  # odd while a format is in progress
-        ("head", "<i8"),  # frames committed so far = the position of the next one
-        ("base", "<i8"),  # head at the last format: earlier positions are gone
-        ("slots", "<i8"),
-        ("rows", "<i8"),
-        ("columns", "<i8"),
-        ("dtype", "<i8"),  # place in frames.DTYPES
-        ("high_water", "<i8"),
-        ("spare", "<i8", 7),
-        ("readers", _READER, READERS),
-    ]
-)
-HEADER = np.dtype(
-    [
-        ("sequence", "<i8"),
-        ("index", "<i8"),
-        ("kind", "<i8"),
-        ("seq", "<i8"),
-        ("timestamp_ns", "<i8"),
-        ("angle_deg", "<f8"),
-        ("exposure_s", "<f8"),
-        ("monitor", "<f8"),
-        ("received_s", "<f8"),
-        ("scan_id", "S100"),
-        ("spare", "S20"),
-    ]
-)
-
-
-def _word(name: str) -> int:
-    """Place of a control field, counted in words of 8 bytes."""
-    assert CONTROL.fields is not None
-    return int(CONTROL.fields[name][1]) // 8
-
-
-_MAGIC, _GENERATION, _HEAD, _BASE = (_word(name) for name in ("magic", "generation", "head", "base"))
-_SLOTS, _ROWS, _COLUMNS, _DTYPE = (_word(name) for name in ("slots", "rows", "columns", "dtype"))
-_HIGH_WATER, _READERS = _word("high_water"), _word("readers")
-_MODE, _CURSOR, _SKIPPED, _READER_WORDS = 0, 1, 2, _READER.itemsize // 8
-
-
-def _padded(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
-
-
-def bytes_needed(shape: tuple[int, int], dtype: str, slots: int) -> int:
-    """Size of the buffer that holds a ring of so many slots of (rows, columns)."""
-    frame = _padded(shape[0] * shape[1] * np.dtype(dtype).itemsize)
-    return _padded(CONTROL.itemsize) + _padded(slots * HEADER.itemsize) + slots * frame
-
-
-class _Layout:
-    """The arrays of one generation of the ring; rebuilt by every process after a format."""
-
-    def __init__(self, memory: NDArray[np.uint8], words: memoryview) -> None:
-        self.generation = words[_GENERATION]
-        self.slots = int(words[_SLOTS])
-        self.shape = (int(words[_ROWS]), int(words[_COLUMNS]))
-        self.dtype = np.dtype(DTYPES[words[_DTYPE]])
-        start = _padded(CONTROL.itemsize)
-        self.headers: NDArray[Any] = np.ndarray((self.slots,), HEADER, memory.data, start)
-        self.sequence: NDArray[np.int64] = self.headers["sequence"]
-        start += _padded(self.slots * HEADER.itemsize)
-        stride = _padded(self.shape[0] * self.shape[1] * self.dtype.itemsize)
-        strides = (stride, self.shape[1] * self.dtype.itemsize, self.dtype.itemsize)
-        self.pixels: NDArray[Any] = np.ndarray((self.slots, *self.shape), self.dtype, memory.data, start, strides)
-        self.readable = self.pixels.view()
-        self.readable.flags.writeable = False
 
 
 class Ring:
@@ -118,10 +63,10 @@ class Ring:
         if self._memory.nbytes < CONTROL.itemsize or not self._memory.flags.writeable:
             raise BadInput(f"ring: a writable buffer of at least {CONTROL.itemsize} bytes is needed")
         self._words = self._memory[: CONTROL.itemsize].data.cast("q")
-        if self._words[_MAGIC] != MAGIC:
+        if self._words[MAGIC_AT] != MAGIC:
             self._memory[: CONTROL.itemsize] = 0
-            self._words[_MAGIC] = MAGIC
-        self._layout: _Layout | None = _Layout(self._memory, self._words) if self._words[_SLOTS] else None
+            self._words[MAGIC_AT] = MAGIC
+        self._layout: Layout | None = Layout(self._memory, self._words) if self._words[SLOTS] else None
         self._acquired = False
 
     def format(self, shape: tuple[int, int], dtype: str, max_slots: int) -> int:
@@ -135,12 +80,12 @@ class Ring:
             raise BadInput(f"ring: dtype {dtype!r} is not one of {', '.join(DTYPES)}")
         slots = self._fitting(shape, dtype, max_slots)
         words = self._words
-        words[_GENERATION] += 1
-        words[_SLOTS], words[_ROWS], words[_COLUMNS], words[_DTYPE] = slots, shape[0], shape[1], DTYPES.index(dtype)
-        words[_BASE], words[_HIGH_WATER] = words[_HEAD], 0
-        layout = _Layout(self._memory, words)
-        words[_GENERATION] += 1
-        layout.generation = words[_GENERATION]
+        words[GENERATION] += 1
+        words[SLOTS], words[ROWS], words[COLUMNS], words[DTYPE] = slots, shape[0], shape[1], DTYPES.index(dtype)
+        words[BASE], words[HIGH_WATER] = words[HEAD], 0
+        layout = Layout(self._memory, words)
+        words[GENERATION] += 1
+        layout.generation = words[GENERATION]
         self._layout, self._acquired = layout, False
         return slots
 
@@ -165,7 +110,7 @@ class Ring:
         layout, words = self._layout, self._words
         if layout is None:
             return None
-        head = words[_HEAD]
+        head = words[HEAD]
         if head - self._slowest() >= layout.slots:
             return None
         slot = head % layout.slots
@@ -179,7 +124,7 @@ class Ring:
         layout, words = self._layout, self._words
         if layout is None or not self._acquired:
             raise RuntimeError("ring: commit without acquire")
-        head = words[_HEAD]
+        head = words[HEAD]
         slot = head % layout.slots
         layout.headers[slot] = (
             0,
@@ -191,13 +136,14 @@ class Ring:
             meta.exposure_s,
             meta.monitor,
             meta.received_s,
+            meta.checksum,
             meta.scan_id.encode(),
             b"",
         )
         layout.sequence[slot] = head + 1
-        words[_HEAD] = head + 1
+        words[HEAD] = head + 1
         self._acquired = False
-        words[_HIGH_WATER] = max(words[_HIGH_WATER], self.occupied)
+        words[HIGH_WATER] = max(words[HIGH_WATER], self.occupied)
 
     def reader(self, i: int, lossless: bool) -> Reader:
         """Reader ``i`` (0…3), for frames committed from now on.
@@ -207,73 +153,79 @@ class Ring:
         """
         if not 0 <= i < READERS:
             raise BadInput(f"ring: reader {i}, there are {READERS}, counted from 0")
-        return Reader(self._memory, i, _LOSSLESS if lossless else _LOSSY)
+        return Reader(self._memory, i, LOSSLESS if lossless else LOSSY)
 
     def _slowest(self) -> int:
         """Cursor of the slowest lossless reader; head when there is none."""
         words = self._words
-        slowest = words[_HEAD]
-        for at in range(_READERS, _READERS + READERS * _READER_WORDS, _READER_WORDS):
-            if words[at + _MODE] == _LOSSLESS and words[at + _CURSOR] < slowest:
-                slowest = words[at + _CURSOR]
+        slowest = words[HEAD]
+        for at in range(FIRST_READER, FIRST_READER + READERS * READER_WORDS, READER_WORDS):
+            if words[at + MODE] == LOSSLESS and words[at + CURSOR] < slowest:
+                slowest = words[at + CURSOR]
         return slowest
 
     @property
     def slots(self) -> int:
-        return self._words[_SLOTS]
+        return self._words[SLOTS]
 
     @property
     def occupied(self) -> int:
         """Frames that some lossless reader has not released."""
-        return self._words[_HEAD] - self._slowest()
+        return self._words[HEAD] - self._slowest()
 
     @property
     def high_water(self) -> int:
         """Most frames occupied at once since the last format."""
-        return self._words[_HIGH_WATER]
+        return self._words[HIGH_WATER]
 
     @property
     def committed(self) -> int:
         """Frames committed since the ring exists: the position that the next frame gets."""
-        return self._words[_HEAD]
+        return self._words[HEAD]
 
     @property
     def generation(self) -> int:
         """Changes with every format."""
-        return self._words[_GENERATION]
+        return self._words[GENERATION]
 
 
 class Reader:
-    """One cursor. ``poll`` gives the frame under it without moving; ``release`` moves on. Made by ``Ring.reader``."""
+    """One cursor. ``poll`` gives the frame under it without moving; ``release`` moves on. Made by ``Ring.reader``.
+
+    A lossless reader may look ahead, and gives frames back when it is done with them (``release_to``). What it has not
+    given back its successor finds again, so that the death of its process costs no frame.
+    """
 
     def __init__(self, memory: NDArray[np.uint8], i: int, mode: int) -> None:
         self._memory = memory
         self._words = memory[: CONTROL.itemsize].data.cast("q")
-        self._at = _READERS + i * _READER_WORDS
-        self._layout: _Layout | None = None
-        self._lossless = mode == _LOSSLESS
+        self._at = FIRST_READER + i * READER_WORDS
+        self._layout: Layout | None = None
+        self._lossless = mode == LOSSLESS
         self._held = -1  # position of the frame that poll gave out
         words, at = self._words, self._at
-        if words[at + _MODE] not in (_IDLE, mode):
+        if words[at + MODE] not in (IDLE, mode):
             raise BadInput(f"ring: reader {i} is attached already, as {'lossy' if self._lossless else 'lossless'}")
-        if words[at + _MODE] == _IDLE:
-            words[at + _CURSOR], words[at + _SKIPPED] = words[_HEAD], 0
-            words[at + _MODE] = mode
+        if words[at + MODE] == IDLE:
+            words[at + CURSOR], words[at + SKIPPED] = words[HEAD], 0
+            words[at + MODE] = mode
 
-    def poll(self) -> Frame | None:
-        """The oldest frame not yet released, as a read-only view of its slot; None when there is none.
+    def poll(self, ahead: int = 0) -> Frame | None:
+        """The oldest frame not yet released, or the one ``ahead`` places behind it, as a read-only view of its slot.
 
-        The view is true until ``release`` or the next ``poll``; of a lossy reader only while ``torn()`` is False.
+        None when there is none. Only a lossless reader may look ahead.
+
+        The view is valid until ``release`` or the next ``poll``; of a lossy reader only while ``torn()`` is False.
         """
         words, at = self._words, self._at
         self._held = -1
         layout = self._current_layout()
         if layout is None:
             return None
-        while (position := words[at + _CURSOR]) < words[_HEAD]:
+        while (position := words[at + CURSOR] + ahead) < words[HEAD]:
             if not self._lossless:
                 position = self._catch_up(position, layout)
-                if position >= words[_HEAD]:
+                if position >= words[HEAD]:
                     return None
             slot = position % layout.slots
             meta = _meta(layout.headers[slot])
@@ -281,37 +233,42 @@ class Reader:
             if not self.torn():
                 return Frame(meta, layout.readable[slot])
             self._held = -1  # torn before it could be given out
-            if self._lossless or words[_GENERATION] != layout.generation:
+            if self._lossless or words[GENERATION] != layout.generation:
                 return None  # only while the writer formats the ring: look again later
         return None
 
-    def _current_layout(self) -> _Layout | None:
-        generation = self._words[_GENERATION]
+    def _current_layout(self) -> Layout | None:
+        generation = self._words[GENERATION]
         if generation & 1 or generation == 0:
             return None
         if self._layout is None or self._layout.generation != generation:
             self._layout = None
             # A format may begin while this reads: its half-changed words may describe no possible layout at all.
             with contextlib.suppress(TypeError, ValueError):
-                layout = _Layout(self._memory, self._words)
-                if layout.generation == generation == self._words[_GENERATION]:
+                layout = Layout(self._memory, self._words)
+                if layout.generation == generation == self._words[GENERATION]:
                     self._layout = layout
         return self._layout
 
-    def _catch_up(self, position: int, layout: _Layout) -> int:
+    def _catch_up(self, position: int, layout: Layout) -> int:
         """Move an overtaken cursor to the oldest slot that the writer does not fill now; count what was skipped."""
         words, at = self._words, self._at
-        oldest = max(words[_BASE], words[_HEAD] - layout.slots + 1)
+        oldest = max(words[BASE], words[HEAD] - layout.slots + 1)
         if position < oldest:
-            words[at + _SKIPPED] += oldest - position
-            words[at + _CURSOR] = position = oldest
+            words[at + SKIPPED] += oldest - position
+            words[at + CURSOR] = position = oldest
         return position
 
     def release(self) -> None:
         """Give the polled frame back and move to the next. Does nothing when no frame is held."""
         if self._held >= 0:
-            self._words[self._at + _CURSOR] = self._held + 1
+            self._words[self._at + CURSOR] = self._held + 1
             self._held = -1
+
+    def release_to(self, position: int) -> None:
+        """Give all frames before ``position`` back."""
+        self._words[self._at + CURSOR] = position
+        self._held = -1
 
     def torn(self) -> bool:
         """True if the polled frame was overwritten since, so that what was read of it must not be used."""
@@ -319,30 +276,32 @@ class Reader:
         if layout is None or self._held < 0:
             return False
         intact = layout.sequence[self._held % layout.slots] == self._held + 1
-        return not intact or self._words[_GENERATION] != layout.generation
+        return not intact or self._words[GENERATION] != layout.generation
 
     def detach(self) -> None:
         """Forget this reader: it no longer holds the ring back. Also the way to drop a reader whose process died."""
-        self._words[self._at + _MODE] = _IDLE
+        self._words[self._at + MODE] = IDLE
         self._held = -1
 
     @property
     def pending(self) -> int:
         """Frames committed and not released, for a lossy reader including those it was overtaken by."""
-        return self._words[_HEAD] - self._words[self._at + _CURSOR]
+        return self._words[HEAD] - self._words[self._at + CURSOR]
 
     @property
     def skipped(self) -> int:
         """Frames of a lossy reader that were overwritten before poll could give them out."""
-        return self._words[self._at + _SKIPPED]
+        return self._words[self._at + SKIPPED]
 
     @property
     def position(self) -> int:
         """Position of the next frame to release; frames of smaller positions are done with."""
-        return self._words[self._at + _CURSOR]
+        return self._words[self._at + CURSOR]
 
 
 def _meta(header: Any) -> FrameMeta:
-    _, index, kind, seq, timestamp_ns, angle_deg, exposure_s, monitor, received_s, scan_id, _ = header.item()
+    _, index, kind, seq, timestamp_ns, angle_deg, exposure_s, monitor, received_s, checksum, scan_id, _ = header.item()
     name = scan_id.decode("ascii", "replace")
-    return FrameMeta(name, index, FrameKind(kind & 3), angle_deg, seq, timestamp_ns, exposure_s, monitor, received_s)
+    return FrameMeta(
+        name, index, FrameKind(kind & 3), angle_deg, seq, timestamp_ns, exposure_s, monitor, received_s, checksum
+    )

@@ -2,15 +2,15 @@
 
 The file is in HDF5's single-writer mode (SWMR) from before the first frame: every object is created first, then only
 filled. Frames lie in order of arrival, one chunk each; ``sequence_number`` is the frame index. What Streamer knows
-beyond NXtomo is in ``/entry/streamer``; its ``status`` is "running" until ``close`` was called.
+beyond NXtomo is in ``/entry/streamer``; its ``status`` is "running" until ``close`` was called. Each frame has the
+checksum of its pixels there. A scan whose writer failed has several such files, see ``segments``.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,22 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamer.flow.wire import checksum
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
+from streamer.io.unclosed import claim
 
 LIBVER = ("v110", "v110")  # the newest that HDF5 1.10 reads, and the oldest that has SWMR
 BLOCK = 64  # frames by which the image dataset grows
 DETECTOR = "entry/instrument/detector"
 STREAMER = "entry/streamer"
 UNWRITTEN = 2**32 - 1  # sequence number of a frame that a crash left without one
-LISTED = ("missing", "corrupt", "unusable")  # frames whose indices the file lists at the end
+LISTED = ("missing", "corrupt", "lost", "unusable")
+"""Frames that the file lists: never received, received only damaged, received and not in the file, of no use."""
 NO_FRAMES: Mapping[str, ArrayLike] = {}
 _TEXT_LENGTHS = {"status": 16, "note": 400, "end_time": 40}
 
 # Path below /entry, dtype, units, value of a frame that a crash left without one.
-_PER_FRAME: tuple[tuple[str, str, str, Any], ...] = (
+PER_FRAME: tuple[tuple[str, str, str, Any], ...] = (
     ("instrument/detector/image_key", "u1", "", int(FrameKind.INVALID)),
     ("instrument/detector/image_key_control", "i1", "", int(FrameKind.INVALID)),
     ("instrument/detector/sequence_number", "u4", "", UNWRITTEN),
@@ -38,6 +41,7 @@ _PER_FRAME: tuple[tuple[str, str, str, Any], ...] = (
     ("instrument/detector/count_time", "f8", "s", 0.0),
     ("sample/rotation_angle", "f8", "degree", 0.0),
     ("control/data", "f8", "", 1.0),
+    ("streamer/frame_checksum", "u8", "", 0),
 )
 
 
@@ -51,7 +55,7 @@ class NXtomoFile:
         self._file = file
         self._shape = (spec.rows, spec.columns)
         self._data = file[f"{DETECTOR}/data"]
-        self._columns = [file[f"entry/{name}"] for name, *_ in _PER_FRAME]
+        self._columns = [file[f"entry/{name}"] for name, *_ in PER_FRAME]
         self._rows: list[tuple[Any, ...]] = []  # values of the frames since the last flush, one column per dataset
         self._room = 0  # frames that the image dataset has space for
 
@@ -65,9 +69,16 @@ class NXtomoFile:
             file = h5py.File(path, "x", libver=LIBVER)
         except OSError as error:
             raise BadInput(f"raw file {path}: {_reason(path, error)}") from error
-        _layout(file, spec, started)
+        lay_out(file, spec, started, lambda detector: _growing_data(detector, spec))
         file.swmr_mode = True
-        return cls(file, path, spec)
+        raw = cls(file, path, spec)
+        claim(raw.fd)
+        return raw
+
+    @property
+    def fd(self) -> int:
+        """The file descriptor that HDF5 writes to."""
+        return int(self._file.id.get_vfd_handle())
 
     @property
     def frames(self) -> int:
@@ -85,9 +96,9 @@ class NXtomoFile:
         if at >= self._room:
             self._room = at + BLOCK
             self._data.resize(self._room, 0)
-        self._data.id.write_direct_chunk((at, 0, 0), np.ascontiguousarray(pixels))
-        key = int(meta.kind)
-        self._rows.append((key, key, meta.index, meta.timestamp_ns, meta.exposure_s, meta.angle_deg, meta.monitor))
+        pixels = np.ascontiguousarray(pixels)
+        self._data.id.write_direct_chunk((at, 0, 0), pixels)
+        self._rows.append(row_of(meta, pixels))
 
     def flush(self) -> int:
         """Hand everything to the operating system, with exact sizes; gives the number of readable frames."""
@@ -103,24 +114,51 @@ class NXtomoFile:
             self._rows.clear()
         return self.written
 
-    def close(self, status: str, frames: Mapping[str, ArrayLike] = NO_FRAMES, ended: str = "", note: str = "") -> int:
-        """Finish the file; gives the number of frames in it. ``status`` is that of the scan, never "running".
+    def sync(self) -> None:
+        """Have what was flushed written to the disk, so that it survives a power cut."""
+        os.fdatasync(self.fd)
 
-        ``frames``: indices of those that are "missing", "corrupt" or "unusable".
-        """
+    def removed(self) -> bool:
+        """Whether the file has another name now, or none, so that nobody will find its frames."""
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            return True
+        ours = os.fstat(self.fd)
+        return (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino)
+
+    def close(self, status: str, frames: Mapping[str, ArrayLike] = NO_FRAMES, ended: str = "", note: str = "") -> int:
+        """Finish the file; gives the number of frames in it. Arguments as for ``conclude``."""
         self.flush()
-        streamer = self._file[STREAMER]
-        for name, indices in frames.items():
-            values, listed = np.asarray(indices, np.int64), streamer[f"{name}_frames"]
-            listed.resize(len(values), 0)
-            listed[...] = values
-        _set_text(self._file["entry/end_time"], ended)
-        _set_text(streamer["note"], note)
-        self._file.flush()
-        # Last, so that a file that says it is complete is.
-        _set_text(streamer["status"], status)
+        conclude(self._file, status, frames, ended, note)
         self._file.close()
         return self.written
+
+
+def row_of(meta: FrameMeta, pixels: NDArray[Any]) -> tuple[Any, ...]:
+    """The values of a frame in the datasets of ``PER_FRAME``."""
+    key = int(meta.kind)
+    check = meta.checksum or checksum(pixels.data.cast("B"))
+    return key, key, meta.index, meta.timestamp_ns, meta.exposure_s, meta.angle_deg, meta.monitor, check
+
+
+def conclude(
+    file: h5py.File, status: str, frames: Mapping[str, ArrayLike] = NO_FRAMES, ended: str = "", note: str = ""
+) -> None:
+    """Enter how a scan ended. ``status`` is that of the scan, never "running"; ``ended`` is a time in ISO 8601.
+
+    ``frames``: indices of those that are listed, under the names in ``LISTED``.
+    """
+    streamer = file[STREAMER]
+    for name, indices in frames.items():
+        values, listed = np.asarray(indices, np.int64), streamer[f"{name}_frames"]
+        listed.resize(len(values), 0)
+        listed[...] = values
+    _set_text(file["entry/end_time"], ended)
+    _set_text(streamer["note"], note)
+    file.flush()
+    # Last, so that a file that says it is complete is.
+    _set_text(streamer["status"], status)
 
 
 def _reason(path: Path, error: OSError) -> str:
@@ -152,8 +190,11 @@ def _value(parent: h5py.Group, name: str, value: Any, units: str = "") -> None:
         parent[name].attrs["units"] = units
 
 
-def _layout(file: h5py.File, spec: ScanSpec, started: str) -> None:
-    """Everything the file will ever hold; in SWMR mode no object or attribute can be added."""
+def lay_out(file: h5py.File, spec: ScanSpec, started: str, data: Callable[[h5py.Group], h5py.Dataset]) -> None:
+    """Everything the file will ever hold; in SWMR mode no object or attribute can be added.
+
+    ``data`` makes the dataset of the images in the group of the detector.
+    """
     file.attrs.update(NX_class="NXroot", default="entry")
     entry = _group(file, "entry", "NXentry", default="data", version=2.1)
     _value(entry, "definition", "NXtomo")
@@ -162,19 +203,25 @@ def _layout(file: h5py.File, spec: ScanSpec, started: str) -> None:
     _value(entry, "start_time", started)
     _text(entry, "end_time")
     _value(entry, "program_name", "Streamer")
-    _instrument(entry, spec)
+    _instrument(entry, spec, data)
     sample = _group(entry, "sample", "NXsample")
     _value(sample, "name", spec.sample)
     _group(entry, "control", "NXmonitor")
-    for name, dtype, units, empty in _PER_FRAME:
+    _account(entry, spec)
+    for name, dtype, units, empty in PER_FRAME:
         dataset = entry.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(4096,), fillvalue=empty)
         if units:
             dataset.attrs["units"] = units
+    entry["streamer/frame_checksum"].attrs["algorithm"] = "xxh3_64 of the pixels, row-major, little-endian"
     _plot(entry)
-    _account(entry, spec)
 
 
-def _instrument(entry: h5py.Group, spec: ScanSpec) -> None:
+def _growing_data(detector: h5py.Group, spec: ScanSpec) -> h5py.Dataset:
+    shape = (spec.rows, spec.columns)
+    return detector.create_dataset("data", (0, *shape), spec.dtype, maxshape=(None, *shape), chunks=(1, *shape))
+
+
+def _instrument(entry: h5py.Group, spec: ScanSpec, data: Callable[[h5py.Group], h5py.Dataset]) -> None:
     instrument = _group(entry, "instrument", "NXinstrument")
     source = _group(instrument, "source", "NXsource")
     _value(source, "type", "Synchrotron X-ray Source")
@@ -182,9 +229,7 @@ def _instrument(entry: h5py.Group, spec: ScanSpec) -> None:
     beam = _group(instrument, "beam", "NXbeam")
     _value(beam, "incident_energy", spec.energy_kev, "keV")
     detector = _group(instrument, "detector", "NXdetector")
-    shape = (spec.rows, spec.columns)
-    data = detector.create_dataset("data", (0, *shape), spec.dtype, maxshape=(None, *shape), chunks=(1, *shape))
-    data.attrs.update(interpretation="image", long_name="raw counts")
+    data(detector).attrs.update(interpretation="image", long_name="raw counts")
     _value(detector, "x_pixel_size", spec.pixel_size_m, "m")
     _value(detector, "y_pixel_size", spec.pixel_size_m, "m")
     _value(detector, "distance", spec.distance_m, "m")
@@ -214,97 +259,3 @@ def _text(parent: h5py.Group, name: str, value: str = "") -> None:
     """A text that can be filled later: only those of fixed length can be changed in SWMR mode."""
     dtype = h5py.string_dtype("utf-8", _TEXT_LENGTHS[name])
     parent.create_dataset(name, (), dtype, data=value.encode())
-
-
-def open_raw(path: Path) -> h5py.File:
-    """Open a raw file to read: finished, still growing, or left behind by a crash. Raises BadInput, one line."""
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        # Only then: of a file that is merely damaged, HDF5 would wait minutes for a writer to mend it.
-        if _in_swmr_mode(path):
-            with suppress(OSError):
-                return h5py.File(path, "r", swmr=True)
-        reason = os.strerror(error.errno).lower() if error.errno else str(error).split("\n")[0]
-        if not path.exists():
-            reason = "no such file"
-        elif "truncated file" in reason:
-            reason = "its end is missing; copy it again"
-        raise BadInput(f"{path}: not a readable HDF5 file ({reason})") from error
-
-
-def _in_swmr_mode(path: Path) -> bool:
-    """Whether a writer has the file open, or was killed while it had."""
-    try:
-        with path.open("rb") as file:
-            block = file.read(_SUPERBLOCK)
-    except OSError:
-        return False
-    return len(block) == _SUPERBLOCK and block[:8] == _SIGNATURE and block[8] == 3 and block[_FLAGS] != 0
-
-
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_SUPERBLOCK = 48  # bytes of a version 2 or 3 superblock with 8-byte addresses
-_FLAGS, _END, _CHECKSUM = 11, 28, 44  # where in it: marks of an open file, length of the file, checksum
-
-
-def clear_swmr_flags(path: Path) -> bool:
-    """Make a raw file whose writer was killed open like any other; True if something had to be changed.
-
-    Only for files that nobody writes any more. Raises BadInput, and changes nothing, when it is not a file of the kind
-    we write, or its end is missing: that one can be read in SWMR mode alone.
-    """
-    with path.open("r+b") as file:
-        block = bytearray(file.read(_SUPERBLOCK))
-        if len(block) < _SUPERBLOCK or block[:8] != _SIGNATURE or block[8] != 3 or block[9] != 8:
-            raise BadInput(f"{path}: not an HDF5 file with a superblock of version 3")
-        if int.from_bytes(block[_CHECKSUM:], "little") != lookup3(bytes(block[:_CHECKSUM])):
-            raise BadInput(f"{path}: the checksum of the superblock is wrong, the file is damaged")
-        if block[_FLAGS] == 0:
-            return False
-        if file.seek(0, os.SEEK_END) < int.from_bytes(block[_END : _END + 8], "little"):
-            raise BadInput(f"{path}: its end is missing")
-        block[_FLAGS] = 0
-        block[_CHECKSUM:] = lookup3(bytes(block[:_CHECKSUM])).to_bytes(4, "little")
-        file.seek(0)
-        file.write(block)
-    return True
-
-
-_WORD = 0xFFFFFFFF
-
-
-def _rotated(word: int, bits: int) -> int:
-    return ((word << bits) | (word >> (32 - bits))) & _WORD
-
-
-def lookup3(data: bytes) -> int:
-    """Bob Jenkins' lookup3 hash (hashlittle, start value 0), HDF5's checksum of metadata."""
-    a = b = c = (0xDEADBEEF + len(data)) & _WORD
-    if not data:
-        return c
-    blocks = [data[i : i + 12].ljust(12, b"\0") for i in range(0, len(data), 12)]
-    for block in blocks[:-1]:
-        a, b, c = _mix(*_added(a, b, c, block))
-    return _final(*_added(a, b, c, blocks[-1]))
-
-
-def _added(a: int, b: int, c: int, block: bytes) -> tuple[int, int, int]:
-    x, y, z = (int.from_bytes(block[i : i + 4], "little") for i in (0, 4, 8))
-    return (a + x) & _WORD, (b + y) & _WORD, (c + z) & _WORD
-
-
-def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
-    for bits in (4, 6, 8, 16, 19, 4):
-        a = ((a - c) & _WORD) ^ _rotated(c, bits)
-        c = (c + b) & _WORD
-        a, b, c = b, c, a
-    return a, b, c
-
-
-def _final(a: int, b: int, c: int) -> int:
-    for bits in (14, 11, 25, 16, 4, 14, 24):
-        c = ((c ^ b) - _rotated(b, bits)) & _WORD
-        a, b, c = b, c, a
-    # The rotation of names above ends one step late: the last word mixed is now called b.
-    return b

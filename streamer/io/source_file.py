@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
 from streamer.frames import NAME, BadInput, Frame, FrameKind, FrameMeta, ScanSpec, frame_dtype
-from streamer.io.nxtomo import open_raw
 from streamer.io.scan_layouts import Layout, find_layout
+from streamer.io.unclosed import open_raw
 
 MAX_READ = 8 * 2**20
 """Bytes that one read takes at most, unless a single frame is larger."""

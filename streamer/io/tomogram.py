@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.frames import BadInput
+from streamer.io.place import place
 
 UNITS = ("1/cm", "1/pixel")
 RECONSTRUCTION = "entry/reconstruction"
@@ -58,21 +59,22 @@ class TomogramFile:
         """
         if unit not in UNITS:
             raise BadInput(f"tomogram {path}: unit {unit!r} is not one of {', '.join(UNITS)}")
-        if path.exists():
+        if os.path.lexists(path):
             raise BadInput(f"tomogram {path}: exists already and is never overwritten; choose another name")
         partial = path.with_name(path.name.removesuffix(".h5") + PARTIAL)
         try:
             _check_room(path.parent, 4 * math.prod(shape))
-            file = h5py.File(partial, "w", libver=("v110", "v110"))
+            partial.unlink(missing_ok=True)  # the name alone: where a symbolic link leads is not ours
+            file = h5py.File(partial, "x", libver=("v110", "v110"))
         except OSError as error:
             raise BadInput(f"tomogram {path}: cannot be made ({_reason(error)})") from error
         try:
             _layout(file, shape, sample, pixel_size_m, unit, raw_file, parameters or {})
-            _reserve(file[DATA], partial)
+            _reserve(file[DATA])
         except BaseException as error:
             with contextlib.suppress(Exception):
                 file.close()
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise BadInput(f"tomogram {path}: cannot be made ({_reason(error)})") from error
             raise
@@ -94,9 +96,10 @@ class TomogramFile:
         self._file.close()
         if status != "complete":
             return self.partial
-        if self.path.exists():
-            raise BadInput(f"tomogram {self.path}: exists already; the result is in {self.partial}")
-        return self.partial.rename(self.path)
+        try:
+            return place(self.partial, self.path)
+        except FileExistsError as error:
+            raise BadInput(f"tomogram {self.path}: exists already; the result is in {self.partial}") from error
 
     def __enter__(self) -> TomogramFile:
         return self
@@ -126,12 +129,11 @@ def _check_room(directory: Path, nbytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _reserve(data: h5py.Dataset, path: Path) -> None:
+def _reserve(data: h5py.Dataset) -> None:
     """Take the blocks of the disk that the data will need. Raises OSError when there are not enough."""
     data.file.flush()
     if data.nbytes:
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), data.id.get_offset(), data.nbytes)
+        os.posix_fallocate(data.file.id.get_vfd_handle(), data.id.get_offset(), data.nbytes)
 
 
 def _layout(

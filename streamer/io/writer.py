@@ -22,8 +22,9 @@ import streamer
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io.channel import Channel, await_ready
-from streamer.io.nxtomo import NO_FRAMES, clear_swmr_flags
+from streamer.io.nxtomo import NO_FRAMES
 from streamer.io.shared import SharedBuffer
+from streamer.io.unclosed import clear_swmr_flags
 from streamer.io.writer_process import RING_READER
 
 PROCESS = "streamer.io.writer_process"

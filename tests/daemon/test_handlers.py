@@ -58,7 +58,7 @@ def test_ping_gives_the_version(rig: Rig) -> None:
 # ── arm, disarm, abort ──────────────────────────────────────────────────────────────────────────────────────────────
 def test_arm_says_where_the_frames_go(rig: Rig) -> None:
     reply = now(ask(rig, "arm", {"spec": SPEC.to_dict()}))
-    assert reply["raw_file"] == str((rig.directory / "scan-1.nx").resolve())
+    assert reply["raw_file"] == str(rig.directory.resolve() / "scan-1.nx")
     assert (reply["dtype"], reply["shape"]) == ("<u2", [ROWS, COLUMNS])
     assert set(reply["plan"]) >= {"tomogram", "memory_mb"}
     assert now(ask(rig, "arm", {"spec": SPEC.to_dict()})) == reply

@@ -60,6 +60,13 @@ def test_a_scan_id_serves_once(rig: Rig) -> None:
         rig.scans.arm(scan.spec)
 
 
+def test_a_raw_file_is_not_made_where_a_symbolic_link_leads(rig: Rig) -> None:
+    (rig.directory / "scan-1.nx").symlink_to(rig.directory / "elsewhere")
+    with pytest.raises(BadInput, match=r"scan-1\.nx exists already"):
+        rig.scans.arm(SPEC)
+    assert not (rig.directory / "elsewhere").exists()
+
+
 def test_a_raw_file_is_never_overwritten(rig: Rig) -> None:
     (rig.directory / "scan-1.nx").write_text("precious")
     with pytest.raises(BadInput, match=r"scan-1\.nx exists already"):

@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streamer.flow.ring import CONTROL, Reader, Ring, bytes_needed
+from streamer.flow.ring import Reader, Ring
+from streamer.flow.ring_layout import CONTROL, bytes_needed
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.shared import SharedBuffer
 
@@ -35,6 +36,7 @@ def meta(position: int) -> FrameMeta:
         exposure_s=position / 3,
         monitor=position / 9,
         received_s=position / 11,
+        checksum=2**64 - 1 - position,
     )
 
 
@@ -125,6 +127,22 @@ def test_a_lossless_reader_holds_the_ring_back() -> None:
     assert ring.occupied == 1, "what the other reader has not released"
     quick.detach()
     assert ring.occupied == 0
+
+
+def test_a_lossless_reader_that_looks_ahead_leaves_the_frames_to_its_successor() -> None:
+    ring = ring_of(4)
+    reader = ring.reader(0, lossless=True)
+    for position in range(4):
+        commit(ring, position)
+    ahead = [reader.poll(k) for k in range(5)]
+    assert [frame and frame.meta.index for frame in ahead] == [0, 1, 2, 3, None]
+    assert ring.acquire() is None, "looking ahead gives nothing back"
+    reader.release_to(2)
+    assert (ring.occupied, reader.position) == (2, 2)
+    successor = ring.reader(0, lossless=True)
+    frame = successor.poll()
+    assert frame is not None
+    assert frame.meta == meta(2)
 
 
 def test_without_a_lossless_reader_the_ring_is_never_full() -> None:

@@ -14,7 +14,8 @@ import pytest
 from msgspec import structs
 
 from streamer.frames import BadInput, FrameKind, ScanSpec
-from streamer.io.nxtomo import BLOCK, NXtomoFile, clear_swmr_flags, lookup3, open_raw
+from streamer.io.nxtomo import BLOCK, NXtomoFile
+from streamer.io.unclosed import clear_swmr_flags, lookup3, open_raw
 from tests.io.helpers import ENDED, SPEC, STARTED, meta_of, pixels_of
 from tests.paths import ROOT
 

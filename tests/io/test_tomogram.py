@@ -139,6 +139,20 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     volume.close()
 
 
+def test_a_symbolic_link_is_neither_followed_nor_taken_for_nothing(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "v.partial.h5").symlink_to(precious)
+    with create(tmp_path / "v.h5") as volume:
+        volume.write_rows(0, VOLUME)
+        (tmp_path / "w.h5").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(BadInput, match="exists already"):
+            create(tmp_path / "w.h5")
+    assert precious.read_text() == "precious"
+    assert not (tmp_path / "v.h5").is_symlink()
+    np.testing.assert_array_equal(read_tomogram(tmp_path / "v.h5").data, VOLUME)
+
+
 @pytest.mark.parametrize(("first", "shape"), [(5, (2, 5, 4)), (-1, (1, 5, 4)), (0, (1, 4, 5)), (0, (5, 4))])
 def test_a_block_that_does_not_fit_is_refused(tmp_path: Path, first: int, shape: tuple[int, ...]) -> None:
     with create(tmp_path / "v.h5") as volume, pytest.raises(ValueError, match="does not fit"):

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from streamer.flow.ring import Ring, bytes_needed
+from streamer.flow.ring import Ring
+from streamer.flow.ring_layout import bytes_needed
 from streamer.frames import BadInput, FrameMeta, ScanSpec
 from streamer.io.channel import Channel
-from streamer.io.nxtomo import open_raw
 from streamer.io.shared import SharedBuffer
+from streamer.io.unclosed import open_raw
 from streamer.io.writer import WriterError, WriterEvent, WriterProcess, check_space
 from streamer.io.writer_process import RING_READER, Writer
 from tests.io.helpers import ENDED, SPEC, STARTED, commit, pixels_of, small_disk, wait_until

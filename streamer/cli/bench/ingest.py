@@ -17,7 +17,8 @@ from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
 from streamer.cli.processes import ANYWHERE, ManagedProcess
 from streamer.core.backend.selection import Backend
 from streamer.flow import wire
-from streamer.flow.ring import Ring, bytes_needed
+from streamer.flow.ring import Ring
+from streamer.flow.ring_layout import bytes_needed
 from streamer.frames import StreamerError
 from streamer.io.shared import SharedBuffer
 from streamer.io.sockets import until_done

@@ -126,6 +126,7 @@ class FrameHeader(
             self.timestamp_ns,
             self.exposure_s or 0.0,
             1.0 if self.monitor is None else self.monitor,
+            checksum=self.checksum or 0,
         )
 
 
