@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from streamer.flow.patience import PatienceLimits
 from streamer.frames import BadInput
 from streamer.options import Options, field_type, rule
 from streamer.pipeline.settings import Settings
@@ -119,10 +120,16 @@ class Writer(Options):
 class Scan(Options):
     """When a scan is over."""
 
+    armed_timeout_s: float = Field(120.0, gt=0)
+    """seconds after which an armed scan is given up of which no frame comes and for which no client asks"""
     stall_timeout_s: float = Field(30.0, gt=0)
     """seconds without a frame after which a scan is closed as incomplete"""
     end_timeout_s: float = Field(2.0, gt=0)
-    """seconds to wait for the end message once all frames have come"""
+    """seconds to wait for the end message once all frames have come, and for frames that lack when it comes"""
+
+    @property
+    def patience(self) -> PatienceLimits:
+        return PatienceLimits(self.armed_timeout_s, self.stall_timeout_s, self.end_timeout_s)
 
 
 class Config(Settings):

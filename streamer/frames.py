@@ -128,6 +128,7 @@ class ReasonCode(StrEnum):
     RECONSTRUCTION_FAILED = "reconstruction_failed", Decision.UNKNOWN, "the reconstruction failed; the raw file is kept"
     SCAN_FAILED = "scan_failed", Decision.UNKNOWN, "the plan could not finish the scan"
     NOT_SCANNED = "not_scanned", Decision.UNKNOWN, "the plan did not scan the sample"
+    REFUSED = "refused", Decision.UNKNOWN, "the daemon could not take the scan; its frames were not kept"
     NO_VERDICT = "no_verdict", Decision.UNKNOWN, "the daemon gave the plan no final verdict"
     OTHER = "other", None, "a reason of a newer version; only its sentence is known"
 

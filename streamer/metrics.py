@@ -43,6 +43,8 @@ REASONS = (
     "shape",
     "spec",
     "stale_scan",
+    "refused",
+    "foreign",
     "beyond",
 )
 """Why a message was not taken; others appear when they occur."""

@@ -59,7 +59,7 @@ class Daemon:
     """
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
-        self._config, self._clock = config, clock
+        self._clock = clock
         self.stopped = threading.Event()
         self.failure = ""  # why the daemon ends by itself
         try:
@@ -214,18 +214,7 @@ class Daemon:
             if event.kind != "written":
                 self.writer_errors += event.kind == "error"
                 log.error("raw writer: %s", event.text)
-        session = self.scans.current
-        if session is None or session.over:
-            return
-        session.written = self.writer.written
-        if session.ending is not None or session.first_frame_s is None:
-            return
-        settings = self._config.scan
-        everything = session.ledger.pending == 0
-        if session.idle_s() > (settings.end_timeout_s if everything else settings.stall_timeout_s):
-            note = f"no frame for {session.idle_s():.1f} s and no end message"
-            session.end("ok" if everything else "stalled", None, note)
-            self._wake()
+        self.scans.wait(held=self.ingest.held_back())
 
     def _close(self) -> None:
         while self._open:

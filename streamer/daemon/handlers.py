@@ -59,7 +59,7 @@ class Handlers:
 
     def arm(self, request: Arm) -> Armed | DeferredReply:
         spec, finishing = request.spec, self._scans.current
-        if finishing is not None and finishing.ending is not None and not finishing.over:
+        if finishing is not None and finishing.ends and not finishing.over:
             # The previous scan is being finished. The plan waits for its reply instead of asking again.
             return DeferredReply(self._clock() + ARM_WAIT_S, lambda expired: self._arm_when_free(spec, expired))
         return self._armed(self._scans.arm(spec))
@@ -83,9 +83,15 @@ class Handlers:
         return Done()
 
     def status(self, request: GetStatus) -> DaemonStatus:
+        self._asked(request.scan_id)
         return self._status(self._scans.report(request.scan_id))
 
+    def _asked(self, scan_id: str | None) -> None:
+        if scan_id is not None and (session := self._scans.of(scan_id)) is not None:
+            session.asked()
+
     def verdict(self, request: GetVerdict) -> VerdictReply | DeferredReply:
+        self._asked(request.scan_id)
         known = self._verdict(request.scan_id)
         if not request.wait:
             return known

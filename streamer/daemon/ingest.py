@@ -7,20 +7,25 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 from msgspec import structs
 
 from streamer.daemon.scans import Scans
+from streamer.daemon.session import Session
 from streamer.daemon.throttle import ThrottledLog
 from streamer.flow import wire
 from streamer.flow.acknowledged import Taken
 from streamer.flow.ring import Ring
 from streamer.flow.scan import Outcome
-from streamer.frames import BadInput, ScanSpec
+from streamer.frames import BadInput
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 FULL_WAIT_S = 0.0005
+HOLD_WAIT_S = 0.005
 
 
 class Ingest:
@@ -31,19 +36,47 @@ class Ingest:
     ) -> None:
         self._ring, self._scans, self._wake, self._stopped, self._clock = ring, scans, wake, stopped, clock
         self._complaints = ThrottledLog(log, clock)
-        self._refused_scan = ""
+        self._stale_scan = ""
+        self._waits = self._waited = False
         self.frames_by_kind: Counter[str] = Counter()
         self.rejected_by_reason: Counter[str] = Counter()
         self.errors_by_kind: Counter[str] = Counter()
         self.bytes = 0
-        self.full_s = 0.0  # time that the receive thread waited for the raw writer; ZeroMQ then holds the detector back
+        self.full_s = 0.0  # time that the receive thread waited for a free slot, or for a scan that is being finished
         self.last_frame_ns = 0
 
+    def held_back(self) -> bool:
+        """Whether frames could not be taken at some moment since the last call, so that silence says nothing."""
+        held, self._waited = self._waits or self._waited, False
+        return held or 0 < self._ring.slots <= self._ring.occupied
+
     def start(self, message: wire.Start) -> None:
+        spec, running = message.spec, self._scans.current
+        if running is not None and running.spec.scan_id != spec.scan_id and not self._free(running, message):
+            return
         try:
-            self._scans.arm(message.spec)
-        except BadInput as error:
-            self.rejected("spec", str(error))
+            session = self._scans.arm(spec)
+        except Exception as error:  # also an OSError of the folder: nothing may be lost without a record
+            text = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+            self._scans.refuse(spec, message.src, text)
+            self.rejected("refused", f"scan {spec.scan_id} of source {message.src!r}: {text}")
+            return
+        if not session.begins(message.src):
+            self._foreign(session, message.src)
+
+    def _free(self, running: Session, message: wire.Start) -> bool:
+        """Wait until a scan that ends is over, and read nothing meanwhile. False when the daemon stops."""
+        if running.owner.source == message.src:
+            running.superseded(message.spec.scan_id)
+        if running.ending is None or running.over:
+            return True
+        log.info("scan %s is held back until scan %s is finished", message.spec.scan_id, running.spec.scan_id)
+        return self._wait(lambda: running.over or None, HOLD_WAIT_S) is not None
+
+    def alive(self, message: wire.KeepAlive) -> None:
+        session = self._scans.current
+        if message.paused and session is not None and session.owner.source in (None, message.src):
+            session.paused()
 
     def admit(self, message: wire.Start | wire.FrameHeader | wire.End) -> str:
         """Prepare for a message of the acknowledged transport. Returns why it must wait, "" when it can be taken.
@@ -51,14 +84,14 @@ class Ingest:
         Messages of a scan that is over are taken, and counted by ``slot``; those of an unknown scan must wait.
         """
         if isinstance(message, wire.Start):
-            return self._admit_scan(message.spec)
+            return self._admit_scan(message)
         scan_id = message.meta.scan_id if isinstance(message, wire.FrameHeader) else message.scan_id
         return "" if self._scans.is_known(scan_id) else f"scan {scan_id} is not armed"
 
-    def _admit_scan(self, spec: ScanSpec) -> str:
-        if not self._scans.is_known(spec.scan_id):
+    def _admit_scan(self, message: wire.Start) -> str:
+        if not self._scans.is_known(message.spec.scan_id):
             try:
-                self._scans.arm(spec)
+                self._scans.arm(message.spec).begins(message.src)
             except BadInput as error:
                 return str(error)
         return ""
@@ -72,9 +105,8 @@ class Ingest:
         return self._scans.settled(taken)
 
     def slot(self, header: wire.FrameHeader) -> memoryview | None:
-        session = self._scans.of(header.meta.scan_id)
+        session = self._owned(header)
         if session is None:
-            self._stale(header)
             return None
         if session.ending is not None:
             session.accept(header.meta)  # counts as late
@@ -84,16 +116,19 @@ class Ingest:
             reason = "dtype" if header.dtype != spec.dtype else "shape"
             self.corrupt(header, reason)
             return None
-        return self._wait_for_slot()
+        return self._ring.acquire() or self._wait(self._ring.acquire, FULL_WAIT_S)
 
     def frame(self, header: wire.FrameHeader) -> None:
         session = self._scans.of(header.meta.scan_id)
         if session is None:
             return
         meta = structs.replace(header.meta, received_s=self._clock())
-        outcome = session.accept(meta)
+        with session.lock:  # whoever ends the scan finds each accepted frame in the ring
+            outcome = session.accept(meta, header.src)
+            if outcome is Outcome.ACCEPT:
+                self._ring.commit(meta)
+            session.settle()
         if outcome is Outcome.ACCEPT:
-            self._ring.commit(meta)
             self.frames_by_kind[meta.kind.name.lower()] += 1
             self.bytes += header.size
             self.last_frame_ns = time.time_ns()
@@ -105,13 +140,18 @@ class Ingest:
 
     def corrupt(self, header: wire.FrameHeader, reason: str) -> None:
         session = self._scans.of(header.meta.scan_id)
-        if session is not None:
+        if session is not None and session.admits(header.src):
             session.corrupt(header.meta.index)
+            session.settle()
         self.rejected(reason, f"frame {header.meta.index} of scan {header.meta.scan_id}: {reason}")
 
     def end(self, message: wire.End) -> None:
         session = self._scans.of(message.scan_id)
-        if session is not None and session.end(message.status, message.frames):
+        if session is None:
+            return
+        if not session.admits(message.src):
+            self._foreign(session, message.src)
+        elif session.ended(message):
             self._wake()
 
     def rejected(self, reason: str, text: str) -> None:
@@ -124,19 +164,32 @@ class Ingest:
         if self.errors_by_kind[kind] == 1:
             log.error("a message could not be handled; the next ones like it are counted", exc_info=error)
 
-    def _stale(self, header: wire.FrameHeader) -> None:
-        self.rejected_by_reason["stale_scan"] += 1
-        if header.meta.scan_id != self._refused_scan:
-            self._refused_scan = header.meta.scan_id
-            self._complaints.warning("stale_scan", f"frames of scan {header.meta.scan_id} are refused: it is not armed")
+    def _owned(self, header: wire.FrameHeader) -> Session | None:
+        """The scan that a frame belongs to; None, and counted, when there is none or it is another source's."""
+        scan_id = header.scan_id
+        session = self._scans.of(scan_id)
+        if session is None:
+            reason = "refused" if self._scans.was_refused(scan_id) else "stale_scan"
+            self.rejected_by_reason[reason] += 1
+            if scan_id != self._stale_scan:
+                self._stale_scan = scan_id
+                self._complaints.warning(reason, f"frames of scan {scan_id} are refused: it is not armed")
+        elif not session.admits(header.src):
+            self._foreign(session, header.src)
+            return None
+        return session
 
-    def _wait_for_slot(self) -> memoryview | None:
-        """A free slot of the ring. Waits while the raw writer holds the ring back; None when the daemon stops."""
-        slot = self._ring.acquire()
-        if slot is not None:
-            return slot
-        began = self._clock()
-        while slot is None and not self._stopped.wait(FULL_WAIT_S):
-            slot = self._ring.acquire()
+    def _foreign(self, session: Session, source: str) -> None:
+        self.rejected_by_reason["foreign"] += 1
+        if session.owner.foreign[source] == 1:
+            scan_id, owner = session.spec.scan_id, session.owner.source
+            log.warning("source %r sends messages for scan %s of source %r; they are refused", source, scan_id, owner)
+
+    def _wait(self, ask: Callable[[], T | None], pause_s: float) -> T | None:
+        """Ask until there is an answer; ZeroMQ holds the source back meanwhile. None when the daemon stops."""
+        began, answer, self._waits = self._clock(), None, True
+        while answer is None and not self._stopped.wait(pause_s):
+            answer = ask()
+        self._waits, self._waited = False, True
         self.full_s += self._clock() - began
-        return slot
+        return answer

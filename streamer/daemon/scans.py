@@ -18,11 +18,11 @@ from streamer.core.planes.plane import Plane, check_planes
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
 from streamer.flow.ring import Ring
-from streamer.flow.scan import ScanState
+from streamer.flow.scan import ScanEvent, ScanLife, ScanState
 from streamer.flow.wire.control import Busy
-from streamer.flow.wire.daemon import Report
+from streamer.flow.wire.daemon import FrameCounts, ProjectionCounts, Report
 from streamer.flow.wire.events import StateEvent
-from streamer.frames import BadInput, Decision, ScanSpec
+from streamer.frames import BadInput, Decision, Reason, ReasonCode, ScanSpec
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space
 from streamer.pipeline.layout.choice import max_layout_width
@@ -31,6 +31,7 @@ from streamer.pipeline.scan_pipeline import ScanPipeline
 log = logging.getLogger(__name__)
 
 REPORTS_KEPT = 1000
+REFUSED_KEPT = 100
 OPEN_TIMEOUT_S = 10.0
 VOLUME_ITEM_BYTES = 4
 
@@ -52,6 +53,7 @@ class Scans:
         self.lock = threading.RLock()
         self.memory = Memory()  # large arrays that one scan after the other borrows
         self._reports: OrderedDict[str, Report] = OrderedDict()
+        self._refused: OrderedDict[str, Report] = OrderedDict()
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # chosen by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
@@ -103,6 +105,7 @@ class Scans:
                 raise BadInput(f"scan id {spec.scan_id!r} was used before; every scan needs its own")
             session = self._open(spec)
             self.current = session
+            self._refused.pop(spec.scan_id, None)
         log.info(
             "scan %s armed: %d frames of %d×%d, file %s; tomogram %s, %.0f MB",
             spec.scan_id,
@@ -113,7 +116,7 @@ class Scans:
             session.plan["tomogram"],
             session.plan["memory_mb"],
         )
-        self.publish_state(session)
+        self._events.event(StateEvent(scan_id=spec.scan_id, state=session.state, time_ns=time.time_ns()))
         return session
 
     def _open(self, spec: ScanSpec) -> Session:
@@ -135,7 +138,42 @@ class Scans:
             self._writer.open(spec, path, now(), OPEN_TIMEOUT_S)
         except WriterError as error:
             raise BadInput(str(error)) from error
-        return Session(spec, pipeline, path, self._clock)
+        return Session(spec, pipeline, path, self._clock, config.scan.patience)
+
+    def refuse(self, spec: ScanSpec, source: str, why: str) -> None:
+        """Record a scan that its source announced and that cannot be taken: all of its frames are missing."""
+        reason = Reason(ReasonCode.REFUSED, f"the daemon did not take the scan: {why}")
+        report = Report(
+            scan_id=spec.scan_id,
+            sample=spec.sample,
+            state=ScanLife().fire(ScanEvent.REFUSE),
+            frames=FrameCounts(spec.frames, missing=spec.frames),
+            projections=ProjectionCounts(0, spec.projections),
+            reasons=(reason,),
+            final=True,
+            source=source,
+            error=why,
+        )
+        with self.lock:
+            if self.of(spec.scan_id) is None and spec.scan_id not in self._reports:
+                self._refused[spec.scan_id] = report
+                while len(self._refused) > REFUSED_KEPT:
+                    self._refused.popitem(last=False)
+            self.results[report.state.value] += 1
+            self.totals["missing"] += spec.frames
+        self._publish(report)
+
+    def was_refused(self, scan_id: str) -> bool:
+        return scan_id in self._refused
+
+    def wait(self, held: bool) -> None:
+        """Let the time pass for the running scan. ``held``: its frames could not be taken since the last call."""
+        session = self.current
+        if session is None or session.over:
+            return
+        session.written = self._writer.written
+        if session.wait(self._clock(), held) and session.ending is not None:
+            log.warning("scan %s: %s", session.spec.scan_id, session.ending.note)
 
     def disarm(self, scan_id: str) -> None:
         """Forget an armed scan without frames. Raises BadInput when it has frames or is not armed."""
@@ -193,7 +231,9 @@ class Scans:
         fine = session.state is ScanState.COMPLETE and session.verdict.decision in (Decision.ENOUGH, Decision.CONTINUE)
         level = logging.INFO if fine else logging.WARNING
         log.log(level, "scan %s %s: %s", session.spec.scan_id, session.state, session.verdict)
-        self.publish_state(session, report)
+        if report.note:
+            log.warning("scan %s: %s", session.spec.scan_id, report.note)
+        self._publish(report)
 
     def report(self, scan_id: str | None = None) -> Report | None:
         """Report of the named scan, else of the running or the last one. None when there is none."""
@@ -201,13 +241,12 @@ class Scans:
         if session is not None and scan_id in (None, session.spec.scan_id):
             return session.report()
         with self.lock:
-            return self._reports.get(scan_id) if scan_id is not None else None
+            return None if scan_id is None else self._reports.get(scan_id) or self._refused.get(scan_id)
 
-    def publish_state(self, session: Session, report: Report | None = None) -> None:
-        """``report`` goes with the final state."""
-        self._events.event(
-            StateEvent(scan_id=session.spec.scan_id, state=session.state, time_ns=time.time_ns(), report=report)
-        )
+    def _publish(self, report: Report) -> None:
+        """Publish a final state."""
+        event = StateEvent(scan_id=report.scan_id, state=report.state, time_ns=time.time_ns(), report=report)
+        self._events.event(event)
 
 
 def now() -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streamer.flow import wire
 from streamer.flow.latency import LatencyHistogram
+from streamer.flow.losses import CounterWatch, cause_of_loss
+from streamer.flow.owner import Owner
+from streamer.flow.patience import Patience, PatienceLimits
 from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
 from streamer.flow.wire.daemon import FrameCounts, Latency, ProjectionCounts, Report
 from streamer.frames import NOT_JUDGED, FrameMeta, Quality, ScanSpec, Verdict
@@ -42,16 +46,18 @@ class Session:
     pipeline: ScanPipeline | None
     raw_file: Path
     clock: Callable[[], float]
+    limits: PatienceLimits
     ledger: Ledger = field(init=False)
     life: ScanLife = field(default_factory=ScanLife)
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     quality: Quality = field(default_factory=Quality)
     verdict: Verdict = NOT_JUDGED
+    owner: Owner = field(default_factory=Owner)
+    end_message: wire.End | None = None  # it came, and frames lack that other connections may still bring
     ending: Ending | None = None
     result: Result = field(default_factory=Result)
     written: int = 0
     first_preview_projections: int | None = None
-    armed_s: float = 0.0
     first_frame_s: float | None = None
     last_frame_s: float | None = None
 
@@ -59,7 +65,8 @@ class Session:
         self.lock = threading.RLock()
         self.ledger = Ledger.of(self.spec)
         self.life.fire(ScanEvent.ARM)
-        self.armed_s = self.clock()
+        self._patience = Patience(self.limits, self.clock())
+        self._counter = CounterWatch()
         self.plan = {} if self.pipeline is None else self.pipeline.plan.to_dict()
         self.reconstructed = False  # the final verdict and the tomogram were made, or failed
         self.over = False  # the last report is published; another scan may be armed
@@ -68,30 +75,118 @@ class Session:
     def state(self) -> ScanState:
         return self.life.state
 
-    def accept(self, meta: FrameMeta) -> Outcome:
+    @property
+    def ends(self) -> bool:
+        """No more frames are to be sent: the end message came, or the scan was ended otherwise."""
+        return self.ending is not None or self.end_message is not None
+
+    def begins(self, source: str) -> bool:
+        """The source announces this scan. False when it belongs to another one."""
+        with self.lock:
+            self.owner.begins(source)
+            return self.owner.admits(source)
+
+    def admits(self, source: str) -> bool:
+        """Whether a message of this source belongs to the scan."""
+        with self.lock:
+            return self.owner.admits(source)
+
+    def accept(self, meta: FrameMeta, source: str = "") -> Outcome:
         """Enter a frame that passed its checks into the ledger."""
         with self.lock:
             outcome = self.ledger.frame(meta.index, meta.kind)
+            self._counter.frame(meta.index, outcome)
             if outcome is Outcome.ACCEPT:
+                self.owner.begins(source)
                 if self.first_frame_s is None:
                     self.first_frame_s = meta.received_s
                 self.life.fire(ScanEvent.FRAME)
                 self.last_frame_s = meta.received_s
+                self._patience.heard()
             return outcome
 
     def corrupt(self, index: int | None) -> None:
         with self.lock:
             self.ledger.corrupt_frame(index)
 
-    def end(self, status: str, frames: int | None, note: str = "") -> bool:
-        """The source has sent its last frame, or is silent ("stalled"). Returns False when it had ended before."""
+    def asked(self) -> None:
+        """A client asks for this very scan: before its first frame that shows that somebody still wants it."""
+        with self.lock:
+            if self.first_frame_s is None:
+                self._patience.heard()
+
+    def paused(self) -> None:
+        """The source says that it will go on."""
+        with self.lock:
+            self._patience.heard()
+
+    def ended(self, message: wire.End) -> bool:
+        """The source has sent its last frame. The scan ends at once, unless frames lack that may still come."""
+        with self.lock:
+            if self.ends:
+                return False
+            self.end_message = message
+            self._patience.heard()
+            return self.settle()
+
+    def settle(self) -> bool:
+        """End the scan if its end message came and no frame lacks any more."""
+        with self.lock:
+            message = self.end_message
+            if message is None or self.ending is not None:
+                return False
+            if message.status != "aborted" and self.ledger.seen < min(message.frames, self.ledger.announced):
+                return False
+            return self.end(message.status, message.frames)
+
+    def wait(self, now: float, held: bool) -> bool:
+        """Let the time pass; ``held``: frames could not be taken. True when this ends the scan: nothing came."""
         with self.lock:
             if self.ending is not None:
                 return False
-            self.ending = Ending(status, note)
+            complete, begun = self.ledger.seen == self.ledger.expected, self.first_frame_s is not None
+            self._patience.wait(now, held)
+            if not self._patience.over(begun, complete or self.ends):
+                return False
+            silence = f"no frame for {self._patience.silence_s:.1f} s"
+            if self.end_message is not None:
+                return self.end(self.end_message.status, self.end_message.frames)
+            if begun:
+                return self.end("ok" if complete else "stalled", None, f"{silence} and no end message")
+            return self.end("aborted", 0, f"given up: {silence} since it was armed, and nobody asked for it")
+
+    def superseded(self, scan_id: str) -> None:
+        """Its source begins another scan."""
+        with self.lock:
+            message = self.end_message
+            if message is not None:
+                self.end(message.status, message.frames)
+            else:
+                self.end("stalled", None, f"its source began scan {scan_id} without an end message")
+
+    def end(self, status: str, frames: int | None, note: str = "") -> bool:
+        """End the scan now: what has not come is missing. Returns False when it had ended before.
+
+        ``frames``: how many the source says it has issued.
+        """
+        with self.lock:
+            if self.ending is not None:
+                return False
             self.ledger.close(frames, status)
+            self.ending = Ending(status, "; ".join(filter(None, (note, *self._remarks(status, frames)))))
             self.life.fire({"aborted": ScanEvent.ABORT, "stalled": ScanEvent.STALL}.get(status, ScanEvent.END))
             return True
+
+    def _remarks(self, status: str, frames: int | None) -> Iterator[str]:
+        """What the counters of the source and the order of the frames say about those that lack."""
+        ledger = self.ledger
+        if frames is not None and status != "aborted" and frames != ledger.seen:
+            announced = f"{ledger.announced} were announced"
+            yield f"its source says that it issued {frames} frames, {ledger.seen} came, {announced}"
+        if cause := cause_of_loss(ledger.missing_indices(), ledger.announced, self._counter.restart):
+            yield cause
+        for source, messages in self.owner.foreign.items():
+            yield f"{messages} messages of source {source!r} were refused: the scan belongs to {self.owner.source!r}"
 
     def drained(self) -> None:
         with self.lock:
@@ -109,11 +204,6 @@ class Session:
                 whole = self.ledger.received == self.ledger.expected
                 self.life.fire(ScanEvent.FINALISED_COMPLETE if whole else ScanEvent.FINALISED_INCOMPLETE)
             return self.life.state
-
-    def idle_s(self) -> float:
-        """Seconds since the last frame, or since arming."""
-        with self.lock:
-            return self.clock() - (self.last_frame_s or self.armed_s)
 
     def judge(self, quality: Quality | None, verdict: Verdict) -> bool:
         """Set the quality (None: unchanged) and its verdict. Returns whether decision, codes or finality changed."""
@@ -154,6 +244,9 @@ class Session:
                 ),
                 last_frame_to_tomogram_s=self.result.last_frame_to_tomogram_s,
                 scan_s=scan_s,
+                source=self.owner.source,
+                foreign=dict(self.owner.foreign),
+                note="" if self.ending is None else self.ending.note,
                 first_preview_projections=self.first_preview_projections,
                 error=self.result.error,
             )

@@ -22,6 +22,7 @@ class ScanState(StrEnum):
     INCOMPLETE = "incomplete"
     ABORTED = "aborted"
     FAILED = "failed"
+    REFUSED = "refused"
 
     @property
     def final(self) -> bool:
@@ -34,11 +35,14 @@ class ScanState(StrEnum):
         return self is not ScanState.IDLE and self not in FINAL_STATES
 
 
-FINAL_STATES = frozenset((ScanState.COMPLETE, ScanState.INCOMPLETE, ScanState.ABORTED, ScanState.FAILED))
+FINAL_STATES = frozenset(
+    (ScanState.COMPLETE, ScanState.INCOMPLETE, ScanState.ABORTED, ScanState.FAILED, ScanState.REFUSED)
+)
 
 
 class ScanEvent(StrEnum):
     ARM = "arm"  # a scan was announced and its file is open
+    REFUSE = "refuse"  # a scan was announced that cannot be taken; its frames are not kept
     DISARM = "disarm"  # the armed scan is not wanted any more
     FRAME = "frame"  # a frame was accepted
     END = "end"  # the source says that it has sent everything
@@ -53,11 +57,12 @@ class ScanEvent(StrEnum):
 
 S, E = ScanState, ScanEvent
 TRANSITIONS: Mapping[ScanState, Mapping[ScanEvent, ScanState]] = {
-    S.IDLE: {E.ARM: S.ARMED},
+    S.IDLE: {E.ARM: S.ARMED, E.REFUSE: S.REFUSED},
     S.ARMED: {
         E.DISARM: S.IDLE,
         E.FRAME: S.ACQUIRING,
         E.END: S.DRAINING,
+        E.STALL: S.DRAINING,
         E.ABORT: S.DRAINING,
         E.ERROR: S.FAILED,
     },
@@ -79,6 +84,7 @@ TRANSITIONS: Mapping[ScanState, Mapping[ScanEvent, ScanState]] = {
     S.INCOMPLETE: {E.ARM: S.ARMED},
     S.ABORTED: {E.ARM: S.ARMED},
     S.FAILED: {E.ARM: S.ARMED},
+    S.REFUSED: {E.ARM: S.ARMED},
 }
 del S, E
 
@@ -208,6 +214,11 @@ class Ledger:
         self.closed, self.status = True, status
         if status in ("stopped", "aborted"):
             self.expected = min(max(frames_issued or 0, self._next), self.announced)
+
+    @property
+    def seen(self) -> int:
+        """Distinct frames of which something came, good or corrupt."""
+        return self.received + self.corrupt_unreplaced
 
     @property
     def pending(self) -> int:

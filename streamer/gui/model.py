@@ -131,8 +131,8 @@ class ViewModel:
         return scan_id != self.scan.scan_id and scan_id in self.history
 
     def _accept(self, scan: ShownScan, now: float) -> None:
-        if self._is_past(scan.scan_id):
-            self.history[scan.scan_id] = scan
+        if self._is_past(scan.scan_id) or scan.state is ScanState.REFUSED:
+            self._remember(scan)
             self._heard_s = now
             return
         if scan.received != self.scan.received or scan.scan_id != self.scan.scan_id:
@@ -147,6 +147,9 @@ class ViewModel:
             self.planes = {}
             self._auto = {}
         self.scan = scan
+        self._remember(scan)
+
+    def _remember(self, scan: ShownScan) -> None:
         self.history[scan.scan_id] = scan
         while len(self.history) > MAX_HISTORY:
             self.history.pop(next(iter(self.history)))

@@ -142,6 +142,7 @@ class AcknowledgingReceiver:
             return
         if isinstance(message, wire.KeepAlive):
             self._parts.drop_rest()
+            sink.alive(message)
             stream.take(Taken("", 0))
             return
         if reason := sink.admit(message):

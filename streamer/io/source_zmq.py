@@ -33,6 +33,8 @@ class FrameSink(Protocol):
 
     def end(self, message: wire.End) -> None: ...
 
+    def alive(self, message: wire.KeepAlive) -> None: ...
+
     def rejected(self, reason: str, text: str) -> None: ...
 
     def failed(self, error: Exception) -> None:
@@ -91,6 +93,8 @@ class FrameReceiver:
             sink.start(message)
         elif isinstance(message, wire.End):
             sink.end(message)
+        else:
+            sink.alive(message)
 
 
 class MessageParts:

@@ -139,9 +139,9 @@ class Rig:
         self.reader.detach()
 
     # ── what the source does ────────────────────────────────────────────────────────────────────────────────────
-    def send(self, meta: FrameMeta, pixels: NDArray[Any]) -> bool:
+    def send(self, meta: FrameMeta, pixels: NDArray[Any], source: str = "") -> bool:
         """One frame, as the receive thread hands it over. False when the daemon did not want it."""
-        header, payload = wire.encode_frame(meta, pixels)
+        header, payload = wire.encode_frame(meta, pixels, source)
         message = wire.decode(header)
         assert isinstance(message, wire.FrameHeader)
         slot = self.ingest.slot(message)
@@ -161,6 +161,7 @@ class Rig:
 
         def stopped() -> bool:
             self.clock.now += TURN_S
+            self.scans.wait(held=self.ingest.held_back())
             assert time.monotonic() < deadline, "the compute thread did not get there"
             return condition()
 

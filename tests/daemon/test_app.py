@@ -118,12 +118,13 @@ def test_a_scan_whose_end_message_was_lost_is_complete(start: Callable[..., Runn
     assert (report.state, report.verdict) == ("complete", "ENOUGH")
 
 
-def test_an_armed_scan_may_wait_for_its_first_frame(start: Callable[..., Running]) -> None:
-    running = start(scan={"stall_timeout_s": 0.1, "end_timeout_s": 0.1})
+def test_an_armed_scan_that_nobody_wants_any_more_is_given_up(start: Callable[..., Running]) -> None:
+    running = start(scan={"armed_timeout_s": 0.5})
     running.ask(Arm(TinyScan().spec))
-    deadline = time.monotonic() + 0.5
-    while time.monotonic() < deadline:
-        assert running.ask(GetStatus()).state == "armed"
+    report = running.report(lambda report: report.state.final)
+    assert report.state == "aborted"
+    assert report.note.startswith("given up: no frame for 0.5")
+    assert running.ask(Arm(TinyScan("scan-2").spec)).scan_id == "scan-2"
 
 
 def test_stopping_closes_the_running_scan_as_aborted(start: Callable[..., Running], tmp_path: Path) -> None:

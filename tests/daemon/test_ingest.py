@@ -15,7 +15,7 @@ from streamer.daemon.throttle import BURST, PERIOD_S
 from streamer.flow import wire
 from streamer.flow.acknowledged import Taken
 from streamer.frames import FrameMeta
-from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
+from tests.daemon.rig import COLUMNS, PATIENCE_S, ROWS, Rig, TinyScan
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,105 @@ def test_a_start_message_arms_and_may_be_resent(rig: Rig, scan: TinyScan) -> Non
 def test_a_start_that_cannot_be_armed_is_counted(rig: Rig, scan: TinyScan) -> None:
     rig.scans.arm(scan.spec)
     rig.ingest.start(wire.Start(structs.replace(scan.spec, scan_id="other")))
-    assert rig.ingest.rejected_by_reason == {"spec": 1}
+    assert rig.ingest.rejected_by_reason == {"refused": 1}
     assert rig.scans.of("scan-1") is not None
+    refused = rig.scans.report("other")
+    assert refused is not None
+    assert (refused.state, refused.frames.missing) == ("refused", scan.spec.frames)
+    rig.send(structs.replace(scan.metas[0], scan_id="other"), scan.pixels[0])
+    assert rig.ingest.rejected_by_reason == {"refused": 2}
+
+
+def test_a_start_that_meets_a_shut_folder_is_refused_and_the_next_one_is_taken(
+    rig: Rig, scan: TinyScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shut(_spec: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.scans, "_open", shut)
+        rig.ingest.start(wire.Start(scan.spec))
+    report = rig.scans.report("scan-1")
+    assert report is not None
+    assert (report.state, report.error) == ("refused", "PermissionError: [Errno 13] Permission denied")
+    rig.ingest.start(wire.Start(scan.spec))
+    assert rig.scans.state == "armed"
+
+
+def test_a_scan_that_follows_at_once_is_held_back_and_loses_nothing(rig: Rig) -> None:
+    """Start, frames, end, start, frames, end on one connection, as fast as they are taken."""
+    scans = [TinyScan(f"scan-{number}") for number in range(3)]
+
+    def receive() -> None:
+        for scan in scans:
+            rig.ingest.start(wire.Start(scan.spec))
+            for index in range(scan.spec.frames):
+                rig.send(scan.metas[index], scan.pixels[index])
+            rig.end(scan.spec)
+
+    source = threading.Thread(target=receive)
+    source.start()
+    rig.turn_until(lambda: rig.scans.results["complete"] == len(scans))
+    source.join(PATIENCE_S)
+    assert not rig.ingest.rejected_by_reason
+    reports = [rig.scans.report(scan.spec.scan_id) for scan in scans]
+    assert [report.written for report in reports if report] == [scan.spec.frames for scan in scans]
+    assert rig.ingest.full_s > 0, "the wait is back-pressure"
+
+
+def test_a_source_that_begins_another_scan_has_ended_the_one_before(rig: Rig, scan: TinyScan) -> None:
+    rig.ingest.start(wire.Start(scan.spec))
+    rig.feed(scan, range(20))
+    second = TinyScan("scan-2")
+    source = threading.Thread(target=rig.ingest.start, args=(wire.Start(second.spec),))
+    source.start()
+    rig.turn_until(lambda: rig.scans.of("scan-2") is not None)
+    source.join(PATIENCE_S)
+    report = rig.scans.report("scan-1")
+    assert report is not None
+    assert (report.state, report.written) == ("incomplete", 20)
+    assert "its source began scan scan-2 without an end message" in report.note
+
+
+def test_a_second_producer_is_refused_counted_and_named(
+    rig: Rig, scan: TinyScan, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.ingest.start(wire.Start(scan.spec, src="camera"))
+    assert rig.send(scan.metas[0], scan.pixels[0], source="camera")
+    for index in (0, 1):
+        assert not rig.send(scan.metas[index], scan.pixels[50], source="other")
+    rig.ingest.start(wire.Start(scan.spec, src="other"))
+    rig.ingest.end(wire.End("scan-1", 1, "aborted", src="other"))
+    rig.ingest.corrupt(header(scan.metas[3], scan.pixels[3]), "parts")
+    session = rig.session(scan)
+    assert session.ending is None
+    assert (session.ledger.received, session.ledger.messages) == (1, 1)
+    assert rig.ingest.rejected_by_reason == {"foreign": 4, "parts": 1}
+    assert session.report().foreign == {"other": 4, "": 1}
+    words = "source 'other' sends messages for scan scan-1 of source 'camera'; they are refused"
+    assert [record.getMessage() for record in caplog.records if "'other'" in record.getMessage()] == [words]
+
+
+@pytest.mark.parametrize(("source", "silence_s"), [("camera", 0.0), ("other", 5.0)])
+def test_only_its_own_source_can_pause_a_scan(rig: Rig, scan: TinyScan, source: str, silence_s: float) -> None:
+    rig.ingest.start(wire.Start(scan.spec, src="camera"))
+    for _ in range(5):
+        rig.clock.now += 1.0
+        rig.scans.wait(held=False)
+    rig.ingest.alive(wire.KeepAlive(src=source))
+    assert rig.session(scan)._patience.silence_s == 5.0, "a plain ping says nothing of the scan"
+    rig.ingest.alive(wire.KeepAlive(paused=True, src=source))
+    assert rig.session(scan)._patience.silence_s == silence_s
+
+
+def test_frames_after_the_end_message_are_taken_while_frames_lack(rig: Rig, scan: TinyScan) -> None:
+    rig.run(scan, range(30))
+    rig.end(scan.spec)
+    rig.feed(scan, range(40, scan.spec.frames))
+    assert rig.session(scan).ending is None
+    rig.feed(scan, range(30, 40))
+    report = rig.finished(scan)
+    assert (report.state, report.frames.late, report.note) == ("complete", 0, "")
 
 
 def test_frames_of_a_scan_that_is_not_armed_are_refused_with_one_line(
@@ -119,7 +216,7 @@ def test_duplicates_and_frames_beyond_the_announced_ones_do_not_reach_the_ring(r
 
 def test_frames_after_the_end_are_late(rig: Rig, scan: TinyScan) -> None:
     rig.run(scan, range(30))
-    rig.end(scan.spec)
+    rig.end(scan.spec, frames=30, status="stopped")
     assert not rig.send(scan.metas[40], scan.pixels[40])
     assert rig.session(scan).ledger.late == 1
     assert rig.finished(scan).frames.late == 1
@@ -166,12 +263,15 @@ def test_a_full_ring_holds_the_source_back_until_the_writer_reads_on(build: Call
     source.join(0.1)
     assert source.is_alive()
     rig.clock.now += 3.0
+    assert rig.ingest.held_back()
     assert slow.poll() is not None
     slow.release()
     source.join(10)
     slow.detach()
     assert sent == [True]
     assert rig.ingest.full_s == pytest.approx(3.0)
+    assert rig.ingest.held_back(), "it was, since the last question"
+    assert not rig.ingest.held_back()
     assert rig.session(scan).ledger.missing == 0
 
 

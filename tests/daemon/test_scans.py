@@ -177,6 +177,36 @@ def test_reports_are_kept_up_to_a_number(rig: Rig, monkeypatch: pytest.MonkeyPat
     assert rig.scans.report("never") is None
 
 
+def test_a_scan_that_cannot_be_taken_is_a_record(rig: Rig) -> None:
+    rig.scans.refuse(SPEC, "camera", "no room")
+    report = rig.scans.report("scan-1")
+    assert report is not None
+    assert (report.state, report.error, report.source) == ("refused", "no room", "camera")
+    assert (report.frames.expected, report.frames.missing) == (SPEC.frames, SPEC.frames)
+    assert [reason.code for reason in report.reasons] == ["refused"]
+    assert rig.scans.results["refused"] == 1
+    assert rig.scans.totals["missing"] == SPEC.frames
+    ((_, event),) = [heard for heard in rig.event_listener.heard() if heard[0] == "scan"]
+    assert convert(event["report"], Report) == report
+    assert rig.scans.arm(SPEC).state == "armed", "later it may be taken"
+    assert not rig.scans.was_refused("scan-1")
+
+
+def test_a_refusal_never_replaces_the_report_of_a_scan(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.scans.arm(scan.spec)
+    before = rig.finish(scan, frames=0, status="stopped")
+    rig.scans.refuse(SPEC, "camera", "used before")
+    assert rig.scans.report("scan-1") == before
+
+
+def test_refusals_push_no_report_out_and_are_few(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFUSED_KEPT", 2)
+    for number in range(3):
+        rig.scans.refuse(structs.replace(SPEC, scan_id=f"scan-{number}"), "camera", "busy")
+    assert [rig.scans.was_refused(f"scan-{number}") for number in range(3)] == [False, True, True]
+
+
 def test_every_scan_is_counted_once(rig: Rig) -> None:
     good, cut, lossy = TinyScan("good"), TinyScan("cut"), TinyScan("lossy")
     rig.run(good)
@@ -186,7 +216,7 @@ def test_every_scan_is_counted_once(rig: Rig) -> None:
     rig.finished(cut)
     rig.run(lossy, [*range(30), *range(10), *range(60, lossy.spec.frames)])
     rig.finish(lossy)
-    assert rig.scans.results == {"complete": 1, "incomplete": 1, "aborted": 1, "failed": 0}
+    assert rig.scans.results == {"complete": 1, "incomplete": 1, "aborted": 1, "failed": 0, "refused": 0}
     assert rig.scans.totals["missing"] == 30
     assert rig.scans.totals["duplicate"] == 10
     assert rig.scans.written_before == good.spec.frames + 40 + lossy.spec.frames - 30

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from streamer.daemon.session import Session
+from streamer.flow import wire
+from streamer.flow.patience import PatienceLimits
 from streamer.flow.scan import Outcome, ScanState
 from streamer.flow.wire import decode_as, pack
 from streamer.flow.wire.daemon import Latency, Report
@@ -41,7 +43,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def session(clock: Clock) -> Session:
-    return Session(SPEC, None, Path("s.nx"), clock)
+    return Session(SPEC, None, Path("s.nx"), clock, PatienceLimits(armed_s=60.0, stall_s=10.0, end_s=2.0))
 
 
 def test_it_is_armed_and_not_judged(session: Session) -> None:
@@ -110,12 +112,128 @@ def test_the_final_state(session: Session, frames: int, status: str, error: str 
     assert session.report().error == error
 
 
-def test_silence_is_counted_from_arming_and_from_the_last_frame(session: Session, clock: Clock) -> None:
-    clock.now += 5
-    assert session.idle_s() == 5
-    session.accept(frame(0, received_s=clock.now))
-    clock.now += 3
-    assert session.idle_s() == 3
+def silent(session: Session, clock: Clock, seconds: int, held: bool = False) -> bool:
+    """Whether so many seconds of silence end the scan."""
+    for _ in range(seconds):
+        clock.now += 1.0
+        if session.wait(clock.now, held):
+            return True
+    return False
+
+
+def test_silence_is_counted_from_the_last_frame(session: Session, clock: Clock) -> None:
+    session.accept(frame(0))
+    assert not silent(session, clock, 10)
+    session.accept(frame(1))
+    assert not silent(session, clock, 10)
+    assert silent(session, clock, 1)
+    assert session.ending is not None
+    assert (session.ending.status, session.ending.note) == ("stalled", "no frame for 11.0 s and no end message")
+
+
+def test_time_in_which_no_frame_could_be_taken_is_no_silence(session: Session, clock: Clock) -> None:
+    session.accept(frame(0))
+    assert not silent(session, clock, 1000, held=True)
+    assert silent(session, clock, 11)
+
+
+def test_a_source_that_pauses_is_waited_for(session: Session, clock: Clock) -> None:
+    session.accept(frame(0))
+    for _ in range(100):
+        session.paused()
+        assert not silent(session, clock, 9)
+    assert silent(session, clock, 2), "and no longer when the pings stop"
+
+
+def test_an_armed_scan_is_given_up_when_nothing_comes_and_nobody_asks(session: Session, clock: Clock) -> None:
+    assert not silent(session, clock, 60)
+    session.asked()
+    assert not silent(session, clock, 60)
+    assert silent(session, clock, 1)
+    session.drained()
+    assert session.conclude(None) is ScanState.ABORTED
+    assert session.report().note == "given up: no frame for 61.0 s since it was armed, and nobody asked for it"
+    assert session.report().frames.missing == 0
+
+
+def test_a_client_that_asks_does_not_hold_a_scan_whose_frames_stay_away(session: Session, clock: Clock) -> None:
+    session.accept(frame(0))
+    assert not silent(session, clock, 9)
+    session.asked()
+    assert silent(session, clock, 2)
+
+
+def test_a_scan_whose_end_message_was_lost_ends_soon_after_its_last_frame(session: Session, clock: Clock) -> None:
+    for index in (5, 0, 1, 2, 3):
+        session.accept(frame(index))
+    assert not silent(session, clock, 5), "frame 4 lacks, though a later one came"
+    session.accept(frame(4))
+    assert silent(session, clock, 3)
+    assert session.ending is not None
+    assert session.ending.status == "ok"
+
+
+def test_the_end_waits_for_frames_of_other_connections(session: Session, clock: Clock) -> None:
+    for index in (0, 1, 2):
+        session.accept(frame(index))
+    assert not session.ended(wire.End("s", 6))
+    assert session.ends
+    for index in (3, 4):
+        assert not silent(session, clock, 2)
+        assert session.accept(frame(index)) is Outcome.ACCEPT
+        assert not session.settle()
+    session.accept(frame(5))
+    assert session.settle()
+    assert session.report().note == ""
+    assert session.report().frames.missing == 0
+
+
+@pytest.mark.parametrize(("status", "missing"), [("ok", 3), ("stopped", 1)])
+def test_what_does_not_come_soon_after_the_end_is_missing(
+    session: Session, clock: Clock, status: wire.EndStatus, missing: int
+) -> None:
+    for index in (0, 1, 2):
+        session.accept(frame(index))
+    session.ended(wire.End("s", 4, status))
+    assert silent(session, clock, 3)
+    assert session.ending is not None
+    assert session.ending.status == status
+    assert session.report().frames.missing == missing
+    assert session.accept(frame(3)) is Outcome.LATE
+
+
+def test_an_aborted_scan_ends_at_once(session: Session) -> None:
+    session.accept(frame(0))
+    assert session.ended(wire.End("s", 4, "aborted"))
+
+
+@pytest.mark.parametrize("frames", [3, 10**6])
+def test_a_count_that_is_not_that_of_the_frames_is_said(session: Session, frames: int) -> None:
+    for index in range(6):
+        session.accept(frame(index))
+    assert session.ended(wire.End("s", frames)), "nothing lacks"
+    words = f"its source says that it issued {frames} frames, 6 came, 6 were announced"
+    assert session.report().note == words
+
+
+def test_the_next_scan_of_its_source_ends_a_scan(session: Session) -> None:
+    session.accept(frame(0), "camera")
+    session.superseded("s2")
+    assert session.ending is not None
+    assert (session.ending.status, session.ledger.missing) == ("stalled", 5)
+    assert session.ending.note == "its source began scan s2 without an end message"
+
+
+def test_it_belongs_to_the_source_of_its_first_good_frame(session: Session) -> None:
+    assert session.admits("stranger"), "nobody has begun it yet"
+    session.accept(frame(0), "camera")
+    assert not session.admits("stranger")
+    assert not session.begins("stranger")
+    assert session.admits("camera")
+    session.end("stopped", 1)
+    report = session.report()
+    assert (report.source, report.foreign) == ("camera", {"stranger": 2})
+    assert report.note == "2 messages of source 'stranger' were refused: the scan belongs to 'camera'"
 
 
 def test_another_text_alone_is_no_other_verdict(session: Session) -> None:

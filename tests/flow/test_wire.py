@@ -233,6 +233,7 @@ def test_a_header_has_the_documented_keys_and_no_others() -> None:
         "t": "ping",
         "src": "",
         "seq": 0,
+        "paused": False,
     }
 
 

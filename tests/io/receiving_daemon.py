@@ -76,6 +76,8 @@ class Sink:
     def rejected(self, reason: str, text: str) -> None:
         self.bad.append(reason)
 
+    def alive(self, message: wire.KeepAlive) -> None: ...
+
     def failed(self, error: Exception) -> None:
         raise AssertionError(error)
 

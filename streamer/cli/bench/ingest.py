@@ -41,6 +41,8 @@ class RingSink:
 
     def end(self, message: wire.End) -> None: ...
 
+    def alive(self, message: wire.KeepAlive) -> None: ...
+
     def slot(self, header: wire.FrameHeader) -> memoryview | None:
         return self._ring.acquire()
 

@@ -142,7 +142,9 @@ class End(Header, frozen=True, tag="end", rename={"scan_id": "scan"}):
 
 
 class KeepAlive(Header, frozen=True, tag="ping"):
-    """Keeps a connection alive."""
+    """Keeps a connection alive; with ``paused`` also the scan, whose source will go on."""
+
+    paused: bool = False
 
 
 Message = Start | FrameHeader | End | KeepAlive

@@ -95,6 +95,9 @@ class Report(Struct, Judged, frozen=True, kw_only=True):
     latency_ms: Latency = Latency()
     last_frame_to_tomogram_s: Finite | None = None
     scan_s: Finite | None = None
+    source: str | None = None
+    foreign: Mapping[str, Count] = {}
+    note: str = ""
     first_preview_projections: Count | None = None
     error: str | None = None
 
