@@ -13,6 +13,7 @@ from typing import Any as _Any
 from bluesky.utils import Msg as _Msg
 
 from . import batch as _batch
+from . import orders as _orders
 from . import tomo as _tomo
 from .adaptive import Policy as _Policy
 from .devices.beamline import sim_beamline as _sim_beamline
@@ -41,12 +42,15 @@ def fly_scan(
     x_in_mm: float = 0.0,
     x_out_mm: float = 10.0,
     stop_early: bool = False,
+    stop_spoiled: bool = False,
+    turns: int = 1,
 ) -> _Generator[_Msg, _Any, _Any]:
-    """One tomogram of the mounted sample, with continuous rotation."""
+    """One tomogram of the mounted sample, with continuous rotation; interlaced if it turns more than once."""
     scan = _tomo.TomoScan(
-        sample_name, projections, darks, flats, 0, start_deg, range_deg, rate_hz, x_in_mm, x_out_mm, stop_early
-    )
-    yield from _tomo.tomo_fly(_beamline, scan)
+        sample_name, projections, darks, flats, 0, start_deg, range_deg, rate_hz, x_in_mm, x_out_mm, stop_early,
+        stop_spoiled,
+    )  # fmt: skip
+    yield from _tomo.tomo_fly(_beamline, scan) if turns == 1 else _tomo.tomo_interlaced(_beamline, scan, turns)
 
 
 def golden_scan(
@@ -59,10 +63,15 @@ def golden_scan(
     rate_hz: float = 10.0,
     x_in_mm: float = 0.0,
     x_out_mm: float = 10.0,
+    stop_early: bool = False,
+    stop_spoiled: bool = False,
 ) -> _Generator[_Msg, _Any, _Any]:
     """One tomogram of the mounted sample, step by step in golden-ratio order. May be paused."""
-    scan = _tomo.TomoScan(sample_name, projections, darks, flats, 0, start_deg, range_deg, rate_hz, x_in_mm, x_out_mm)
-    yield from _tomo.tomo_step(_beamline, scan, _tomo.golden_angles(projections, start_deg, range_deg))
+    scan = _tomo.TomoScan(
+        sample_name, projections, darks, flats, 0, start_deg, range_deg, rate_hz, x_in_mm, x_out_mm, stop_early,
+        stop_spoiled,
+    )  # fmt: skip
+    yield from _tomo.tomo_step(_beamline, scan, _orders.golden_angles(projections, start_deg, range_deg))
 
 
 def batch_scan(

@@ -25,11 +25,14 @@ from streamer.frames import BadInput, Decision, FrameKind, Reason, ReasonCode, S
 
 from . import stubs
 from .devices.requests import Closing, Exposures, ScanSetup
+from .orders import interlaced_count
 from .stubs import Plan
+from .watching import Watch
 
 STREAM = "primary"
 MARGIN_S = 60.0
-GOLDEN = (5**0.5 - 1) / 2
+DUTY = 0.9
+"""Share of the time between two triggers that a detector can expose."""
 
 
 class TomoScanError(StreamerError):
@@ -62,7 +65,11 @@ class Station(Protocol):
 
 @dataclass(frozen=True)
 class TomoScan:
-    """What to measure. Rotation over ``range_deg`` from ``start_deg``, the end point left out."""
+    """What to measure. Rotation over ``range_deg`` from ``start_deg``, the end point left out.
+
+    ``stop_early`` ends the scan as soon as the daemon says ENOUGH, ``stop_spoiled`` when it says that no further
+    projection can make the data good. ``exposure_s`` 0 is as long as the rate allows.
+    """
 
     sample: str
     projections: int = 720
@@ -75,6 +82,8 @@ class TomoScan:
     x_in_mm: float = 0.0
     x_out_mm: float = 10.0
     stop_early: bool = False
+    stop_spoiled: bool = False
+    exposure_s: float = 0.0
     verdict_timeout_s: float = 60.0
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -107,8 +116,8 @@ Projections = Callable[[Station, TomoScan], Plan]  # returns how the scan ended:
 def tomo_fly(station: Station, scan: TomoScan, md: dict[str, Any] | None = None) -> Plan:
     """Continuous rotation; the detector is triggered by the position. Returns a ScanOutcome.
 
-    With ``scan.stop_early`` the rotation ends as soon as the daemon says ENOUGH; that is a success. A rotation that was
-    interrupted by a pause cannot go on: after the pause the scan fails, and may be taken again.
+    A scan whose verdict ends it (``stop_early``, ``stop_spoiled``) is a success. A rotation that was interrupted by a
+    pause cannot go on: after the pause the scan fails, and may be taken again.
     """
     return (yield from _scan(station, scan, "tomo_fly", _fly, md))
 
@@ -126,9 +135,20 @@ def tomo_step(station: Station, scan: TomoScan, angles_deg: Sequence[float], md:
     return (yield from _scan(station, scan, "tomo_step", lambda place, what: _steps(place, what, angles_deg), md))
 
 
-def golden_angles(count: int, start_deg: float = 0.0, range_deg: float = 180.0) -> list[float]:
-    """``count`` angles in golden-ratio order."""
-    return [start_deg + range_deg * ((k * GOLDEN) % 1.0) for k in range(count)]
+def tomo_interlaced(station: Station, scan: TomoScan, turns: int = 8, md: dict[str, Any] | None = None) -> Plan:
+    """Continuous rotation over ``turns`` times the range of ``scan``. Each turn fills gaps of those before.
+
+    Returns a ScanOutcome. For ``scan.stop_early``: any few turns cover the range evenly. There may be a few more
+    projections than ``scan`` says (``interlaced_count``). The rotation is ``turns`` times as fast as in ``tomo_fly``
+    and the exposure as much shorter, so that no projection is smeared more; a lower rate leaves the light as it was.
+    Raises BadInput unless the range is half a turn or a whole one.
+    """
+    if abs(scan.range_deg) not in (180.0, 360.0):
+        raise BadInput(f"tomo_interlaced: turns of {scan.range_deg:g}° do not interlace; use 180 or 360, or minus that")
+    count = interlaced_count(scan.projections, turns)
+    exposure_s = scan.exposure_s or DUTY / (scan.rate_hz * turns)
+    scan = replace(scan, projections=count, range_deg=turns * scan.range_deg, exposure_s=exposure_s)
+    return (yield from _scan(station, scan, "tomo_interlaced", _fly, md))
 
 
 def tomo_dark_flat(station: Station, scan: TomoScan, darks: int, flats: int) -> Plan:
@@ -158,6 +178,7 @@ def _scan(station: Station, scan: TomoScan, plan_name: str, take: Projections, m
         start_deg=scan.start_deg,
         range_deg=scan.range_deg,
         rate_hz=scan.rate_hz,
+        exposure_s=scan.exposure_s,
         metadata=scan.metadata,
     )
     metadata = {**_metadata(station, scan, setup, plan_name), **(md or {})}
@@ -229,34 +250,19 @@ def _fly_at_speed(station: Station, scan: TomoScan) -> Plan:
     yield from stubs.prepare_and_kickoff(detector, exposures)
     motion = short_uid("rotation")
     moving = yield from bps.abs_set(rotation, scan.start_deg + scan.range_deg + lead, group=motion)
-    early = _EarlyStop(station)
+    watch = Watch(station, scan)
     deadline = _deadline_s(scan, scan.projections)
-    yield from stubs.collect_until_complete(detector, STREAM, deadline, early.look if scan.stop_early else None)
-    if early.stopped:
+    yield from stubs.collect_until_complete(detector, STREAM, deadline, watch.look_in_flight if watch.wanted else None)
+    if watch.ended:
         yield from stubs.halt(rotation, motion)
         return "stopped"
     yield from stubs.until_done(moving, motion, deadline)
     return "ok"
 
 
-class _EarlyStop:
-    """Stops the detector once when the daemon says ENOUGH."""
-
-    def __init__(self, station: Station) -> None:
-        self._station = station
-        self.stopped = False
-
-    def look(self) -> Plan:
-        if self.stopped:
-            return
-        decision = yield from bps.rd(self._station.streamer.decision)
-        if decision == Decision.ENOUGH:
-            self.stopped = True
-            yield from bps.stop(self._station.detector)
-
-
 def _steps(station: Station, scan: TomoScan, angles_deg: Sequence[float]) -> Plan:
     rotation, detector = station.rotation, station.detector
+    watch = Watch(station, scan)
     yield from stubs.prepare(detector, Exposures(1, FrameKind.PROJECTION))
     for angle in angles_deg:
         yield from stubs.move_checked(rotation, angle, tolerance=0.01)
@@ -265,6 +271,8 @@ def _steps(station: Station, scan: TomoScan, angles_deg: Sequence[float]) -> Pla
         yield from stubs.until_done(status, group, _deadline_s(scan, 1))
         yield from bps.collect(detector, name=STREAM)
         yield from bps.checkpoint()  # a deferred pause happens here
+        if (yield from watch.look()):
+            return "stopped"
     return "ok"
 
 

@@ -2,8 +2,8 @@
 
 ``python -m tests.plans.peer READY_FILE FRAMES_ENDPOINT DIRECTORY [SCRIPT]``: SCRIPT is a JSON list, one map for each
 scan: ``verdict``, ``reasons``, ``center_px``, ``silent`` (never a final verdict), ``deaf_after`` (receives no frame
-beyond this one), ``enough_after`` (says ENOUGH, not final, from this projection on), ``fail_after`` (gives the scan
-up). The last map holds for all further scans. It writes real HDF5 files in SWMR mode.
+beyond this one), ``live_after`` (gives the verdict ``live``, not final, from this projection on), ``fail_after`` (gives
+the scan up). The last map holds for all further scans. It writes real HDF5 files in SWMR mode.
 """
 
 from __future__ import annotations
@@ -141,8 +141,11 @@ class Peer(StandInDaemon):
             state=ScanState.ACQUIRING,
             frames=structs.replace(report.frames, received=report.frames.received + 1),
             projections=structs.replace(report.projections, received=projections),
-            verdict=Decision.ENOUGH if projections >= self.plan.get("enough_after", NEVER) else report.verdict,
         )
+        if projections >= self.plan.get("live_after", NEVER):
+            code = ReasonCode(self.plan["live"])
+            decision = code.decision or Decision.ENOUGH
+            self.report = structs.replace(self.report, verdict=decision, reasons=(Reason(code, code.meaning),))
 
     def flush(self) -> None:
         self.flushed = time.monotonic()

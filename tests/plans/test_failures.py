@@ -11,7 +11,8 @@ from bluesky import Msg
 from bluesky.utils import RunEngineInterrupted
 
 from streamer_plans.batch import tomo_batch
-from streamer_plans.tomo import TomoScanError, golden_angles, tomo_fly, tomo_step
+from streamer_plans.orders import golden_angles
+from streamer_plans.tomo import TomoScanError, tomo_fly, tomo_step
 
 LIMIT_S = 60.0
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from bluesky.protocols import Collectable, Flyable, Preparable, Stageable, Triggerable, WritesStreamAssets
 
-from streamer.frames import Decision, Reason, ReasonCode
-from streamer_plans.tomo import golden_angles, tomo_fly, tomo_step
+from streamer.frames import BadInput, Decision, Reason, ReasonCode
+from streamer_plans.orders import golden_angles
+from streamer_plans.tomo import tomo_fly, tomo_interlaced, tomo_step
 
 FRAMES = 47
 
@@ -76,11 +77,69 @@ def test_a_step_scan_takes_the_angles_in_the_order_given(engine, documents, star
 
 
 def test_an_early_stop_is_a_success(engine, documents, start_daemon, connect, scan):
-    beamline = connect(start_daemon({"enough_after": 20}))
+    beamline = connect(start_daemon({"live_after": 20, "live": "nothing_wrong"}))
     engine(tomo_fly(beamline, replace(scan, projections=3000, stop_early=True)))
     (stop,) = documents.of("stop")
     assert stop["exit_status"] == "success"
     assert 27 <= stop["num_events"]["primary"] < 2500
+
+
+@pytest.mark.parametrize("code", ["motion", "empty", "axis_off", "no_light"])
+def test_a_spoiled_scan_is_not_taken_to_its_end(engine, documents, start_daemon, connect, scan, code):
+    beamline = connect(start_daemon({"live_after": 20, "live": code, "verdict": "RETAKE"}))
+    outcome = engine(tomo_fly(beamline, replace(scan, projections=3000, stop_spoiled=True))).plan_result
+    (stop,) = documents.of("stop")
+    assert stop["exit_status"] == "success"
+    assert 27 <= stop["num_events"]["primary"] < 2500
+    assert documents.announced("detector") == stop["num_events"]["primary"]
+    assert outcome.verdict.decision is Decision.RETAKE
+    assert beamline.shutter.read()["shutter"]["value"] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("live", "options"),
+    [("motion", {"stop_early": True}), ("nothing_wrong", {"stop_spoiled": True}), ("other", {"stop_spoiled": True})],
+)
+def test_a_scan_goes_on_where_the_plan_does_not_ask(engine, documents, start_daemon, connect, scan, live, options):
+    beamline = connect(start_daemon({"live_after": 2, "live": live}))
+    engine(tomo_fly(beamline, replace(scan, projections=100, **options)))
+    assert documents.of("stop")[0]["num_events"]["primary"] == 107
+
+
+def test_golden_steps_end_when_the_data_are_enough(engine, documents, start_daemon, connect, scan):
+    beamline = connect(start_daemon({"live_after": 12, "live": "nothing_wrong"}))
+    angles = golden_angles(200)
+    outcome = engine(tomo_step(beamline, replace(scan, stop_early=True), angles)).plan_result
+    taken = documents.of("stop")[0]["num_events"]["primary"] - 7
+    assert 12 <= taken < 190
+    with h5py.File(outcome.report.raw_file) as file:
+        np.testing.assert_allclose(file["/entry/sample/rotation_angle"][7:], angles[:taken], atol=0.02)
+
+
+def test_interlaced_turns_are_one_rotation_at_a_constant_step(engine, documents, start_daemon, connect, scan):
+    beamline = connect(start_daemon())
+    outcome = engine(tomo_interlaced(beamline, scan, turns=5)).plan_result
+    (start,) = documents.of("start")
+    assert start["plan_name"] == "tomo_interlaced"
+    assert (start["geometry"]["projections"], start["geometry"]["range_deg"]) == (43, 900.0)
+    with h5py.File(outcome.report.raw_file) as file:
+        angles = file["/entry/sample/rotation_angle"][7:]
+    np.testing.assert_allclose(angles, np.arange(43) * 900 / 43, atol=0.02)
+    assert documents.announced("detector") == 50
+
+
+def test_interlaced_turns_end_when_the_data_are_enough(engine, documents, start_daemon, connect, scan):
+    beamline = connect(start_daemon({"live_after": 20, "live": "nothing_wrong"}))
+    engine(tomo_interlaced(beamline, replace(scan, projections=3000, stop_early=True)))
+    (stop,) = documents.of("stop")
+    assert stop["exit_status"] == "success"
+    assert 27 <= stop["num_events"]["primary"] < 2500
+
+
+def test_turns_that_do_not_interlace_are_refused(engine, start_daemon, connect, scan):
+    beamline = connect(start_daemon())
+    with pytest.raises(BadInput, match="turns of 200° do not interlace; use 180 or 360"):
+        engine(tomo_interlaced(beamline, replace(scan, range_deg=200.0)))
 
 
 def test_without_a_verdict_it_is_unknown(engine, documents, start_daemon, connect, scan):

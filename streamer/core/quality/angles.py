@@ -24,6 +24,10 @@ TWICE = 3
 SPAN_OFF = 0.005
 """Share by which the range of the angles may differ from the announced one, beyond one step."""
 
+ANOTHER, EVEN = 5.0, 3.0
+"""Steps that are longer than so many announced ones, of angles whose gaps on the half circle are below so many mean
+ones, are those of golden or interlaced angles that were announced by the range that they fill."""
+
 
 def turned_deg(a: float, b: float) -> float:
     """Angle from b to a in degrees, -180 … 180."""
@@ -117,15 +121,16 @@ def check_angles(
     still = int(np.count_nonzero(following & (np.abs(moves) < 0.02 * step)))
     if still > max(2, 0.01 * angle.size):
         words.append(f"the angle of {still} frames repeats that of the frame before: did the rotation stand still?")
-    # One way, step by step: then the announced range says how far the last one must be.
+    # One way, step by step: then the announced step says how far the last one must be.
     steady = following.any() and np.median(np.abs(moves[following])) > 0
     forward = steady and np.mean(np.sign(moves[following]) == np.sign(np.median(moves[following]))) > 0.9
-    if whole and forward and not words:
+    if forward and angle.size > 0.5 * projections and not words:
         # Sub-rotations of an interlaced scan begin near the first angle again, and yet go over the whole range.
         typical = float(np.median(np.abs(moves[following])))
-        expected = {wanted, wanted - step, wanted * (1 - 1 / max(2, projections))}
+        passed = {angle.size - 1, int(at[-1] - at[0])}  # fewer frames than indices where some are missing
+        expected = {wanted / count * steps for count in (projections, max(1, projections - 1)) for steps in passed}
         off = min(abs(span - value) for value in expected)
-        if off > SPAN_OFF * wanted + 1.5 * max(step, typical):
+        if off > SPAN_OFF * span + 1.5 * max(step, typical) and not (typical > ANOTHER * step and _fill(angle)):
             told = (
                 f"the angles go over {span:.1f}° in steps of {typical:.3f}°, {wanted:g}° in steps of {step:.3f}° were"
             )
@@ -136,3 +141,10 @@ def check_angles(
                 f"the angles jump back by {abs(moves[back[0]]):.0f}° at frame {at[back[0] + 1]}: encoder wrapped?"
             )
     return AngleFindings(tuple(words), still)
+
+
+def _fill(angle_deg: NDArray[np.float64]) -> bool:
+    """Whether angles are spread evenly over the half circle, whatever their order."""
+    ordered = np.sort(np.mod(angle_deg, 180.0))
+    widest = float(np.diff(ordered, append=ordered[0] + 180.0).max())
+    return widest < EVEN * 180.0 / angle_deg.size
