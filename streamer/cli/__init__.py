@@ -34,6 +34,7 @@ VERBS = {
     "status": "ask a daemon what it is doing",
     "replay": "send a recorded scan to a daemon as a detector would",
     "reconstruct": "reconstruct a recorded scan",
+    "recover": "make the raw file that a crash left readable, and list what it lacks",
     "bench": "measure what this machine can do",
 }
 """Each verb is a module of that name with ``add_parser`` and ``run``; only the module in use is imported."""

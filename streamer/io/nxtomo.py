@@ -127,10 +127,22 @@ class NXtomoFile:
         ours = os.fstat(self.fd)
         return (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino)
 
-    def close(self, status: str, frames: Mapping[str, ArrayLike] = NO_FRAMES, ended: str = "", note: str = "") -> int:
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """Indices of the frames that the last flush made readable."""
+        return np.asarray(self._file[f"{DETECTOR}/sequence_number"][: self.written], np.int64)
+
+    def close(
+        self,
+        status: str,
+        expected: int | None = None,
+        frames: Mapping[str, ArrayLike] = NO_FRAMES,
+        ended: str = "",
+        note: str = "",
+    ) -> int:
         """Finish the file; gives the number of frames in it. Arguments as for ``conclude``."""
         self.flush()
-        conclude(self._file, status, frames, ended, note)
+        conclude(self._file, status, expected, frames, ended, note)
         self._file.close()
         return self.written
 
@@ -143,13 +155,21 @@ def row_of(meta: FrameMeta, pixels: NDArray[Any]) -> tuple[Any, ...]:
 
 
 def conclude(
-    file: h5py.File, status: str, frames: Mapping[str, ArrayLike] = NO_FRAMES, ended: str = "", note: str = ""
+    file: h5py.File,
+    status: str,
+    expected: int | None = None,
+    frames: Mapping[str, ArrayLike] = NO_FRAMES,
+    ended: str = "",
+    note: str = "",
 ) -> None:
     """Enter how a scan ended. ``status`` is that of the scan, never "running"; ``ended`` is a time in ISO 8601.
 
-    ``frames``: indices of those that are listed, under the names in ``LISTED``.
+    ``expected`` is the number of frames that were issued, None for all that were announced. ``frames``: indices of
+    those that are listed, under the names in ``LISTED``.
     """
     streamer = file[STREAMER]
+    if expected is not None:
+        streamer["expected_frames"][()] = expected
     for name, indices in frames.items():
         values, listed = np.asarray(indices, np.int64), streamer[f"{name}_frames"]
         listed.resize(len(values), 0)

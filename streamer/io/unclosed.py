@@ -59,9 +59,16 @@ def claim(fd: int) -> bool:
 
 
 def is_written(path: Path) -> bool:
-    """Whether a living process has claimed the file."""
-    with _open(path) as file:
-        return not claim(file.fileno())
+    """Whether a living process has claimed the file. False for what is no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        kind: int = struct.unpack_from("h", fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _CLAIM))[0]
+    finally:
+        os.close(fd)
+    return kind != fcntl.F_UNLCK
 
 
 def _open(path: Path) -> BinaryIO:

@@ -51,7 +51,14 @@ class RawFile(Protocol):
     def frames(self) -> int: ...
     def append(self, meta: FrameMeta, pixels: Any) -> None: ...
     def flush(self) -> int: ...
-    def close(self, status: str, frames: Mapping[str, Any] = NO_FRAMES, ended: str = "", note: str = "") -> int: ...
+    def close(
+        self,
+        status: str,
+        expected: int | None = None,
+        frames: Mapping[str, Any] = NO_FRAMES,
+        ended: str = "",
+        note: str = "",
+    ) -> int: ...
 
 
 class Writer:
@@ -134,7 +141,7 @@ class Writer:
     def close(self, status: str, frames: Mapping[str, Any] = NO_FRAMES, ended: str = "", note: str = "") -> None:
         """End the scan. After an error there is no file to close any more."""
         if self._file is not None:
-            self._guarded(self._close, status, frames, ended, note)
+            self._guarded(self._close, status, None, frames, ended, note)
         self._file, self._scan_id = None, ""
 
     def _flush(self) -> None:
