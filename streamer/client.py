@@ -2,7 +2,7 @@
 
 Requests have a timeout, and after one the socket is thrown away: a REQ socket that waits for a lost reply cannot send
 again. Sockets reconnect by themselves. Events and previews may be lost: use them to react quickly, never as the only
-source of a fact.
+source of a fact. A daemon with keys answers only to a client with one (``streamer.keys``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from streamer.flow.wire import WireError
 from streamer.flow.wire.control import R, Refusal, Reply, Request, pack_request, read_reply
 from streamer.flow.wire.events import Event, read_event
 from streamer.frames import BadInput
+from streamer.keys import ClientKey
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,16 @@ class Link:
     has only one thread. The socket is opened when it is needed; ``close``, or the end of a ``with`` block, closes it.
     """
 
-    def __init__(self, endpoint: str, name: str, timeout_s: float = 4.0, context: Context | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        name: str,
+        timeout_s: float = 4.0,
+        context: Context | None = None,
+        key: ClientKey | None = None,
+    ) -> None:
         self.endpoint, self.name, self.timeout_s = endpoint, name, timeout_s
-        self._context = context
+        self._context, self._key = context, key
         self._socket: zmq.Socket[bytes] | None = None
         self._posted: Request[Any] | None = None
         self._lock = threading.Lock()
@@ -70,7 +78,8 @@ class Link:
         with self._lock:
             data = self._exchange(pack_request(request), limit)
         if data is None:
-            what = f"did not answer {request.verb!r} within {limit:g} s; is it running?"
+            doubt = "does it want a key" if self._key is None else "does it know this key"
+            what = f"did not answer {request.verb!r} within {limit:g} s; is it running, and {doubt}?"
             raise LinkTimeout(f"{self.name} at {self.endpoint} {what}")
         return self._checked(request, data)
 
@@ -99,7 +108,7 @@ class Link:
             socket.setsockopt(zmq.LINGER, 0)
             # Without a peer nothing is queued: a server that starts late must not meet a heap of old requests.
             socket.setsockopt(zmq.IMMEDIATE, 1)
-            _connect(socket, self.endpoint, self.name)
+            _connect(socket, self.endpoint, self.name, self._key)
             self._socket = socket
         return self._socket
 
@@ -140,9 +149,11 @@ class Link:
 class Subscriber:
     """A SUB socket that can move to another endpoint. For one thread only."""
 
-    def __init__(self, high_water_mark: int = HIGH_WATER_MARK, context: Context | None = None) -> None:
+    def __init__(
+        self, high_water_mark: int = HIGH_WATER_MARK, context: Context | None = None, key: ClientKey | None = None
+    ) -> None:
         self.endpoint: str | None = None
-        self._high_water_mark, self._context = high_water_mark, context
+        self._high_water_mark, self._context, self._key = high_water_mark, context, key
         self._socket: zmq.Socket[bytes] | None = None
 
     def follow(self, endpoint: str | None) -> None:
@@ -154,7 +165,7 @@ class Subscriber:
         socket.setsockopt(zmq.RCVHWM, self._high_water_mark)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
-        _connect(socket, endpoint, "publisher")
+        _connect(socket, endpoint, "publisher", self._key)
         self.close()
         self._socket, self.endpoint = socket, endpoint
 
@@ -173,8 +184,9 @@ class Subscriber:
 class Events:
     """Calls ``receive`` with every event of a daemon, on a thread of its own."""
 
-    def __init__(self, endpoint: str, receive: Callable[[Event], None]) -> None:
+    def __init__(self, endpoint: str, receive: Callable[[Event], None], key: ClientKey | None = None) -> None:
         self.endpoint = endpoint
+        self._key = key
         self._receive = receive
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._listen, name=f"events {endpoint}", daemon=True)
@@ -187,7 +199,7 @@ class Events:
             self._thread.join(timeout=2.0)
 
     def _listen(self) -> None:
-        subscriber = Subscriber()
+        subscriber = Subscriber(key=self._key)
         try:
             subscriber.follow(self.endpoint)
             while not self._ended.is_set():
@@ -219,7 +231,9 @@ def reachable(endpoint: str | None, control: str) -> str | None:
     return endpoint
 
 
-def _connect(socket: zmq.Socket[bytes], endpoint: str, name: str) -> None:
+def _connect(socket: zmq.Socket[bytes], endpoint: str, name: str, key: ClientKey | None) -> None:
+    if key is not None:
+        key.apply(socket)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, SLOWEST_RECONNECT_MS)
     try:

@@ -11,6 +11,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
 from inspect import getdoc
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -132,6 +133,17 @@ class Scan(Options):
         return PatienceLimits(self.armed_timeout_s, self.stall_timeout_s, self.end_timeout_s)
 
 
+class Security(Options):
+    """Who may connect. Without keys, everybody who reaches a socket."""
+
+    keys: Path | None = Field(None, examples=["keys"])
+    """folder that `streamer keys` made; only its clients may then use control, events and previews, encrypted"""
+    frames: bool = False
+    """the source of the frames needs a key as well; encryption limits a connection to some 400 MB/s"""
+    insecure: bool = False
+    """sockets without keys may be reached from other machines"""
+
+
 class Config(Settings):
     """Options of the daemon: those of the pipeline, and those of its sockets, files and buffers."""
 
@@ -142,6 +154,7 @@ class Config(Settings):
     ring: RingMemory = RingMemory()
     writer: Writer = Writer()
     scan: Scan = Scan()
+    security: Security = Security()
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:
@@ -167,6 +180,47 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
         return Config(**data)
     except BadInput as error:
         raise BadInput(f"{path or 'environment'}: {error}") from error
+
+
+def unguarded(config: Config) -> dict[str, str]:
+    """The addresses without keys that other machines may reach, by option."""
+    control, security = config.control, config.security
+    bound: dict[str, str] = {}
+    if security.keys is None:
+        bound |= {
+            "control.endpoint": control.endpoint,
+            "control.events": control.events,
+            "preview.endpoint": config.preview.endpoint,
+        }
+    if config.source.bind and (security.keys is None or not security.frames):
+        bound["source.endpoint"] = config.source.endpoint
+    if config.metrics.enabled:
+        bound["metrics.host"] = f"tcp://{config.metrics.host}:{config.metrics.port}"
+    return {name: endpoint for name, endpoint in bound.items() if not _of_this_machine(endpoint)}
+
+
+def check_security(config: Config) -> None:
+    """Raises BadInput when the configuration opens a socket without keys to other machines, and does not say so."""
+    security = config.security
+    if security.frames and security.keys is None:
+        raise BadInput("security.frames: the source cannot need a key without security.keys")
+    if (found := unguarded(config)) and not security.insecure:
+        places = ", ".join(f"{name} {endpoint.removeprefix('tcp://')}" for name, endpoint in found.items())
+        way_out = "listen on 127.0.0.1, set security.keys (see `streamer keys`)"
+        if {"source.endpoint", "metrics.host"} & set(found):
+            way_out += " and, for frames, security.frames"
+        raise BadInput(f"{places}: open to other machines without keys; {way_out}, or say security.insecure = true")
+
+
+def _of_this_machine(endpoint: str) -> bool:
+    scheme, _, place = endpoint.partition("://")
+    host = place.rpartition(":")[0].strip("[]")
+    if scheme == "ipc" or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name of a host or an interface, or *
+        return False
 
 
 def render(config: Config) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamer.config import Config, load, render
+from streamer.config import Config, check_security, load, render, unguarded
 from streamer.frames import BadInput
 from streamer.options import Options
 from tests.paths import ROOT
@@ -112,6 +112,65 @@ def test_an_error_names_the_file_the_option_and_what_may_be_given(
 @pytest.mark.parametrize("endpoint", ["tcp://*:1", "tcp://[::1]:5581", "tcp://eth0:*", "ipc://here", "tcp://h:0"])
 def test_endpoints(endpoint: str) -> None:
     assert Config(control={"events": endpoint}).control.events == endpoint
+
+
+OPEN = "open to other machines without keys; listen on 127.0.0.1, set security.keys (see `streamer keys`)"
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (
+            {"control": {"endpoint": "tcp://*:5581"}},
+            f"control.endpoint *:5581: {OPEN}, or say security.insecure = true",
+        ),
+        ({"control": {"events": "tcp://0.0.0.0:5582"}}, "control.events 0.0.0.0:5582: open"),
+        ({"preview": {"endpoint": "tcp://beamline-7:5583"}}, "preview.endpoint beamline-7:5583: open"),
+        ({"preview": {"endpoint": "tcp://[::]:5583"}}, "preview.endpoint [::]:5583: open"),
+        ({"metrics": {"host": "0.0.0.0"}}, "metrics.host 0.0.0.0:9108: open"),
+        ({"metrics": {"host": ""}}, "metrics.host :9108: open"),
+        ({"source": {"endpoint": "tcp://eth1:5580", "bind": True}}, "source.endpoint eth1:5580: open"),
+        (
+            {"control": {"endpoint": "tcp://*:1"}, "metrics": {"host": "10.0.0.1"}},
+            f"control.endpoint *:1, metrics.host 10.0.0.1:9108: {OPEN} and, for frames, security.frames, or",
+        ),
+        (
+            {"source": {"endpoint": "tcp://*:5580", "bind": True}, "security": {"keys": "keys"}},
+            "source.endpoint *:5580: open",
+        ),
+        ({"security": {"frames": True}}, "security.frames: the source cannot need a key without security.keys"),
+    ],
+)
+def test_a_socket_that_others_reach_needs_keys_or_a_word(sections: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput) as error:
+        check_security(Config(**sections))
+    assert str(error.value).startswith(said)
+    if "frames" not in sections.get("security", {}):
+        insecure = Config(**{**sections, "security": {**sections.get("security", {}), "insecure": True}})
+        check_security(insecure)
+        assert unguarded(insecure)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"control": {"endpoint": "tcp://127.0.0.2:*"}, "metrics": {"host": "localhost"}},
+        {"control": {"endpoint": "tcp://[::1]:5581"}, "preview": {"endpoint": "ipc:///run/streamer/preview"}},
+        {
+            "control": {"endpoint": "tcp://*:5581", "events": "tcp://*:5582"},
+            "preview": {"endpoint": "tcp://*:5583"},
+            "security": {"keys": "keys"},
+        },
+        {"source": {"endpoint": "tcp://camera:5580"}},
+        {"source": {"endpoint": "tcp://*:5580", "bind": True}, "security": {"keys": "keys", "frames": True}},
+        {"metrics": {"host": "0.0.0.0", "enabled": False}},
+    ],
+)
+def test_a_socket_of_this_machine_or_with_keys_needs_nothing(sections: dict[str, Any]) -> None:
+    config = Config(**sections)
+    check_security(config)
+    assert unguarded(config) == {}
 
 
 def test_without_a_file_the_environment_is_named() -> None:

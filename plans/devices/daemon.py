@@ -2,9 +2,11 @@
 
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ophyd import Component as Cpt
@@ -16,6 +18,7 @@ from streamer.flow.wire.control import Ping
 from streamer.flow.wire.daemon import Abort, Arm, GetStatus, GetVerdict, Report, VerdictReply
 from streamer.flow.wire.events import Event, ProgressEvent, StateEvent, VerdictEvent
 from streamer.frames import NOT_JUDGED, Decision, Reason, ReasonCode, ScanSpec, Verdict
+from streamer.keys import client_key
 
 from .waiting import settle
 
@@ -34,6 +37,9 @@ class StreamerDaemon(Device):
     ``no_verdict``. ``reason_codes`` and ``reason_texts`` belong together, one each for every reason; plans decide on
     codes. While the scan runs, ``decision`` follows the daemon's opinion so far (from its events), so that a plan can
     stop early. A number that the daemon could not measure reads NaN.
+
+    ``key`` is the file with the key of a client that may steer, for a daemon with keys; without it the one that
+    STREAMER_KEY names.
     """
 
     decision = Cpt(Signal, value=NOT_JUDGED.decision.value, kind=Kind.hinted)
@@ -49,14 +55,21 @@ class StreamerDaemon(Device):
     resolution_px = Cpt(Signal, value=math.nan, kind=Kind.normal)
     verdict_timeout = Cpt(Signal, value=60.0, kind=Kind.config)
 
-    def __init__(self, endpoint: str, name: str = "streamer", busy_timeout_s: float = 120.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        name: str = "streamer",
+        busy_timeout_s: float = 120.0,
+        key: Path | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.last_report: Report | None = None
         self.on_report: Callable[[Report], None] | None = None
-        self._link = Link(endpoint, "the Streamer daemon")
-        self._patient = Link(
-            endpoint, "the Streamer daemon"
-        )  # a socket of its own: a long wait must not delay other requests
+        self._key = client_key(key, os.environ)
+        self._link = Link(endpoint, "the Streamer daemon", key=self._key)
+        # A socket of its own: a long wait must not delay other requests.
+        self._patient = Link(endpoint, "the Streamer daemon", key=self._key)
         self._events: Events | None = None
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.RLock()
@@ -161,7 +174,7 @@ class StreamerDaemon(Device):
             self._events.close()
             self._events = None
         if self._events is None and endpoint:
-            self._events = Events(endpoint, self._heard)
+            self._events = Events(endpoint, self._heard, self._key)
 
     def _heard(self, event: Event) -> None:
         if isinstance(event, (StateEvent, ProgressEvent)) and event.report is not None:

@@ -35,6 +35,7 @@ VERBS = {
     "replay": "send a recorded scan to a daemon as a detector would",
     "reconstruct": "reconstruct a recorded scan",
     "recover": "make the raw file that a crash left readable, and list what it lacks",
+    "keys": "make keys for a daemon that other machines may reach",
     "bench": "measure what this machine can do",
 }
 """Each verb is a module of that name with ``add_parser`` and ``run``; only the module in use is imported."""

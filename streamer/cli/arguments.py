@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from streamer.frames import BadInput
+from streamer.keys import ClientKey, client_key
 from streamer.options import Options, alternatives, field_type, rule
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
@@ -75,6 +78,17 @@ def add_options(group: Any, options: type[Options], names: Iterable[str] | None 
 
 def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def add_key(parser: argparse.ArgumentParser) -> None:
+    """Add ``--key``, which ``read_key`` reads."""
+    text = "file with the key of this client, for a daemon with keys (default: the one that STREAMER_KEY names)"
+    parser.add_argument("--key", type=Path, metavar="FILE", help=text)
+
+
+def read_key(args: argparse.Namespace) -> ClientKey | None:
+    """The key of ``--key`` or STREAMER_KEY. Raises BadInput."""
+    return client_key(args.key, os.environ)
 
 
 def read_options(args: argparse.Namespace, options: type[AnyOptions]) -> AnyOptions:

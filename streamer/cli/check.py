@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from streamer.cli.arguments import add_verb
 from streamer.cli.warming import warm_with_bar
-from streamer.config import Config, load
+from streamer.config import Config, check_security, load, unguarded
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.frames import BadInput
 from streamer.io.writer import check_space
+from streamer.keys import KeyFolder
 
 
 def add_parser(verbs: Any) -> None:
@@ -42,6 +43,11 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = load(args.config, os.environ)
+    check_security(config)
+    if open_to_others := unguarded(config):
+        print(f"security.insecure: everybody who reaches {', '.join(open_to_others.values())} may use it")
+    if config.security.keys is not None:
+        KeyFolder(config.security.keys).daemon()
     try:
         backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
     except BackendError as error:

@@ -13,7 +13,7 @@ import zmq
 from msgspec import structs
 from pydantic import Field
 
-from streamer.cli.arguments import add_verb, checked
+from streamer.cli.arguments import add_key, add_verb, checked, read_key
 from streamer.cli.progress import Progress
 from streamer.config import Endpoint
 from streamer.flow import wire
@@ -57,6 +57,7 @@ def add_parser(verbs: Any) -> None:
         metavar="FPS",
         help="frames per second (default: as fast as they are taken)",
     )
+    add_key(parser)
     parser.add_argument("--dialect", choices=["native"], default="native", help="wire format (default native)")
     parser.add_argument(
         "--scan-id", metavar="NAME", help="scan id (default: a new one, since a daemon takes each only once)"
@@ -75,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     with sockets.until_done() as context, context.socket(zmq.PUSH) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        if (key := read_key(args)) is not None:
+            key.apply(socket)
         with ScanFile.open(args.scan) as scan:
             _attach(socket, args.to, args.connect)
             count = _send(socket, scan, args)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from msgspec import structs, to_builtins
 from pydantic import Field
 
-from streamer.cli.arguments import add_verb, checked
+from streamer.cli.arguments import add_key, add_verb, checked, read_key
 from streamer.cli.outputs import check_outputs, write_json
 from streamer.client import Link
 from streamer.config import Endpoint
@@ -38,6 +38,7 @@ def add_parser(verbs: Any) -> None:
         metavar="ENDPOINT",
         help=f"control endpoint of the daemon (default {DEFAULT})",
     )
+    add_key(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole answer to FILE")
     parser.add_argument(
         "--timeout",
@@ -51,7 +52,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_outputs({"--json": args.json})
-    with until_done() as context, Link(args.endpoint, "the daemon", args.timeout, context) as link:
+    with until_done() as context, Link(args.endpoint, "the daemon", args.timeout, context, read_key(args)) as link:
         status = link.ask(GetStatus())
     for line in lines(status):
         print(line)

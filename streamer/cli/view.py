@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from streamer.cli.arguments import add_verb, checked
+from streamer.cli.arguments import add_key, add_verb, checked, read_key
 from streamer.cli.outputs import OutputError, check_outputs
 from streamer.config import Endpoint
 from streamer.frames import BadInput, StreamerError
+from streamer.keys import ClientKey
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -61,6 +62,7 @@ def add_parser(verbs: Any) -> None:
         "endpoint", type=checked(Endpoint), nargs="?", default=DEFAULT_ENDPOINT, metavar="ENDPOINT",
         help="control endpoint of the daemon (default %(default)s)",
     )  # fmt: skip
+    add_key(parser)
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="save the window as a PNG instead of opening it")
     parser.add_argument(
         "--after", type=checked(Annotated[float, Field(ge=0, le=1e6)]), default=5.0, metavar="S",
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
     elif (reason := cannot_open()) is not None:
         raise BadInput(f"{reason}; a picture without a display: streamer view --snapshot FILE")
-    _show(args.endpoint, args.snapshot, args.after)
+    _show(args.endpoint, args.snapshot, args.after, read_key(args))
     return 0
 
 
@@ -91,7 +93,7 @@ def _installed(name: str) -> bool:
         return False
 
 
-def _show(endpoint: str, snapshot: Path | None, after_s: float) -> None:
+def _show(endpoint: str, snapshot: Path | None, after_s: float, key: ClientKey | None) -> None:
     from PySide6.QtCore import qInstallMessageHandler
     from PySide6.QtWidgets import QApplication
 
@@ -105,7 +107,7 @@ def _show(endpoint: str, snapshot: Path | None, after_s: float) -> None:
     existing = QApplication.instance()
     app = existing if isinstance(existing, QApplication) else QApplication(["streamer"])
     model = ViewModel(endpoint)
-    window = ViewerWindow(model, ViewerClient(endpoint, model))
+    window = ViewerWindow(model, ViewerClient(endpoint, model, key=key))
     window.show()
     before = signal.signal(signal.SIGINT, lambda _number, _frame: app.quit())
     try:

@@ -19,13 +19,14 @@ import zmq
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from streamer import __version__
-from streamer.config import Config, Source
+from streamer.config import Config, Source, check_security, unguarded
 from streamer.core.backend.selection import BackendError, select_backend, usable_threads
 from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
+from streamer.daemon.access import Access
 from streamer.daemon.compute import Compute
 from streamer.daemon.finish import Finisher
-from streamer.daemon.handlers import Handlers
+from streamer.daemon.handlers import Handlers, check_role
 from streamer.daemon.http import Page, PageServer
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.scans import Scans
@@ -38,9 +39,11 @@ from streamer.frames import BadInput
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
 from streamer.io.shared import SharedBuffer
+from streamer.io.sockets import Guard, open_to_all
 from streamer.io.source_acknowledged import AcknowledgingReceiver
 from streamer.io.source_zmq import FrameReceiver
 from streamer.io.writer import WriterProcess, check_space
+from streamer.keys import KeyFolder
 from streamer.metrics import StreamerCollector
 from streamer.pipeline.preparation.warmup import warm_preparation
 from streamer.pipeline.rehearsal import rehearse
@@ -59,6 +62,7 @@ class Daemon:
     """
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+        check_security(config)
         self._clock = clock
         self.stopped = threading.Event()
         self.failure = ""  # why the daemon ends by itself
@@ -70,6 +74,7 @@ class Daemon:
         warm(backend, more={"preparation": warm_preparation, "rehearsal": rehearse}, processes=usable_threads())
         self._prepare_directory(config.writer.directory)
         self.backend = backend
+        self.access: Access | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._open: list[Callable[[], Any]] = [self._context.term]  # undone in reverse order
         try:
@@ -98,11 +103,16 @@ class Daemon:
         self.ring = Ring(shared.memory)
         reader = self.ring.reader(COMPUTE_READER, lossless=False)
         self._open.append(reader.detach)
-        self._receiver = self._new_receiver(config.source)
+        guard = self._build_access(config)
+        self._receiver = self._new_receiver(config.source, guard("source") if config.security.frames else open_to_all)
         self._open.append(self._receiver.close)
-        self.events = Publisher(self._context, config.control.events, EVENT_HIGH_WATER_MARK, "control.events")
+        self.events = Publisher(
+            self._context, config.control.events, EVENT_HIGH_WATER_MARK, "control.events", guard("events")
+        )
         self._open.append(self.events.close)
-        self.previews = Publisher(self._context, config.preview.endpoint, PREVIEW_HIGH_WATER_MARK, "preview.endpoint")
+        self.previews = Publisher(
+            self._context, config.preview.endpoint, PREVIEW_HIGH_WATER_MARK, "preview.endpoint", guard("preview")
+        )
         self._open.append(self.previews.close)
         reserve = int(config.writer.reserve_mb * 2**20)
         self.writer = WriterProcess(shared, config.writer.directory, config.writer.flush_s, reserve, self._clock)
@@ -115,7 +125,15 @@ class Daemon:
         )
         self.ingest = Ingest(self.ring, self.scans, self._wake, self.stopped, self._clock)
         handlers = Handlers(self.scans, self._status, self._clock)
-        self.control = ControlServer(self._context, config.control.endpoint, handlers.table(), self._clock)
+        permit = None if self.access is None else partial(check_role, self.access.client)
+        self.control = ControlServer(
+            self._context,
+            config.control.endpoint,
+            handlers.table(),
+            self._clock,
+            guard=guard("control"),
+            permit=permit,
+        )
         self._open.append(self.control.close)
         self.endpoints = {
             "control": self.control.endpoint,
@@ -129,13 +147,25 @@ class Daemon:
         self.supervisor.add("receive", partial(self._receiver.run, self.ingest))
         self.supervisor.add("compute", self.compute.run)
         self.supervisor.add("control", self.control.run)
+        if self.access is not None:
+            self.supervisor.add("access", self.access.run)
 
-    def _new_receiver(self, source: Source) -> FrameReceiver | AcknowledgingReceiver:
+    def _build_access(self, config: Config) -> Callable[[str], Guard]:
+        """What guards a socket, by its name."""
+        if open_to_others := unguarded(config):
+            log.warning("security.insecure: everybody who reaches %s may use it", ", ".join(open_to_others.values()))
+        if config.security.keys is None:
+            return lambda _name: open_to_all
+        self.access = Access(self._context, KeyFolder(config.security.keys), self._clock)
+        self._open.append(self.access.close)
+        return self.access.guard
+
+    def _new_receiver(self, source: Source, guard: Guard) -> FrameReceiver | AcknowledgingReceiver:
         max_bytes = int(source.max_frame_mb * 2**20)
         common = (self._context, source.endpoint, source.bind, source.high_water_mark, max_bytes)
         if source.transport == "push":
-            return FrameReceiver(*common)
-        return AcknowledgingReceiver(*common, daemon=time.time_ns(), clock=self._clock)
+            return FrameReceiver(*common, guard=guard)
+        return AcknowledgingReceiver(*common, daemon=time.time_ns(), clock=self._clock, guard=guard)
 
     def _serve_metrics(self, config: Config) -> None:
         registry = CollectorRegistry()

@@ -11,7 +11,7 @@ from streamer import __version__
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
-from streamer.flow.wire.control import Done, Ping, Pong, Request
+from streamer.flow.wire.control import Done, Forbidden, Ping, Pong, Request
 from streamer.flow.wire.daemon import (
     Abort,
     Arm,
@@ -30,8 +30,29 @@ from streamer.flow.wire.daemon import (
 )
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.control import DeferredReply, Handler
+from streamer.keys import Client, Role
 
 ARM_WAIT_S = 120.0
+
+
+def needed_role(request: Request[Any]) -> Role | None:
+    """The role that a request needs, None when every client may make it. What is not named here needs to steer."""
+    match request:
+        case Ping():
+            return None
+        case GetStatus() | GetVerdict() | WatchPlanes(set=None) | FixCenter(set=UnsetType()):
+            return Role.LOOK
+    return Role.STEER
+
+
+def check_role(client: Callable[[str], Client | None], public: str, request: Request[Any]) -> None:
+    """Raises Forbidden when the client with this public key may not make the request."""
+    known, role = client(public), needed_role(request)
+    if known is None:
+        raise Forbidden("this key is not known any more")
+    if role is not None and not known.may(role):
+        roles = ", ".join(sorted(known.roles))
+        raise Forbidden(f"{request.verb} needs the role {role}, and the client {known.name} has {roles}")
 
 
 class Handlers:

@@ -14,6 +14,7 @@ from streamer.flow.wire import WireError
 from streamer.flow.wire.daemon import DaemonStatus, GetStatus, PreviewHeader, read_preview
 from streamer.flow.wire.events import read_event
 from streamer.gui.model import ViewModel
+from streamer.keys import ClientKey
 
 ASK_EVERY_S = 1.0
 ANSWER_WITHIN_S = 2.5
@@ -29,16 +30,21 @@ class ViewerClient:
     """Call ``poll`` often, ``close`` once. Raises LinkError when the endpoint makes no sense."""
 
     def __init__(
-        self, endpoint: str, model: ViewModel, context: Context | None = None, clock: Clock = time.monotonic
+        self,
+        endpoint: str,
+        model: ViewModel,
+        context: Context | None = None,
+        clock: Clock = time.monotonic,
+        key: ClientKey | None = None,
     ) -> None:
         self.endpoint, self.model = endpoint, model
         self._clock = clock
-        self._link = Link(endpoint, "the daemon", context=context)
+        self._link = Link(endpoint, "the daemon", context=context, key=key)
         self._link.open()
         self._asked_s: float | None = None
         self._ask_again_s = clock()
-        self._previews = Subscriber(QUEUED_PREVIEWS, context)
-        self._events = Subscriber(context=context)
+        self._previews = Subscriber(QUEUED_PREVIEWS, context, key)
+        self._events = Subscriber(context=context, key=key)
 
     @property
     def asking(self) -> bool:

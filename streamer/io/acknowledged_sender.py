@@ -47,6 +47,7 @@ class AcknowledgedSender:
         source: str,
         alarm: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        guard: sockets.Guard = sockets.open_to_all,
     ) -> None:
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -55,6 +56,7 @@ class AcknowledgedSender:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        guard(self._socket)
         self.endpoint = (sockets.bind if bind else sockets.connect)(self._socket, endpoint, "endpoint")
         run = int.from_bytes(os.urandom(7), "little") + 1
         self._spool = Spool(spool.memory, run)

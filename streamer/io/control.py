@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 20
 MAX_DEFERRED = 256
+MAX_ENVELOPE = 4  # parts before the request: REQ and DEALER send two; more belong to no client of ours
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class DeferredReply:
     ask: Callable[[bool], Reply | None]
 
 
+Permit = Callable[[str, Request[Any]], None]
+"""Raises Forbidden when the client with this public key may not make the request."""
+
 A = TypeVar("A")
 Handler = Callable[[Any], Reply | DeferredReply]
 
@@ -41,7 +45,8 @@ class ControlServer:
     """Binds at once; ``run`` is the body of the control thread. Raises BadInput when the endpoint is taken.
 
     ``handlers`` has one for each request that the server knows; ``name`` is what the user calls the endpoint.
-    ``requests`` counts answers by verb and outcome.
+    ``requests`` counts answers by verb and outcome. With ``permit``, which needs a ``guard``, each request is allowed
+    first.
     """
 
     def __init__(
@@ -51,7 +56,10 @@ class ControlServer:
         handlers: Mapping[type[Request[Any]], Handler],
         clock: Callable[[], float],
         name: str = "control.endpoint",
+        guard: sockets.Guard = sockets.open_to_all,
+        permit: Permit | None = None,
     ) -> None:
+        self._permit = permit
         self._handlers = dict(handlers)
         self._known = {kind.verb: kind for kind in handlers}
         self._clock = clock
@@ -59,6 +67,7 @@ class ControlServer:
         self._socket = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_CONTROL)
+        guard(self._socket)
         self.endpoint = sockets.bind(self._socket, endpoint, name)
         self.requests: dict[tuple[str, str], int] = {}
 
@@ -71,30 +80,36 @@ class ControlServer:
     def serve(self, wait_ms: int) -> bool:
         """Wait for one request and serve it, then send the deferred replies that are due. False: no request came."""
         if came := bool(self._socket.poll(wait_ms)):
-            *envelope, body = self._socket.recv_multipart()
-            self._take(envelope, body)
+            *envelope, body = self._socket.recv_multipart(copy=False)
+            if len(envelope) <= MAX_ENVELOPE:
+                self._take(envelope, body)
         self._answer_deferred()
         return came
 
     def close(self) -> None:
         self._socket.close()
 
-    def _take(self, envelope: list[bytes], body: bytes) -> None:
-        verb = "unknown"
+    def _take(self, frames: list[zmq.Frame], body: zmq.Frame) -> None:
+        verb, envelope = "unknown", [frame.bytes for frame in frames]
         answer: Reply | DeferredReply | Refusal
         try:
-            request = read_request(body, self._known)
+            request = read_request(body.bytes, self._known)
         except BadInput as error:
             answer = refusal(error)
         else:
             verb = request.verb
-            answer = self._guarded(verb, partial(self._handlers[type(request)], request))
+            answer = self._guarded(verb, partial(self._handle, request, body))
             if isinstance(answer, DeferredReply) and len(self._deferred) >= MAX_DEFERRED:
                 answer = refusal(Busy("too many requests are waiting"))
         if isinstance(answer, DeferredReply):
             self._deferred.append((envelope, verb, answer))
         else:
             self._answer(envelope, verb, answer)
+
+    def _handle(self, request: Request[Any], body: zmq.Frame) -> Reply | DeferredReply:
+        if self._permit is not None:
+            self._permit(str(body.get("User-Id")), request)
+        return self._handlers[type(request)](request)
 
     def _answer_deferred(self) -> None:
         now, waiting = self._clock(), []

@@ -14,17 +14,27 @@ from streamer.flow.wire.events import Event
 from streamer.io import sockets
 
 EVENT_HIGH_WATER_MARK = 1000
+MAX_SUBSCRIPTION = 1024  # bytes that a subscriber may send in one message; the handshake needs 350
 PREVIEW_HIGH_WATER_MARK = 6  # two rounds of three planes: a stalled viewer never holds more than that in memory
 
 
 class Publisher:
     """One PUB socket that several threads may use. ``sent`` counts the messages."""
 
-    def __init__(self, context: sockets.Context, endpoint: str, high_water_mark: int, name: str) -> None:
+    def __init__(
+        self,
+        context: sockets.Context,
+        endpoint: str,
+        high_water_mark: int,
+        name: str,
+        guard: sockets.Guard = sockets.open_to_all,
+    ) -> None:
         self._lock = threading.Lock()
         self._socket = context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, high_water_mark)
         self._socket.setsockopt(zmq.LINGER, 200)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
+        guard(self._socket)
         self.endpoint = sockets.bind(self._socket, endpoint, name)
         self.sent = 0
 

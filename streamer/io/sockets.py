@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import zmq
@@ -11,6 +11,13 @@ from streamer.frames import BadInput
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
+Guard = Callable[[Socket], None]
+"""Sets the options of a socket that is not bound or connected yet, so that it admits only known clients."""
+
+
+def open_to_all(_socket: Socket) -> None:
+    """The guard of a socket that admits everybody who reaches it."""
+
 
 _left: list[Context] = []
 

@@ -64,6 +64,7 @@ class AcknowledgingReceiver:
         max_bytes: int,
         daemon: int,
         clock: Callable[[], float],
+        guard: sockets.Guard = sockets.open_to_all,
     ) -> None:
         """``window``: messages that a producer may send ahead. ``daemon``: a number of this daemon's life only."""
         self._socket = context.socket(zmq.ROUTER)
@@ -78,6 +79,7 @@ class AcknowledgingReceiver:
         self._peers: dict[bytes, _Peer] = {}
         self._clock = clock
         self._acknowledged_s = 0.0
+        guard(self._socket)
         attach = sockets.bind if bind else sockets.connect
         self.endpoint = attach(self._socket, endpoint, "source.endpoint")
 

@@ -48,13 +48,20 @@ class FrameReceiver:
     """
 
     def __init__(
-        self, context: sockets.Context, endpoint: str, bind: bool, high_water_mark: int, max_bytes: int
+        self,
+        context: sockets.Context,
+        endpoint: str,
+        bind: bool,
+        high_water_mark: int,
+        max_bytes: int,
+        guard: sockets.Guard = sockets.open_to_all,
     ) -> None:
         self._socket = context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, high_water_mark)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes + wire.MAX_HEADER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._parts = MessageParts(self._socket)
+        guard(self._socket)
         attach = sockets.bind if bind else sockets.connect
         self.endpoint = attach(self._socket, endpoint, "source.endpoint")
 

@@ -113,7 +113,8 @@ def test_reconstruct(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_nobody_at_the_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is it running?" in complaint(capsys, "status", "tcp://127.0.0.1:1", "--timeout", "0.2")
+    line = complaint(capsys, "status", "tcp://127.0.0.1:1", "--timeout", "0.2")
+    assert "is it running, and does it want a key?" in line
     assert "tcp" in complaint(capsys, "status", "nonsense")
 
 

@@ -17,16 +17,28 @@ from streamer.schema import shown
 MAX_REPLY = 16 * MAX_CONTROL
 
 
-class Busy(BadInput):
+class Refused(BadInput):
+    """A request that is not served; ``code`` tells programs why."""
+
+    code = "bad_input"
+
+
+class Busy(Refused):
     """The request is fine, but not now."""
 
     code = "busy"
 
 
-class UnknownVerb(BadInput):
+class UnknownVerb(Refused):
     """The server has no such verb."""
 
     code = "unknown_verb"
+
+
+class Forbidden(Refused):
+    """The client may not do this."""
+
+    code = "forbidden"
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -47,7 +59,10 @@ class Pong(Reply, frozen=True):
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """The answer to a request that is not served: one line, and a code: bad_input, busy, unknown_verb or failed."""
+    """The answer to a request that is not served: one line, and a code.
+
+    The code is bad_input, busy, forbidden, unknown_verb or failed.
+    """
 
     v: int = PROTOCOL_VERSION
     ok: bool = False
@@ -103,7 +118,7 @@ def refusal(error: Exception) -> Refusal:
     """The refusal that an error means."""
     text = " ".join(str(error).split())
     if isinstance(error, BadInput):
-        return Refusal(error=text, code=error.code if isinstance(error, (Busy, UnknownVerb)) else "bad_input")
+        return Refusal(error=text, code=error.code if isinstance(error, Refused) else "bad_input")
     return Refusal(error=f"{type(error).__name__}: {text}", code="failed")
 
 
