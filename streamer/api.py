@@ -16,7 +16,8 @@ from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.core.quality.verdict import Limits
 from streamer.frames import BadInput, Frame, Quality, ScanSpec, Verdict
-from streamer.io.source_file import ScanFile, usable
+from streamer.io.layouts.layout import ReadOptions
+from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
 from streamer.options import Options
 from streamer.pipeline.offline.array_scan import ArrayScan
@@ -106,12 +107,25 @@ def reconstruct(
     return _reconstruct(scan, scan.spec, scan.frames(), rows, center, bin, method, options)
 
 
-def open(path: str | Path) -> Scan:
+def open(
+    path: str | Path,
+    *,
+    entry: str | None = None,
+    flats: str | Path | None = None,
+    darks: str | Path | None = None,
+    corrected: bool = False,
+    angle_unit: Literal["deg", "mrad", "rad"] | None = None,
+) -> Scan:
     """Open a recorded scan: NXtomo, DXchange, or a NeXus file like Diamond's. Nothing but the angles is read yet.
+
+    ``entry`` chooses one of several scans in the file. ``flats`` and ``darks`` are other HDF5 files, or "FILE:DATASET".
+    ``corrected``: the frames are transmissions already. ``angle_unit`` replaces that of the file.
 
     Raises BadInput, one line, when the file is not a scan.
     """
-    return Scan(ScanFile.open(Path(path)))
+    fields = {name: str(given) for name, given in (("flats", flats), ("darks", darks)) if given is not None}
+    options = ReadOptions(entry=entry, corrected=corrected, angle_unit=angle_unit, **fields)
+    return Scan(ScanFile.open(Path(path), options))
 
 
 class Scan:
@@ -121,7 +135,7 @@ class Scan:
         """Use ``open``."""
         self._file = file
         self.path: Path = file.path
-        self.spec: ScanSpec = file.held()
+        self.spec: ScanSpec = file.spec()
         """What the file says about the scan: sample, counts, pixel size, energy; None means that it does not say."""
         self.angles_deg: Values = file.angles_deg
         """Of the projections (n,), in the order of the file."""
@@ -130,12 +144,14 @@ class Scan:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(projections, rows, columns)."""
-        return self.spec.projections, self.spec.rows, self.spec.columns
+        """(projections, rows, columns) of what the file holds; ``spec`` counts projections that lack as well."""
+        return len(self.angles_deg), self.spec.rows, self.spec.columns
 
     def frames(self) -> Iterator[Frame]:
-        """All usable frames with their kind and angle, in the order of the file; they are read block by block."""
-        return usable(self._file, slice(0, self.spec.rows))
+        """All usable frames with their kind and angle; they are read block by block. Darks come first, and flats where
+        the file has them after the projections; the index has a gap for each projection that lacks.
+        """
+        return self._file.usable()
 
     def rows(self, first: int, last: int) -> Array:
         """Raw detector rows [first, last) of all projections: (projections, last - first, columns)."""
@@ -163,7 +179,7 @@ class Scan:
         chosen = slice(*(rows or slice(None)).indices(spec.rows))
         if chosen.step != 1 or chosen.stop <= chosen.start:
             raise BadInput(f"rows {rows}: the scan has rows 0 to {spec.rows}; give a range of them, with step 1")
-        return _reconstruct(self._file, spec, usable(self._file, chosen), chosen, center, bin, method, options)
+        return _reconstruct(self._file, spec, self._file.usable(chosen), chosen, center, bin, method, options)
 
     def close(self) -> None:
         """Close the file."""

@@ -66,7 +66,7 @@ def add_options(group: Any, options: type[Options], names: Iterable[str] | None 
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
             continue
         suffix = name.rpartition("_")[2]
-        number = suffix.upper() if suffix in UNITS else "N"
+        number = suffix.upper() if suffix in UNITS else "TEXT" if "a text" in alternatives(kind) else "N"
         group.add_argument(
             flag,
             type=checked(kind),

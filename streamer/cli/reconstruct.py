@@ -13,13 +13,20 @@ from streamer import __version__
 from streamer.cli.arguments import add_options, add_verb, read_options
 from streamer.cli.outputs import check_outputs, write_json, writing
 from streamer.cli.progress import Progress
-from streamer.cli.scan_options import add_scan_options, detector_rows, read_settings, spec_with_overrides
+from streamer.cli.scan_options import (
+    add_file_options,
+    add_scan_options,
+    detector_rows,
+    read_settings,
+    spec_with_overrides,
+)
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures
 from streamer.frames import BadInput, Verdict
+from streamer.io.layouts.layout import ReadOptions
 from streamer.io.picture import slices_picture
-from streamer.io.source_file import ScanFile, usable
+from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
 from streamer.pipeline.offline.reconstruction import OfflineReconstruction
 from streamer.pipeline.offline.tv_tomogram import TvOptions
@@ -54,6 +61,7 @@ def add_parser(verbs: Any) -> None:
         metavar="FILE",
         help="write centre, geometry, verdict, quality, artefacts and times to FILE",
     )
+    add_file_options(parser)
     add_scan_options(parser)
     method = parser.add_argument_group("method")
     method.add_argument(
@@ -79,13 +87,14 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     settings, center = read_settings(args), None if args.center == "auto" else args.center
     tv = read_options(args, TvOptions) if args.method == "tv" else None
-    with ScanFile.open(args.scan) as scan:
-        for note in (*scan.info.notes, *(f"{name} is not here" for name in scan.info.missing_files)):
+    with ScanFile.open(args.scan, read_options(args, ReadOptions)) as scan:
+        notes = scan.info.notes
+        for note in notes:
             print(f"note: {note}")
-        rows, spec = detector_rows(args.rows, scan.info.rows), spec_with_overrides(args, scan.held())
+        rows, spec = detector_rows(args.rows, scan.info.rows), spec_with_overrides(args, scan.spec())
         offline = OfflineReconstruction(scan, spec, backend, settings, rows=rows, bin_=args.bin, center=center, tv=tv)
         with Progress(f"reading {scan.path.name}", offline.spec.frames) as bar:
-            for count in offline.read(usable(scan, rows)):
+            for count in offline.read(scan.usable(rows)):
                 bar.at(count)
         quality, verdict = offline.judge()
         slices = _write(args, offline)
@@ -94,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         "version": __version__,
         "backend": backend.name,
         "scan": str(args.scan),
+        "notes": list(notes),
         "output": str(args.output),
         "method": args.method,
         "shape": list(pipeline.shape),

@@ -13,13 +13,15 @@ import zmq
 from msgspec import structs
 from pydantic import Field
 
-from streamer.cli.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.arguments import add_key, add_verb, checked, read_key, read_options
 from streamer.cli.progress import Progress
+from streamer.cli.scan_options import add_file_options
 from streamer.config import Endpoint
 from streamer.flow import wire
 from streamer.frames import StreamerError
 from streamer.io import sockets
-from streamer.io.source_file import ScanFile, usable
+from streamer.io.layouts.layout import ReadOptions
+from streamer.io.source_file import ScanFile
 
 HIGH_WATER_MARK = 8
 SOURCE = "replay"
@@ -33,7 +35,8 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "replay",
-        "Send the frames of an NXtomo or DXchange file to a daemon, in the order and with the angles of the file. "
+        "Send the frames of an NXtomo or DXchange file to a daemon with the angles of the file: darks first, flats "
+        "first where all come after the projections, the rest in the order of the file. "
         "Binds ENDPOINT like a detector, since a daemon connects to its source; --connect is for a daemon with "
         "source.bind = true.",
         {
@@ -69,6 +72,7 @@ def add_parser(verbs: Any) -> None:
         metavar="S",
         help="give up after S seconds in which no frame is taken (default 30)",
     )
+    add_file_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -78,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         if (key := read_key(args)) is not None:
             key.apply(socket)
-        with ScanFile.open(args.scan) as scan:
+        with ScanFile.open(args.scan, read_options(args, ReadOptions)) as scan:
+            for note in scan.info.notes:
+                print(f"note: {note}")
             _attach(socket, args.to, args.connect)
             count = _send(socket, scan, args)
         # Queued frames must reach the daemon, but must not wait for ever for one that died.
@@ -95,16 +101,16 @@ def _attach(socket: zmq.Socket[bytes], endpoint: str, connect: bool) -> None:
 def _send(socket: zmq.Socket[bytes], scan: ScanFile, args: argparse.Namespace) -> int:
     """Send start, frames at their times, and end; return the number of frames."""
     scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
-    spec = structs.replace(scan.held(), scan_id=scan_id)
+    spec = structs.replace(scan.spec(), scan_id=scan_id)
     if not socket.poll(0, zmq.POLLOUT):
         print(f"waiting for a daemon at {args.to}", file=sys.stderr)
     _post(socket, wire.encode(wire.Start(spec, src=SOURCE)), args.timeout)
     began, count = time.monotonic(), 0
     with Progress(f"replaying {args.scan.name}", spec.frames) as bar:
-        for count, frame in enumerate(usable(scan, slice(None)), start=1):
+        for count, frame in enumerate(scan.usable(), start=1):
             if args.rate is not None:
                 time.sleep(max(0.0, began + (count - 1) / args.rate - time.monotonic()))
-            meta = structs.replace(frame.meta, scan_id=scan_id, index=count - 1, seq=count, timestamp_ns=time.time_ns())
+            meta = structs.replace(frame.meta, scan_id=scan_id, seq=count, timestamp_ns=time.time_ns())
             header, payload = wire.encode_frame(meta, frame.pixels, SOURCE)
             _post(socket, [header, payload], args.timeout)
             bar.at(count, f"{count / max(time.monotonic() - began, 1e-9):.0f} frames/s")

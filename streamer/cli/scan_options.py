@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from streamer.cli.arguments import add_options, checked, read_options
 from streamer.frames import BadInput, ScanSpec
+from streamer.io.layouts.layout import ReadOptions
 from streamer.options import Options
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.settings import ReconstructionOptions, Settings
@@ -27,6 +28,11 @@ class Optics(Options):
     """distance from the sample to the detector, in m"""
     pixel_size_m: float | None = Field(None, gt=0)
     """size of a pixel of the detector, in m; tomograms are in 1/cm where it is known"""
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Add the group "file"."""
+    add_options(parser.add_argument_group("file", "What the file does not say, or says wrongly."), ReadOptions)
 
 
 def add_scan_options(parser: argparse.ArgumentParser) -> None:

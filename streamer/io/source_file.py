@@ -1,26 +1,28 @@
 """A recorded scan as a source: NXtomo, DXchange, and NeXus files like those of Diamond's DIAD beamline.
 
-What differs between the layouts is found in ``scan_layouts``; here is one way to read them all, in blocks of bounded
-size. Files that a crash left behind, or that are still being written, are read as far as they go.
+What differs between the layouts is found in ``layouts``; here is one way to read them all, in blocks of bounded size.
+Files that a crash left behind, or that are still being written, are read as far as they go.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
 from streamer.frames import NAME, BadInput, Frame, FrameKind, FrameMeta, ScanSpec, frame_dtype
-from streamer.io.scan_layouts import Layout, find_layout
+from streamer.io.layouts.find import find_layout
+from streamer.io.layouts.layout import Layout, ReadOptions
+from streamer.io.layouts.numbering import Numbering
 from streamer.io.unclosed import open_raw
 
 MAX_READ = 8 * 2**20
@@ -49,25 +51,27 @@ class ScanInfo:
 
 class ScanFile:
     """One recorded scan, open for reading. ``angles_deg`` are those of the projections, in the order of the file;
-    ``index`` those of their frames as ``frames`` has them, ``usable_index`` as ``usable`` has them.
+    ``index`` those of their frames as ``frames`` has them, ``usable_index`` as ``usable`` has them. ``missing``
+    projections lack: their angles, their files, or all but their numbers.
     """
 
-    def __init__(self, file: h5py.File, path: Path, layout: Layout) -> None:
+    def __init__(self, files: ExitStack, path: Path, layout: Layout) -> None:
         """Use ``open``."""
         self.path = path
-        self._file, self._layout = file, layout
-        data = layout.datasets[-1]
+        self._files, self._layout, self._numbering = files, layout, Numbering.of(layout)
         self._dtype = frame_dtype(*(dataset.dtype for dataset in layout.datasets))
-        kinds = layout.kinds
+        kinds = np.where(layout.lost, np.uint8(FrameKind.INVALID), layout.kinds)
         self._projections = np.flatnonzero(kinds == FrameKind.PROJECTION)
         self.angles_deg: NDArray[np.float64] = layout.angles_deg[self._projections]
         self.index = layout.index[self._projections]
-        self.usable_index: NDArray[np.int64] = (np.cumsum(kinds != FrameKind.INVALID) - 1)[self._projections]
+        self.usable_index: NDArray[np.int64] = self._numbering.index[self._projections]
+        self.missing = self._numbering.missing
+        rows, columns = layout.shape
         self.info = ScanInfo(
             layout=layout.name,
             sample=as_name(layout.sample or path.stem),
-            rows=data.shape[1],
-            columns=data.shape[2],
+            rows=rows,
+            columns=columns,
             dtype=self._dtype.str,
             projections=len(self._projections),
             flats=int(np.count_nonzero(kinds == FrameKind.FLAT)),
@@ -81,27 +85,26 @@ class ScanFile:
         )
 
     @classmethod
-    def open(cls, path: Path) -> ScanFile:
+    def open(cls, path: Path, options: ReadOptions | None = None) -> ScanFile:
         """Raises BadInput, one line, for what is not a scan: no such file, no images, no angles, angles ≠ images."""
-        file = open_raw(path)
-        try:
-            layout = find_layout(file, path)
-            scan = cls(file, path, layout)
+        with ExitStack() as opening:
+            file = opening.enter_context(open_raw(path))
+            layout = find_layout(file, path, options or ReadOptions(), opening)
+            scan = cls(ExitStack(), path, layout)
             scan._check()
-        except BaseException:
-            file.close()
-            raise
+            scan._files = opening.pop_all()
         return scan
 
     def _check(self) -> None:
         if not len(self._projections):
-            raise BadInput(f"{self.path}: holds no projections")
+            gone = "; ".join(self.info.notes) if self._layout.lost.any() else ""
+            raise BadInput(f"{self.path}: holds no projections" + (f" ({gone})" if gone else ""))
         if not np.isfinite(self.angles_deg).all():
             first = int(np.flatnonzero(~np.isfinite(self.angles_deg))[0])
             raise BadInput(f"{self.path}: the angle of projection {first} is not a number")
 
     def close(self) -> None:
-        self._file.close()
+        self._files.close()
 
     def __enter__(self) -> ScanFile:
         return self
@@ -110,15 +113,18 @@ class ScanFile:
         self.close()
 
     def spec(self, scan_id: str | None = None) -> ScanSpec:
-        """The scan as it would be announced: as it was, when the file says so, else what the file holds."""
-        info, angles, announced = self.info, self.angles_deg, self._layout.spec
-        if announced is not None:
-            return structs.replace(announced, scan_id=scan_id or announced.scan_id)
-        return ScanSpec.recorded(
+        """The scan as it would be announced: as it was, when the file says so, else with the projections that lack."""
+        info, layout, count = self.info, self._layout, self._numbering.projections
+        if layout.spec is not None:
+            held = {} if self._numbering.announced else {"flats": info.flats, "darks": info.darks}
+            return structs.replace(layout.spec, scan_id=scan_id or layout.spec.scan_id, projections=count, **held)
+        angles = layout.angles_deg[layout.kinds == FrameKind.PROJECTION]
+        first = layout.source[self._projections[0]]
+        spec = ScanSpec.recorded(
             scan_id or as_name(self.path.stem),
             info.sample,
             angles,
-            self._layout.datasets[-1].dtype,
+            layout.datasets[first].dtype,
             rows=info.rows,
             columns=info.columns,
             flats=info.flats,
@@ -128,11 +134,9 @@ class ScanFile:
             energy_kev=info.energy_kev,
             distance_m=info.distance_m,
         )
-
-    def held(self) -> ScanSpec:
-        """The scan as it would be announced if it were no more than the file holds."""
-        info = self.info
-        return structs.replace(self.spec(), projections=info.projections, flats=info.flats, darks=info.darks)
+        span = float(angles[-1] - angles[0])
+        range_deg = span * count / (count - 1) if span else spec.range_deg
+        return structs.replace(spec, projections=count, range_deg=range_deg)
 
     def darks(self, max_bytes: int = MAX_READ) -> Iterator[NDArray[Any]]:
         """Blocks (n, rows, columns) of the frames taken with the shutter closed."""
@@ -166,18 +170,28 @@ class ScanFile:
 
         ``rows`` (start:stop) cuts all frames to some detector rows.
         """
-        name = scan_id or self.spec().scan_id
-        everything = np.arange(len(self._layout.kinds))
-        for numbers, block in self._read(everything, rows, max_bytes, None):
+        name, present = scan_id or self.spec().scan_id, np.flatnonzero(~self._layout.lost)
+        for numbers, block in self._read(present, rows, max_bytes, None):
             for number, pixels in zip(numbers.tolist(), block, strict=True):
                 yield Frame(self._meta(name, number), pixels)
 
+    def usable(self, rows: slice = slice(None)) -> Iterator[Frame]:
+        """The frames that show something, cut to some detector rows: darks first, and flats where all come late.
+
+        Their indices have a gap for each projection that lacks.
+        """
+        name, index = self.spec().scan_id, self._numbering.index
+        for numbers, block in self._read(self._numbering.order, rows, MAX_READ, None):
+            for number, pixels in zip(numbers.tolist(), block, strict=True):
+                yield Frame(structs.replace(self._meta(name, number), index=int(index[number])), pixels)
+
     def some(self, wanted: Callable[[int], bool], most: int) -> Iterator[tuple[list[FrameMeta], NDArray[Any]]]:
-        """The frames whose ``index`` is wanted, at most so many at once: what ``frames`` tells of them, and the pixels
+        """The frames whose ``index`` is wanted, at most ``most`` at once: what ``frames`` says of them, and the pixels
         (n, rows, columns).
         """
         name = self.spec().scan_id
-        numbers = np.flatnonzero([wanted(index) for index in self._layout.index.tolist()])
+        present = np.flatnonzero(~self._layout.lost)
+        numbers = present[[wanted(index) for index in self._layout.index[present].tolist()]]
         for some, block in self._read(numbers, slice(None), MAX_READ, most):
             yield [self._meta(name, number) for number in some.tolist()], block
 
@@ -197,7 +211,7 @@ class ScanFile:
     def _blocks(
         self, kind: FrameKind, rows: slice, max_bytes: int, block: int | None = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        numbers = np.flatnonzero(self._layout.kinds == kind)
+        numbers = np.flatnonzero((self._layout.kinds == kind) & ~self._layout.lost)
         done = 0
         for some, pixels in self._read(numbers, rows, max_bytes, block):
             yield np.arange(done, done + len(some)), pixels
@@ -225,15 +239,6 @@ class ScanFile:
             except (OSError, RuntimeError) as error:
                 raise BadInput(f"{self.path}: frames from {at} on cannot be read: {error}") from error
             yield some, pixels.astype(self._dtype, copy=False)
-
-
-def usable(scan: ScanFile, rows: slice) -> Iterator[Frame]:
-    """The frames of a file but the invalid ones, cut to some detector rows and numbered from 0 without gaps."""
-    index = 0
-    for frame in scan.frames(rows=rows):
-        if frame.meta.kind is not FrameKind.INVALID:
-            yield Frame(structs.replace(frame.meta, index=index), frame.pixels)
-            index += 1
 
 
 def _runs(source: NDArray[Any], place: NDArray[Any], limit: int) -> Iterator[slice]:

@@ -69,7 +69,7 @@ def test_help_comes_from_the_options(parser: Parser) -> None:
     assert "--mode auto|off|N what is done, 50 % of the time (default auto)" in text
     assert "--width-px PX width of a line (default 3)" in text
     assert "--bright, --no-bright bright colours" in text
-    assert text.endswith("--name N a name; unset: none")
+    assert text.endswith("--name TEXT a name; unset: none")
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_a_beamline_file_whose_links_dangle_says_so(tmp_path: Path, capsys: pyte
     code = main(["reconstruct", str(DATA / "diad" / "k11-18014.nxs"), "-o", str(out)])
     told = capsys.readouterr()
     assert code == 0, told.err
-    assert "is not here" in told.out
+    assert "is missing" in told.out
     assert np.isfinite(read_tomogram(out).data).all()
     assert read_tomogram(out).data.shape == (22, 26, 26)
 

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from streamer.frames import NAME, BadInput, FrameKind
 from streamer.io.nxtomo import NXtomoFile
-from streamer.io.source_file import ScanFile, as_name, usable
+from streamer.io.source_file import ScanFile, as_name
 from tests.io.helpers import SPEC, STARTED, kind_of, meta_of, pixels_of
 from tests.paths import DATA
 
@@ -67,7 +67,7 @@ class TestNXtomo:
             np.testing.assert_array_equal(scan.angles_deg, [meta_of(i).angle_deg for i in projections])
             np.testing.assert_array_equal(scan.rows(2, 5), [pixels_of(i)[2:5] for i in projections])
             np.testing.assert_array_equal(scan.index, projections)
-            numbered = [f.meta.index for f in usable(scan, slice(None)) if f.meta.kind is FrameKind.PROJECTION]
+            numbered = [f.meta.index for f in scan.usable() if f.meta.kind is FrameKind.PROJECTION]
             np.testing.assert_array_equal(scan.usable_index, numbered)
             assert scan.info.projections == 3
             assert scan.spec().projections == 40, "as announced"
@@ -272,7 +272,7 @@ class TestDiad:
                 "k11-18014/k11-18014-EtherCAT.h5",
             }
             assert any("detectorPanda.h5 is missing: 21 links" in note for note in info.notes)
-            assert any("gts_theta_value, which has no unit: degrees assumed" in note for note in info.notes)
+            assert any("gts_theta_value has no unit: degrees assumed" in note for note in info.notes)
             assert scan.angles_deg[[0, -1]] == pytest.approx([90.0, 270.0], abs=0.01)
             with h5py.File(DIAD) as file:
                 keys = file["entry/instrument/imaging/image_key"][()]

@@ -47,6 +47,7 @@ class ArrayScan:
         self.angles_deg = _angles(angles_deg, len(stack))
         self._dtype = frame_dtype(*(part.dtype for part in (self._darks, self._flats, self._projections) if len(part)))
         before = len(self._darks) + len(self._flats)
+        self.missing = 0
         self.usable_index = np.arange(before, before + len(stack))
         self.spec = ScanSpec.recorded(
             NAME,

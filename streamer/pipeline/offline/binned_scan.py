@@ -24,6 +24,8 @@ class RecordedScan(Protocol):
     """Of the projections, in recorded order."""
     usable_index: NDArray[np.int64]
     """Of the projections, numbered with the darks and flats but without invalid frames."""
+    missing: int
+    """Projections that lack."""
 
     def rows(self, first: int, last: int, memory: Memory | None = None) -> NDArray[Any]:
         """Detector rows [first, last) of all projections: (projections, last - first, columns)."""
