@@ -19,9 +19,7 @@ from typing import Any
 
 from benchmarks.record import record
 from streamer.cli.processes import ANYWHERE, start_daemon
-from streamer.client import Link
-from streamer.flow.scan import ScanState
-from streamer.flow.wire.daemon import GetStatus
+from streamer.client import Link, final_report
 
 SUBSCRIBER = """
 import sys, zmq
@@ -82,12 +80,11 @@ def measure(folder: Path, scan: Path, rounds: int, rate: float) -> dict[str, Any
 def replay(ends: dict[str, Any], scan: Path, scan_id: str, rate: float) -> float:
     """Frames per second of one replay, by the daemon's own times of arrival."""
     command = [sys.executable, "-m", "streamer", "replay", str(scan), "--to", ends["source"], "--connect"]
-    subprocess.run([*command, "--scan-id", scan_id, "--rate", str(rate)], check=True, capture_output=True)
-    link = Link(ends["control"], "the daemon", 10.0)
-    while (report := link.ask(GetStatus(scan_id)).scan) is None or report.state is not ScanState.COMPLETE:
-        time.sleep(0.05)
-    link.close()
-    if report.frames.missing or not report.scan_s:
+    options = ("--control", ends["control"], "--scan-id", scan_id, "--rate", str(rate))
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    with Link(ends["control"], "the daemon", 10.0) as link:
+        report = final_report(link, scan_id)
+    if not report.scan_s:
         raise RuntimeError(f"{scan_id}: {report.frames}")
     return (report.frames.received - 1) / report.scan_s
 

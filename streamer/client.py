@@ -18,6 +18,7 @@ import zmq
 
 from streamer.flow.wire import WireError
 from streamer.flow.wire.control import R, Refusal, Reply, Request, pack_request, read_reply
+from streamer.flow.wire.daemon import GetStatus, Report
 from streamer.flow.wire.events import Event, read_event
 from streamer.frames import BadInput
 from streamer.keys import ClientKey
@@ -144,6 +145,20 @@ class Link:
         if isinstance(reply, Refusal):
             raise LinkError(f"{self.name} refused {request.verb!r}: {reply.error}", reply.code)
         return reply
+
+
+def final_report(link: Link, scan_id: str) -> Report:
+    """The report of a scan of this daemon, once the scan is over.
+
+    Raises LinkTimeout when the daemon does not answer, LinkError when it does not know the scan.
+    """
+    while True:
+        report = link.ask(GetStatus(scan_id)).scan
+        if report is None:
+            raise LinkError(f"{link.name} at {link.endpoint} does not know scan {scan_id}", "bad_input")
+        if report.state.final:
+            return report
+        time.sleep(POLL_S)
 
 
 class Subscriber:

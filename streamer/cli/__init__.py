@@ -32,6 +32,7 @@ VERBS = {
     "check": "check a configuration, ports and folder before the daemon starts",
     "view": "watch the planes fill in, in a window",
     "status": "ask a daemon what it is doing",
+    "abort": "end the scan that a daemon has in hand",
     "replay": "send a recorded scan to a daemon as a detector would",
     "reconstruct": "reconstruct a recorded scan",
     "recover": "make the raw file that a crash left readable, and list what it lacks",

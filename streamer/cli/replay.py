@@ -6,8 +6,10 @@ import argparse
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import zmq
 from msgspec import structs
@@ -16,15 +18,24 @@ from pydantic import Field
 from streamer.cli.arguments import add_key, add_verb, checked, read_key, read_options
 from streamer.cli.progress import Progress
 from streamer.cli.scan_options import add_file_options
+from streamer.cli.status import DEFAULT
+from streamer.client import Link, final_report
 from streamer.config import Endpoint
 from streamer.flow import wire
-from streamer.frames import StreamerError
+from streamer.flow.scan import ScanState
+from streamer.flow.wire.control import Ping
+from streamer.flow.wire.daemon import Abort, Arm
+from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io import sockets
 from streamer.io.layouts.layout import ReadOptions
 from streamer.io.source_file import ScanFile
+from streamer.keys import ClientKey
 
 HIGH_WATER_MARK = 8
 SOURCE = "replay"
+ANSWER_S = 10.0
+ARM_S = 150.0
+"""The daemon may have to finish the scan before this one first."""
 
 
 class NobodyListensError(StreamerError):
@@ -38,7 +49,8 @@ def add_parser(verbs: Any) -> None:
         "Send the frames of an NXtomo or DXchange file to a daemon with the angles of the file: darks first, flats "
         "first where all come after the projections, the rest in the order of the file. "
         "Binds ENDPOINT like a detector, since a daemon connects to its source; --connect is for a daemon with "
-        "source.bind = true.",
+        "source.bind = true. The daemon is asked to arm the scan, and how it went: exit code 1 unless the scan is "
+        "complete.",
         {
             "replay scan.nx": "as fast as the frames are taken",
             "replay scan.nx --rate 100 --scan-id test-1": "100 frames per second, as scan test-1",
@@ -52,6 +64,13 @@ def add_parser(verbs: Any) -> None:
         default="tcp://127.0.0.1:5580",
         metavar="ENDPOINT",
         help="where the daemon expects its detector (default tcp://127.0.0.1:5580)",
+    )
+    parser.add_argument(
+        "--control",
+        type=checked(Literal["none"] | Endpoint),
+        default=DEFAULT,
+        metavar="ENDPOINT",
+        help=f"control endpoint of the daemon; none: send, and ask nobody (default {DEFAULT})",
     )
     parser.add_argument("--connect", action="store_true", help="connect to ENDPOINT instead of binding it")
     parser.add_argument(
@@ -80,17 +99,49 @@ def run(args: argparse.Namespace) -> int:
     with sockets.until_done() as context, context.socket(zmq.PUSH) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
-        if (key := read_key(args)) is not None:
+        key = read_key(args)
+        if key is not None:
             key.apply(socket)
         with ScanFile.open(args.scan, read_options(args, ReadOptions)) as scan:
             for note in scan.info.notes:
                 print(f"note: {note}")
+            scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
+            spec = structs.replace(scan.spec(), scan_id=scan_id)
             _attach(socket, args.to, args.connect)
-            count = _send(socket, scan, args)
+            with _armed(spec, args.control, context, key) as link:
+                count = _send(socket, scan, spec, args)
         # Queued frames must reach the daemon, but must not wait for ever for one that died.
         socket.setsockopt(zmq.LINGER, int(1000 * args.timeout))
-    print(f"{count} frames of {args.scan} sent to {args.to}")
-    return 0
+        print(f"{count} frames of {args.scan} sent to {args.to}")
+        return 0 if link is None else _outcome(link, scan_id, count)
+
+
+@contextmanager
+def _armed(spec: ScanSpec, control: str, context: sockets.Context, key: ClientKey | None) -> Iterator[Link | None]:
+    """Have the daemon arm the scan, and abort it when it cannot be sent. None when no daemon is to be asked."""
+    if control == "none":
+        yield None
+        return
+    link = Link(control, "the daemon", ANSWER_S, context, key)
+    link.ask(Ping())  # soon says that no daemon is there, while arming may take its time
+    link.ask(Arm(spec), ARM_S)
+    try:
+        yield link
+    except BaseException:
+        with suppress(BadInput):
+            link.ask(Abort(spec.scan_id, "the replay failed or was interrupted"))
+        raise
+
+
+def _outcome(link: Link, scan_id: str, sent: int) -> int:
+    """Say how the scan went. The exit code."""
+    report = final_report(link, scan_id)
+    print(f"scan {scan_id} is {report.state}, {report.judgement}")
+    if report.state is ScanState.COMPLETE and report.frames.received == sent:
+        return 0
+    problems = (f"{report.written} of {sent} frames are in the daemon's file", report.error, report.note)
+    print(f"streamer replay: {'; '.join(filter(None, problems))}", file=sys.stderr)
+    return 1
 
 
 def _attach(socket: zmq.Socket[bytes], endpoint: str, connect: bool) -> None:
@@ -98,10 +149,9 @@ def _attach(socket: zmq.Socket[bytes], endpoint: str, connect: bool) -> None:
     attach(socket, endpoint, "--to")
 
 
-def _send(socket: zmq.Socket[bytes], scan: ScanFile, args: argparse.Namespace) -> int:
+def _send(socket: zmq.Socket[bytes], scan: ScanFile, spec: ScanSpec, args: argparse.Namespace) -> int:
     """Send start, frames at their times, and end; return the number of frames."""
-    scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
-    spec = structs.replace(scan.spec(), scan_id=scan_id)
+    scan_id = spec.scan_id
     if not socket.poll(0, zmq.POLLOUT):
         print(f"waiting for a daemon at {args.to}", file=sys.stderr)
     _post(socket, wire.encode(wire.Start(spec, src=SOURCE)), args.timeout)

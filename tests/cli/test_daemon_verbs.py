@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,9 @@ import pytest
 
 from streamer.cli import main
 from streamer.cli.processes import ANYWHERE, START_S, ManagedProcess, start_daemon
+from streamer.client import Link
+from streamer.flow.wire.daemon import Arm, GetStatus
+from streamer.frames import ScanSpec
 
 ROWS, COLUMNS, PROJECTIONS = 6, 32, 40
 
@@ -62,13 +67,14 @@ def status(daemon: ManagedProcess, folder: Path) -> dict[str, Any]:
 
 def replayed(daemon: ManagedProcess, scan: Path, folder: Path, *options: str) -> dict[str, Any]:
     """The report of the scan that a replay became, once it is over."""
-    before = status(daemon, folder)["scan"]
-    assert main(["replay", str(scan), "--to", daemon.endpoints["source"], "--connect", *options]) == 0
-    while True:
-        reply = status(daemon, folder)
-        report: dict[str, Any] = reply["scan"]
-        if report and reply["state"] == "complete" and (not before or report["scan_id"] != before["scan_id"]):
-            return report
+    assert main([*replay(daemon, scan), *options]) == 0
+    report: dict[str, Any] = status(daemon, folder)["scan"]
+    return report
+
+
+def replay(daemon: ManagedProcess, scan: Path) -> list[str]:
+    source, control = daemon.endpoints["source"], daemon.endpoints["control"]
+    return ["replay", str(scan), "--to", source, "--connect", "--control", control]
 
 
 def test_an_idle_daemon_is_shown(daemon: ManagedProcess, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +107,54 @@ def test_each_replay_is_a_scan_of_its_own(daemon: ManagedProcess, scan: Path, tm
     seen = {replayed(daemon, scan, tmp_path, "--rate", "1000")["scan_id"] for _ in range(2)}
     assert len(seen) == 2
     assert all(name.startswith("replay-") for name in seen)
+
+
+def test_replays_one_after_the_other_are_all_taken(
+    daemon: ManagedProcess, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"row-{number}" for number in range(3)]
+    assert [main([*replay(daemon, scan), "--scan-id", name]) for name in names] == [0, 0, 0]
+    told = capsys.readouterr().out
+    assert all(f"scan {name} is complete, " in told for name in names)
+
+
+def test_a_replay_that_the_daemon_does_not_take_fails(
+    daemon: ManagedProcess, scan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*replay(daemon, scan), "--scan-id", "twice"]
+    assert main(words) == 0
+    assert main(words) == 2
+    assert "refused 'arm': scan id 'twice' was used before" in capsys.readouterr().err
+
+
+def test_a_replay_fails_when_its_scan_is_not_complete(
+    daemon: ManagedProcess, scan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control, codes = daemon.endpoints["control"], list[int]()
+    words = [*replay(daemon, scan), "--scan-id", "cut", "--rate", "20"]
+    replaying = threading.Thread(target=lambda: codes.append(main(words)))
+    replaying.start()
+    with Link(control, "the daemon") as link:
+        while (report := link.ask(GetStatus("cut")).scan) is None or not report.frames.received:
+            time.sleep(0.01)
+    assert main(["abort", control, "--scan-id", "cut", "--reason", "tea"]) == 0
+    replaying.join()
+    assert codes == [1]
+    told = capsys.readouterr()
+    assert "scan cut is aborted, " in told.out
+    assert "frames are in the daemon's file; tea" in told.err
+
+
+def test_a_scan_is_aborted_from_the_command_line(daemon: ManagedProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    control = daemon.endpoints["control"]
+    with Link(control, "the daemon") as link:
+        link.ask(Arm(ScanSpec("unwanted", "s", rows=8, columns=16, projections=4)))
+    assert main(["abort", control, "--reason", "tea"]) == 0
+    assert "scan unwanted is aborted: 0 frames are in " in capsys.readouterr().out
+    assert main(["abort", control]) == 0
+    assert capsys.readouterr().out == "no scan is armed or running\n"
+    assert main(["abort", control, "--scan-id", "never"]) == 2
+    assert "scan 'never' is not armed or running" in capsys.readouterr().err
 
 
 def test_a_reconstruction_of_the_raw_file_is_the_daemons(daemon: ManagedProcess, scan: Path, tmp_path: Path) -> None:
@@ -141,7 +195,7 @@ def test_check_of_a_good_configuration(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_scan_that_nobody_takes_is_given_up(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["replay", str(scan), "--to", ANYWHERE, "--timeout", "0.1"]) == 1
+    assert main(["replay", str(scan), "--to", ANYWHERE, "--control", "none", "--timeout", "0.1"]) == 1
     told = capsys.readouterr()
     assert f"waiting for a daemon at {ANYWHERE}" in told.err
     assert told.err.splitlines()[-1].startswith("streamer replay: nobody took a frame for 0.1 s; start a daemon")
@@ -153,7 +207,8 @@ def test_a_scan_that_nobody_takes_is_given_up(scan: Path, capsys: pytest.Capture
         (["--rate", "0"], "--rate: give a number above 0, not '0'"),
         (["--timeout", "-1"], "--timeout: give a number from 0 to 1000000, not '-1'"),
         (["--to", "nowhere"], "--to: give an endpoint: tcp://HOST:PORT or ipc://PATH, not 'nowhere'"),
-        (["--scan-id", "a/b", "--to", ANYWHERE], "scan_id"),
+        (["--scan-id", "a/b", "--to", ANYWHERE, "--control", "none"], "scan_id"),
+        (["--control", "nowhere"], "--control: give none or an endpoint: tcp://HOST:PORT or ipc://PATH, not 'nowhere'"),
         (["--dialect", "klingon"], "--dialect: invalid choice: 'klingon'"),
     ],
 )

@@ -16,12 +16,11 @@ from algotom.rec.reconstruction import fbp_reconstruction
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, label, shift
-from station import Station, eventually
+from station import Station
 
 from streamer.cli import main
 from streamer.core.backend.selection import select_backend
 from streamer.core.masks import circle_mask
-from streamer.flow.wire.daemon import GetStatus
 from streamer.frames import Decision, Quality, ReasonCode, Verdict
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import read_tomogram
@@ -197,8 +196,8 @@ def test_replay_makes_the_same_tomogram_as_the_file(tooth: Path, tmp_path: Path)
             "--scan-id",
             "tooth",
         ]
-        subprocess.run([*command, "--to", station.daemon["source"]], check=True, capture_output=True)
-        eventually(lambda: station.ask(GetStatus("tooth")).scan, "the daemon has the first frame")
+        ends = ("--to", station.daemon["source"], "--control", station.daemon["control"])
+        subprocess.run([*command, *ends], check=True, capture_output=True)
         report = station.final("tooth")
         live = read_tomogram(Path(report.tomogram_file)).data
     finally:
