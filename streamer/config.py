@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from inspect import getdoc
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from streamer.flow.patience import PatienceLimits
+from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import BadInput
 from streamer.options import Options, field_type, rule
 from streamer.pipeline.settings import Settings
@@ -54,7 +55,7 @@ class Source(Options):
 
     endpoint: Endpoint = "tcp://127.0.0.1:5580"
     """socket of the frames; the detector binds it"""
-    transport: Literal["push", "acknowledged"] = "push"
+    transport: Transport = "push"
     """how frames come: push (PUSH to PULL, as many detectors can; what waits in the sockets is lost when the daemon is
     killed) or acknowledged (the producer keeps each frame until it is safe on the disk)"""
     bind: bool = False

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,13 +69,20 @@ def test_a_file_is_reconstructed_and_written(session: str, tmp_path: Path) -> No
     np.testing.assert_array_equal(tifffile.imread(pages), read_tomogram(volume).data)
 
 
-def test_a_detector_sends_frames(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "options", "printed"),
+    [
+        ("send_frames", {}, r"195 frames of (\S+) sent"),
+        ("send_acknowledged", {"transport": "acknowledged", "bind": True}, r"195 frames of (\S+) are safe"),
+    ],
+)
+def test_a_detector_sends_frames(name: str, options: dict[str, Any], printed: str, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         source = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    station = Station(tmp_path, source={"endpoint": source})
+    station = Station(tmp_path, source={"endpoint": source, **options})
     try:
-        scan_id = re.search(r"195 frames of (\S+) sent", example("send_frames", source))[1]
+        scan_id = re.search(printed, example(name, source))[1]
         report = station.final(scan_id)
     finally:
         station.close()

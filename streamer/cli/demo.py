@@ -28,6 +28,7 @@ from streamer.cli.warming import warm_with_bar
 from streamer.client import Link
 from streamer.core.backend.selection import select_backend
 from streamer.flow.scan import ScanState
+from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.daemon import GetStatus
 from streamer.frames import BadInput, Verdict
 from streamer.io.picture import strip_picture
@@ -38,6 +39,7 @@ from streamer.options import Options
 FINISH_S = 120.0
 DARKS_AND_FLATS = 30
 WEEK_S = 7 * 86400.0
+TRANSPORT: Transport = "acknowledged"
 
 
 class DemoOptions(Options):
@@ -93,11 +95,23 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.enter_context(_terminated_as_interrupt())
         beamline = start_beamline(
-            logs, "--size", str(args.size), "--seed", str(args.seed), "--truth-dir", str(args.out / "truth")
+            logs,
+            "--size",
+            str(args.size),
+            "--seed",
+            str(args.seed),
+            "--truth-dir",
+            str(args.out / "truth"),
+            "--transport",
+            TRANSPORT,
         )
         stack.callback(beamline.stop)
         frames = beamline.wait_ready()["frames"]
-        daemon = start_daemon(logs, source={"endpoint": frames}, writer={"directory": args.out, "reserve_mb": 64})
+        daemon = start_daemon(
+            logs,
+            source={"endpoint": frames, "transport": TRANSPORT},
+            writer={"directory": args.out, "reserve_mb": 64},
+        )
         stack.callback(daemon.stop, timeout_s=30.0)
         control = daemon.wait_ready()["control"]
         print(f"metrics: {daemon.endpoints['metrics']}   viewer: streamer view {control}")

@@ -6,12 +6,11 @@ import argparse
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-import zmq
 from msgspec import structs
 from pydantic import Field
 
@@ -23,15 +22,18 @@ from streamer.client import Link, final_report
 from streamer.config import Endpoint
 from streamer.flow import wire
 from streamer.flow.scan import ScanState
+from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.control import Ping
 from streamer.flow.wire.daemon import Abort, Arm
 from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io import sockets
 from streamer.io.layouts.layout import ReadOptions
+from streamer.io.outlet import Outlet, open_outlet
 from streamer.io.source_file import ScanFile
 from streamer.keys import ClientKey
 
-HIGH_WATER_MARK = 8
+SPOOL_BYTES = 2**26
+SPOOL_FRAMES = 64
 SOURCE = "replay"
 ANSWER_S = 10.0
 ARM_S = 150.0
@@ -80,6 +82,12 @@ def add_parser(verbs: Any) -> None:
         help="frames per second (default: as fast as they are taken)",
     )
     add_key(parser)
+    parser.add_argument(
+        "--transport",
+        choices=get_args(Transport),
+        default="push",
+        help="as the daemon's source.transport: push, or acknowledged, which waits until the scan is safe",
+    )
     parser.add_argument("--dialect", choices=["native"], default="native", help="wire format (default native)")
     parser.add_argument(
         "--scan-id", metavar="NAME", help="scan id (default: a new one, since a daemon takes each only once)"
@@ -96,22 +104,25 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with sockets.until_done() as context, context.socket(zmq.PUSH) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+    with sockets.until_done() as context, ScanFile.open(args.scan, read_options(args, ReadOptions)) as scan:
+        for note in scan.info.notes:
+            print(f"note: {note}")
+        scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
+        spec = structs.replace(scan.spec(), scan_id=scan_id)
         key = read_key(args)
-        if key is not None:
-            key.apply(socket)
-        with ScanFile.open(args.scan, read_options(args, ReadOptions)) as scan:
-            for note in scan.info.notes:
-                print(f"note: {note}")
-            scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
-            spec = structs.replace(scan.spec(), scan_id=scan_id)
-            _attach(socket, args.to, args.connect)
+        guard = sockets.open_to_all if key is None else key.apply
+        spool = max(SPOOL_BYTES, SPOOL_FRAMES * spec.frame_nbytes)
+        outlet = open_outlet(args.transport, context, args.to, not args.connect, "--to", SOURCE, spool, guard)
+        linger_s = 0.0
+        try:
             with _armed(spec, args.control, context, key) as link:
-                count = _send(socket, scan, spec, args)
-        # Queued frames must reach the daemon, but must not wait for ever for one that died.
-        socket.setsockopt(zmq.LINGER, int(1000 * args.timeout))
+                count = _send(outlet, scan, spec, args)
+                linger_s = args.timeout
+        finally:
+            # Queued frames must reach the daemon, but must not wait for ever for one that died.
+            delivered = outlet.close(linger_s)
+        if not delivered:
+            raise NobodyListensError(f"not everything was acknowledged within {args.timeout:g} s; see the daemon's log")
         print(f"{count} frames of {args.scan} sent to {args.to}")
         return 0 if link is None else _outcome(link, scan_id, count)
 
@@ -144,17 +155,13 @@ def _outcome(link: Link, scan_id: str, sent: int) -> int:
     return 1
 
 
-def _attach(socket: zmq.Socket[bytes], endpoint: str, connect: bool) -> None:
-    attach = sockets.connect if connect else sockets.bind
-    attach(socket, endpoint, "--to")
-
-
-def _send(socket: zmq.Socket[bytes], scan: ScanFile, spec: ScanSpec, args: argparse.Namespace) -> int:
+def _send(outlet: Outlet, scan: ScanFile, spec: ScanSpec, args: argparse.Namespace) -> int:
     """Send start, frames at their times, and end; return the number of frames."""
     scan_id = spec.scan_id
-    if not socket.poll(0, zmq.POLLOUT):
+    start = wire.encode(wire.Start(spec, src=SOURCE))
+    if not outlet.offer(start, 0.0):
         print(f"waiting for a daemon at {args.to}", file=sys.stderr)
-    _post(socket, wire.encode(wire.Start(spec, src=SOURCE)), args.timeout)
+        _post(outlet, start, args.timeout)
     began, count = time.monotonic(), 0
     with Progress(f"replaying {args.scan.name}", spec.frames) as bar:
         for count, frame in enumerate(scan.usable(), start=1):
@@ -162,15 +169,14 @@ def _send(socket: zmq.Socket[bytes], scan: ScanFile, spec: ScanSpec, args: argpa
                 time.sleep(max(0.0, began + (count - 1) / args.rate - time.monotonic()))
             meta = structs.replace(frame.meta, scan_id=scan_id, seq=count, timestamp_ns=time.time_ns())
             header, payload = wire.encode_frame(meta, frame.pixels, SOURCE)
-            _post(socket, [header, payload], args.timeout)
+            _post(outlet, [header, payload], args.timeout)
             bar.at(count, f"{count / max(time.monotonic() - began, 1e-9):.0f} frames/s")
-    _post(socket, wire.encode(wire.End(scan_id, count, seq=count + 1, src=SOURCE)), args.timeout)
+    _post(outlet, wire.encode(wire.End(scan_id, count, seq=count + 1, src=SOURCE)), args.timeout)
     return count
 
 
-def _post(socket: zmq.Socket[bytes], parts: list[Any], timeout_s: float) -> None:
-    if not socket.poll(int(1000 * timeout_s), zmq.POLLOUT):
+def _post(outlet: Outlet, parts: Sequence[Any], timeout_s: float) -> None:
+    if not outlet.offer(parts, timeout_s):
         raise NobodyListensError(
             f"nobody took a frame for {timeout_s:g} s; start a daemon whose source.endpoint is this endpoint"
         )
-    socket.send_multipart(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -46,9 +47,11 @@ class AcknowledgedSender:
         spool: SharedBuffer,
         source: str,
         alarm: Callable[[str], None],
+        name: str = "endpoint",
         clock: Callable[[], float] = time.monotonic,
         guard: sockets.Guard = sockets.open_to_all,
     ) -> None:
+        """``name`` is what errors call the endpoint."""
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # what was queued for a daemon that is gone is not for the next one
@@ -57,7 +60,7 @@ class AcknowledgedSender:
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         guard(self._socket)
-        self.endpoint = (sockets.bind if bind else sockets.connect)(self._socket, endpoint, "endpoint")
+        self.endpoint = (sockets.bind if bind else sockets.connect)(self._socket, endpoint, name)
         run = int.from_bytes(os.urandom(7), "little") + 1
         self._spool = Spool(spool.memory, run)
         self._window = SenderWindow(self._spool.run, self._spool.first, source)
@@ -65,7 +68,7 @@ class AcknowledgedSender:
         self._changed = threading.Condition()
         self._wake_read, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
-        self._heard_s = -SILENCE_S
+        self._heard_s = self._willing_s = -math.inf  # when the last credit came, and the last without a hold
         self._full = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="acknowledged sender", daemon=True)
@@ -102,9 +105,18 @@ class AcknowledgedSender:
         return number
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until everything is acknowledged. Returns False after ``timeout_s``."""
+        """Wait until everything is acknowledged. Returns False when the daemon took no messages for ``timeout_s``.
+
+        A daemon that answers, and is not held up, may take as long as it needs: it reconstructs after the end.
+        """
+        began = self._clock()
         with self._changed:
-            return self._changed.wait_for(lambda: self._window.first == self._spool.end, timeout_s)
+            while self._window.first < self._spool.end:
+                left = None if timeout_s is None else max(began, self._willing_s) + timeout_s - self._clock()
+                if left is not None and left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
 
     def complaint(self) -> str:
         """One line on what the daemon has not acknowledged, and why if that is known."""
@@ -130,11 +142,11 @@ class AcknowledgedSender:
         """Messages that were sent again."""
         return self._window.resent
 
-    def last(self) -> list[bytes] | None:
-        """The newest message that was ever put into the spool, also by an earlier process."""
+    def last_header(self) -> bytes | None:
+        """First part of the newest message that was ever put into the spool, also by an earlier process."""
         with self._changed:
             parts = self._spool.last()
-            return None if parts is None else [bytes(part) for part in parts[:1]]
+            return None if parts is None else bytes(parts[0])
 
     def close(self) -> None:
         """Stop at once. What is not acknowledged stays in the spool."""
@@ -148,7 +160,7 @@ class AcknowledgedSender:
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._wake_read, zmq.POLLIN)
-        said_s = -SILENCE_S
+        said_s = -math.inf
         while not self._stopping:
             blocked = self._send_waiting()
             now = self._clock()
@@ -194,10 +206,11 @@ class AcknowledgedSender:
         with self._changed:
             known = self._window.take(credit, self._spool.end)
             self._spool.release(self._window.first)
+            if known:
+                self._heard_s = self._clock()
+                self._willing_s = self._willing_s if credit.held else self._heard_s
             self._changed.notify_all()
-        if known:
-            self._heard_s = self._clock()
-        else:
+        if not known:
             self._say_hello()
 
     def _say_hello(self) -> bool:

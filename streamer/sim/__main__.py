@@ -7,7 +7,9 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
+from streamer.flow.wire.acknowledged import Transport
 from streamer.sim.presets import PRESETS
 from streamer.sim.server import Addresses, serve
 from streamer.sim.station import Setup
@@ -16,7 +18,8 @@ from streamer.sim.station import Setup
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parse = argparse.ArgumentParser(prog="python -m streamer.sim", description="A virtual tomography beamline.")
-    parse.add_argument("--frames", default="tcp://127.0.0.1:*", help="where to bind the frame socket (PUSH)")
+    parse.add_argument("--frames", default="tcp://127.0.0.1:*", help="where to bind the frame socket")
+    parse.add_argument("--transport", choices=get_args(Transport), default="push", help="how frames are sent")
     parse.add_argument("--control", default="tcp://127.0.0.1:*", help="where to bind the control socket (ROUTER)")
     parse.add_argument("--size", type=_whole(16, 4096), default=256, help="detector columns, and rows unless --rows")
     parse.add_argument("--rows", type=_whole(1, 4096), default=None, help="detector rows (default: as --size)")
@@ -50,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             except OSError as error:
                 parse.error(f"cannot make the folder {folder}: {error}")
     setup = Setup(preset, args.rows or args.size, args.size, args.samples, args.seed, args.truth_dir, rate)
-    return serve(setup, Addresses(args.frames, args.control, args.ready_file), args.cache_mb << 20)
+    addresses = Addresses(args.frames, args.control, args.ready_file, args.transport)
+    return serve(setup, addresses, args.cache_mb << 20)
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

@@ -1,4 +1,4 @@
-"""The detector's own thread: waits for triggers, takes frames, sends them. The only owner of the frame socket."""
+"""The detector's own thread: waits for triggers, takes frames, sends them. The only owner of the outlet."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-import zmq
 
 from streamer.flow.wire import End, EndStatus, Start, encode, encode_frame
 from streamer.frames import FrameMeta
+from streamer.io.outlet import Outlet
 from streamer.sim.faults import Message, light
 from streamer.sim.hardware.beamline import Beam
 from streamer.sim.hardware.detector import Sensor
@@ -25,6 +24,8 @@ from streamer.sim.station import VirtualStation
 
 SOURCE_NAME = "virtual-beamline"
 POLL_S = 0.005
+OFFER_S = 0.05
+LINGER_S = 0.5
 GIVE_UP_S = 2.0
 """An aborted scan stops sending after this time when the receiver takes nothing."""
 
@@ -48,13 +49,13 @@ class Clock:
 class Acquirer(threading.Thread):
     """Executes start, acquire and end in the order of the requests."""
 
-    def __init__(self, station: VirtualStation, renderer: Renderer, socket: zmq.Socket[bytes], clock: Clock) -> None:
+    def __init__(self, station: VirtualStation, renderer: Renderer, outlet: Outlet, clock: Clock) -> None:
         super().__init__(name="acquisition", daemon=True)
         setup = station.setup
         self._station = station
         self._renderer = renderer
         self._ahead = Ahead(renderer)
-        self._socket = socket
+        self._outlet = outlet
         self._clock = clock
         self._sensor = Sensor(setup.preset.camera, setup.rows, setup.columns, setup.seed)
         self._beam = Beam(setup.preset.beam, setup.rows, setup.columns, setup.seed)
@@ -89,7 +90,7 @@ class Acquirer(threading.Thread):
             job = self._jobs.get()
             if job is not None:
                 self._guarded(job)
-        self._socket.close(linger=500)
+        self._outlet.close(LINGER_S)
 
     def warm(self) -> None:
         """Run every compiled kernel of the chain once."""
@@ -232,10 +233,8 @@ class Acquirer(threading.Thread):
         """Send a message. Waits for the receiver: in an aborted scan for a while, in a quitting process not at all."""
         patience = self._clock.now() + GIVE_UP_S
         while True:
-            if self._socket.poll(50, zmq.POLLOUT):
-                with suppress(zmq.Again):  # the receiver may have died since the poll
-                    self._socket.send_multipart(message, zmq.DONTWAIT, copy=len(message[-1]) < 65536)
-                    return True
+            if self._outlet.offer(message, OFFER_S):
+                return True
             if self._quit.is_set() or scan.given_up:
                 return False
             if scan.aborted and self._clock.now() > patience:

@@ -13,11 +13,13 @@ from types import FrameType
 import zmq
 from msgspec import structs
 
+from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.beamline import BeamlineEndpoints
 from streamer.frames import BadInput
 from streamer.io import sockets
 from streamer.io.control import ControlServer
-from streamer.sim.acquisition import Acquirer, Clock
+from streamer.io.outlet import open_outlet
+from streamer.sim.acquisition import SOURCE_NAME, Acquirer, Clock
 from streamer.sim.control import BeamlineControl
 from streamer.sim.prerender import Renderer
 from streamer.sim.scene.phantom import compile_bodies
@@ -26,16 +28,18 @@ from streamer.sim.scene.samples import Sample, magazine
 from streamer.sim.station import Setup, VirtualStation
 from streamer.sim.truth import write_json
 
-HIGH_WATER_MARK = 8
+SPOOL_BYTES = 2**26
+SPOOL_FRAMES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Endpoints to bind (ports may be ``*``), and the file in which the bound ones are announced."""
+    """Endpoints to bind (ports may be ``*``), the file in which the bound ones are announced, how frames are sent."""
 
     frames: str = "tcp://127.0.0.1:*"
     control: str = "tcp://127.0.0.1:*"
     ready_file: Path | None = None
+    transport: Transport = "push"
 
 
 class Server:
@@ -47,18 +51,17 @@ class Server:
     def __init__(self, setup: Setup, addresses: Addresses, cache_bytes: int, clock: Clock | None = None) -> None:
         clock = clock or Clock()
         self._context: sockets.Context = zmq.Context()
-        frames = self._context.socket(zmq.PUSH)
-        frames.set_hwm(HIGH_WATER_MARK)
-        frames_endpoint = sockets.bind(frames, addresses.frames, "--frames")
+        spool = max(SPOOL_BYTES, SPOOL_FRAMES * 2 * setup.rows * setup.columns)
+        outlet = open_outlet(addresses.transport, self._context, addresses.frames, True, "--frames", SOURCE_NAME, spool)
         self._ready_file = addresses.ready_file
         self._renderer = Renderer(cache_bytes)
         station = VirtualStation(setup)
-        self._acquirer = Acquirer(station, self._renderer, frames, clock)
+        self._acquirer = Acquirer(station, self._renderer, outlet, clock)
         self._control = BeamlineControl(station, self._acquirer, self._renderer, lambda: self.endpoints, clock.now)
         self._server = ControlServer(
             self._context, addresses.control, self._control.table(), clock.now, name="--control"
         )
-        self.endpoints = BeamlineEndpoints(self._server.endpoint, frames_endpoint)
+        self.endpoints = BeamlineEndpoints(self._server.endpoint, outlet.endpoint)
         self._parent = os.getppid()
         self._stop = False
         warm(setup)

@@ -11,6 +11,7 @@ import zmq
 
 from streamer.cli.processes import start_beamline, start_daemon
 from streamer.cli.scan_driver import ScanDriver
+from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.beamline import Faults, Finish
 from streamer.flow.wire.daemon import Report
 from streamer.frames import ScanSpec
@@ -29,13 +30,16 @@ def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 150.0
 class Station(ScanDriver):
     """``scan`` takes one scan with darks, flats and projections, as a plan would."""
 
-    def __init__(self, folder: Path, size: int = 64, rows: int = 48, **daemon: Any) -> None:
+    def __init__(
+        self, folder: Path, size: int = 64, rows: int = 48, transport: Transport = "push", **daemon: Any
+    ) -> None:
         """``daemon``: sections of its configuration, on top of the usual ones."""
         self.folder, self.size, self.rows = folder, size, rows
         options = ("--size", size, "--rows", rows, "--seed", 3, "--mount-s", 0, "--truth-dir", folder / "truth")
+        options += ("--transport", transport)
         self._beamline_process = start_beamline(folder, *map(str, options))
         usual = {
-            "source": {"endpoint": self._beamline_process.wait_ready()["frames"]},
+            "source": {"endpoint": self._beamline_process.wait_ready()["frames"], "transport": transport},
             "writer": {"directory": folder / "data", "reserve_mb": 0},
         }
         self._daemon_process = start_daemon(folder, **{**usual, **daemon})

@@ -9,6 +9,9 @@ from msgspec import Meta, Struct
 
 from streamer.flow.wire import MAX_HEADER, PROTOCOL_VERSION, ShortText, decode_as
 
+Transport = Literal["push", "acknowledged"]
+"""How the frame stream travels."""
+
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 _NUMBER = struct.Struct("<Q")
