@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.core.quality.verdict import Limits
 from streamer.frames import BadInput, Frame, Quality, ScanSpec, Verdict
+from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.layouts.layout import ReadOptions
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
@@ -46,7 +47,8 @@ class Result:
     ``volume`` (row, y, x) float32 is in ``unit``: "1/cm" when the pixel size is known, else "1/pixel". ``center`` is
     the detector column of the rotation axis. ``quality`` holds what was measured, ``verdict`` the decision and its
     reasons, ``spec`` the scan that was reconstructed. ``parameters`` say how the volume was made, and count what was
-    mended: ``nonfinite_pixels`` of the projections, ``defect_pixels`` of the detector, and others.
+    mended: ``nonfinite_pixels`` of the projections, ``defect_pixels`` of the detector, and others. ``archive`` is what
+    ``save`` writes of the verdict.
     """
 
     volume: Image = field(repr=False)
@@ -56,6 +58,7 @@ class Result:
     verdict: Verdict
     parameters: dict[str, Any] = field(repr=False)
     spec: ScanSpec = field(repr=False)
+    archive: Archive = field(repr=False)
 
     def save(self, path: str | Path) -> None:
         """Write the volume as NXtomoproc (HDF5), as ``streamer reconstruct`` does. Raises BadInput when it exists."""
@@ -69,6 +72,7 @@ class Result:
             parameters=self.parameters,
         ) as file:
             file.write_rows(0, self.volume)
+        write_archive(Path(path), self.archive)
 
 
 def reconstruct(
@@ -179,7 +183,8 @@ class Scan:
         chosen = slice(*(rows or slice(None)).indices(spec.rows))
         if chosen.step != 1 or chosen.stop <= chosen.start:
             raise BadInput(f"rows {rows}: the scan has rows 0 to {spec.rows}; give a range of them, with step 1")
-        return _reconstruct(self._file, spec, self._file.usable(chosen), chosen, center, bin, method, options)
+        frames = self._file.usable(chosen)
+        return _reconstruct(self._file, spec, frames, chosen, center, bin, method, options, self.notes)
 
     def close(self) -> None:
         """Close the file."""
@@ -201,6 +206,7 @@ def _reconstruct(
     bin_: int,
     method: Method,
     options: dict[str, Any],
+    notes: Sequence[str] = (),
 ) -> Result:
     settings, tv = _settings(options, method)
     try:
@@ -217,7 +223,17 @@ def _reconstruct(
     for first, block in offline.blocks():
         volume[first : first + len(block)] = block
     parameters = offline.parameters()
-    return Result(volume, offline.pipeline.unit, parameters["center_px"], quality, verdict, parameters, offline.spec)
+    archive = Archive(
+        spec.scan_id,
+        spec.sample,
+        verdict,
+        quality,
+        unusable=offline.pipeline.unusable,
+        settings=sections(settings),
+        notes=notes,
+    )
+    unit, center_px = offline.pipeline.unit, parameters["center_px"]
+    return Result(volume, unit, center_px, quality, verdict, parameters, offline.spec, archive)
 
 
 def _settings(options: dict[str, Any], method: Method) -> tuple[Settings, TvOptions | None]:

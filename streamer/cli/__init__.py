@@ -35,6 +35,7 @@ VERBS = {
     "abort": "end the scan that a daemon has in hand",
     "replay": "send a recorded scan to a daemon as a detector would",
     "reconstruct": "reconstruct a recorded scan",
+    "report": "show the verdict that a raw file or a tomogram holds",
     "recover": "make the raw file that a crash left readable, and list what it lacks",
     "keys": "make keys for a daemon that other machines may reach",
     "bench": "measure what this machine can do",

@@ -24,6 +24,7 @@ from streamer.core.arrays import Image
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures
 from streamer.frames import BadInput, Verdict
+from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.layouts.layout import ReadOptions
 from streamer.io.picture import slices_picture
 from streamer.io.source_file import ScanFile
@@ -99,6 +100,18 @@ def run(args: argparse.Namespace) -> int:
         quality, verdict = offline.judge()
         slices = _write(args, offline)
     pipeline, parameters = offline.pipeline, offline.parameters()
+    write_archive(
+        args.output,
+        Archive(
+            spec.scan_id,
+            spec.sample,
+            verdict,
+            quality,
+            unusable=pipeline.unusable,
+            settings=sections(settings),
+            notes=notes,
+        ),
+    )
     result = {
         "version": __version__,
         "backend": backend.name,

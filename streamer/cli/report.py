@@ -1,111 +1,108 @@
-"""Results of ``streamer demo``: a table, a picture of each sample, and the comparison with the truth."""
+"""``streamer report``: shows what a raw file or a tomogram says of its scan."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
+from streamer.cli.arguments import add_verb
+from streamer.cli.outputs import check_outputs, write_json
+from streamer.frames import Verdict
+from streamer.io.archive import read_archive
+from streamer.pipeline.frame_checks import runs
+from streamer.pipeline.settings import Settings
 
-from streamer.core.masks import circle_mask
-from streamer.frames import Decision, Verdict
-from streamer.io.picture import slices_picture
-from streamer.io.tomogram import read_tomogram
-from streamer.sim.truth import read_truth, truth_volume
-
-CIRCLE = 0.95
-"""Share of the reconstruction circle that is compared; a reconstruction is not defined at its rim."""
-
-TIMES = ("first_preview_projections", "last_frame_to_tomogram_s", "scan_s")
-
-COLOURS = {
-    Decision.ENOUGH: "green",
-    Decision.CONTINUE: "green",
-    Decision.RETAKE: "yellow",
-    Decision.REALIGN: "yellow",
-    Decision.EMPTY: "yellow",
-    Decision.UNKNOWN: "red",
+MEASURES = {
+    "coverage": "coverage {:.1%}",
+    "center_px": "centre {:.2f} px",
+    "center_confidence": "confidence {:.2f}",
+    "resolution_px": "resolution {:.1f} px",
+    "motion_px": "motion {:.2f} px",
+    "misfit_px": "misfit {:.3f} px",
+    "mass_change": "change of mass {:.1%}",
+    "snr": "signal to noise {:.1f}",
+    "saturation": "saturated {:.2%}",
+    "flat_drift": "drift of the beam {:.1%}",
+    "truncation": "cut off {:.0%}",
 }
+"""Fields of a quality that are shown, and how; ``--json`` has them all."""
 
 
-def sample_results(outcome: dict[str, Any], out: Path, truth: Path) -> list[dict[str, Any]]:
-    """Draw the tomograms of the batch and compare them with the truth of the virtual beamline.
-
-    One map for each sample, as in ``demo --json``; ``docs/results.md`` explains the keys.
-    """
-    return [_result(sample, out, truth) for sample in outcome["samples"]]
-
-
-def _result(sample: dict[str, Any], out: Path, truth_directory: Path) -> dict[str, Any]:
-    report = sample["report"] or {}
-    truth_file = truth_directory / f"{sample['scan_id']}.truth.json"
-    truth = read_truth(truth_file) if truth_file.exists() else None
-    picture = rmse = None
-    if report.get("tomogram_file"):
-        tomogram = read_tomogram(Path(report["tomogram_file"]))
-        slices, picture = middle_slices(tomogram.data), str(out / f"{sample['name']}.png")
-        slices_picture(picture, slices, sample["name"], tomogram.unit, tomogram.pixel_size_m, _captions(report))
-        if truth is not None:
-            rmse = rmse_in_circle(tomogram.data, truth_volume(truth))
-    kept = ("scan_id", "verdict", "reasons", "action")
-    return {
-        **{key: sample[key] for key in ("name", *kept)},
-        **{key: report.get(key, {}) for key in ("frames", "geometry", "artefacts", "latency_ms")},
-        **{key: report.get(key) for key in ("center_px", "raw_file", "tomogram_file", *TIMES)},
-        "center_truth_px": None if truth is None else float(truth["geometry"]["center_px"]),
-        "center_confidence": report.get("center_confidence", 0.0),
-        "resolution_px": report.get("quality", {}).get("resolution_px"),
-        "rmse_vs_truth": rmse,
-        "preview_png": picture,
-        "attempts": [{key: attempt[key] for key in kept} for attempt in sample["attempts"]],
-    }
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "report",
+        "Show what a raw file or a tomogram says of its scan: the verdict with its reasons, what was measured, frames "
+        "that are lacking or were of no use, the limits of the verdict, options that are not at their defaults, and "
+        "the versions of the programs. Works on files of the daemon and of reconstruct; no daemon is needed.",
+        {
+            "report scan.nx": "the raw file",
+            "report scan.tomogram.h5 --json r.json": "the tomogram; everything for a program",
+        },
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="raw file or tomogram")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to FILE")
+    parser.set_defaults(run=run)
 
 
-def middle_slices(volume: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    rows, height, width = volume.shape
-    return {"xy": volume[rows // 2], "xz": volume[:, height // 2], "yz": volume[:, :, width // 2]}
+def run(args: argparse.Namespace) -> int:
+    check_outputs({"--json": args.json}, inputs=[args.file])
+    content = read_archive(args.file)
+    for line in lines(content):
+        print(line)
+    write_json(args.json, content)
+    return 0
 
 
-def rmse_in_circle(volume: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Root of the mean square difference of two tomograms (row, y, x) within 95 % of the reconstruction circle."""
-    mask = circle_mask(volume.shape[2], CIRCLE)
-    return float(np.sqrt(np.mean((volume[:, mask].astype(np.float64) - truth[:, mask]) ** 2)))
+def lines(content: Mapping[str, Any]) -> list[str]:
+    """The archive in words."""
+    name = f"scan {content['scan_id']} of {content['sample']}" if "scan_id" in content else "scan"
+    text = [f"{content['file']} file of {name}: {content['status']}"]
+    for title, entry in _entries(content):
+        text.append(f"  {title:9} {entry}")
+    return text
 
 
-def _captions(report: dict[str, Any]) -> list[str]:
-    verdict = Verdict.from_dict(report)
-    first, *others = verdict.reasons
-    return [f"{verdict.decision}: {first}", *map(str, others)]
+def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if content["note"]:
+        yield "note", content["note"]
+    for name in ("missing", "corrupt", "lost"):
+        if content.get(name):
+            yield name, f"{len(content[name])} frames: {runs(content[name])}"
+    if "verdict" not in content:
+        yield "verdict", "none: the scan was not judged, or its daemon ended before"
+        return
+    verdict = Verdict.from_dict(content)
+    yield "verdict", f"{verdict.decision}, {content['date']}"
+    for reason in verdict.reasons:
+        yield "", str(reason)
+    if content["frames"]:
+        yield "frames", ", ".join(f"{count} {name}" for name, count in content["frames"].items())
+    for cause, frames in _map(content["unusable"]).items():
+        yield "unusable", f"{cause}: {frames}"
+    measured = content["quality"]
+    yield "measured", ", ".join(form.format(measured[k]) for k, form in MEASURES.items() if measured.get(k) is not None)
+    settings = _map(content["settings"])
+    if settings:
+        yield "limits", ", ".join(f"{name} {value}" for name, value in settings["limits"].items())
+    changed = [f"{section}.{name} {value}" for section, name, value in _changed(settings)]
+    if changed:
+        yield "options", ", ".join(changed)
+    yield "versions", ", ".join(f"{name} {number}" for name, number in content["versions"].items())
+    for note in content["notes"] if isinstance(content["notes"], list) else ():
+        yield "note", note
 
 
-def print_table(results: list[dict[str, Any]]) -> None:
-    table = Table(title="samples")
-    for heading in ("sample", "frames", "lost", "verdict", "centre found / true", "resolution", "RMSE 1/cm"):
-        table.add_column(heading)
-    table.add_column("latency p50 / p99 ms", justify="right")
-    table.add_column("to tomogram s", justify="right")
-    for result in results:
-        frames, latency = result["frames"], result["latency_ms"]
-        table.add_row(
-            result["name"],
-            f"{frames.get('received', 0)} of {frames.get('expected', 0)}",
-            str(frames.get("missing", 0) + frames.get("corrupt", 0)),
-            f"[{COLOURS[Decision(result['verdict'])]}]{result['verdict']}[/] {result['action']}",
-            f"{_number(result['center_px'], 2)} / {_number(result['center_truth_px'], 2)}",
-            _number(result["resolution_px"], 1),
-            _number(result["rmse_vs_truth"], 3),
-            f"{_number(latency.get('p50'), 1)} / {_number(latency.get('p99'), 1)}",
-            _number(result["last_frame_to_tomogram_s"], 2),
-        )
-    console = Console(soft_wrap=True, width=None if Console().is_terminal else 150)
-    console.print(table)
-    for result in results:
-        for attempt in result["attempts"]:
-            console.print(f"  {result['name']} → {attempt['action']}: {Verdict.from_dict(attempt)}", markup=False)
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def _changed(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Options besides the limits that differ from the defaults of this version."""
+    defaults = Settings().model_dump(mode="json")
+    for section, values in settings.items():
+        for name, value in values.items():
+            if section != "limits" and value != defaults.get(section, {}).get(name):
+                yield section, name, value

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import Decision, Quality, Reason, ReasonCode, StreamerError, Verdict
+from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.publish import Publisher
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
@@ -72,6 +74,7 @@ class Finisher:
         if not session.reconstructed:
             self._catch_up(session, pipeline)
             self.reconstruct(session, pipeline, show)
+        keep_verdict(session, pipeline)
         session.conclude("; ".join(filter(None, (session.result.error, raw_error))) or None)
 
     def give_up(self, session: Session, error: str) -> None:
@@ -83,6 +86,7 @@ class Finisher:
         """Finish a scan whose reconstruction was given up."""
         session.drained()
         raw_error = self._close_raw(session)
+        keep_verdict(session, None)
         session.conclude("; ".join(filter(None, (session.result.error, raw_error))))
 
     def _failed(self, session: Session, error: str) -> None:
@@ -152,6 +156,21 @@ class Finisher:
             seconds = self._clock() - session.last_frame_s
             session.result.last_frame_to_tomogram_s = seconds
             self.latency.observe(seconds)
+
+
+def keep_verdict(session: Session, pipeline: ScanPipeline | None) -> None:
+    """Write the verdict and what it rests on into the raw file and the tomogram of a scan. A failure is logged."""
+    with session.lock:
+        spec, frames = session.spec, session.ledger.to_dict()
+        archive = Archive(spec.scan_id, spec.sample, session.verdict, session.quality, frames=frames)
+    if pipeline is not None:
+        archive = replace(archive, unusable=pipeline.unusable, settings=sections(pipeline.settings))
+    for path in (session.raw_file, session.result.tomogram_file):
+        try:
+            if path is not None:
+                write_archive(Path(path), archive)
+        except (StreamerError, OSError) as problem:
+            log.warning("scan %s: the verdict is not in %s: %s", spec.scan_id, path, problem)
 
 
 def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.float32]]]) -> None:

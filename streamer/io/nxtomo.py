@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamer.flow.wire import checksum
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
+from streamer.io.archive import lay_out_archive
 from streamer.io.unclosed import claim
 
 LIBVER = ("v110", "v110")  # the newest that HDF5 1.10 reads, and the oldest that has SWMR
@@ -234,6 +235,7 @@ def lay_out(file: h5py.File, spec: ScanSpec, started: str, data: Callable[[h5py.
             dataset.attrs["units"] = units
     entry["streamer/frame_checksum"].attrs["algorithm"] = "xxh3_64 of the pixels, row-major, little-endian"
     _plot(entry)
+    lay_out_archive(entry)
 
 
 def _growing_data(detector: h5py.Group, spec: ScanSpec) -> h5py.Dataset:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from streamer.flow.wire import checksum
 from streamer.frames import BadInput, ScanSpec
+from streamer.io.archive import copy_archive
 from streamer.io.nxtomo import DETECTOR, LIBVER, LISTED, PER_FRAME, STREAMER, UNWRITTEN, conclude, lay_out
 from streamer.io.place import place
 from streamer.io.unclosed import clear_swmr_flags, is_written
@@ -259,6 +260,7 @@ def _make_master(path: Path, account: Account, scan: _Scan) -> None:
                 dataset.resize(len(values), 0)
                 dataset[...] = values
             conclude(file, account.status, account.expected, account.frames, account.ended, account.note)
+            copy_archive(path, file)
         if scan.segments and scan.segments[0].path == path:
             place(path, segment_path(path, 0))
         elif _is_master(path):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.frames import BadInput
+from streamer.io.archive import lay_out_archive
 from streamer.io.place import place
 
 UNITS = ("1/cm", "1/pixel")
@@ -165,6 +166,7 @@ def _layout(
         if value is not None:
             configuration[name] = value if isinstance(value, (str, int, float)) else json.dumps(value)
     _results(process, shape, pixel_size_m, unit)
+    lay_out_archive(entry)
 
 
 def _results(process: h5py.Group, shape: tuple[int, int, int], pixel_size_m: float | None, unit: str) -> None:

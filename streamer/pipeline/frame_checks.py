@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import Any
 
@@ -84,6 +84,10 @@ class FrameChecks:
         """Indices of the frames that are of no use, in order."""
         return sorted(index for found in self._set_aside.values() for index in found)
 
+    def by_cause(self) -> dict[str, str]:
+        """The frames that are of no use by cause, all of them, as "70-72, 80"."""
+        return {cause.value: runs(found, len(found)) for cause, found in self._set_aside.items()}
+
     def findings(self) -> dict[str, Any]:
         """What they amount to so far, as entries of a Quality; None before the first projection."""
         looked = self._looked
@@ -98,13 +102,13 @@ class FrameChecks:
         }
 
 
-def runs(index: list[int]) -> str:
-    """Numbers as "70-72, 80"; the first ``LISTED`` runs."""
+def runs(index: Iterable[int], most: int = LISTED) -> str:
+    """Numbers as "70-72, 80"; the first ``most`` runs."""
     found: list[list[int]] = []
     for value in sorted(index):
         if found and value == found[-1][1] + 1:
             found[-1][1] = value
         else:
             found.append([value, value])
-    words = [str(a) if a == b else f"{a}-{b}" for a, b in found[:LISTED]]
-    return ", ".join(words) + (", …" if len(found) > LISTED else "")
+    words = [str(a) if a == b else f"{a}-{b}" for a, b in found[:most]]
+    return ", ".join(words) + (", …" if len(found) > most else "")

@@ -67,7 +67,7 @@ class ScanPipeline:
         """
         self._memory = memory = memory or Memory()
         self.spec, self._backend = spec, backend
-        self._options, self._limits = settings.reconstruction, settings.limits
+        self.settings, self._options, self._limits = settings, settings.reconstruction, settings.limits
         memory_bytes = self._options.memory_bytes
         self.plan = plan_tomogram(spec, memory_bytes, backend.threads)
         small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
@@ -275,6 +275,11 @@ class ScanPipeline:
     def set_aside(self) -> list[int]:
         """Indices of the projections that are of no use, in order."""
         return self._checks.set_aside
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """The same by cause, as "70-72, 80"."""
+        return self._checks.by_cause()
 
     def judge(self, missing: int, corrupt: int, final: bool = False) -> tuple[Quality, Verdict]:
         """The measured quality and what it means. ``missing`` and ``corrupt`` are the ledger's."""

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from streamer.flow.wire.daemon import Report
-from streamer.frames import FrameKind
+from streamer.frames import FrameKind, Verdict
+from streamer.io.archive import read_archive
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import read_tomogram
 from streamer.io.unclosed import open_raw
@@ -41,6 +42,11 @@ def test_a_whole_scan_is_complete_with_a_verdict_and_a_tomogram(rig: Rig) -> Non
     assert volume.unit == "1/cm"
     with ScanFile.open(rig.directory / RAW) as raw:
         assert raw.info.projections == PROJECTIONS
+    for name in (RAW, TOMOGRAM):
+        kept = read_archive(rig.directory / name)
+        assert Verdict.from_dict(kept) == report.judgement
+        assert kept["quality"]["coverage"] == report.quality.coverage
+        assert kept["frames"]["received"] == scan.spec.frames
 
 
 def test_the_tomogram_does_not_wait_for_the_end_message(rig: Rig) -> None:
