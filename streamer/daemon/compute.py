@@ -100,7 +100,9 @@ class Compute:
             if not frame_came:
                 self._idle(session, session.pipeline)
         elif not frame_came:
-            if session is not None and session.ending is not None:
+            if session is not None and session.anew:
+                self._finisher.begin_anew(session)
+            elif session is not None and session.ending is not None:
                 self._finisher.finish_raw(session)
             else:
                 self._sleep()
@@ -126,7 +128,7 @@ class Compute:
             return
         if session.ending is not None:
             self._finisher.finish(session, pipeline, show)
-        elif pipeline.in_memory and pipeline.seen == session.spec.frames and not session.reconstructed:
+        elif pipeline.in_memory and pipeline.complete and not session.reconstructed:
             # Every announced frame is folded in: the tomogram need not wait for the end message or the raw file.
             self._finisher.reconstruct(session, pipeline, show)
         elif not pipeline.work():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from streamer.core.memory import Memory
 from streamer.daemon.scans import Scans, now
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
+from streamer.flow.scan import ScanState
 from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import Decision, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.archive import Archive, sections, write_archive
@@ -68,14 +70,23 @@ class Finisher:
             self._failed(session, f"{type(problem).__name__}: {problem}")
 
     def finish(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
-        """Close the raw file, reconstruct unless it is done, and enter the final state."""
-        session.drained()
-        raw_error = self._close_raw(session)
+        """Close the raw file, reconstruct unless it is done, and enter the final state.
+
+        Where darks or flats were overtaken by projections, the reconstruction is to be made anew: ``begin_anew``.
+        """
+        self._close_raw(session)
         if not session.reconstructed:
-            self._catch_up(session, pipeline)
+            if self._catch_up(session, pipeline):
+                session.pipeline, session.anew = None, True
+                return
             self.reconstruct(session, pipeline, show)
-        keep_verdict(session, pipeline)
-        session.conclude("; ".join(filter(None, (session.result.error, raw_error))) or None)
+        self._conclude(session, pipeline)
+
+    def begin_anew(self, session: Session) -> None:
+        """Replace the reconstruction, whose memory is free by now, by one that has no frames yet."""
+        log.info("scan %s: darks or flats came after projections; all is read again", session.spec.scan_id)
+        session.anew = False
+        session.pipeline = self._scans.pipeline(session.spec)
 
     def give_up(self, session: Session, error: str) -> None:
         """Drop the reconstruction of a scan after an error. Its frames still go into the raw file until it ends."""
@@ -84,10 +95,13 @@ class Finisher:
 
     def finish_raw(self, session: Session) -> None:
         """Finish a scan whose reconstruction was given up."""
-        session.drained()
-        raw_error = self._close_raw(session)
-        keep_verdict(session, None)
-        session.conclude("; ".join(filter(None, (session.result.error, raw_error))))
+        self._close_raw(session)
+        self._conclude(session, None)
+
+    @staticmethod
+    def _conclude(session: Session, pipeline: ScanPipeline | None) -> None:
+        keep_verdict(session, pipeline)
+        session.conclude("; ".join(filter(None, (session.result.error, session.raw_error))) or None)
 
     def _failed(self, session: Session, error: str) -> None:
         """Record the error. A scan without a final verdict is UNKNOWN from now on."""
@@ -100,10 +114,13 @@ class Finisher:
         session.judge(quality, verdict)
         self._events.event(VerdictEvent.of(session.report()))
 
-    def _close_raw(self, session: Session) -> str | None:
-        """Close the raw file. Returns what went wrong with it, or None; the reconstruction does not depend on it."""
+    def _close_raw(self, session: Session) -> None:
+        """Close the raw file, once; ``raw_error`` is what went wrong. The reconstruction does not depend on it."""
         ledger, ending = session.ledger, session.ending
         assert ending is not None
+        if session.state is not ScanState.DRAINING:
+            return
+        session.drained()
         status = "aborted" if ending.status == "aborted" else "complete"
         if status == "complete" and ledger.received != ledger.expected:
             status = "incomplete"
@@ -117,21 +134,32 @@ class Finisher:
         session.written = result.written
         self._scans.lost_by_writer += result.lost
         if result.error:
-            return f"raw file: {result.error}; {result.written} frames are in it, {result.lost} are lost"
-        return None
+            lost = f"{result.written} frames are in it, {result.lost} are lost"
+            session.raw_error = f"raw file: {result.error}; {lost}"
 
-    def _catch_up(self, session: Session, pipeline: ScanPipeline) -> None:
-        """Fold in the frames that the lossy reader missed; the lossless writer has them in the raw file."""
+    def _catch_up(self, session: Session, pipeline: ScanPipeline) -> bool:
+        """Fold in the frames that the lossy reader missed; the lossless writer has them in the raw file.
+
+        First those before the first projection: darks and flats are fixed by the projection that is prepared first.
+        True when some came too late for that, and the file has all frames, to be read again from the first one.
+        """
+        whole = session.written == session.ledger.received
         lacking = session.ledger.received - pipeline.seen
-        if lacking <= 0:
-            return
+        if lacking <= 0 or (whole and pipeline.late_fields):
+            return whole and pipeline.late_fields > 0
         log.info("scan %s: %d frames are read from the raw file", session.spec.scan_id, lacking)
         try:
             with ScanFile.open(session.raw_file) as scan:
-                for metas, pixels in scan.some(lambda index: not pipeline.has(index), FRAMES_PER_BATCH):
-                    pipeline.push_batch(metas, pixels)
+                first = int(scan.index.min())
+                for part in (range(first), range(first, session.spec.frames)):
+                    lacks = partial(_lacks, pipeline, part)
+                    for metas, pixels in scan.some(lacks, FRAMES_PER_BATCH):
+                        pipeline.push_batch(metas, pixels)
+                    if whole and pipeline.late_fields:
+                        return True
         except (StreamerError, OSError) as problem:
             session.result.error = f"{lacking} frames are not in the tomogram: {problem}"
+        return False
 
     def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
         with session.lock:
@@ -171,6 +199,10 @@ def keep_verdict(session: Session, pipeline: ScanPipeline | None) -> None:
                 write_archive(Path(path), archive)
         except (StreamerError, OSError) as problem:
             log.warning("scan %s: the verdict is not in %s: %s", spec.scan_id, path, problem)
+
+
+def _lacks(pipeline: ScanPipeline, part: range, index: int) -> bool:
+    return index in part and not pipeline.has(index)
 
 
 def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.float32]]]) -> None:

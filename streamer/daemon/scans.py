@@ -129,7 +129,7 @@ class Scans:
         if os.path.lexists(path):
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
         try:
-            pipeline = ScanPipeline(spec, self._backend, config, self.planes, self.fixed_center, self.memory)
+            pipeline = self.pipeline(spec)
         except MemoryError as error:
             way_out = "lower reconstruction.memory_mb, so that larger scans are read again from their raw file"
             raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
@@ -139,6 +139,10 @@ class Scans:
         except WriterError as error:
             raise BadInput(str(error)) from error
         return Session(spec, pipeline, path, self._clock, config.scan.patience)
+
+    def pipeline(self, spec: ScanSpec) -> ScanPipeline:
+        """A reconstruction that has no frames yet. Raises MemoryError or BadInput."""
+        return ScanPipeline(spec, self._backend, self._config, self.planes, self.fixed_center, self.memory)
 
     def refuse(self, spec: ScanSpec, source: str, why: str) -> None:
         """Record a scan that its source announced and that cannot be taken: all of its frames are missing."""

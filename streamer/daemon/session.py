@@ -68,6 +68,8 @@ class Session:
         self._patience = Patience(self.limits, self.clock())
         self._counter = CounterWatch()
         self.plan = {} if self.pipeline is None else self.pipeline.plan.to_dict()
+        self.raw_error: str | None = None  # what went wrong with the raw file
+        self.anew = False  # the reconstruction is made again, from the raw file
         self.reconstructed = False  # the final verdict and the tomogram were made, or failed
         self.over = False  # the last report is published; another scan may be armed
 

@@ -43,6 +43,8 @@ ONE_THREAD_PIXELS = 2**20
 LOOKS_PER_SCAN = 20
 """How often in a scan the geometry is looked at."""
 
+FIELDS = (FrameKind.DARK, FrameKind.FLAT)
+
 PROJECTIONS_AHEAD = 32
 """Projections for which memory is found before anything else is done in idle moments."""
 
@@ -88,7 +90,10 @@ class ScanPipeline:
         self._judgement = Judgement(spec, settings, self._measured, self._checks, self._preparation, backend)
         self._looked = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._has = np.zeros(spec.frames, bool)
+        self._first = spec.frames  # lowest index of a projection so far
         self.seen = 0
+        self.late_fields = 0
+        """Darks and flats that were taken before the projections and came after one: it was prepared without them."""
 
     @property
     def count(self) -> int:
@@ -126,6 +131,11 @@ class ScanPipeline:
         """Whether the tomogram can be made without the raw file."""
         return self._store.whole
 
+    @property
+    def complete(self) -> bool:
+        """Whether every announced frame was pushed, and each projection after the darks and flats that it needs."""
+        return self.seen == self.spec.frames and not self.late_fields
+
     def has(self, index: int) -> bool:
         """Whether the frame of this index was pushed."""
         return bool(self._has[index])
@@ -159,6 +169,7 @@ class ScanPipeline:
         self._project(metas[first:], pixels[first:])
 
     def _calibrate(self, meta: FrameMeta, pixels: Array) -> None:
+        self.late_fields += meta.kind in FIELDS and meta.index < self._first < self.spec.frames
         if meta.kind is FrameKind.DARK:
             self._measured.darks += 1
             self._preparation.dark(pixels)
@@ -168,6 +179,7 @@ class ScanPipeline:
 
     def _project(self, metas: Sequence[FrameMeta], raw: Array) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
+        self._first = min((self._first, *(meta.index for meta in metas)))
         if metas and not self._checks.begun:
             prepared = self._preparation
             self._checks.begin(*prepared.fields(), prepared.flat_noise, prepared.flats_have_noise)

@@ -97,6 +97,79 @@ def test_frames_that_the_reconstruction_was_overtaken_by_come_from_the_raw_file(
     assert np.abs(volumes[0] - volumes[1]).max() < 1e-5 * np.abs(volumes[1]).max()
 
 
+def burst(scan: TinyScan) -> list[int]:
+    return list(range(scan.spec.frames))
+
+
+def projections_shuffled(scan: TinyScan) -> list[int]:
+    rng = np.random.default_rng(4)
+    return [
+        *range(scan.first_projection),
+        *rng.permutation(np.arange(scan.first_projection, scan.spec.frames)).tolist(),
+    ]
+
+
+def all_shuffled(scan: TinyScan) -> list[int]:
+    return np.random.default_rng(4).permutation(scan.spec.frames).tolist()
+
+
+def all_backwards(scan: TinyScan) -> list[int]:
+    return burst(scan)[::-1]
+
+
+ORDERS = pytest.mark.parametrize(
+    ("order", "turn_every"),
+    [
+        (burst, 10_000),
+        (burst, 40),
+        (projections_shuffled, 4),
+        (projections_shuffled, 10_000),
+        (all_shuffled, 4),
+        (all_shuffled, 10_000),
+        (all_backwards, 4),
+    ],
+)
+"""How frames arrive, and how often the compute thread turns: with 8 slots it is overtaken by nearly all of a burst."""
+
+
+def paced_and(
+    rig: Rig, order: Callable[[TinyScan], list[int]], turn_every: int, jump_px: int = 0
+) -> tuple[Report, Report]:
+    """Reports of the same frames, in order and one by one, and so."""
+    paced, other = TinyScan("paced"), TinyScan("other")
+    for scan in (paced, other):
+        scan.pixels[-PROJECTIONS // 2 :] = np.roll(scan.pixels[-PROJECTIONS // 2 :], jump_px, axis=2)
+    rig.run(paced, turn_every=4)
+    wanted = rig.finish(paced)
+    assert rig.compute.skipped == 0
+    rig.run(other, order(other), turn_every)
+    return wanted, rig.finish(other)
+
+
+@ORDERS
+def test_the_tomogram_is_that_of_the_frames_and_not_of_load_or_order(
+    build: Callable[..., Rig], order: Callable[[TinyScan], list[int]], turn_every: int
+) -> None:
+    rig = build(ring={"max_slots": 8})
+    rig.scans.fix_center(CENTER)
+    paced_and(rig, order, turn_every)
+    volumes = [read_tomogram(rig.directory / f"{name}.tomogram.h5").data for name in ("paced", "other")]
+    assert np.abs(volumes[0] - volumes[1]).max() <= 1e-5 * np.abs(volumes[0]).max()
+
+
+@ORDERS
+@pytest.mark.parametrize(("jump_px", "verdict"), [(0, "ENOUGH"), (6, "RETAKE")])
+def test_the_verdict_is_that_of_the_frames_and_not_of_load_or_order(
+    build: Callable[..., Rig], order: Callable[[TinyScan], list[int]], turn_every: int, jump_px: int, verdict: str
+) -> None:
+    rig = build(ring={"max_slots": 8}, writer={"tomogram": False})
+    wanted, found = paced_and(rig, order, turn_every, jump_px)
+    assert (wanted.state, wanted.verdict) == ("complete", verdict)
+    assert (found.state, found.verdict, codes(found)[0]) == (wanted.state, wanted.verdict, codes(wanted)[0])
+    assert found.quality.motion_px == pytest.approx(wanted.quality.motion_px, abs=0.01)
+    assert found.center_px == pytest.approx(wanted.center_px, abs=0.01) or jump_px, "there is no axis then"
+
+
 def test_a_scan_aborted_midway_keeps_what_came(rig: Rig) -> None:
     scan = TinyScan()
     rig.run(scan, range(50))
