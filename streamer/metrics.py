@@ -28,6 +28,7 @@ from streamer.frames import Decision, FrameKind
 
 PREFIX = "streamer_"
 KINDS = tuple(kind.name.lower() for kind in FrameKind)
+ANNOUNCED = tuple(kind for kind in KINDS if kind != "invalid")
 RESULTS = tuple(state.value for state in ScanState if state.final)
 CAUSES = tuple(cause.value for cause in Unusable)
 DECISIONS = tuple(decision.value for decision in Decision)
@@ -66,7 +67,7 @@ class MetricsSnapshot:
     frames_received: Mapping[str, int] = field(default_factory=dict)  # by kind in lower case
     frames_rejected: Mapping[str, int] = field(default_factory=dict)  # by reason
     receive_errors: Mapping[str, int] = field(default_factory=dict)  # by type of error
-    frames_missing: int = 0
+    frames_missing: Mapping[str, int] = field(default_factory=dict)  # by kind
     frames_duplicate: int = 0
     frames_late: int = 0
     frames_corrupt: int = 0
@@ -105,7 +106,6 @@ class MetricsSnapshot:
 
 # Name without prefix, field of the snapshot, help.
 _COUNTERS = (
-    ("frames_missing", "frames_missing", "Frames that never came, of finished scans"),
     ("frames_duplicate", "frames_duplicate", "Frames whose index had come before"),
     ("frames_late", "frames_late", "Frames after the end of their scan or beyond its announced number"),
     ("frames_corrupt", "frames_corrupt", "Frames that failed their check"),
@@ -163,6 +163,7 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
     dropped = {"recon": now.recon_skipped, "writer": now.writer_lost}
     for name, label, values, known, text in (
         ("frames_received", "kind", now.frames_received, KINDS, "Frames taken into the ring"),
+        ("frames_missing", "kind", now.frames_missing, ANNOUNCED, "Frames that never came, of finished scans"),
         ("frames_rejected", "reason", now.frames_rejected, REASONS, "Messages that were not taken"),
         ("receive_errors", "kind", now.receive_errors, (), "Messages whose handling failed, by type of error"),
         ("thread_restarts", "thread", now.thread_restarts, (), "Threads of the daemon that failed and began anew"),

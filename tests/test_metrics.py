@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.core.backend.chunks import FALLBACKS, FallbackCounters
 from streamer.flow.latency import LatencyHistogram
-from streamer.metrics import CAUSES, DECISIONS, KINDS, REASONS, RESULTS, MetricsSnapshot, StreamerCollector
+from streamer.metrics import ANNOUNCED, CAUSES, DECISIONS, KINDS, REASONS, RESULTS, MetricsSnapshot, StreamerCollector
 
 
 def busy() -> MetricsSnapshot:
@@ -96,6 +96,7 @@ def test_every_label_value_is_there_before_its_first_event() -> None:
     registry.register(StreamerCollector(MetricsSnapshot))
     for name, label, known in (
         ("frames_received_total", "kind", KINDS),
+        ("frames_missing_total", "kind", ANNOUNCED),
         ("frames_rejected_total", "reason", REASONS),
         ("frames_unusable_total", "cause", CAUSES),
         ("scans_total", "result", RESULTS),
@@ -142,10 +143,10 @@ def test_counters_are_read_when_scraped_and_only_then() -> None:
 
     def read() -> MetricsSnapshot:
         reads.append(1)
-        return MetricsSnapshot(frames_missing=len(reads))
+        return MetricsSnapshot(frames_duplicate=len(reads))
 
     registry = CollectorRegistry()
     registry.register(StreamerCollector(read))
     assert not reads
     for scrape in (1, 2):
-        assert f"streamer_frames_missing_total {scrape}.0\n" in generate_latest(registry).decode()
+        assert f"streamer_frames_duplicate_total {scrape}.0\n" in generate_latest(registry).decode()

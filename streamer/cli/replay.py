@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         if not delivered:
             raise NobodyListensError(f"not everything was acknowledged within {args.timeout:g} s; see the daemon's log")
         print(f"{count} frames of {args.scan} sent to {args.to}")
-        return 0 if link is None else _outcome(link, scan_id, count)
+        return 0 if link is None else _outcome(link, scan, scan_id, count)
 
 
 @contextmanager
@@ -144,11 +144,12 @@ def _armed(spec: ScanSpec, control: str, context: sockets.Context, key: ClientKe
         raise
 
 
-def _outcome(link: Link, scan_id: str, sent: int) -> int:
+def _outcome(link: Link, scan: ScanFile, scan_id: str, sent: int) -> int:
     """Say how the scan went. The exit code."""
     report = final_report(link, scan_id)
     print(f"scan {scan_id} is {report.state}, {report.judgement}")
-    if report.state is ScanState.COMPLETE and report.frames.received == sent:
+    wanted = ScanState.INCOMPLETE if scan.missing else ScanState.COMPLETE
+    if report.state is wanted and report.frames.received == sent:
         return 0
     problems = (f"{report.written} of {sent} frames are in the daemon's file", report.error, report.note)
     print(f"streamer replay: {'; '.join(filter(None, problems))}", file=sys.stderr)
@@ -171,7 +172,9 @@ def _send(outlet: Outlet, scan: ScanFile, spec: ScanSpec, args: argparse.Namespa
             header, payload = wire.encode_frame(meta, frame.pixels, SOURCE)
             _post(outlet, [header, payload], args.timeout)
             bar.at(count, f"{count / max(time.monotonic() - began, 1e-9):.0f} frames/s")
-    _post(outlet, wire.encode(wire.End(scan_id, count, seq=count + 1, src=SOURCE)), args.timeout)
+    # A scan that was stopped lacks its last projections, too, but nobody misses them.
+    status: wire.EndStatus = "ok" if count + scan.missing == spec.frames else "stopped"
+    _post(outlet, wire.encode(wire.End(scan_id, count, status, seq=count + 1, src=SOURCE)), args.timeout)
     return count
 
 

@@ -79,7 +79,8 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for reason in verdict.reasons:
         yield "", str(reason)
     if content["frames"]:
-        yield "frames", ", ".join(f"{count} {name}" for name, count in content["frames"].items())
+        counted = content["frames"].items()
+        yield "frames", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counted if count)
     for cause, frames in _map(content["unusable"]).items():
         yield "unusable", f"{cause}: {frames}"
     measured = content["quality"]

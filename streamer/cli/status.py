@@ -69,7 +69,10 @@ def lines(status: DaemonStatus) -> list[str]:
     text.append(f"  ring     {ring.occupied} of {ring.slots} slots in use, at most {ring.high_water} so far")
     if scan is not None:
         frames = scan.frames
-        lost = f"{frames.missing} missing, {frames.duplicate} duplicate, {frames.late} late, {frames.corrupt} corrupt"
+        kinds = {kind: getattr(frames, f"missing_{kind}") for kind in ("projections", "flats", "darks")}
+        which = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        lost = f"{frames.missing} missing" + (f" ({which})" if which else "")
+        lost += f", {frames.duplicate} duplicate, {frames.late} late, {frames.corrupt} corrupt"
         lost += "".join(f", {count} unusable ({cause})" for cause, count in scan.quality.unusable_counts.items())
         text.append(f"  scan     {scan.scan_id} of {scan.sample}: {scan.state}")
         text.append(f"           {frames.received} of {frames.expected} frames, {lost}; {scan.written} written")

@@ -178,7 +178,7 @@ class Compute:
     def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
         pipeline.track_center()
         with session.lock:
-            missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
+            missing, corrupt = session.ledger.lacking(FrameKind.PROJECTION)
         if session.judge(*pipeline.judge(missing, corrupt)):
             self._events.event(VerdictEvent.of(session.report()))
 

@@ -20,7 +20,7 @@ from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.events import VerdictEvent
-from streamer.frames import Decision, Quality, Reason, ReasonCode, StreamerError, Verdict
+from streamer.frames import Decision, FrameKind, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.publish import Publisher
 from streamer.io.source_file import ScanFile
@@ -163,7 +163,7 @@ class Finisher:
 
     def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
         with session.lock:
-            missing, corrupt = session.ledger.missing, session.ledger.corrupt_unreplaced
+            missing, corrupt = session.ledger.lacking(FrameKind.PROJECTION)
         self._judged(session, *pipeline.judge(missing, corrupt, final=True))
 
     def _tomogram(self, session: Session, pipeline: ScanPipeline) -> None:

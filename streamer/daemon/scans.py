@@ -62,8 +62,9 @@ class Scans:
         self.lost_by_writer = 0
         self.results = {state.value: 0 for state in ScanState if state.final}
         self.verdicts = dict.fromkeys(Decision, 0)
-        self.totals = dict.fromkeys(("missing", "duplicate", "late", "corrupt", "disordered"), 0)
+        self.totals = dict.fromkeys(("duplicate", "late", "corrupt", "disordered"), 0)
         self.unusable: Counter[str] = Counter()  # projections of finished scans that were set aside, by cause
+        self.missing: Counter[str] = Counter()  # frames of finished scans that never came, by kind
 
     @property
     def state(self) -> ScanState:
@@ -224,8 +225,8 @@ class Scans:
             self.results[session.state.value] += 1
             self.verdicts[session.verdict.decision] += 1
             self.unusable.update(session.quality.unusable_counts)
+            self.missing.update({kind.name.lower(): n for kind, n in session.ledger.missing_of().items()})
             for name, value in (
-                ("missing", session.ledger.missing),
                 ("duplicate", session.ledger.duplicate),
                 ("late", session.ledger.late),
                 ("corrupt", session.ledger.corrupt),

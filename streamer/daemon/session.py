@@ -15,7 +15,7 @@ from streamer.flow.owner import Owner
 from streamer.flow.patience import Patience, PatienceLimits
 from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
 from streamer.flow.wire.daemon import FrameCounts, Latency, ProjectionCounts, Report
-from streamer.frames import NOT_JUDGED, FrameMeta, Quality, ScanSpec, Verdict
+from streamer.frames import NOT_JUDGED, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 
@@ -185,6 +185,9 @@ class Session:
         if frames is not None and status != "aborted" and frames != ledger.seen:
             announced = f"{ledger.announced} were announced"
             yield f"its source says that it issued {frames} frames, {ledger.seen} came, {announced}"
+        for kind, number in ledger.missing_of().items():
+            if number and kind is not FrameKind.PROJECTION:
+                yield f"missing {kind.name.lower()}s: {number}"
         if cause := cause_of_loss(ledger.missing_indices(), ledger.announced, self._counter.restart):
             yield cause
         for source, messages in self.owner.foreign.items():

@@ -40,7 +40,7 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         receive_errors=dict(ingest.errors_by_kind),
         threads=daemon.supervisor.threads,
         thread_restarts=dict(daemon.supervisor.restarts),
-        frames_missing=lost["missing"],
+        frames_missing=dict(scans.missing),
         frames_duplicate=lost["duplicate"],
         frames_late=lost["late"],
         frames_corrupt=lost["corrupt"],

@@ -131,7 +131,11 @@ class Outcome(StrEnum):
     BEYOND = "beyond"
 
 
-_UNSEEN, _RECEIVED, _CORRUPT = 0, 1, 2
+_UNSEEN, _CORRUPT, _RECEIVED = 0, 1, 2  # what was received is 2 + the kind of the frame
+
+
+ANNOUNCED = (FrameKind.PROJECTION, FrameKind.FLAT, FrameKind.DARK)
+"""Kinds of frames that are announced."""
 
 
 class Ledger:
@@ -178,12 +182,12 @@ class Ledger:
             self.beyond += 1
             return Outcome.BEYOND
         before = self._seen[index]
-        if before == _RECEIVED:
+        if before >= _RECEIVED:
             self.duplicate += 1
             return Outcome.DUPLICATE
         if before == _CORRUPT:
             self.corrupt_unreplaced -= 1
-        self._seen[index] = _RECEIVED
+        self._seen[index] = _RECEIVED + kind
         self.received += 1
         self.received_of[kind] += 1
         if index < self._next:
@@ -230,6 +234,39 @@ class Ledger:
         """Frames that never came; before the end, the gaps below the highest index so far."""
         return self.expected - self.pending - self.received - self.corrupt_unreplaced
 
+    def lacking(self, kind: FrameKind) -> tuple[int, int]:
+        """Frames of one kind that are missing, and of which only corrupt copies came."""
+        return self.missing_of().get(kind, 0), self.corrupt_of().get(kind, 0)
+
+    def missing_of(self) -> dict[FrameKind, int]:
+        """Projections, flats and darks among the missing frames, by what their neighbours are."""
+        return self._of(_UNSEEN)
+
+    def corrupt_of(self) -> dict[FrameKind, int]:
+        """Projections, flats and darks among the frames of which only corrupt copies came."""
+        return self._of(_CORRUPT)
+
+    def _of(self, state: int) -> dict[FrameKind, int]:
+        counts = dict.fromkeys(self.kinds, 0)
+        indices = self._indices(state)
+        if not len(indices):
+            return counts
+        seen = np.frombuffer(self._seen, np.uint8)
+        received = np.flatnonzero(seen >= _RECEIVED)
+        lacking = {kind: max(0, count - self.received_of[kind]) for kind, count in self.kinds.items()}
+        after = np.searchsorted(received, indices)
+        for place, number in zip(*np.unique(after, return_counts=True), strict=True):
+            neighbours = [FrameKind(int(seen[at]) - _RECEIVED) for at in received[max(0, place - 1) : place + 1]]
+            # Between frames of two kinds, and at an end, the announced numbers say how many there are of which.
+            for kind in dict.fromkeys([*neighbours, *self.kinds]):
+                taken = min(int(number), lacking.get(kind, 0))
+                number -= taken
+                if taken:
+                    lacking[kind] -= taken
+                    counts[kind] += taken
+            counts[FrameKind.PROJECTION] = counts.get(FrameKind.PROJECTION, 0) + int(number)
+        return counts
+
     def missing_indices(self) -> NDArray[np.int64]:
         return self._indices(_UNSEEN)
 
@@ -244,4 +281,6 @@ class Ledger:
     def to_dict(self) -> dict[str, Any]:
         """The ``frames`` map of a report."""
         names = ("expected", "received", "missing", "duplicate", "late", "corrupt")
-        return {name: getattr(self, name) for name in names}
+        counts = {name: getattr(self, name) for name in names}
+        missing = self.missing_of()
+        return counts | {f"missing_{kind.name.lower()}s": missing.get(kind, 0) for kind in ANNOUNCED}

@@ -255,6 +255,18 @@ def test_a_tomogram_that_cannot_be_written_fails_the_scan_and_leaves_the_verdict
     assert report.written == scan.spec.frames
 
 
+def test_flats_and_darks_that_are_missing_are_no_missing_projections(rig: Rig) -> None:
+    scan = TinyScan()
+    lost = {0, scan.first_projection - 1}
+    rig.run(scan, [index for index in range(scan.spec.frames) if index not in lost])
+    report = rig.finish(scan)
+    assert (report.state, report.verdict, report.quality.missing) == ("incomplete", "ENOUGH", 0)
+    counts = report.frames
+    assert (counts.missing, counts.missing_projections) == (2, 0)
+    assert (counts.missing_flats, counts.missing_darks) == (1, 1)
+    assert "missing flats: 1; missing darks: 1" in report.note
+
+
 def test_the_death_of_the_raw_writer_costs_neither_verdict_nor_tomogram(rig: Rig) -> None:
     scan, after = TinyScan(), TinyScan("scan-2")
     rig.run(scan, range(50))

@@ -29,13 +29,14 @@ def test_a_running_scan_is_counted_as_it_goes_and_its_gaps_at_the_end(rig: Rig) 
     rig.run(scan, [*range(30), *range(20, 30), *range(40, 60)])
     running = snapshot(rig)
     assert (running.scan_state, running.scan_frames_received) == ("acquiring", 50)
-    assert (running.frames_duplicate, running.frames_missing) == (10, 0)
+    assert (running.frames_duplicate, running.frames_missing) == (10, {})
     assert running.projections_folded == 50 - scan.first_projection
     assert running.frame_to_preview.count == running.projections_folded
     rig.finish(scan, frames=60)
     over = snapshot(rig)
     assert over.scan_state == "incomplete"
-    assert (over.frames_duplicate, over.frames_missing) == (10, scan.spec.frames - 50)
+    missing = {"projection": scan.spec.frames - 50, "flat": 0, "dark": 0}
+    assert (over.frames_duplicate, over.frames_missing) == (10, missing)
     assert over.writer_written == 50
 
 

@@ -28,6 +28,8 @@ def assert_sums_close(ledger: Ledger) -> None:
     assert min(ledger.missing, ledger.pending, ledger.corrupt_unreplaced, ledger.received) >= 0
     assert len(ledger.missing_indices()) == ledger.missing
     assert len(ledger.corrupt_indices()) == ledger.corrupt_unreplaced
+    assert sum(ledger.missing_of().values()) == ledger.missing
+    assert sum(ledger.corrupt_of().values()) == ledger.corrupt_unreplaced
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,9 @@ def test_disorder_and_kinds_are_counted() -> None:
     assert ledger.disordered == 3
     assert ledger.received_of[FrameKind.PROJECTION] == ledger.kinds[FrameKind.PROJECTION] == 3
     assert ledger.received_of[FrameKind.FLAT] == 2
-    assert ledger.to_dict() == {"expected": 6, "received": 6, "missing": 0, "duplicate": 0, "late": 0, "corrupt": 0}
+    counts = ledger.to_dict()
+    assert (counts.pop("expected"), counts.pop("received")) == (6, 6)
+    assert not any(counts.values())
 
 
 def test_a_large_ledger_is_small_and_quick_to_close() -> None:
@@ -202,3 +206,53 @@ def test_every_state_can_be_reached_and_a_running_scan_can_always_be_ended() -> 
 def test_the_documented_diagram_is_the_table() -> None:
     text = (DOCS / "scan-life.md").read_text(encoding="utf-8")
     assert f"```mermaid\n{render_mermaid()}```\n" in text
+
+
+SPEC = ScanSpec("scan-1", "tooth", rows=2, columns=2, projections=10, flats=6, darks=3)
+D, F, P = FrameKind.DARK, FrameKind.FLAT, FrameKind.PROJECTION
+BEFORE = [D] * 3 + [F] * 6 + [P] * 10
+AROUND = [D] * 3 + [F] * 3 + [P] * 10 + [F] * 3
+AFTER = [P] * 10 + [F] * 6 + [D] * 3
+
+
+@pytest.mark.parametrize(
+    ("kinds", "gone", "missing"),
+    [
+        (BEFORE, [4], {P: 0, F: 1, D: 0}),
+        (BEFORE, [0, 2, 3], {P: 0, F: 1, D: 2}),  # the last dark and the first flat
+        (BEFORE, [8, 9, 10], {P: 2, F: 1, D: 0}),
+        (BEFORE, [12, 13, 18], {P: 3, F: 0, D: 0}),
+        (BEFORE, [*range(3, 9)], {P: 0, F: 6, D: 0}),  # all flats
+        (BEFORE, [*range(9, 19)], {P: 10, F: 0, D: 0}),  # all projections
+        (AROUND, [3, 4, 5, 18], {P: 0, F: 4, D: 0}),
+        (AROUND, [15, 16, 17, 18], {P: 1, F: 3, D: 0}),
+        (AFTER, [9, 10, 16, 17, 18], {P: 1, F: 1, D: 3}),
+        (BEFORE, [*range(19)], {P: 10, F: 6, D: 3}),
+    ],
+)
+@pytest.mark.parametrize("corrupt", [False, True])
+def test_what_lacks_is_counted_by_kind(
+    kinds: list[FrameKind], gone: list[int], missing: dict[FrameKind, int], corrupt: bool
+) -> None:
+    ledger = Ledger.of(SPEC)
+    for index, kind in enumerate(kinds):
+        if index not in gone:
+            ledger.frame(index, kind)
+        elif corrupt:
+            ledger.corrupt_frame(index)
+    ledger.close(19, "ok")
+    assert (ledger.corrupt_of() if corrupt else ledger.missing_of()) == missing
+    assert ledger.lacking(P) == ((0, missing[P]) if corrupt else (missing[P], 0))
+    counts = ledger.to_dict()
+    names = ("missing_projections", "missing_flats", "missing_darks")
+    assert [counts[name] for name in names] == [0 if corrupt else missing[kind] for kind in (P, F, D)]
+    assert_sums_close(ledger)
+
+
+def test_while_a_scan_runs_flats_that_are_to_come_are_not_missing() -> None:
+    ledger = Ledger.of(SPEC)
+    for index in (0, 1, 2, 3, 5, 6, 8):
+        ledger.frame(index, AROUND[index])
+    assert ledger.missing_of() == {P: 1, F: 1, D: 0}
+    ledger.close(9, "stopped")
+    assert ledger.missing_of() == {P: 1, F: 1, D: 0}

@@ -190,7 +190,7 @@ def prometheus(shared_station: Station, tmp_path_factory: pytest.TempPathFactory
     try:
         report = shared_station.scan("watched", faults=Faults(drop=frozenset({50})))
         assert report.frames.missing == 1, report
-        eventually(lambda: server.number("streamer_frames_missing_total") == 1, "the end of the scan is scraped")
+        eventually(lambda: server.number("sum(streamer_frames_missing_total)") == 1, "the end of the scan is scraped")
         scraped = time.time()
         eventually(lambda: server.number("timestamp(up)") > scraped, "the end of the scan is scraped twice")
         yield server

@@ -54,6 +54,9 @@ class FrameCounts(Struct, frozen=True):
     duplicate: Count = 0
     late: Count = 0
     corrupt: Count = 0
+    missing_projections: Count = 0
+    missing_flats: Count = 0
+    missing_darks: Count = 0
 
 
 class ProjectionCounts(Struct, frozen=True):
