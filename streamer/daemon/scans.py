@@ -18,7 +18,7 @@ from streamer.core.planes.plane import Plane, check_planes
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
 from streamer.flow.ring import Ring
-from streamer.flow.scan import ScanEvent, ScanLife, ScanState
+from streamer.flow.scan import Ledger, ScanEvent, ScanLife, ScanState
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.daemon import FrameCounts, ProjectionCounts, Report
 from streamer.flow.wire.events import StateEvent
@@ -147,12 +147,14 @@ class Scans:
 
     def refuse(self, spec: ScanSpec, source: str, why: str) -> None:
         """Record a scan that its source announced and that cannot be taken: all of its frames are missing."""
+        ledger = Ledger.of(spec)
+        ledger.close(None, "ok")
         reason = Reason(ReasonCode.REFUSED, f"the daemon did not take the scan: {why}")
         report = Report(
             scan_id=spec.scan_id,
             sample=spec.sample,
             state=ScanLife().fire(ScanEvent.REFUSE),
-            frames=FrameCounts(spec.frames, missing=spec.frames),
+            frames=FrameCounts(**ledger.to_dict()),
             projections=ProjectionCounts(0, spec.projections),
             reasons=(reason,),
             final=True,
@@ -165,8 +167,11 @@ class Scans:
                 while len(self._refused) > REFUSED_KEPT:
                     self._refused.popitem(last=False)
             self.results[report.state.value] += 1
-            self.totals["missing"] += spec.frames
+            self._count_missing(ledger)
         self._publish(report)
+
+    def _count_missing(self, ledger: Ledger) -> None:
+        self.missing.update({kind.name.lower(): n for kind, n in ledger.missing_of().items()})
 
     def was_refused(self, scan_id: str) -> bool:
         return scan_id in self._refused
@@ -225,7 +230,7 @@ class Scans:
             self.results[session.state.value] += 1
             self.verdicts[session.verdict.decision] += 1
             self.unusable.update(session.quality.unusable_counts)
-            self.missing.update({kind.name.lower(): n for kind, n in session.ledger.missing_of().items()})
+            self._count_missing(session.ledger)
             for name, value in (
                 ("duplicate", session.ledger.duplicate),
                 ("late", session.ledger.late),
