@@ -35,6 +35,8 @@ from streamer.keys import ClientKey
 SPOOL_BYTES = 2**26
 SPOOL_FRAMES = 64
 SOURCE = "replay"
+NOTES_LENGTH = 600
+"""Characters that the header of a message has room for."""
 ANSWER_S = 10.0
 ARM_S = 150.0
 """The daemon may have to finish the scan before this one first."""
@@ -109,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"note: {note}")
         scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
         spec = structs.replace(scan.spec(), scan_id=scan_id)
+        spec = structs.replace(spec, metadata={**spec.metadata, **_origin(scan)})
         key = read_key(args)
         guard = sockets.open_to_all if key is None else key.apply
         spool = max(SPOOL_BYTES, SPOOL_FRAMES * spec.frame_nbytes)
@@ -125,6 +128,12 @@ def run(args: argparse.Namespace) -> int:
             raise NobodyListensError(f"not everything was acknowledged within {args.timeout:g} s; see the daemon's log")
         print(f"{count} frames of {args.scan} sent to {args.to}")
         return 0 if link is None else _outcome(link, scan, scan_id, count)
+
+
+def _origin(scan: ScanFile) -> dict[str, str]:
+    """Where the frames come from and what of the file is not used, for the daemon's raw file."""
+    notes = "; ".join(scan.info.notes)[:NOTES_LENGTH]
+    return {"replayed": scan.path.name[:NOTES_LENGTH], **({"notes": notes} if notes else {})}
 
 
 @contextmanager

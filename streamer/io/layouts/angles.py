@@ -71,24 +71,37 @@ def fit_angles(values: Angles, kinds: NDArray[np.uint8], name: str, path: Path, 
     """
     projections = kinds == FrameKind.PROJECTION
     n, wanted = len(kinds), int(np.count_nonzero(projections))
-    angles = np.zeros(n)
     if len(values) == n:
         return values
     if len(values) == wanted:
+        angles = np.zeros(n)
         angles[projections] = values
         return angles
-    spare = len(values) - wanted
-    if spare < 0 or wanted < len(values) < n:
+    if len(values) < n:
         raise BadInput(f"{path}: {len(values)} angles in {name} for {wanted} projections")
-    if len(values) > n and n > wanted:
-        notes.append(f"{name} has {len(values)} angles for {n} frames: the last {len(values) - n} are not used")
-        return values[:n]
+    notes.append(f"{name} has {len(values)} angles for {n} frames: the last {len(values) - n} are not used")
+    return values[:n]
+
+
+def planned_angles(values: Angles, projections: int, name: str, path: Path, notes: list[str]) -> Angles:
+    """The angles of projections that come without those of darks and flats, from as many or more.
+
+    More of them than ``projections`` are returned when a scan ended early. Raises BadInput when there are too few.
+    """
+    spare = len(values) - projections
+    if spare < 0:
+        raise BadInput(f"{path}: {len(values)} angles in {name} for {projections} projections")
+    told = f"{name} has {len(values)} angles for {projections} projections"
     # The stage does not move while darks and flats are taken.
-    first = spare if spare > 1 and np.ptp(values[:spare]) == 0 else 0
-    angles[projections] = values[first : first + wanted]
-    side = "first" if first else "last"
-    notes.append(f"{name} has {len(values)} angles for {wanted} projections: the {side} {spare} are not used")
-    return angles
+    if spare > 1 and np.ptp(values[:spare]) == 0:
+        notes.append(f"{told}: the first {spare} are those of other frames")
+        return values[spare:]
+    if spare > 1 and np.ptp(values[projections:]) == 0:
+        notes.append(f"{told}: the last {spare} are those of other frames")
+        return values[:projections]
+    if spare:
+        notes.append(f"{told}: the last {spare} were not taken")
+    return values
 
 
 def missing_before(angle_deg: Angles) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from streamer.frames import BadInput, FrameKind
-from streamer.io.layouts.angles import check_turned, fit_angles, read_angles
+from streamer.io.layouts.angles import check_turned, planned_angles, read_angles
 from streamer.io.layouts.hdf5 import get, text, why_lacking
 from streamer.io.layouts.layout import Layout, ReadOptions, Stack, as_stack, lost_in
 from streamer.io.layouts.units import ENERGY, PIXEL_SIZE, REAL, quantity
@@ -26,13 +26,8 @@ def dxchange(exchange: h5py.Group, path: Path, options: ReadOptions) -> Layout:
     theta = _member(exchange, "theta", path)
     if theta is None:
         raise BadInput(f"{path}: {exchange.name}/theta is missing, so the angles are not known")
-    angles = fit_angles(
-        read_angles(theta, theta.name, options.angle_unit, notes),
-        np.zeros(len(data), np.uint8),
-        theta.name,
-        path,
-        notes,
-    )
+    written = read_angles(theta, theta.name, options.angle_unit, notes)
+    angles = planned_angles(written, len(data), theta.name, path, notes)
     check_turned(angles, path)
     parts: list[tuple[FrameKind, Stack]] = [(FrameKind.PROJECTION, data)]
     for name, kind in (("data_white", FrameKind.FLAT), ("data_dark", FrameKind.DARK)):
@@ -44,7 +39,8 @@ def dxchange(exchange: h5py.Group, path: Path, options: ReadOptions) -> Layout:
             raise BadInput(f"{path}: {dataset.name} has shape {dataset.shape}, data {data.shape}")
         parts.insert(0, (kind, stack))
     kinds, datasets = zip(*parts, strict=True)
-    counts = [len(dataset) for dataset in datasets]
+    planned = len(angles) - len(data)  # projections that were to come
+    counts = [*(len(dataset) for dataset in datasets[:-1]), len(angles)]
     gone = [lost_in(dataset) for dataset in datasets]
     notes += [line for _, lines in gone for line in lines]
     file, n = exchange.file, sum(counts)
@@ -59,7 +55,7 @@ def dxchange(exchange: h5py.Group, path: Path, options: ReadOptions) -> Layout:
         timestamp_ns=np.zeros(n, np.int64),
         exposure_s=np.zeros(n),
         monitor=np.ones(n),
-        lost=np.concatenate([lost for lost, _ in gone]),
+        lost=np.concatenate([*(lost for lost, _ in gone), np.ones(planned, bool)]),
         sample=text(file, "measurement/sample/name") or text(file, "measurement/sample/sample_name"),
         pixel_size_m=quantity(get(file, "measurement/instrument/detector/pixel_size_x"), PIXEL_SIZE, notes)
         or quantity(get(file, "measurement/instrument/detection_system/objective/resolution"), PIXEL_SIZE, notes),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ NESTED = 4
 """Virtual datasets of virtual datasets that are followed."""
 
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 def get(group: Any, name: str) -> Any:
@@ -104,12 +106,14 @@ def lost_frames(dataset: h5py.Dataset, depth: int = NESTED) -> tuple[Bools, tupl
     check_filters(dataset)
     lost, causes = np.zeros(len(dataset), bool), dict[str, None]()
     if dataset.is_virtual and depth:
+        look = cache(partial(_look, dataset, depth - 1))
         mapped = np.zeros(len(dataset), bool)
         for part in dataset.virtual_sources():
-            for frames, gone, cause in _part(dataset, part, depth):
+            for names, frames in _named(part, len(dataset)):
+                gone, cause = _gone(look(*names), part, frames)
                 mapped[frames] = True
                 lost[frames] |= gone
-                if cause is not None:
+                if cause:
                     causes[cause] = None
         if not mapped.all():
             causes[f"{dataset.name}: {np.count_nonzero(~mapped)} frames have no source"] = None
@@ -121,53 +125,70 @@ def lost_frames(dataset: h5py.Dataset, depth: int = NESTED) -> tuple[Bools, tupl
     return lost, (f"{dataset.name}: {np.count_nonzero(lost)} frames were never written",) if lost.any() else ()
 
 
-def _part(dataset: h5py.Dataset, part: Any, depth: int) -> Iterator[tuple[NDArray[np.int64], Any, str | None]]:
-    """The frames of one mapping of a virtual dataset, those that are gone (all or by frame), and why."""
-    blocks = _blocks(part.vspace, len(dataset))
-    if "%b" not in part.file_name + part.dset_name:
-        frames = np.concatenate(blocks)
-        yield frames, *_source(dataset, part, frames, depth)
-        return
-    for number, frames in zip(count(), blocks):
-        named = [name.replace("%b", str(number)).replace("%%", "%") for name in (part.file_name, part.dset_name)]
-        yield frames, *_source(dataset, part._replace(file_name=named[0], dset_name=named[1]), frames, depth)
+@dataclass(frozen=True)
+class _Source:
+    """A dataset that a virtual one is made of. ``lost`` is None when there is none; ``cause`` says why, or of what."""
+
+    cause: str
+    lost: Bools | None = None
+    frames: bool = True  # it has an axis of frames
+    short: str = ""
 
 
-def _source(dataset: h5py.Dataset, part: Any, frames: NDArray[np.int64], depth: int) -> tuple[Any, str | None]:
-    """Which of ``frames`` the source of a mapping lacks (all of them: True), and why."""
-    if part.file_name == ".":
-        return _of_source(get(dataset.file, part.dset_name), part, frames, depth)
-    found = _existing(dataset, part.file_name)
+def _look(dataset: h5py.Dataset, depth: int, file_name: str, name: str) -> _Source:
+    if file_name == ".":
+        return _source(get(dataset.file, name), depth, file_name, name)
+    found = _existing(dataset, file_name)
     if found is None:
-        return True, f"{part.file_name} is missing, a source of {dataset.name}"
+        return _Source(f"{file_name} is missing, a source of {dataset.name}")
     with open_raw(found) as file:
-        return _of_source(get(file, part.dset_name), part, frames, depth)
+        return _source(get(file, name), depth, file_name, name)
 
 
-def _of_source(source: Any, part: Any, frames: NDArray[np.int64], depth: int) -> tuple[Any, str | None]:
-    if not isinstance(source, h5py.Dataset) or not source.ndim:
-        return True, f"{part.file_name} lacks {part.dset_name}"
-    lost, causes = lost_frames(source, depth - 1)
+def _source(found: Any, depth: int, file_name: str, name: str) -> _Source:
+    if not isinstance(found, h5py.Dataset) or not found.ndim:
+        return _Source(f"{file_name} lacks {name}")
+    lost, causes = lost_frames(found, depth)
+    short = f"{file_name} holds only {len(found)} frames in {name}"
+    return _Source(causes[0] if causes else "", lost, found.ndim == 3, short)
+
+
+def _named(part: Any, length: int) -> Iterator[tuple[tuple[str, str], Ints]]:
+    """File and dataset of a mapping, with the frames that come from there; a pattern names one for each block."""
+    blocks, names = _blocks(part.vspace, length), (part.file_name, part.dset_name)
+    if not any("%b" in name for name in names):
+        yield names, np.concatenate(blocks)
+        return
+    for number, frames in enumerate(blocks):
+        file_name, name = (name.replace("%b", str(number)).replace("%%", "%") for name in names)
+        yield (file_name, name), frames
+
+
+def _gone(source: _Source, part: Any, frames: Ints) -> tuple[Any, str]:
+    """Which of ``frames`` the source of a mapping lacks, or whether it lacks them all; and why."""
+    if source.lost is None:
+        return True, source.cause
     # A mapping of a whole source does not say how large it was; a source of one frame has no axis of frames.
-    extent = (*part.src_space.get_simple_extent_dims(), len(frames) if source.ndim == 3 else len(source))[0]
-    taken = np.concatenate(_blocks(part.src_space, extent))
-    beyond = taken >= len(source)
-    gone = beyond if beyond.all() else beyond | lost[np.where(beyond, 0, taken)]
-    if beyond.any():
-        causes = (*causes, f"{part.file_name} holds only {len(source)} frames in {part.dset_name}")
-    return (gone if len(gone) == len(frames) else bool(gone.any())), causes[0] if causes else None
+    length = len(frames) if source.frames else len(source.lost)
+    taken = np.concatenate(_blocks(part.src_space, (*part.src_space.get_simple_extent_dims(), length)[0]))
+    beyond = taken >= len(source.lost)
+    gone = beyond if beyond.all() else beyond | source.lost[np.where(beyond, 0, taken)]
+    cause = source.cause if gone.any() else ""
+    return gone if len(gone) == len(frames) else bool(gone.any()), source.short if beyond.any() else cause
 
 
-def _blocks(space: Any, extent: int) -> list[NDArray[np.int64]]:
+def _blocks(space: Any, extent: int) -> list[Ints]:
     """Indices along the first axis, of ``extent``, that a selection takes, block by block."""
-    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
-        if space.get_select_type() == h5py.h5s.SEL_ALL:
-            return [np.arange(extent)]
-        first, last = (int(bound[0]) for bound in space.get_select_bounds())
-        return [np.arange(first, min(last + 1, extent))]
+    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS:
+        whole = space.get_select_type() == h5py.h5s.SEL_ALL
+        first, last = (0, extent - 1) if whole else (int(bound[0]) for bound in space.get_select_bounds())
+        return [np.arange(first, last + 1)]
+    if not space.is_regular_hyperslab():
+        corners = {(int(block[0][0]), int(block[1][0])) for block in space.get_select_hyper_blocklist()}
+        return [np.unique(np.concatenate([np.arange(first, last + 1) for first, last in corners]))]
     start, stride, number, size = (int(value[0]) for value in space.get_regular_hyperslab())
-    last_block = min(start + number * stride, extent)  # an unlimited selection has no number
-    blocks = [np.arange(first, min(first + size, extent)) for first in range(start, last_block, max(1, stride))]
+    last = min(start + number * stride, extent)  # an unlimited selection has no number
+    blocks = [np.arange(first, min(first + size, extent)) for first in range(start, last, max(1, stride))]
     return blocks or [np.arange(0)]
 
 

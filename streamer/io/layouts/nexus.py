@@ -20,6 +20,7 @@ from streamer.io.nxtomo import UNWRITTEN
 ANGLE_WORDS = ("theta", "rot", "angle", "omega")
 KEYS = ("image_key", "image_key_control")
 ALIGNMENT = -1  # in image_key_control, and in some files in image_key
+SQUARE = 0.01  # relative difference of the sides of a square pixel
 MOVED_PX = 0.2
 MOVED_M = 1e-7
 """Displacements of the sample up to these are those of a motor that holds it."""
@@ -90,6 +91,9 @@ def nexus(entry: h5py.Group, detector: h5py.Group, path: Path, options: ReadOpti
         return np.full(len(kept), empty, dtype)
 
     pixel_size = quantity(get(detector, "x_pixel_size"), PIXEL_SIZE, notes)
+    other_side = quantity(get(detector, "y_pixel_size"), PIXEL_SIZE, [])
+    if pixel_size and other_side and abs(other_side - pixel_size) > SQUARE * pixel_size:
+        notes.append(f"the pixels are not square: {detector.name}/y_pixel_size is not used")
     _displacements(entry, kinds[:n] == FrameKind.PROJECTION, pixel_size, notes)
     return Layout(
         name="NXtomo" if (text(entry, "definition") or "").lower() == "nxtomo" else "NeXus",

@@ -79,17 +79,21 @@ def test_a_table_is_no_line_of_angles(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "note"),
+    ("values", "note", "missing"),
     [
-        (np.r_[ANGLES, 180.0, 189.0], "has 22 angles for 20 projections: the last 2 are not used"),  # aborted
-        (np.r_[np.zeros(5), ANGLES], "has 25 angles for 20 projections: the first 5 are not used"),  # of all frames
-        (np.r_[ANGLES, np.zeros(5)], "has 25 angles for 20 projections: the last 5 are not used"),
+        (np.r_[ANGLES, 180.0, 189.0], "the last 2 were not taken", 2),  # aborted
+        (np.r_[ANGLES, 180.0], "the last 1 were not taken", 1),
+        (np.r_[np.zeros(5), ANGLES], "the first 5 are those of other frames", 0),
+        (np.r_[ANGLES, np.full(5, 90.0)], "the last 5 are those of other frames", 0),
     ],
 )
-def test_more_angles_than_projections(tmp_path: Path, values: Any, note: str) -> None:
+def test_more_angles_than_projections(tmp_path: Path, values: Any, note: str, missing: int) -> None:
     with ScanFile.open(theta(tmp_path / "a.h5", values, "deg")) as scan:
         np.testing.assert_array_equal(scan.angles_deg, ANGLES)
-        assert scan.info.notes == (f"/exchange/theta {note}",)
+        assert scan.info.notes == (f"/exchange/theta has {len(values)} angles for 20 projections: {note}",)
+        assert (scan.missing, scan.spec().projections) == (missing, 20 + missing)
+        assert scan.spec().range_deg == pytest.approx(9.0 * (20 + missing))
+        assert len(list(scan.usable())) == 25
 
 
 @pytest.mark.parametrize(("first", "last", "noted"), [(5, 25, False), (0, 28, True)])

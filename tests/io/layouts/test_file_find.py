@@ -228,6 +228,18 @@ class TestFields:
             ScanFile.open(bare, ReadOptions(corrected=True))
 
 
+def test_pixels_that_are_not_square_are_noted(tmp_path: Path) -> None:
+    path = nxtomo(tmp_path / "a.nxs")
+    with h5py.File(path, "r+") as file:
+        for side, size in (("x", 6.5), ("y", 13.0)):
+            file[f"entry/instrument/detector/{side}_pixel_size"] = size
+            file[f"entry/instrument/detector/{side}_pixel_size"].attrs["units"] = "um"
+    with ScanFile.open(path) as scan:
+        assert scan.info.pixel_size_m == pytest.approx(6.5e-6)
+        note = "the pixels are not square: /entry/instrument/detector/y_pixel_size is not used"
+        assert scan.info.notes == (note,)
+
+
 @pytest.mark.parametrize(
     ("unit", "size_um", "note"),
     [

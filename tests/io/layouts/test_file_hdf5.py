@@ -141,6 +141,34 @@ class TestVirtual:
         (tmp_path / "part1.h5").unlink()
         assert lost_in(outer, "d") == ([0, 1, 2, 3, 4], ("part1.h5 is missing, a source of /exchange/data",))
 
+    def test_mappings_that_are_no_single_block(self, tmp_path: Path) -> None:
+        path, kept, hole = dxchange(tmp_path / "a.h5", data=None), np.r_[0:7, 12:20], np.r_[7:12]
+        layout = h5py.VirtualLayout(PROJECTIONS.shape, "<u2")
+        layout[kept] = h5py.VirtualSource(".", "kept", (15, *SHAPE))
+        layout[hole] = h5py.VirtualSource("gone.h5", "d", (5, *SHAPE))
+        with h5py.File(path, "r+") as file:
+            file["kept"] = PROJECTIONS[kept]
+            file["exchange"].create_virtual_dataset("data", layout)
+        assert lost_in(path) == (hole.tolist(), ("gone.h5 is missing, a source of /exchange/data",))
+
+    def test_a_pattern_that_names_a_file_for_each_block(self, tmp_path: Path) -> None:
+        # h5py has no call for it: a mapping without end, whose blocks of two frames are in s0.h5, s1.h5, …
+        for number in range(4):
+            with h5py.File(tmp_path / f"s{number}.h5", "w") as file:
+                file["d"] = PROJECTIONS[2 * number : 2 * number + 2]
+        endless = h5py.h5s.create_simple((8, *SHAPE), (h5py.h5s.UNLIMITED, *SHAPE))
+        endless.select_hyperslab((0, 0, 0), (h5py.h5s.UNLIMITED, 1, 1), (2, 1, 1), (2, *SHAPE))
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        source = h5py.h5s.create_simple((2, *SHAPE))
+        properties.set_virtual(endless, b"s%b.h5", b"d", source)
+        path = tmp_path / "a.h5"
+        with h5py.File(path, "w") as file:
+            h5py.h5d.create(file.id, b"d", h5py.h5t.STD_U16LE, endless, properties)
+        assert lost_in(path, "d") == ([], ())
+        with h5py.File(tmp_path / "s1.h5", "w") as file:
+            file["d"] = PROJECTIONS[2:3]
+        assert lost_in(path, "d") == ([3], ("s1.h5 holds only 1 frames in d",))
+
 
 class TestUnwritten:
     def test_frames_that_were_never_written(self, tmp_path: Path) -> None:
