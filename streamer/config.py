@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from inspect import getdoc
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -60,9 +60,6 @@ class Source(Options):
     killed) or acknowledged (the producer keeps each frame until it is safe on the disk)"""
     bind: bool = False
     """the daemon binds the socket, and the detector connects to it"""
-    attach: Literal["armed", "always"] = "armed"
-    """when a push socket that connects is attached: armed (from arm to the end of the scan, so that an idle daemon
-    takes no frame that is for another one) or always (for a source that announces its scans itself)"""
     high_water_mark: int = Field(8, ge=1, le=1000)
     """frames that may wait in the socket before the detector has to wait"""
     max_frame_mb: float = Field(256.0, gt=0)
@@ -118,6 +115,14 @@ class Writer(Options):
     """seconds between flushes of the raw file; what is flushed survives a crash"""
     reserve_mb: float = Field(512.0, ge=0)
     """free space in MiB that a scan must leave on the disk; a scan that would leave less is refused"""
+    fsync_s: float | None = Field(None, gt=0, le=3600, examples=[5.0])
+    """seconds between forced writes to the disk, which survive a power cut; unset: the operating system decides"""
+    hang_s: float = Field(5.0, gt=0, le=600)
+    """seconds without progress after which the raw writer is replaced while frames wait"""
+    patience_s: float = Field(60.0, gt=0, le=86400)
+    """seconds for which the detector is held back while no raw file can be written; frames are lost after that"""
+    verify: bool = True
+    """compare every frame in the raw file with its checksum at the end of the scan"""
     tomogram: bool = True
     """write the tomogram of each scan"""
 

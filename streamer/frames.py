@@ -126,6 +126,7 @@ class ReasonCode(StrEnum):
     NOTHING_WRONG = "nothing_wrong", None, "nothing speaks against the data; the sentence sums them up"
     NOT_JUDGED = "not_judged", Decision.UNKNOWN, "nothing has been measured yet"
     RECONSTRUCTION_FAILED = "reconstruction_failed", Decision.UNKNOWN, "the reconstruction failed; the raw file is kept"
+    RAW_DATA_LOST = "raw_data_lost", Decision.RETAKE, "too many frames were received and are not in the raw file"
     SCAN_FAILED = "scan_failed", Decision.UNKNOWN, "the plan could not finish the scan"
     NOT_SCANNED = "not_scanned", Decision.UNKNOWN, "the plan did not scan the sample"
     REFUSED = "refused", Decision.UNKNOWN, "the daemon could not take the scan; its frames were not kept"

@@ -25,7 +25,6 @@ from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
 from streamer.daemon.access import Access
 from streamer.daemon.compute import Compute
-from streamer.daemon.connections import REQUESTS, SUBSCRIPTIONS, Connections
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers, check_role
 from streamer.daemon.http import Page, PageServer
@@ -40,10 +39,11 @@ from streamer.frames import BadInput
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
 from streamer.io.shared import SharedBuffer
-from streamer.io.sockets import Guard, open_to_all, port_of
+from streamer.io.sockets import Guard, open_to_all
 from streamer.io.source_acknowledged import AcknowledgingReceiver
 from streamer.io.source_zmq import FrameReceiver
 from streamer.io.writer import WriterProcess, check_space
+from streamer.io.writer_child import WriterOptions
 from streamer.keys import KeyFolder
 from streamer.metrics import StreamerCollector
 from streamer.pipeline.preparation.warmup import warm_preparation
@@ -115,11 +115,19 @@ class Daemon:
             self._context, config.preview.endpoint, PREVIEW_HIGH_WATER_MARK, "preview.endpoint", guard("preview")
         )
         self._open.append(self.previews.close)
-        reserve = int(config.writer.reserve_mb * 2**20)
-        self.writer = WriterProcess(shared, config.writer.directory, config.writer.flush_s, reserve, self._clock)
+        section = config.writer
+        options = WriterOptions(
+            flush_s=section.flush_s,
+            reserve_bytes=int(section.reserve_mb * 2**20),
+            fsync_s=section.fsync_s,
+            hang_s=section.hang_s,
+            patience_s=section.patience_s,
+            verify=section.verify,
+        )
+        self.writer = WriterProcess(shared, section.directory, options, self._clock)
         self._open.append(self.writer.stop)
         self.scans = Scans(config, self.backend, self.ring, self.writer, self.events, self._clock)
-        self.finisher = Finisher(self.scans, self.writer, self.events, config.writer.tomogram, self._clock)
+        self.finisher = Finisher(self.scans, self.writer, self.events, config, self._clock)
         new_buffer = partial(upload_buffer, self.backend)
         self.compute = Compute(
             config, reader, self.scans, self.finisher, self.events, self.previews, self._clock, new_buffer
@@ -142,26 +150,18 @@ class Daemon:
             "preview": self.previews.endpoint,
             "source": self._receiver.endpoint,
         }
-        budgets = {"control": REQUESTS, "events": SUBSCRIPTIONS, "preview": SUBSCRIPTIONS}
-        self.connections = Connections(
-            {port: (name, budgets[name]) for name in budgets if (port := port_of(self.endpoints[name]))}, self._clock
-        )
-        self.control.taken = self.connections.taken
         if config.metrics.enabled:
             self._serve_metrics(config)
         self.supervisor = Supervisor(self.stopped, self._fault, self._clock)
         self.supervisor.add("receive", partial(self._receiver.run, self.ingest))
         self.supervisor.add("compute", self.compute.run)
         self.supervisor.add("control", self.control.run)
-        self.supervisor.add("connections", partial(self.connections.run, wait=self.stopped.wait))
         if self.access is not None:
             self.supervisor.add("access", self.access.run)
 
     def _build_access(self, config: Config) -> Callable[[str], Guard]:
         """What guards a socket, by its name."""
-        open_to_others = unguarded(config)
-        self.insecure = bool(open_to_others)
-        if open_to_others:
+        if open_to_others := unguarded(config):
             log.warning("security.insecure: everybody who reaches %s may use it", ", ".join(open_to_others.values()))
         if config.security.keys is None:
             return lambda _name: open_to_all
@@ -173,13 +173,8 @@ class Daemon:
         max_bytes = int(source.max_frame_mb * 2**20)
         common = (self._context, source.endpoint, source.bind, source.high_water_mark, max_bytes)
         if source.transport == "push":
-            wanted = None if source.attach == "always" else self._awaits_frames
-            return FrameReceiver(*common, guard=guard, wanted=wanted)
+            return FrameReceiver(*common, guard=guard)
         return AcknowledgingReceiver(*common, daemon=time.time_ns(), clock=self._clock, guard=guard)
-
-    def _awaits_frames(self) -> bool:
-        session = self.scans.current
-        return session is not None and session.ending is None
 
     def _serve_metrics(self, config: Config) -> None:
         registry = CollectorRegistry()
@@ -232,12 +227,12 @@ class Daemon:
         return found if self.writer.alive else [*found, "the raw writer is down"]
 
     def _fault(self, part: str, text: str, fatal: bool) -> None:
-        """A thread failed. It begins anew, unless that is ``fatal``: then the daemon finishes what it has and ends."""
+        """A part failed. It begins anew, unless that is ``fatal``: then the daemon finishes what it has and ends."""
         session = self.scans.current
         running = None if session is None or session.over else session.spec.scan_id
         self.events.event(FaultEvent(scan_id=running, part=part, text=text, fatal=fatal, time_ns=time.time_ns()))
         if not fatal:
-            log.error("the thread %s failed and begins anew: %s", part, text)
+            log.error("%s failed and begins anew: %s", part, text)
         elif not self.failure:
             self.failure = f"the thread {part} failed too often: {text}"
             log.critical("the daemon ends: %s", self.failure)
@@ -256,8 +251,8 @@ class Daemon:
     def _tick(self) -> None:
         for event in self.writer.poll_events():
             if event.kind != "written":
-                self.writer_errors += event.kind == "error"
-                log.error("raw writer: %s", event.text)
+                self.writer_errors += 1
+                self._fault("writer", event.text, fatal=False)
         self.scans.wait(held=self.ingest.held_back())
 
     def _close(self) -> None:

@@ -128,7 +128,12 @@ class Compute:
             return
         if session.ending is not None:
             self._finisher.finish(session, pipeline, show)
-        elif pipeline.in_memory and pipeline.complete and not session.reconstructed:
+        elif (
+            pipeline.in_memory
+            and pipeline.complete
+            and not session.reconstructed
+            and session.writer[0] not in ("recovering", "failed")
+        ):
             # Every announced frame is folded in: the tomogram need not wait for the end message or the raw file.
             self._finisher.reconstruct(session, pipeline, show)
         elif not pipeline.work():

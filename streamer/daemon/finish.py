@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.config import Config
 from streamer.core.memory import Memory
 from streamer.daemon.scans import Scans, now
 from streamer.daemon.session import Session
@@ -32,17 +33,16 @@ from streamer.pipeline.store import FRAMES_PER_BATCH
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT_S = 60.0
-
 
 class Finisher:
     """Finishes one scan after the other, on the compute thread. A failure ends the scan, never the daemon."""
 
     def __init__(
-        self, scans: Scans, writer: WriterProcess, events: Publisher, make_tomogram: bool, clock: Callable[[], float]
+        self, scans: Scans, writer: WriterProcess, events: Publisher, config: Config, clock: Callable[[], float]
     ) -> None:
         self._scans, self._writer, self._events = scans, writer, events
-        self._make_tomogram, self._clock = make_tomogram, clock
+        self._make_tomogram, self._clock = config.writer.tomogram, clock
+        self._max_missing_share = config.limits.max_missing_share
         self.latency = LatencyHistogram()  # last frame received → tomogram on disk
 
     def reconstruct(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
@@ -74,12 +74,16 @@ class Finisher:
 
         Where darks or flats were overtaken by projections, the reconstruction is to be made anew: ``begin_anew``.
         """
-        self._close_raw(session)
+        self._end_raw(session)
         if not session.reconstructed:
+            if not pipeline.in_memory or pipeline.seen < session.ledger.received or pipeline.late_fields:
+                self._close_raw(session)  # the reconstruction reads it
             if self._catch_up(session, pipeline):
                 session.pipeline, session.anew = None, True
                 return
             self.reconstruct(session, pipeline, show)
+        # Otherwise the frames of the raw file were read back and checked while the tomogram was made.
+        self._close_raw(session)
         self._conclude(session, pipeline)
 
     def begin_anew(self, session: Session) -> None:
@@ -95,6 +99,7 @@ class Finisher:
 
     def finish_raw(self, session: Session) -> None:
         """Finish a scan whose reconstruction was given up."""
+        self._end_raw(session)
         self._close_raw(session)
         self._conclude(session, None)
 
@@ -114,8 +119,8 @@ class Finisher:
         session.judge(quality, verdict)
         self._events.event(VerdictEvent.of(session.report()))
 
-    def _close_raw(self, session: Session) -> None:
-        """Close the raw file, once; ``raw_error`` is what went wrong. The reconstruction does not depend on it."""
+    def _end_raw(self, session: Session) -> None:
+        """Have the raw file closed, once; ``_close_raw`` waits for it."""
         ledger, ending = session.ledger, session.ending
         assert ending is not None
         if session.state is not ScanState.DRAINING:
@@ -130,12 +135,22 @@ class Finisher:
             "corrupt": ledger.corrupt_indices(),
             "unusable": () if pipeline is None else pipeline.set_aside,
         }
-        result = self._writer.finish(status, lists, now(), ending.note, CLOSE_TIMEOUT_S)
-        session.written = result.written
+        self._writer.end(status, lists, now(), ending.note, ledger.expected)
+
+    def _close_raw(self, session: Session) -> None:
+        """Wait until the raw file is closed and its frames are checked, once; ``raw_error`` is what is wrong."""
+        if session.raw_closed:
+            return
+        session.raw_closed = True
+        result = self._writer.await_end()
+        session.follow_writer(result.written, self._writer.state)
         self._scans.lost_by_writer += result.lost
         if result.error:
-            lost = f"{result.written} frames are in it, {result.lost} are lost"
-            session.raw_error = f"raw file: {result.error}; {lost}"
+            if result.lost > self._max_missing_share * session.ledger.expected:
+                lost = f"{result.lost} of {session.ledger.received} received frames are not in the raw file"
+                session.lose_raw_data(lost)
+            end = f"{result.lost} are lost" if result.sealed else "more are not known to be"
+            session.raw_error = f"raw file: {result.error}; {result.written} frames are in it, {end}"
 
     def _catch_up(self, session: Session, pipeline: ScanPipeline) -> bool:
         """Fold in the frames that the lossy reader missed; the lossless writer has them in the raw file.

@@ -21,7 +21,7 @@ from streamer.flow.ring import Ring
 from streamer.flow.scan import Ledger, ScanEvent, ScanLife, ScanState
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.daemon import FrameCounts, ProjectionCounts, Report
-from streamer.flow.wire.events import StateEvent
+from streamer.flow.wire.events import ProgressEvent, StateEvent
 from streamer.frames import BadInput, Decision, Reason, ReasonCode, ScanSpec
 from streamer.io.publish import Publisher
 from streamer.io.writer import WriterError, WriterProcess, check_space
@@ -181,7 +181,8 @@ class Scans:
         session = self.current
         if session is None or session.over:
             return
-        session.written = self._writer.written
+        if session.follow_writer(self._writer.written, self._writer.state):
+            self._events.event(ProgressEvent(scan_id=session.spec.scan_id, report=session.report()))
         if session.wait(self._clock(), held) and session.ending is not None:
             log.warning("scan %s: %s", session.spec.scan_id, session.ending.note)
 

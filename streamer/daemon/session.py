@@ -15,7 +15,17 @@ from streamer.flow.owner import Owner
 from streamer.flow.patience import Patience, PatienceLimits
 from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
 from streamer.flow.wire.daemon import FrameCounts, Latency, ProjectionCounts, Report
-from streamer.frames import NOT_JUDGED, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
+from streamer.frames import (
+    NOT_JUDGED,
+    Decision,
+    FrameKind,
+    FrameMeta,
+    Quality,
+    Reason,
+    ReasonCode,
+    ScanSpec,
+    Verdict,
+)
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 
@@ -57,6 +67,8 @@ class Session:
     ending: Ending | None = None
     result: Result = field(default_factory=Result)
     written: int = 0
+    writer: tuple[str, str] = ("ok", "")  # state of the raw file and why; see ``WriterProcess.state``
+    raw_loss: str = ""  # why too few of the frames received are in the raw file
     first_preview_projections: int | None = None
     first_frame_s: float | None = None
     last_frame_s: float | None = None
@@ -69,6 +81,7 @@ class Session:
         self._counter = CounterWatch()
         self.plan = {} if self.pipeline is None else self.pipeline.plan.to_dict()
         self.raw_error: str | None = None  # what went wrong with the raw file
+        self.raw_closed = False  # its frames are counted
         self.anew = False  # the reconstruction is made again, from the raw file
         self.reconstructed = False  # the final verdict and the tomogram were made, or failed
         self.over = False  # the last report is published; another scan may be armed
@@ -195,7 +208,8 @@ class Session:
 
     def drained(self) -> None:
         with self.lock:
-            self.life.fire(ScanEvent.DRAINED)
+            if self.state is ScanState.DRAINING:
+                self.life.fire(ScanEvent.DRAINED)
 
     def conclude(self, error: str | None) -> ScanState:
         """Enter and return the final state: failed with an error, else aborted, complete or incomplete."""
@@ -213,10 +227,26 @@ class Session:
     def judge(self, quality: Quality | None, verdict: Verdict) -> bool:
         """Set the quality (None: unchanged) and its verdict. Returns whether decision, codes or finality changed."""
         with self.lock:
+            verdict = without_raw_data(verdict, self.raw_loss) if self.raw_loss else verdict
             before, self.verdict = self.verdict, verdict
             if quality is not None:
                 self.quality = quality
         return (before.decision, before.codes, before.final) != (verdict.decision, verdict.codes, verdict.final)
+
+    def follow_writer(self, written: int, state: tuple[str, str]) -> bool:
+        """The raw file has so many frames, and is in this state. Returns whether the state is another one."""
+        with self.lock:
+            before, self.writer, self.written = self.writer, state, written
+        if state[0] == "failed" and before[0] != "failed":
+            self.lose_raw_data(f"frames are being lost: {state[1]}")
+        return before[0] != state[0]
+
+    def lose_raw_data(self, why: str) -> None:
+        """Too few frames are in the raw file: the scan must be done again, however good the reconstruction is."""
+        with self.lock:
+            if not self.raw_loss:
+                self.raw_loss = why
+                self.judge(None, self.verdict)
 
     def report(self) -> Report:
         """Everything about the scan at this moment."""
@@ -231,6 +261,8 @@ class Session:
                 state=self.state,
                 frames=FrameCounts(**self.ledger.to_dict()),
                 written=self.written,
+                writer=self.writer[0],
+                writer_note=self.writer[1],
                 projections=ProjectionCounts(quality.projections, self.spec.projections),
                 coverage=quality.coverage,
                 verdict=verdict.decision,
@@ -255,6 +287,14 @@ class Session:
                 first_preview_projections=self.first_preview_projections,
                 error=self.result.error,
             )
+
+
+def without_raw_data(verdict: Verdict, why: str) -> Verdict:
+    """What a verdict becomes when raw data are lost; a sample that is not there or must be moved comes first."""
+    reason = Reason(ReasonCode.RAW_DATA_LOST, f"{why}; scan again")
+    if verdict.decision in (Decision.EMPTY, Decision.REALIGN):
+        return Verdict(verdict.decision, (*verdict.reasons, reason), verdict.final)
+    return Verdict(Decision.RETAKE, (reason, *verdict.reasons), verdict.final)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

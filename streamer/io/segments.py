@@ -180,8 +180,7 @@ def seal(
     scan = _Scan(segments, account or _derived(path, known), received=account is not None)
     account = scan.account
     problems = tuple(segment.problem for segment in segments if segment.problem)
-    concluded = files == [path] and bool(known) and known[0].status != RUNNING
-    if not concluded or not np.array_equal(known[0].listed("missing", "corrupt", "lost"), scan.lacking):
+    if not scan.is_presented(path):
         status = account.status
         if status in (RUNNING, "complete"):
             status = "incomplete" if len(scan.lacking) else "complete"
@@ -223,6 +222,16 @@ class _Scan:
         lost = np.setdiff1d(self.lacking, account.listed("missing", "corrupt"))
         self.lost = lost if received else np.intersect1d(lost, np.concatenate(damaged))
         self.missing = np.setdiff1d(self.lacking, np.concatenate([self.lost, account.listed("corrupt")]))
+
+    def is_presented(self, path: Path) -> bool:
+        """Whether the file ``path`` has these frames, says how the scan ended, and lists what it lacks."""
+        only = len(self.segments) == 1 and self.segments[0].path == path and not self.segments[0].problem
+        if not only and not _is_master(path):
+            return False
+        with h5py.File(path, "r") as file:
+            said, index = read_account(file), file[f"entry/{PER_FRAME[INDEX][0]}"][()]
+        listed = np.array_equal(said.listed("missing", "corrupt", "lost"), self.lacking)
+        return said.status != RUNNING and listed and np.array_equal(index, self.column(INDEX))
 
     def column(self, place: int) -> NDArray[Any]:
         """One value of ``PER_FRAME`` for each frame."""
@@ -277,5 +286,5 @@ def _is_master(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return not path.is_symlink() and STREAMER in file and (file[DATA].is_virtual or not file[DATA].chunks)
-    except (OSError, KeyError):
+    except (OSError, KeyError, RuntimeError, ValueError):
         return False

@@ -1,56 +1,34 @@
-"""The daemon's side of the raw writer: starts the process, gives it commands, learns how far it is."""
+"""The daemon's side of the raw writer: it starts the process, gives it commands, and replaces it when it fails."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-import streamer
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, ScanSpec, StreamerError
-from streamer.io.channel import Channel, await_ready
+from streamer.io.frame_writer import RING_READER, free_bytes
 from streamer.io.nxtomo import NO_FRAMES
+from streamer.io.raw_scan import RawScan, WriterEvent, WriterResult
 from streamer.io.shared import SharedBuffer
-from streamer.io.unclosed import clear_swmr_flags
-from streamer.io.writer_process import RING_READER
+from streamer.io.writer_child import WriterChild, WriterOptions
 
-PROCESS = "streamer.io.writer_process"
+RETRY_S = 0.5  # between attempts to go on in a new segment
+START_S = 60.0  # what a process may take to start on a busy machine
+LONGEST_HANG_S = 60.0
 
 
 class WriterError(StreamerError):
     """The raw writer could not do what it was asked to; the message is one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class WriterEvent:
-    """``kind`` is "written" (more frames are safe), "error" (the file was given up) or "died" (the process is gone)."""
-
-    kind: str
-    written: int
-    text: str = ""
-    errno: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WriterResult:
-    """How a raw file ended. ``lost`` frames came through the ring but are not in the file; ``error`` says why."""
-
-    written: int
-    lost: int = 0
-    error: str = ""
 
 
 def check_space(directory: Path, nbytes: int, reserve_bytes: int) -> None:
@@ -59,9 +37,8 @@ def check_space(directory: Path, nbytes: int, reserve_bytes: int) -> None:
         raise BadInput(f"{directory}: no such folder; make it or set another one")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise BadInput(f"{directory}: may not be written by this user")
-    stat = os.statvfs(directory)
-    free = stat.f_bavail * stat.f_frsize
-    if stat.f_flag & os.ST_RDONLY:
+    free = free_bytes(directory)
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
         raise BadInput(f"{directory}: lies on a read-only file system")
     if free < nbytes + reserve_bytes:
         raise BadInput(
@@ -73,128 +50,149 @@ def check_space(directory: Path, nbytes: int, reserve_bytes: int) -> None:
 class WriterProcess:
     """The raw writer as the daemon sees it. Any thread may call; two calls of ``open``/``finish`` must not overlap.
 
-    The process is started at once, and again by ``open`` when it has died. While it is dead the ring is not held back.
+    A process that dies, hangs or reports an error is replaced by the next ``poll_events``, which is to be called all
+    the time; its successor finds the frames in the ring and goes on in a new segment (see ``segments``). Meanwhile the
+    ring is held back. After ``patience_s`` in which nothing could be written the ring is let go: frames are lost, and
+    the attempts go on.
     """
 
     def __init__(
         self,
         shared: SharedBuffer,
         directory: Path,
-        flush_s: float = 0.2,
-        reserve_bytes: int = 0,
+        options: WriterOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Attaches reader 0 of the ring. ``directory`` is where ``open`` puts a file whose path is relative."""
-        self._shared, self._directory = shared, directory
-        self._flush_s, self._reserve_bytes, self._clock = flush_s, reserve_bytes, clock
+        self._shared, self._directory, self._clock = shared, directory, clock
+        self._options = options or WriterOptions()
         self._ring = Ring(shared.memory)
-        self._lock = threading.Lock()
+        self._reader = self._ring.reader(RING_READER, lossless=True)
+        self._lock = threading.RLock()
         self._events: deque[WriterEvent] = deque()
-        self._replies: dict[int, dict[str, Any]] = {}
-        self._requests = 0
+        self._scan: RawScan | None = None
+        self._result = WriterResult(0)
         self.starts = 0
         self.written = 0  # frames of the newest scan that are readable after a crash of any process
-        self.error = ""  # why the newest scan's file was given up
+        self.safe_position = self._ring.committed
+        """Place in the ring below which every frame of the newest scan is readable after a crash of any process."""
         # One pipe for all processes to come: a thread may be writing into it while a dead one is replaced.
         self._wake_read, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         self._stopping = False
-        self._opened_at = 0  # position in the ring at which the newest scan begins
-        self._unclosed: Path | None = None  # file of the newest scan until its writer closed it
+        self._hangs = 0  # in a row
+        self._retry_s = 0.0
         self._start()
 
     def _start(self) -> None:
-        reader = self._ring.reader(RING_READER, lossless=True)
-        reader.detach()
-        self._reader = self._ring.reader(RING_READER, lossless=True)
-        ours, theirs = socket.socketpair()
-        fds = {"ring-fd": self._shared.fd, "socket-fd": theirs.fileno(), "wake-fd": self._wake_read}
-        command = [sys.executable, "-m", PROCESS, "--flush-s", str(self._flush_s)]
-        command += ["--reserve-bytes", str(self._reserve_bytes)]
-        for name, fd in fds.items():
-            command += [f"--{name}", str(fd)]
-        self._process = subprocess.Popen(
-            command,
-            pass_fds=tuple(fds.values()),
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        theirs.close()
-        self._channel = Channel(ours)
-        self._buried = False
+        self._child = WriterChild(self._options, self._shared.fd, self._wake_read)
+        self._ready = False
+        self._progress_s = self._clock()
         self.starts += 1
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
 
     @property
     def alive(self) -> bool:
-        return not self._buried and self._process.poll() is None
+        return self._child.alive
 
     @property
     def restarts(self) -> int:
-        """How often a dead writer was replaced."""
+        """How often a process was replaced."""
         return self.starts - 1
 
     @property
-    def safe_position(self) -> int:
-        """Place in the ring below which every frame of the newest scan is readable after a crash of any process."""
-        return self._opened_at + self.written
+    def state(self) -> tuple[str, str]:
+        """State of the newest scan's raw file and why: "ok", "low_space" (the disk will be full before the end),
+        "recovering" (frames wait in the ring for a new segment) or "failed" (frames are being lost).
+        """
+        scan = self._scan
+        return ("ok", "") if scan is None else scan.state
 
     def notify(self) -> None:
         """A frame was committed. One small write that never blocks and never fails."""
         with contextlib.suppress(OSError):  # a full pipe: it will wake up anyhow
             os.write(self._wake, b"\0")
 
-    def open(self, spec: ScanSpec, path: Path, started: str, timeout: float = 30.0) -> Path:
+    def open(self, spec: ScanSpec, path: Path, started: str, timeout: float = 30.0, resume: bool = False) -> Path:
         """Make the raw file of a scan and give its path; from now on frames of ``spec.scan_id`` go into it.
 
+        With ``resume`` the scan has files of an earlier daemon: the frames go into a new segment.
         Raises BadInput when there is no room for the scan, WriterError when the file cannot be made.
         """
+        if self._scan is not None:
+            raise WriterError(f"the writer still writes scan {self._scan.spec.scan_id}")
         target = self._directory / path
-        check_space(target.parent, spec.frames * spec.frame_nbytes, self._reserve_bytes)
-        if not self.alive:
-            self._bury()
-            self._start()
-        self.written, self.error = 0, ""  # before the next line: ``safe_position`` must not be too large for a moment
-        self._opened_at = self._ring.committed
-        reply = self._ask(timeout, t="open", spec=spec.to_dict(), path=str(target), started=started)
-        if reply.get("t") != "opened":
-            raise WriterError(str(reply.get("text")))
-        self._unclosed = target
+        check_space(target.parent, spec.frames * spec.frame_nbytes, self._options.reserve_bytes)
+        with self._lock:
+            self._reader.release_to(self._ring.committed)
+            self.written, self.safe_position = 0, self._ring.committed
+            self._scan = scan = RawScan(spec, target, started, self._ring.committed, resume)
+            self._hangs, self._retry_s = 0, 0.0
+            if self.alive:
+                self._send_open(scan)
+        deadline = self._clock() + timeout
+        while not scan.segments and not scan.refusal:
+            if self._clock() > deadline:
+                why = f"the raw writer did not answer 'open' within {timeout:g} s"
+                with self._lock:
+                    self._scan = None
+                    self._bury(why)
+                raise WriterError(why)
+            self._turn(0.05)
+        if scan.refusal:
+            self._scan = None
+            raise WriterError(scan.refusal)
         return target
 
-    def finish(
+    def end(
         self,
         status: str,
         frames: Mapping[str, ArrayLike] = NO_FRAMES,
         ended: str = "",
         note: str = "",
-        timeout: float = 60.0,
-    ) -> WriterResult:
-        """Have every frame committed so far written, and the file closed. Does not raise: read ``error``.
+        expected: int | None = None,
+    ) -> None:
+        """Have every frame committed so far written, the file closed and compared with its checksums: ``await_end``.
 
-        ``frames``: indices of those that are "missing", "corrupt" or "unusable".
+        ``expected``: frames that were issued, None for all announced. ``frames``: indices of those that are "missing",
+        "corrupt" or "unusable".
         """
+        scan = self._scan
+        if scan is None or scan.end is not None:
+            return
         lists = {name: np.asarray(indices, np.int64).tobytes() for name, indices in frames.items()}
-        request = {"upto": self._ring.committed, "status": status, "ended": ended, "note": note, "frames": lists}
-        try:
-            reply = self._ask(timeout, t="finish", **request)
-            result = WriterResult(reply["written"], reply["lost"], reply["error"])
-            if result.error:
-                self._await_end(timeout)
-            self._unclosed = None
-        except WriterError as error:
-            lost = self._ring.committed - self._opened_at - self.written
-            result = WriterResult(self.written, lost, self.error or str(error))
-        self.written = result.written
-        return result
+        with self._lock:
+            scan.end = {"status": status, "frames": lists, "ended": ended, "note": note}
+            scan.end["expected"] = scan.spec.frames if expected is None else expected
+            scan.upto = self._ring.committed
+            if scan.opened:
+                self._send_finish(scan)
+
+    def await_end(self) -> WriterResult:
+        """How the newest scan ended. Waits as long as there is progress, and a while when there is none."""
+        scan = self._scan
+        if scan is None:
+            return self._result
+        while scan.result is None:
+            self._turn(0.05)
+        with self._lock:
+            self._scan = None
+            self._attach()
+            self._reader.release_to(self._ring.committed)
+        self.written, self._result = scan.result.written, scan.result
+        return scan.result
+
+    def finish(self, status: str, frames: Mapping[str, ArrayLike] = NO_FRAMES, **options: Any) -> WriterResult:
+        """``end`` and ``await_end``."""
+        self.end(status, frames, **options)
+        return self.await_end()
 
     def poll_events(self, timeout: float = 0.0) -> list[WriterEvent]:
-        """What the writer reported since the last call; waits up to ``timeout`` s for the first. Notices its death."""
-        self._pump(0.0 if self._events else timeout)
+        """What happened since the last call; waits up to ``timeout`` s for the first. Replaces a failed process."""
+        self._turn(0.0 if self._events else timeout)
         events = []
         while self._events:
             events.append(self._events.popleft())
@@ -208,93 +206,147 @@ class WriterProcess:
         self._stopping = True
         if self.alive:
             with self._lock:
-                self._channel.send({"t": "stop"})
-        self._await_end(timeout)
+                self._child.send(t="stop")
+            self._child.wait(timeout)
+            self._turn(0.0)
+        with self._lock:
+            self._bury()
+            self._reader.detach()
         for fd in (self._wake, self._wake_read):
             if fd >= 0:
                 os.close(fd)
         self._wake = self._wake_read = -1
 
-    def _await_end(self, timeout: float) -> None:
-        """The process was told to end, or is about to: wait for it, kill it after ``timeout`` s."""
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._pump(0.0)
-        self._bury()
+    def _turn(self, timeout: float) -> None:
+        """Take in what the process sent, waiting up to ``timeout`` s for it, and do what follows.
 
-    def _ask(self, timeout: float, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for its answer. Raises WriterError when none comes."""
-        deadline = self._clock() + timeout
+        Short holds of the lock, so that several threads may wait at once.
+        """
+        child = self._child
+        if child.ended:
+            time.sleep(min(timeout, 0.02))
+        else:
+            child.await_message(timeout)
         with self._lock:
-            self._requests += 1
-            number = self._requests
-            self._channel.send({"id": number, **request})
-        while number not in self._replies:
-            if self._clock() > deadline:
-                raise WriterError(f"the raw writer did not answer {request['t']!r} within {timeout:g} s")
-            # Looked at before the socket: what a process sent before it died is still taken in.
-            dead = not self.alive
-            self._pump(0.0 if dead else 0.05)
-            if dead and number not in self._replies:
-                self._bury()
-                raise WriterError(f"the raw writer ended ({_exit_words(self._process.poll())})")
-        return self._replies.pop(number)
-
-    def _pump(self, timeout: float) -> None:
-        """Take in what the process sent. Short holds of the lock, so that several threads may wait at once."""
-        channel = self._channel
-        with contextlib.suppress(OSError, ValueError):  # another thread has just buried the process
-            await_ready([channel.fileno()], [channel.fileno()] if channel.backlog else [], timeout)
-        with self._lock:
-            channel = self._channel
-            channel.push()
-            for message in channel.receive():
-                self._take(message)
-        if channel.eof and channel is self._channel:
-            self._bury()
+            if not self._child.ended:
+                gone = self._child.gone  # looked at first: what a process sent before it died is still taken in
+                for message in self._child.receive():
+                    self._take(message)
+                if gone:
+                    self._bury()
+            if not self._stopping:
+                self._supervise(self._clock())
 
     def _take(self, message: dict[str, Any]) -> None:
-        kind = message.get("t")
-        if "id" in message:
-            self._replies[message["id"]] = message
-        elif kind in ("written", "error"):
-            self.written = message["written"]
-            self.error = message.get("text", self.error)
-            self._events.append(WriterEvent(kind, self.written, self.error, message.get("errno")))
+        scan, kind = self._scan, message.get("t")
+        self._progress_s = self._clock()
+        if kind == "ready":
+            self._ready = True
+            if scan is not None:
+                self._go_on(scan)
+        elif kind == "error":
+            self._trouble(f"raw file: {message['text']}", "error", message["errno"])
+        elif scan is None:
+            return
+        elif kind == "opened":
+            scan.has_opened(message["position"])
+            if scan.end is not None:
+                self._send_finish(scan)
+        elif kind == "written":
+            self._hangs = 0
+            if scan.has_written(message["safe"], message["free"], self._options.reserve_bytes):
+                self.written, self.safe_position = scan.written, scan.safe_position
+                self._events.append(WriterEvent("written", scan.written))
+        elif kind == "alive":
+            scan.trouble_s = None
+        elif kind == "refused":
+            scan.was_refused(str(message["text"]))
+            self._retry_s = self._clock() + RETRY_S
+            if scan.failed:
+                self._reader.detach()  # frames go by until a segment can be made
+        elif kind == "sealed":
+            scan.has_sealed(message)
 
-    def _bury(self) -> None:
-        """The process is gone or about to be: free the ring and what belonged to it. Done once per process."""
-        with self._lock:
-            if self._buried:
-                return
-            self._buried = True
-            status = self._process.wait()
+    def _bury(self, why: str = "") -> None:
+        """End the process if it has not ended, and free what belonged to it. Done once per process."""
+        if self._child.ended:
+            return
+        words, scan = self._child.end(), self._scan
+        if scan is not None:
+            scan.lost_its_process()
+        wanted = self._stopping or (not self._child.failed and (scan is None or scan.result is not None))
+        if not wanted and (scan is None or scan.trouble_s is None):
+            self._trouble(why or f"the raw writer ended ({words})", "died")
+
+    def _trouble(self, why: str, kind: str, errno: int | None = None) -> None:
+        """Frames cannot be written for now."""
+        scan = self._scan
+        self._retry_s = self._clock() + (0.0 if self._ready else RETRY_S)
+        if scan is not None:
+            scan.has_trouble(why, self._clock())
+        self._events.append(WriterEvent(kind, self.written, why, errno))
+
+    def _supervise(self, now: float) -> None:
+        """Replace a process that is gone or hangs, try again what was refused, and give up when patience ends."""
+        scan = self._scan
+        allowed = self._allowed_s(scan)
+        if not self._child.ended and now - self._progress_s > allowed:
+            self._hangs += 1
+            why = f"the raw writer did nothing for {now - self._progress_s:.1f} s"
+            self._trouble(why, "hung")
+            self._bury(why)
+        if self._child.ended and now >= self._retry_s:
+            try:
+                self._start()
+            except OSError as error:
+                self._retry_s = now + RETRY_S
+                if scan is not None:
+                    scan.error = f"the raw writer could not be started: {error}"
+        elif scan is not None and self._ready and not scan.busy and now >= self._retry_s:
+            self._go_on(scan)
+        if scan is not None:
+            self._lose_patience(scan, now)
+
+    def _allowed_s(self, scan: RawScan | None) -> float:
+        """Seconds that the process may be silent for; it need not say anything while it has nothing to do."""
+        if not self._ready:
+            return START_S
+        waiting = scan is not None and scan.expects_progress(self._ring.committed)
+        if not waiting:
+            self._progress_s = self._clock()
+        return self._options.flush_s + min(self._options.hang_s * 2.0**self._hangs, LONGEST_HANG_S)
+
+    def _lose_patience(self, scan: RawScan, now: float) -> None:
+        """Hold the ring back no longer than allowed, and the end of the scan no longer than twice that."""
+        waited = 0.0 if scan.trouble_s is None else now - scan.trouble_s
+        if waited > self._options.patience_s and not scan.failed:
+            scan.failed = True
             self._reader.detach()
-            self._channel.close()
-            self._release_file()
-            if status not in (0, 1):
-                self.error = self.error or f"the raw writer ended ({_exit_words(status)})"
-            if not self._stopping:
-                self._events.append(WriterEvent("died", self.written, self.error))
+            self._events.append(WriterEvent("failed", self.written, scan.error))
+        if scan.end is not None and scan.result is None and (scan.in_vain or waited > 2 * self._options.patience_s):
+            scan.give_up(self._ring.committed, scan.error)
 
-    def _release_file(self) -> None:
-        """HDF5 refuses a file that its writer did not close: make one that holds good frames open as any other."""
-        if self._unclosed is not None:
-            with contextlib.suppress(BadInput, OSError):  # our own reader opens it nevertheless
-                clear_swmr_flags(self._unclosed)
-            self._unclosed = None
+    def _go_on(self, scan: RawScan) -> None:
+        """Give a process without a file its next command."""
+        if not self._ready or scan.busy or scan.result is not None:
+            return
+        if scan.end is not None and (scan.failed or self._reader.position >= scan.upto):
+            self._send_finish(scan)
+        else:
+            self._send_open(scan)
 
+    def _attach(self) -> None:
+        self._reader = self._ring.reader(RING_READER, lossless=True)
 
-def _environment() -> dict[str, str]:
-    """Ours, and a path on which the child finds this very package, from whatever folder we were started."""
-    root = str(Path(streamer.__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    def _send_open(self, scan: RawScan) -> None:
+        self._attach()
+        scan.opening = True
+        self._progress_s = self._clock()
+        self._child.send(t="open", **scan.command(), resume=scan.resume or scan.segments > 0)
 
-
-def _exit_words(status: int | None) -> str:
-    if status is None:
-        return "its socket was closed"
-    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    def _send_finish(self, scan: RawScan) -> None:
+        assert scan.end is not None
+        scan.finishing = True
+        self._progress_s = self._clock()
+        upto = 0 if scan.failed else scan.upto
+        self._child.send(t="finish", **scan.command(), **scan.end, upto=upto, verify=self._options.verify)

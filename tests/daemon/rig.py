@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
 from streamer.daemon.compute import Compute
-from streamer.daemon.connections import Connections
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers
 from streamer.daemon.ingest import Ingest
@@ -34,6 +33,7 @@ from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, Publisher
 from streamer.io.shared import SharedBuffer
 from streamer.io.writer import WriterProcess
+from streamer.io.writer_child import WriterOptions
 from streamer.phantoms import body_projections, exposures, half_turn, random_body
 
 RING_BYTES = 2**20
@@ -60,7 +60,7 @@ class Transport:
     def __init__(self, folder: Path) -> None:
         self.shared = SharedBuffer.create(RING_BYTES)
         self.ring = Ring(self.shared.memory)
-        self.writer = WriterProcess(self.shared, folder, flush_s=0.02)
+        self.writer = WriterProcess(self.shared, folder, WriterOptions(flush_s=0.02, hang_s=PATIENCE_S))
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.rigs = 0
 
@@ -111,12 +111,10 @@ class Rig:
         self.preview_listener = Listener(self.context, self.previews)
         self.previews.sent = 0
         self.scans = Scans(self.config, backend, self.ring, self.writer, self.events, self.clock)
-        tomogram = self.config.writer.tomogram
-        self.finisher = Finisher(self.scans, self.writer, self.events, tomogram, self.clock)
+        self.finisher = Finisher(self.scans, self.writer, self.events, self.config, self.clock)
         self.compute = Compute(
             self.config, self.reader, self.scans, self.finisher, self.events, self.previews, self.clock
         )
-        self.access, self.insecure, self.connections = None, False, Connections({}, self.clock)
         self.stopped = threading.Event()
         self.supervisor = Supervisor(self.stopped, lambda _part, _text, _fatal: None, self.clock)
         self.ingest = Ingest(self.ring, self.scans, self.wake, self.stopped, self.clock)

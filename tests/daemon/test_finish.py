@@ -267,20 +267,39 @@ def test_flats_and_darks_that_are_missing_are_no_missing_projections(rig: Rig) -
     assert "missing flats: 1; missing darks: 1" in report.note
 
 
-def test_the_death_of_the_raw_writer_costs_neither_verdict_nor_tomogram(rig: Rig) -> None:
+def test_the_death_of_the_raw_writer_costs_nothing(rig: Rig) -> None:
     scan, after = TinyScan(), TinyScan("scan-2")
     rig.run(scan, range(50))
     os.kill(rig.writer.pid, signal.SIGKILL)
     while "died" not in [event.kind for event in rig.writer.poll_events(1.0)]:
         pass
+    rig.scans.wait(held=False)
+    recovering = rig.session(scan).report()
+    assert (recovering.writer, recovering.writer_note) == ("recovering", "the raw writer ended (killed by signal 9)")
     rig.feed(scan, range(50, scan.spec.frames))
     report = rig.finish(scan)
-    assert (report.state, report.verdict) == ("failed", "ENOUGH")
-    assert "killed by signal 9" in report.error
-    assert (rig.directory / TOMOGRAM).exists()
-    assert rig.scans.lost_by_writer > 0
+    assert (report.state, report.verdict, report.error) == ("complete", "ENOUGH", None)
+    assert report.written == scan.spec.frames
+    with open_raw(rig.directory / RAW) as file:
+        np.testing.assert_array_equal(file["entry/instrument/detector/data"], scan.pixels)
     rig.run(after)
     assert rig.finish(after).state == "complete"
+    assert rig.scans.lost_by_writer == 0
+
+
+def test_data_that_are_not_in_the_raw_file_are_not_enough(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan)
+    (rig.directory / RAW).unlink()
+    report = rig.finish(scan)
+    assert (report.state, report.verdict, report.final) == ("failed", "RETAKE", True)
+    assert codes(report) == ["raw_data_lost", "nothing_wrong"]
+    assert "removed" in report.error
+    assert report.written < scan.spec.frames
+    with open_raw(rig.directory / RAW) as file:
+        assert len(file["entry/streamer/lost_frames"]) == scan.spec.frames - report.written
+        assert file["entry/streamer/status"].asstr()[()] == "incomplete"
+    assert rig.scans.lost_by_writer == scan.spec.frames - report.written
 
 
 def test_a_reconstruction_that_fails_leaves_the_raw_file_and_the_next_scan(

@@ -261,6 +261,24 @@ def test_quality_and_verdict_change_under_the_lock_that_a_report_takes(session: 
     assert (report.verdict, report.projections.received) == ("RETAKE", 5)
 
 
+@pytest.mark.parametrize(
+    ("decision", "becomes"), [("ENOUGH", "RETAKE"), ("CONTINUE", "RETAKE"), ("UNKNOWN", "RETAKE"), ("EMPTY", "EMPTY")]
+)
+def test_without_raw_data_nothing_is_enough(session: Session, decision: str, becomes: str) -> None:
+    verdict = Verdict(Decision(decision), (Reason(ReasonCode.NOTHING_WRONG, "fine"),))
+    session.judge(None, verdict)
+    assert not session.follow_writer(3, ("ok", ""))
+    assert session.follow_writer(3, ("failed", "the disk is full"))
+    report = session.report()
+    assert (report.verdict, report.writer, report.writer_note) == (becomes, "failed", "the disk is full")
+    session.judge(None, verdict)
+    assert session.verdict.decision == becomes, "a later verdict cannot forget it"
+    texts = {reason.code: reason.text for reason in session.verdict.reasons}
+    assert texts[ReasonCode.RAW_DATA_LOST] == "frames are being lost: the disk is full; scan again"
+    assert session.follow_writer(5, ("ok", ""))
+    assert session.report().written == 5
+
+
 def test_the_verdict_event_is_part_of_the_report(session: Session) -> None:
     session.judge(Quality(projections=5, snr=3.5), MOVED)
     event = VerdictEvent.of(session.report())

@@ -82,6 +82,8 @@ class Report(Struct, Judged, frozen=True, kw_only=True):
     state: ScanState
     frames: FrameCounts = FrameCounts()
     written: Count = 0
+    writer: str = "ok"
+    writer_note: str = ""
     projections: ProjectionCounts = ProjectionCounts()
     coverage: Finite = 0.0
     verdict: str = "UNKNOWN"

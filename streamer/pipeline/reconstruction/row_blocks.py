@@ -74,21 +74,16 @@ def sinograms(
 def half_slices(
     stored: StoredProjections, first: NDArray[np.bool_], center: float, window: str, backend: Backend
 ) -> tuple[Image, Image] | None:
-    """Slices (k, width, width) of the middle rows from the projections marked in ``first`` (n,), and from the others.
-
-    None if too few came. Each half has flats of its own, where projections are laid out as they were taken.
-    """
+    """The middle slice from the projections marked in ``first`` (n,), and from the others; None if too few came."""
     if stored.count < 4:
         return None
     layout, angles = stored.layout, stored.angles_rad
-    top, bottom = stored.middle_rows
-    rows = stored.block(top, bottom)
-    flats = np.zeros((2, 1, 1), np.float32) if layout.changes else stored.preparation.flat_halves(top, bottom)
+    row = stored.block(stored.middle, stored.middle + 1)
     one, other = (
         reconstruct_rows_fourier(
-            backend, rows[half] + own, angles[half], layout.weights(angles[half]), layout.center(center), window,
+            backend, row[half], angles[half], layout.weights(angles[half]), layout.center(center), window,
             layout.extend,
-        )
-        for half, own in zip((first, ~first), flats, strict=True)
+        )[0]
+        for half in (first, ~first)
     )  # fmt: skip
     return one, other
