@@ -106,7 +106,7 @@ def test_a_scan_goes_through_the_ring_into_its_file(bench: Bench, tmp_path: Path
     assert path == tmp_path / "a.nx"
     assert path.exists(), "the file is open when the answer comes"
     bench.commit(range(SPEC.frames))
-    result = bench.writer.finish("complete", {"unusable": [3]}, ENDED, "a note")
+    result = bench.writer.finish("complete", {"unusable": [3]}, ended=ENDED, note="a note")
     assert (result.written, result.lost, result.error) == (SPEC.frames, 0, "")
     assert assert_frames(path, SPEC.frames, "complete") == "a note"
     with h5py.File(path) as file:
