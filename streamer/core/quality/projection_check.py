@@ -32,6 +32,9 @@ TORN_ROWS = 0.02
 BROKEN_PIXELS = 0.01
 """Share of pixels that may be no number: fewer are filled in from their neighbours."""
 
+SPIKE, SPIKE_SIGMAS = 1.5, 8.0
+"""A zinger is so much brighter than its neighbours, and by more than so many standard deviations of their noise."""
+
 REMEMBERED = 33
 """Frames whose light says what is usual."""
 
@@ -53,7 +56,7 @@ class Look:
 
     ``light`` of the flat's; ``dark_rows`` share of rows without light; ``broken`` share of pixels that are no numbers;
     ``top`` the largest pixel, where the flats have beam, and ``at_top`` the share of pixels that equal it besides;
-    ``spikes`` share of pixels that outshine both neighbours; ``same`` the same bytes as the frame before.
+    ``spikes`` share of pixels that outshine their four neighbours; ``same`` the same bytes as the frame before.
     """
 
     light: float
@@ -92,7 +95,7 @@ class ProjectionCheck:
         self._flat = as_input(net, np.float32)
         self.known = bool(np.isfinite(net).any())
         self._full = np.inf if saturation is None else float(saturation)
-        self._spike = 1.0 + max(0.5, 8.0 * noise)
+        self._noise = float(noise)
         self._same = np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(int))
         self._last: Array | None = None
         self._light: list[float] = []
@@ -104,7 +107,7 @@ class ProjectionCheck:
         same = self._last is not None and np.array_equal(rows, self._last)
         self._last = rows
         found = np.zeros(7)
-        _look(as_input(raw), self._every, self._dark, self._flat, DARK, self._spike, self._full, found)
+        _look(as_input(raw), self._every, self._dark, self._flat, DARK, self._noise, self._full, found)
         pixels = max(1.0, found[6])
         light, dark_rows, broken, top, at_top, spikes, _ = found.tolist()
         looked = self._dark.size
@@ -150,8 +153,29 @@ def is_ceiling(top: float, noisy: bool, saturation: float | None = None) -> bool
 
 
 @kernel()
+def _stands_out(
+    raw: Array,
+    r: int,
+    c: int,
+    dark: float,
+    flat: float,
+    here: float,
+    before: float,
+    after: float,
+    noise: float,
+) -> bool:
+    """Whether the pixel (r, c) outshines its four neighbours, and by more than the noise at their level."""
+    level = max(before, after, 0.0)
+    if r > 0:
+        level = max(level, np.float64(raw[r - 1, c]) - dark)
+    if r + 1 < raw.shape[0]:
+        level = max(level, np.float64(raw[r + 1, c]) - dark)
+    return here > SPIKE * level and here - level > SPIKE_SIGMAS * noise * np.sqrt(level * flat)
+
+
+@kernel()
 def _look(
-    raw: Array, every: int, dark: Array, flat: Array, faint: float, spike: float, full: float, found: Array
+    raw: Array, every: int, dark: Array, flat: Array, faint: float, noise: float, full: float, found: Array
 ) -> None:
     """found (7,): mean transmission, rows without light, pixels that are no number, the largest pixel, how many equal
     it, spikes, pixels with a flat; of each ``every``-th row of raw (rows, columns); dark and flat are those rows.
@@ -177,8 +201,10 @@ def _look(
                     at_top += 1
             # A pixel is judged when its right neighbour has come.
             after = value - dark[r, c]
-            if c > 1 and here > spike * max(before, after) and here > 0.2 * flat[r, c - 1]:
-                found[5] += 1.0
+            if c > 1 and here > 0.2 * flat[r, c - 1] and here > SPIKE * max(before, after):
+                found[5] += _stands_out(
+                    raw, r * every, c - 1, dark[r, c - 1], flat[r, c - 1], here, before, after, noise
+                )
             before, here = here, after
             if flat[r, c] > 0:
                 row_light += after

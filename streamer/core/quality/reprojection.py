@@ -18,12 +18,19 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.jit import as_input, kernel
+from streamer.core.quality.turning import Errors, errors_of
 
 Array = NDArray[Any]
 Series = NDArray[np.float64]
 
+WIDER = 0.25
+"""Share of the columns, at most, by which views are made wider for the axis to be in their middle."""
+
 ROUNDS = 4
 """Reconstructions, each of what those before it left."""
+
+TURN = np.deg2rad(0.5)
+"""Step by which the derivative by the angle is taken."""
 
 SMOOTH_PX = 1.5
 """Width of the Gaussian under which slices and projections are compared: grid and interpolation do not show."""
@@ -48,6 +55,7 @@ class Misfit:
     alike_px: float
     static: float
     noise_static: float
+    errors: Errors
 
 
 def misfit(backend: Backend, views: NDArray[np.float32], angle_rad: Series, center: float, noise: float) -> Misfit:
@@ -57,7 +65,7 @@ def misfit(backend: Backend, views: NDArray[np.float32], angle_rad: Series, cent
     """
     n, rows, columns = views.shape
     soft = gaussian_filter1d(views, SMOOTH_PX, axis=2, mode="nearest").astype(np.float32)
-    again = projected_again(backend, soft, angle_rad, center)
+    again, turned = projected_again(backend, soft, angle_rad, center, TURN)
     slope = np.gradient(again, axis=2)
     # Each projection: measured = gain·again - shift·slope + offset.
     one = np.ones_like(again)
@@ -73,6 +81,13 @@ def misfit(backend: Backend, views: NDArray[np.float32], angle_rad: Series, cent
     still = rest.mean(axis=0)
     static = float(np.sqrt(np.mean(still**2)))
     rest -= still
+
+    def leave(views: NDArray[np.float32], at: Series, place: float) -> Array:
+        return np.asarray(views - projected_again(backend, views, at, place)[0])
+
+    steady = target.reshape(again.shape) - again
+    steady -= steady.mean(axis=0)
+    errors = errors_of(leave, steady, again, (turned - again) / TURN, angle_rad, center, steep)
     near = rest[np.argsort(np.mod(angle_rad, 2 * np.pi), kind="stable")]
     alike = float(np.mean(near[1:] * near[:-1]))
     return Misfit(
@@ -85,27 +100,45 @@ def misfit(backend: Backend, views: NDArray[np.float32], angle_rad: Series, cent
         float(np.sqrt(max(0.0, alike))) / steep,
         static,
         soft_noise / np.sqrt(n),
+        errors,
     )
 
 
-def projected_again(backend: Backend, views: NDArray[np.float32], angle_rad: Series, center: float) -> Array:
-    """Projections (n, rows, columns) float32 of the slices that are reconstructed from ``views``.
+def projected_again(
+    backend: Backend, views: NDArray[np.float32], angle_rad: Series, center: float, turn: float = 0.0
+) -> tuple[Array, Array]:
+    """Projections of the slices that are reconstructed from ``views`` (n, rows, columns) float32, like them; and those
+    at angles larger by ``turn`` radian.
 
-    What they leave is reconstructed again and added, so that the errors of the grid do not count.
+    What they leave is reconstructed again and added, so that the errors of the grid do not count. Beyond the edge that
+    is nearer to the axis there is open beam, as far as the other edge.
     """
     rows, columns = views.shape[1:]
+    off = 2 * center - (columns - 1)
+    extra = min(round(abs(off)), int(WIDER * columns))
+    before = extra if off < 0 else 0
+    wide = np.pad(views, ((0, 0), (0, 0), (before, extra - before)))
+    axis, width = center + before, columns + extra
     weights = angular_weights(angle_rad)
-    place = np.arange(columns) - (columns - 1) / 2
-    outside = np.hypot(place[:, None], place) > (columns - 1) / 2 + abs(center - (columns - 1) / 2)
-    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
-    slices = np.zeros((rows, columns, columns), np.float32)
-    again = np.zeros_like(views)
+    place = np.arange(width) - (width - 1) / 2
+    outside = np.hypot(place[:, None], place) > (width - 1) / 2 + abs(axis - (width - 1) / 2)
+    slices = np.zeros((rows, width, width), np.float32)
+    again = np.zeros_like(wide)
+
+    def project(angle: Series, out: Array) -> None:
+        exchanged = np.ascontiguousarray(slices.transpose(0, 2, 1))
+        project_slices(as_input(slices), exchanged, np.cos(angle), np.sin(angle), axis, backend.threads, out)
+
     for _ in range(ROUNDS):
-        slices += reconstruct_rows_fourier(backend, views - again, angle_rad, weights, center)
+        slices += reconstruct_rows_fourier(backend, wide - again, angle_rad, weights, axis)
         slices[:, outside] = 0.0
-        turned = np.ascontiguousarray(slices.transpose(0, 2, 1))
-        project_slices(as_input(slices), turned, cos, sin, center, backend.threads, again)
-    return again
+        project(angle_rad, again)
+    turned = again
+    if turn:
+        turned = np.empty_like(again)
+        project(angle_rad + turn, turned)
+    own = np.s_[..., before : before + columns]
+    return np.ascontiguousarray(again[own]), np.ascontiguousarray(turned[own])
 
 
 @kernel(parallel=True)

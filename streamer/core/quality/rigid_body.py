@@ -106,7 +106,7 @@ def rigid_body(
     z = _along(row_sums[order], views.shape[2], noise, beam, views.shape[1]) if row_sums is not None else None
     net = views - beam[:, None, None].astype(np.float32)
     nothing = Course(0.0, 0.0, 0.0)
-    again = _Again(nothing, nothing, 0.0, 0.0)
+    again = _Again(nothing, nothing, 0.0, 0.0, 0.0, 0.0)
     if complete:
         again = _again(backend, net, theta, axis + middle if center is None else center, noise)
     radius = moments.radius
@@ -116,11 +116,12 @@ def rigid_body(
         return uneven[0] + uneven[1] * stray
 
     slow_path = _beyond(x.slow, floor(UNEVEN_PATH) * radius)
-    slow = max(slow_path, ABSORBED * _beyond(again.shift.slow, floor(UNEVEN_SHIFT) * radius))
+    moving = _beyond(again.moving, floor(UNEVEN_PATH) * radius)
+    slow = max(slow_path, moving, ABSORBED * _beyond(again.shift.slow, floor(UNEVEN_SHIFT) * radius))
     fast = _beyond(max(min(x.fast, 2 * again.shift.fast), again.shift.fast), FAST_FLOOR * radius)
     sideways = float(np.hypot(slow, fast))
     lift = 0.0 if z is None else float(np.hypot(_beyond(z.slow, Z_FLOOR + LEAN * radius), _beyond(z.fast, Z_FLOOR)))
-    misfit_px = _beyond(max(again.rest, turned.rms), floor(UNEVEN_FIT) * radius)
+    misfit_px = _beyond(max(again.rest, again.turning, turned.rms), floor(UNEVEN_FIT) * radius)
     change = _beyond(max(mass.rms, again.gain.rms), floor(UNEVEN_MASS))
     named = x if sideways >= lift or z is None else z
     return RigidBody(
@@ -185,12 +186,14 @@ def _along(sums: Array, columns: int, noise: float, beam: Series, bands: int) ->
 
 @dataclass(frozen=True)
 class _Again:
-    """``misfit`` in detector pixels: courses of shift and gain, what is left, and the pattern that stays."""
+    """``misfit`` in detector pixels: courses of shift and gain, what is left, the pattern that stays, and errors."""
 
     shift: Course
     gain: Course
     rest: float
     pattern: float
+    turning: float
+    moving: float
 
 
 def _again(backend: Backend, net: NDArray[np.float32], theta: Series, center: float, noise: float) -> _Again:
@@ -210,4 +213,6 @@ def _again(backend: Backend, net: NDArray[np.float32], theta: Series, center: fl
     usual = np.sort(found.rest_px**2)[: max(1, int(0.98 * len(kept)))]
     rest = max(_beyond(float(np.sqrt(usual.mean())), found.noise_rest_px), found.alike_px)
     scaled = Course(shift.fast * squeeze, shift.slow * squeeze, shift.noise * squeeze, shift.kind, shift.when)
-    return _Again(scaled, gain, rest * squeeze, _beyond(found.static, found.noise_static))
+    pattern = _beyond(found.static, found.noise_static)
+    turning, moving = found.errors.turning_px, found.errors.moving_px
+    return _Again(scaled, gain, rest * squeeze, pattern, turning * squeeze, moving * squeeze)
