@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import shift
 
 from benchmarks.verdict.phantoms import FAMILIES, Body, Pose, project, slices
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
@@ -68,15 +69,16 @@ def draft(seed: int, hard: str = "") -> Draft:
     """Scan number ``seed``: family and order of the angles go round, the rest is drawn.
 
     ``hard``: "decay" the beam loses 5 %, "dose" few photons, "edge" the sample touches the edge of the detector now
-    and then; all of them good scans.
+    and then, "worn" the first and the last together, "wander" the beam moves by 0.3 px, "unrest" the stage shakes by
+    0.1 px, "flicker" the light changes by 0.3 %; all of them good scans.
     """
     rng = np.random.default_rng(seed)
     family, turn = list(FAMILIES)[seed % len(FAMILIES)], TURNS[seed // len(FAMILIES) % len(TURNS)]
     columns, rows = int(rng.integers(88, 121)), int(rng.integers(8, 17))
     count = int(columns * rng.uniform(1.35, 1.7)) * (2 if turn == "full" else 1)
-    half = columns * (rng.uniform(0.3, 0.43) if hard != "edge" else 0.47)
+    half = columns * (rng.uniform(0.3, 0.43) if hard not in ("edge", "worn") else 0.47)
     body = FAMILIES[family](rng, half, rows)
-    center = (columns - 1) / 2 + rng.uniform(-0.035, 0.035) * columns * (hard != "edge")
+    center = (columns - 1) / 2 + rng.uniform(-0.035, 0.035) * columns * (hard not in ("edge", "worn"))
     start = float(rng.choice([0.0, 30.0, -90.0]))
     recorded = start + angles(turn, count)
     pose = Pose.still(np.deg2rad(recorded))
@@ -86,11 +88,25 @@ def draft(seed: int, hard: str = "") -> Draft:
     ramp = np.linspace(-1, 1, columns)
     profile = 1 - rng.uniform(0, 0.15) * ramp**2 + rng.uniform(-0.05, 0.05) * ramp
     beam = profile * (1 + 0.01 * rng.standard_normal((rows, columns)))
-    light = np.linspace(1.0, 0.95 if hard == "decay" else 1.0, count)
+    light = np.linspace(1.0, 0.95 if hard in ("decay", "worn") else 1.0, count)
+    if hard == "flicker":
+        light = light * (1 + 0.003 * rng.standard_normal(count))
+    if hard == "unrest":
+        pose = replace(pose, columns=0.1 * rng.standard_normal(count))
     span = 360.0 if turn == "full" else -180.0 if turn == "backwards" else 180.0
-    return Draft(
+    d = Draft(
         rng, family, turn, body, rows, columns, center, photons, recorded, pose, light, beam, span, announced=count
     )
+    if hard == "wander":
+        d.after.append(lambda frames: wander(frames, beam, rng.uniform(-0.3, 0.3, 2)))
+    return d
+
+
+def wander(frames: Frames, beam: Array, by: Array) -> None:
+    """Move the beam (rows, columns) over the detector, in the end ``by`` (rows, columns) pixels."""
+    for part, frame in zip(np.linspace(0, 1, len(frames.projections)), frames.projections, strict=True):
+        moved = shift(beam, part * by, order=1, mode="nearest")
+        frame[...] = (frame - DARK_LEVEL) * moved / beam + DARK_LEVEL
 
 
 def angles(turn: str, count: int) -> Array:

@@ -148,7 +148,7 @@ def _artefacts(_backend: Backend) -> None:
 
 
 def _rigid_sample(backend: Backend) -> None:
-    misfit(backend, _attenuation(), _angles(), CENTER, 0.01)
+    misfit(backend, _attenuation(), _angles(), CENTER, 0.01, np.ones(len(_angles()), bool))
 
 
 def _iterative(backend: Backend) -> None:

@@ -20,6 +20,9 @@ Series = NDArray[np.float64]
 
 FEWEST = 16  # projections that a fit of the moments needs
 MARGIN = 0.02  # of the columns at either side that are taken for open beam
+ALIKE = 0.03  # attenuation by which both margins of an open beam may differ
+EVEN = 0.1  # attenuation by which a margin may change for the beam to be the cause
+CUT = 0.03  # of the densest rays, attenuation in a margin from which on the sample reaches over the edge
 TRIM = 0.02  # of the residuals, the largest, that single bad projections may make
 CERTAIN = 5.0  # standard errors by which the scatter must exceed that of the noise
 STEPS = 24  # times at which a sudden change is looked for
@@ -84,20 +87,59 @@ def _bends(views: NDArray[Any]) -> float:
 
 
 def open_beam(views: NDArray[Any]) -> Series:
-    """Attenuation (n,) of the open beam in views (n, rows, columns): the emptier of both margins."""
+    """Attenuation (n, columns) of the open beam in views (n, rows, columns), in the order of time.
+
+    Each view has the level of the emptier of its margins. Where that stands above what a beam that fades has, the
+    sample covers it, and the level is that of the fading beam. From one margin to the other the beam goes along a line
+    that changes slowly, as that of a beam that moves; a large steady difference is the sample's.
+    """
     margin = max(2, int(MARGIN * views.shape[2]))
-    sides = views[..., :margin].mean(axis=(1, 2)), views[..., -margin:].mean(axis=(1, 2))
-    return np.asarray(np.minimum(*sides), np.float64)
+    left, right = (np.float64(side.mean(axis=(1, 2))) for side in (views[..., :margin], views[..., -margin:]))
+    (first, spread), (last, other) = _fading(left), _fading(right)
+    slope = last - first
+    if abs(float(slope.mean())) > ALIKE:
+        slope = slope - slope.mean()
+    if max(np.ptp(first), np.ptp(last), spread, other) > EVEN:
+        slope = np.zeros(len(views))
+    level = np.minimum(left + 0.5 * slope, right - 0.5 * slope)
+    faded, scatter = _fading(level)
+    level = np.where(level - faded > 4 * scatter, faded, level)
+    return np.asarray(level[:, None] + slope[:, None] * np.linspace(-0.5, 0.5, views.shape[2]))
+
+
+def uncut(views: NDArray[Any], beam: Series, noise: float) -> NDArray[np.bool_]:
+    """Mask (n,) of the views (n, rows, columns) whose sample lies within the detector; all, where most are cut off.
+
+    ``beam`` is that of ``open_beam``, ``noise`` of one pixel.
+    """
+    margin = max(2, int(MARGIN * views.shape[2]))
+    net = views[..., :margin] - beam[:, None, :margin], views[..., -margin:] - beam[:, None, -margin:]
+    sides = np.max([side.mean(axis=2).max(axis=1) for side in net], axis=0)
+    peak = float(np.percentile(views[:: max(1, len(views) // 64)], 99.5))
+    whole = np.asarray(sides < CUT * peak + 6 * noise / np.sqrt(margin))
+    return whole if np.count_nonzero(whole) > 0.5 * whole.size else np.ones_like(whole)
+
+
+def _fading(level: Series) -> tuple[Series, float]:
+    """A parabola in time (n,) through the lower part of a margin's attenuation, and the scatter about it."""
+    time = np.linspace(-1.0, 1.0, level.size)
+    model = np.stack([np.ones_like(time), time, time**2], axis=1)
+    fitted, scatter, low = np.full(level.size, np.median(level)), 0.0, np.ones(level.size, bool)
+    for _ in range(6 if level.size >= FEWEST else 0):
+        fitted = model @ np.linalg.lstsq(model[low], level[low], rcond=None)[0]
+        scatter = robust_sigma((level - fitted)[low])
+        low = level - fitted <= 3 * scatter + 1e-12
+    return fitted, scatter
 
 
 def moments_of(views: NDArray[Any], beam: Series, noise: float) -> Moments | None:
-    """Moments of views (n, rows, columns), attenuation in which ``beam`` (n,) is that of the open beam.
+    """Moments of views (n, rows, columns), attenuation in which ``beam`` (n, columns) is that of the open beam.
 
     ``noise`` of one of their pixels. None without a sample: its mass is no more than five times its noise.
     """
     _, rows, columns = views.shape
     t = np.arange(columns) - (columns - 1) / 2
-    line = views.sum(axis=1, dtype=np.float64) - rows * beam[:, None]
+    line = views.sum(axis=1, dtype=np.float64) - rows * beam
     mass = line.sum(axis=1)
     typical = float(np.median(mass))
     margin = max(2, int(MARGIN * columns))

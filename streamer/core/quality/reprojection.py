@@ -38,12 +38,12 @@ SMOOTH_PX = 1.5
 
 @dataclass(frozen=True)
 class Misfit:
-    """Of n projections, in their order: ``shift_px`` by which each is displaced against what the others say, ``gain``
-    relative to 1, ``rest`` the rms of what is left, in units of the rms slope of the projections, that is as if they
-    were displaced by so many pixels; what noise alone makes of ``shift_px``,
-    ``gain`` and ``rest_px``; ``alike_px``, the part of ``rest_px`` that projections at neighbouring angles share, which
-    noise does not; and ``static``, the rms
-    (attenuation) of what stays in its place on the detector in all of them, and what noise makes of it.
+    """Of n projections that were compared, in their order: ``shift_px`` by which each is displaced against what the
+    others say, ``gain`` relative to 1, ``rest_px`` the rms of what is left, in units of the rms slope of the
+    projections, as if they were displaced by so many pixels; what noise alone makes of the three; ``alike_px``, the
+    part of ``rest_px`` that projections at neighbouring angles share, which noise does not; ``static``, the rms
+    (attenuation) of what stays in its place on the detector in all of them, and what noise makes of it; and the
+    ``errors`` of angle, place and size.
     """
 
     shift_px: Series
@@ -58,14 +58,23 @@ class Misfit:
     errors: Errors
 
 
-def misfit(backend: Backend, views: NDArray[np.float32], angle_rad: Series, center: float, noise: float) -> Misfit:
+def misfit(
+    backend: Backend,
+    views: NDArray[np.float32],
+    angle_rad: Series,
+    center: float,
+    noise: float,
+    used: NDArray[np.bool_],
+) -> Misfit:
     """Compare attenuation (n, rows, columns) float32, without the open beam's, with its own reconstruction.
 
-    ``noise`` of one pixel. Each row is a slice of its own.
+    ``noise`` of one pixel. Each row is a slice of its own. Those of the views that are ``used`` (n,) are compared.
     """
     n, rows, columns = views.shape
     soft = gaussian_filter1d(views, SMOOTH_PX, axis=2, mode="nearest").astype(np.float32)
     again, turned = projected_again(backend, soft, angle_rad, center, TURN)
+    again, turned, soft, angle_rad = again[used], turned[used], soft[used], angle_rad[used]
+    n = len(again)
     slope = np.gradient(again, axis=2)
     # Each projection: measured = gain·again - shift·slope + offset.
     one = np.ones_like(again)

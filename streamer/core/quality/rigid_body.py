@@ -21,6 +21,7 @@ from streamer.core.quality.consistency import (
     path_model,
     pixel_noise,
     residual,
+    uncut,
 )
 from streamer.core.quality.reprojection import misfit
 
@@ -98,17 +99,19 @@ def rigid_body(
         return None
     typical = float(np.median(moments.mass))
     path = path_model(theta)
-    axis = float(np.linalg.lstsq(path, moments.first, rcond=None)[0][0])
-    x = course(residual(path, moments.first), moments.noise[1], 3)
-    mass = course(moments.mass / typical - 1.0, moments.noise[0] / typical, 1)
-    turned = _second(theta, moments.second, moments.first, moments.mass / typical, axis, moments.noise[2])
+    whole = uncut(views, beam, noise)
+    axis = float(np.linalg.lstsq(path[whole], moments.first[whole], rcond=None)[0][0])
+    x = course(residual(path[whole], moments.first[whole]), moments.noise[1], 3)
+    mass = course(moments.mass[whole] / typical - 1.0, moments.noise[0] / typical, 1)
+    orders = (moment[whole] for moment in (moments.second, moments.first, moments.mass / typical))
+    turned = _second(theta[whole], *orders, axis, moments.noise[2])
     middle = (views.shape[2] - 1) / 2
     z = _along(row_sums[order], views.shape[2], noise, beam, views.shape[1]) if row_sums is not None else None
-    net = views - beam[:, None, None].astype(np.float32)
+    net = views - beam[:, None].astype(np.float32)
     nothing = Course(0.0, 0.0, 0.0)
     again = _Again(nothing, nothing, 0.0, 0.0, 0.0, 0.0)
     if complete:
-        again = _again(backend, net, theta, axis + middle if center is None else center, noise)
+        again = _again(backend, net, theta, axis + middle if center is None else center, noise, whole)
     radius = moments.radius
     stray = stray_light(float(np.percentile(net, 99.5)))
 
@@ -171,7 +174,7 @@ def _along(sums: Array, columns: int, noise: float, beam: Series, bands: int) ->
     rows = sums.shape[1]
     if rows < 6:
         return None
-    net = np.asarray(sums, np.float64) - columns * beam[:, None]
+    net = np.asarray(sums, np.float64) - beam.sum(axis=1)[:, None]
     profile = net.mean(axis=0)
     terms = np.stack([np.gradient(profile), profile, np.ones(rows)], axis=1)[1:-1]
     normal = terms.T @ terms
@@ -196,8 +199,18 @@ class _Again:
     moving: float
 
 
-def _again(backend: Backend, net: NDArray[np.float32], theta: Series, center: float, noise: float) -> _Again:
-    """Reconstruct and project again what ``COLUMNS``, ``VIEWS`` and ``BANDS`` leave of net views, in time order."""
+def _again(
+    backend: Backend,
+    net: NDArray[np.float32],
+    theta: Series,
+    center: float,
+    noise: float,
+    uncut: NDArray[np.bool_],
+) -> _Again:
+    """Reconstruct and project again what ``COLUMNS``, ``VIEWS`` and ``BANDS`` leave of net views, in time order.
+
+    Only those that are ``uncut`` are compared.
+    """
     n, bands, columns = net.shape
     squeeze, thick = -(-columns // COLUMNS), -(-bands // BANDS)
     kept = np.unique(np.linspace(0, n - 1, min(n, VIEWS)).astype(int))
@@ -207,10 +220,10 @@ def _again(backend: Backend, net: NDArray[np.float32], theta: Series, center: fl
     small = used.reshape(len(kept), bands // thick, thick, columns // squeeze, squeeze).mean(axis=(2, 4))
     quiet = noise / np.sqrt(thick * squeeze)
     place = (center - (squeeze - 1) / 2) / squeeze
-    found = misfit(backend, np.ascontiguousarray(small, np.float32), theta[kept], place, quiet)
+    found = misfit(backend, np.ascontiguousarray(small, np.float32), theta[kept], place, quiet, uncut[kept])
     shift = course(found.shift_px - np.median(found.shift_px), found.noise_shift_px, 1)
     gain = course(found.gain - np.median(found.gain), found.noise_gain, 1)
-    usual = np.sort(found.rest_px**2)[: max(1, int(0.98 * len(kept)))]
+    usual = np.sort(found.rest_px**2)[: max(1, int(0.98 * found.rest_px.size))]
     rest = max(_beyond(float(np.sqrt(usual.mean())), found.noise_rest_px), found.alike_px)
     scaled = Course(shift.fast * squeeze, shift.slow * squeeze, shift.noise * squeeze, shift.kind, shift.when)
     pattern = _beyond(found.static, found.noise_static)

@@ -31,7 +31,7 @@ COLUMNS, VIEWS = 72, 120
 CERTAIN = 8.0
 """Standard errors by which an error must stand out: neither noise nor the grid is the cause then."""
 
-VISIBLE = 1e-3
+VISIBLE = 0.015
 """Share of an error, in its square, that must be left for it to be measured."""
 
 

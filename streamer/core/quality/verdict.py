@@ -42,10 +42,10 @@ class Limits(Options):
     """distance of the rotation axis from the middle of the detector, as a share of the columns"""
     min_center_confidence: Share = 0.7
     """confidence in the rotation axis below which its position counts as unknown; 0.7 is an error of 0.3 px"""
-    max_motion_px: Amount = 0.2
-    """twice the rms displacement that rotation does not explain, in pixels; 0.2 makes the error a tenth larger"""
+    max_motion_px: Amount = 0.25
+    """twice the rms displacement that rotation does not explain, in pixels; 0.25 makes the error a tenth larger"""
     max_misfit_px: Amount = 0.035
-    """what fits no rigid sample, as an rms displacement of all projections in pixels"""
+    """what fits no rigid sample, as an rms displacement of all projections in pixels, for a resolution of 2 px"""
     max_mass_change: Share = 0.02
     """relative change of the mass of the sample during the scan"""
     max_saturation: Share = 0.001
@@ -162,9 +162,10 @@ def _motion(q: Quality, limits: Limits, final: bool) -> list[Reason]:
         change = f"the mass of the sample changed by {100 * q.mass_change:.1f} %"
         text = f"{change} (limit {100 * limits.max_mass_change:g} %): did it shrink, fall off, or leave the field?"
         reasons.append(Reason(ReasonCode.SAMPLE_CHANGED, text))
-    if q.misfit_px is not None and q.misfit_px > limits.max_misfit_px:
+    misfit = limits.max_misfit_px * max(1.0, (q.resolution_px or FINEST) / FINEST)
+    if q.misfit_px is not None and q.misfit_px > misfit:
         fit = f"the projections fit no rigid sample, as if each were off by {q.misfit_px:.2f} px"
-        text = f"{fit} (limit {limits.max_misfit_px:g}); did it turn as the angles say, and stay as it was?"
+        text = f"{fit} (limit {misfit:.2g}); did it turn as the angles say, and stay as it was?"
         reasons.append(Reason(ReasonCode.MISFIT, text))
     return reasons
 

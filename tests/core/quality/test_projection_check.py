@@ -83,6 +83,19 @@ def test_single_pixels_that_outshine_their_neighbours_are_counted(check):
     assert check.look(raw).spikes == pytest.approx(10 / raw.size)
 
 
+def test_a_thin_gap_between_dense_parts_is_no_zinger(check):
+    raw = frame(0, 0.05)
+    raw[:, 30] = frame(1, 0.9)[:, 30]
+    assert check.look(raw).spikes == 0.0
+
+
+def test_few_photons_are_no_zingers():
+    rng = np.random.default_rng(0)
+    flat = np.full((ROWS, COLUMNS), 100.0)
+    check = ProjectionCheck(np.zeros_like(flat), flat, flat.shape, noise=0.1)
+    assert check.look(rng.poisson(8.0, flat.shape).astype("<u2")).spikes == 0.0
+
+
 def test_without_flats_only_what_needs_none_is_judged():
     check = ProjectionCheck(None, None, (ROWS, COLUMNS))
     assert causes(check, [frame(0, 0.0), frame(0, 0.0)]) == [None, Unusable.FROZEN]

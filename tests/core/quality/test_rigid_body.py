@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.consistency import course, harmonics, moments_of, open_beam, path_model, residual
+from streamer.core.quality.consistency import course, harmonics, moments_of, open_beam, path_model, residual, uncut
 from streamer.core.quality.reprojection import project_slices
 from streamer.core.quality.rigid_body import rigid_body, stray_light
 
@@ -37,7 +37,7 @@ def rigid(numba_backend, views, theta=THETA, index=None):
 
 def test_moments_of_a_rigid_sample_are_polynomials_of_the_angle():
     views = scan(noise=0.0)
-    moments = moments_of(views, np.zeros(COUNT), 1e-4)
+    moments = moments_of(views, np.zeros((COUNT, COLUMNS)), 1e-4)
     assert np.ptp(moments.mass) < 1e-5 * moments.mass.mean()
     assert np.abs(residual(path_model(THETA), moments.first)).max() < 1e-3
     solution = np.linalg.lstsq(path_model(THETA), moments.first, rcond=None)[0]
@@ -114,6 +114,38 @@ def test_a_sample_that_shrinks_loses_mass(numba_backend):
 def test_angles_that_were_not_turned_do_not_fit(numba_backend, theta):
     found = rigid(numba_backend, scan(theta))
     assert max(found.motion_px / 0.3, found.misfit_px / 0.05) > 1.0
+
+
+@pytest.mark.parametrize(
+    ("theta", "grow"),
+    [
+        (THETA * 1.01, 1.0),
+        (GOLDEN * 1.02, 1.0),
+        (THETA - np.deg2rad(1.5) * (TIME > 0.6), 1.0),
+        (THETA + np.deg2rad(3.0) * TIME**1.5, 1.0),
+        (THETA, 1 - 0.01 * TIME),
+    ],
+    ids=["step of the angle", "golden angles", "skip", "creep", "shrinking"],
+)
+def test_small_errors_of_angle_and_size_are_found(numba_backend, theta, grow):
+    recorded = GOLDEN if theta[1] > 1 else THETA
+    assert rigid(numba_backend, scan(theta, grow=grow), recorded).misfit_px > 0.035
+    assert rigid(numba_backend, scan(recorded), recorded).misfit_px == 0.0
+
+
+def test_a_beam_that_fades_and_tilts_is_no_movement(numba_backend):
+    views = scan() + (0.05 * TIME[:, None] * (1 + 0.2 * np.linspace(-1, 1, COLUMNS)))[:, None].astype(np.float32)
+    found = rigid(numba_backend, views)
+    assert (found.motion_px, found.misfit_px, found.mass_change) == (0.0, 0.0, 0.0)
+
+
+def test_a_sample_that_now_and_then_covers_both_margins_is_no_change_of_the_beam():
+    views = scan(noise=0.0) + 0.05
+    views[50:60, :, :4] += 0.3
+    views[50:60, :, -4:] += 0.2
+    assert open_beam(views) == pytest.approx(0.05, abs=0.005)
+    whole = uncut(views, open_beam(views), 0.003)
+    assert np.flatnonzero(~whole).tolist() == list(range(50, 60))
 
 
 def test_the_order_of_arrival_does_not_matter(numba_backend):
