@@ -94,7 +94,8 @@ def open_beam(views: NDArray[Any]) -> Series:
     that changes slowly, as that of a beam that moves; a large steady difference is the sample's.
     """
     margin = max(2, int(MARGIN * views.shape[2]))
-    left, right = (np.float64(side.mean(axis=(1, 2))) for side in (views[..., :margin], views[..., -margin:]))
+    left = np.asarray(views[..., :margin].mean(axis=(1, 2)), np.float64)
+    right = np.asarray(views[..., -margin:].mean(axis=(1, 2)), np.float64)
     (first, spread), (last, other) = _fading(left), _fading(right)
     slope = last - first
     if abs(float(slope.mean())) > ALIKE:

@@ -103,8 +103,8 @@ def rigid_body(
     axis = float(np.linalg.lstsq(path[whole], moments.first[whole], rcond=None)[0][0])
     x = course(residual(path[whole], moments.first[whole]), moments.noise[1], 3)
     mass = course(moments.mass[whole] / typical - 1.0, moments.noise[0] / typical, 1)
-    orders = (moment[whole] for moment in (moments.second, moments.first, moments.mass / typical))
-    turned = _second(theta[whole], *orders, axis, moments.noise[2])
+    second, first, relative = moments.second[whole], moments.first[whole], moments.mass[whole] / typical
+    turned = _second(theta[whole], second, first, relative, axis, moments.noise[2])
     middle = (views.shape[2] - 1) / 2
     z = _along(row_sums[order], views.shape[2], noise, beam, views.shape[1]) if row_sums is not None else None
     net = views - beam[:, None].astype(np.float32)
