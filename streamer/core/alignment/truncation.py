@@ -31,8 +31,9 @@ def measure_edges(sinograms: Array) -> tuple[Edge, Edge]:
     """Left and right edge, from attenuation (projections, rows or bands of rows, columns), up to 256 projections of it.
 
     An edge is reached when the median of its outermost 64th stands a tenth of the peak, and five times its noise, above
-    an open beam that may have drifted by 5 %. Beyond it the sample is taken to go on along a straight line, to half a
-    width at most. Raises BadInput unless there are three axes and two columns.
+    an open beam that may have drifted by 5 %. Spots of one or two columns are not the peak. Beyond the edge the sample
+    is taken to go on along a straight line, to half a width at most. Raises BadInput unless there are three axes and
+    two columns.
     """
     if sinograms.ndim != 3 or sinograms.shape[2] < 2:
         raise BadInput(f"sinograms must be (projections, rows, columns), not {sinograms.shape}")
@@ -46,7 +47,7 @@ def measure_edges(sinograms: Array) -> tuple[Edge, Edge]:
     levels = np.stack([np.median(side[..., :strip], axis=2) for side in sides])
     noise = np.median([robust_sigma(np.diff(side[..., :strip], axis=2)) if strip > 1 else 0.0 for side in sides])
     beam = np.clip(levels.min(axis=(0, 2)), -BEAM_CHANGE, BEAM_CHANGE)[:, None]
-    peak = float(np.percentile(views.max(axis=2), 99.0))
+    peak = float(np.percentile(_without_spots(views).max(axis=2), 99.0))
     # The median of n values has sqrt(π/2n) of their noise, their differences √2 times it.
     limit = np.maximum(TOUCHING_SHARE * (peak - beam), 5.0 * noise * np.sqrt(np.pi / 4 / strip))
     left, right = (
@@ -54,6 +55,13 @@ def measure_edges(sinograms: Array) -> tuple[Edge, Edge]:
         for side, level in zip(sides, levels, strict=True)
     )
     return left, right
+
+
+def _without_spots(views: Values) -> Values:
+    """The least of three columns beside each other: a dead pixel, dark in every projection, is no sample."""
+    if views.shape[2] < 3:
+        return views
+    return np.minimum(np.minimum(views[..., :-2], views[..., 1:-1]), views[..., 2:])
 
 
 def _edge(side: Values, level: Values, touched: Mask) -> Edge:

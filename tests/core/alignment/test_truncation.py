@@ -94,6 +94,14 @@ def test_the_unit_of_attenuation_does_not_matter_if_the_beam_is_steady(factor: f
     assert (left.share, right.share) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize("width", [1, 2])
+def test_dead_pixels_do_not_hide_that_the_sample_is_wider(width: int) -> None:
+    wide = sinogram([Ellipse(0.002, 300, 260, 0, 0)], 256, half_turn(90))[:, None].repeat(3, axis=1)
+    expected = measure_edges(wide)
+    wide[:, 1, 100 : 100 + width] = 12.0  # in every projection
+    assert measure_edges(wide) == expected
+
+
 def test_what_has_no_columns_is_refused() -> None:
     for shape in ((3, 4), (2, 3, 1)):
         with pytest.raises(BadInput, match="sinograms"):
