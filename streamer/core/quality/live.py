@@ -109,10 +109,12 @@ class Standing:
     def look(self, verdict: Verdict, q: Quality) -> Verdict:
         """The verdict to give, from that of a look at the quality ``q``.
 
-        A look at no more projections than the one before does not count; nor does ENOUGH by the same resolution.
+        A look after no more projections, of use or not, than the one before does not count; nor does ENOUGH by the same
+        resolution.
         """
         found = (verdict.decision, verdict.codes[0])
-        at = q.resolution_at if verdict.decision is Decision.ENOUGH else q.projections
+        came = q.projections + sum(q.unusable_counts.values())
+        at = q.resolution_at if verdict.decision is Decision.ENOUGH else came
         if found != self._candidate:
             self._candidate, self._in_a_row, self._at = found, 0, -1
         if at > self._at:

@@ -172,6 +172,14 @@ def test_one_look_condemns_nothing_nor_does_the_same_look_twice() -> None:
     assert standing.final(*stopped_at(1000)).decision is Decision.ENOUGH
 
 
+def test_projections_that_are_all_of_no_use_are_looks_too() -> None:
+    standing = Standing()
+    for lost in (60, 70):
+        dark = replace(RUNNING, unusable={"no light": "400-"}, unusable_counts={"no light": lost})
+        verdict = standing.look(live_verdict(dark, LIMITS, ROUND), dark)
+    assert (verdict.decision, verdict.codes[0]) == (Decision.RETAKE, ReasonCode.UNUSABLE)
+
+
 def test_a_scan_that_was_enough_may_still_be_condemned_while_it_runs() -> None:
     standing = given_enough()
     for count in (700, 720):
