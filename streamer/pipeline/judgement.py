@@ -86,11 +86,11 @@ class Judgement:
         return enough and waited * RESOLUTIONS_PER_SCAN >= self._spec.projections
 
     def _measure_resolution(self, stored: StoredProjections, center: float) -> None:
-        """Of the middle slice; it is kept until it is measured again."""
+        """Of the slices in the middle; it is kept until it is measured again."""
         self._resolution_at, self._resolution_px = stored.count, None
         first = self._measured.first_half(stored.layout.period)
         halves = half_slices(stored, first, center, self._options.window, self._backend)
-        if halves is not None and len(halves[0]) >= FEWEST_COLUMNS:
+        if halves is not None and halves[0].shape[-1] >= FEWEST_COLUMNS:
             self._resolution_px = frc_resolution(*halves)
 
     def _quality(self, stored: StoredProjections, missing: int, corrupt: int, final: bool) -> Quality:

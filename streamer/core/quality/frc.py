@@ -31,35 +31,36 @@ class RingCorrelation:
 
 
 def fourier_ring_correlation(a: NDArray[Any], b: NDArray[Any]) -> RingCorrelation:
-    """Correlation, ring by ring, of the Fourier transforms of two square images (n, n) of the same thing.
+    """Correlation, ring by ring, of the Fourier transforms of two square images of the same thing.
 
-    The images should be independent but for their object: reconstructions from the even and from the odd frames. Only
-    the inscribed circle counts, with a soft edge, since a sharp one would correlate with itself. The threshold is the
-    half-bit curve (van Heel and Schatz, J. Struct. Biol. 151, 250, 2005, eq. 17) for the number of independent
-    samples: half the ring, as the images are real, times the share of the area that the window leaves.
+    They are (n, n), or several slices (k, n, n) that make one curve, with the threshold of a single one. They should be
+    independent but for their object: reconstructions from different projections and flats. Only the inscribed circle
+    counts, with a soft edge, since a sharp one would correlate with itself. The threshold is the half-bit curve (van
+    Heel and Schatz, J. Struct. Biol. 151, 250, 2005, eq. 17) for the number of independent samples: half the ring, as
+    the images are real, times the share of the area that the window leaves.
     Raises BadInput unless both are square, of one shape and at least 16 wide.
     """
-    if a.shape != b.shape or a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape[0] < 16:
+    if a.shape != b.shape or a.ndim not in (2, 3) or a.shape[-2] != a.shape[-1] or a.shape[-1] < 16:
         raise BadInput(f"ring correlation needs two square images of 16 pixels or more, not {a.shape} and {b.shape}")
-    n = a.shape[0]
+    n = a.shape[-1]
     window = _round_window(n)
     spectra = []
     for image in (a, b):
-        values = np.nan_to_num(np.asarray(image, np.float64))
+        values = np.nan_to_num(np.asarray(image, np.float64).reshape(-1, n, n))
         # Without the mean, the window itself would not show up as common structure.
-        mean = float((values * window).sum() / window.sum())
+        mean = (values * window).sum(axis=(1, 2), keepdims=True) / window.sum()
         spectra.append(scipy.fft.fft2((values - mean) * window))
     k = scipy.fft.fftfreq(n, 1.0 / n)
     ring = np.rint(np.hypot(k[:, None], k[None, :])).astype(int).ravel()
     count = n // 2
 
     def per_ring(values: Values) -> Values:
-        return np.asarray(np.bincount(ring, values.ravel())[1:count], np.float64)
+        return np.asarray(np.bincount(ring, values.mean(axis=0).ravel())[1:count], np.float64)
 
     cross = per_ring((spectra[0] * np.conj(spectra[1])).real)
     power = np.sqrt(per_ring(np.abs(spectra[0]) ** 2) * per_ring(np.abs(spectra[1]) ** 2))
     correlation = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
-    samples = np.maximum(per_ring(np.ones((n, n))) * 0.5 * float((window**2).mean()), 1.0)
+    samples = np.maximum(per_ring(np.ones((1, n, n))) * 0.5 * float((window**2).mean()), 1.0)
     return RingCorrelation(np.arange(1, count) / n, correlation, _half_bit(samples), samples)
 
 

@@ -16,6 +16,15 @@ from streamer.pipeline.preparation.beam_drift import BeamDriftCorrection, MeanFr
 IDLE_PATIENCE = 20
 """Idle moments without another dark or flat, after which announced ones are no longer waited for."""
 
+KEPT_ROWS = 8
+"""Detector rows about the middle of which every flat is kept."""
+
+LEAST_NOISE = 1e-4
+"""Relative noise of a pixel that every detector exceeds: 10^8 photons would have less."""
+
+USUAL_NOISE = 0.02
+"""Relative noise of a pixel of a flat of a few thousand photons."""
+
 
 class DarksAndFlats:
     """Darks, and the flats before the projections, of one scan. Not thread-safe.
@@ -39,12 +48,14 @@ class DarksAndFlats:
         self._idle = 0
         self._steps: Iterator[None] | None = None
         self._next: FlatFieldCorrection | None = None
+        self._middle, self._flat_rows = _about_middle(spec.rows), list[Image]()
 
     def add_dark(self, pixels: Array) -> None:
         self._dark_groups.add(pixels, 0.0)
 
     def add_flat(self, pixels: Array, monitor: float) -> None:
         self._flat_groups.add(pixels, monitor)
+        self._flat_rows.append(np.array(pixels[self._middle], np.float32))
 
     @property
     def darks(self) -> MeanFrame:
@@ -61,6 +72,41 @@ class DarksAndFlats:
         """Which darks and flats were left out, in words; empty when none."""
         kinds = (("darks", self._dark_groups, False), ("flats", self._flat_groups, True))
         return "; ".join(words for name, groups, brightest in kinds if (words := groups.odd(name, brightest)))
+
+    @property
+    def flat_noise(self) -> float:
+        """Relative noise of a pixel of one flat; that of a usual beam where there are not two."""
+        flats, pixels = self.flats, self.flats.pixels
+        if flats.count < 2:
+            return USUAL_NOISE
+        return float(np.sqrt(np.median(pixels.variance)) / max(float(np.median(pixels.mean)), 1e-9))
+
+    @property
+    def flats_have_noise(self) -> bool:
+        """Whether two flats or more differ as photons make them: computed ones are alike."""
+        pixels = self.flats.pixels
+        if self.flats.count < 2:
+            return False
+        return float(np.sqrt(pixels.variance.mean())) > LEAST_NOISE * float(pixels.mean.mean())
+
+    def flat_halves(self, top: int, bottom: int) -> Image:
+        """What the earlier and the later half of the flats add to the attenuation, (2, bottom - top, columns).
+
+        Noise of the flats is in all projections alike. So that two reconstructions do not share it, each has to be
+        corrected by flats of its own. ``top`` … ``bottom`` - 1 are some of ``KEPT_ROWS`` about the middle. Zero where
+        there are fewer than two flats, or some that were left out.
+        """
+        count = len(self._flat_rows)
+        if count < 2 or self.odd or self.flat is None:
+            return np.zeros((2, bottom - top, self._spec.columns), np.float32)
+        dark = 0.0 if self.dark is None else self.dark[self._middle]
+        net = np.stack(self._flat_rows) - dark
+        means = np.stack([net.mean(axis=0), net[: count // 2].mean(axis=0), net[count // 2 :].mean(axis=0)])
+        whole, *halves = np.log(np.where((means > 0).all(axis=0), means, 1.0))
+        added: Image = np.nan_to_num(np.stack(halves) - whole)[
+            :, top - self._middle.start : bottom - self._middle.start
+        ]
+        return added
 
     @property
     def _counts(self) -> tuple[int, int]:
@@ -106,6 +152,11 @@ class DarksAndFlats:
         bad = defects(flats.pixels, darks, threads=self._threads)
         self.defects = int(np.count_nonzero(bad))
         return mask_pixels(flats.pixels.mean, bad)
+
+
+def _about_middle(rows: int) -> slice:
+    first = max(0, rows // 2 - KEPT_ROWS // 2)
+    return slice(first, min(rows, first + KEPT_ROWS))
 
 
 class _Groups:

@@ -29,12 +29,6 @@ from streamer.pipeline.preparation.raw_projections import RawPlanes, RawProjecti
 from streamer.pipeline.preparation.row_blocks import RowPreparation
 from streamer.pipeline.preparation.stripe_offsets import StripeOffsets
 
-LEAST_NOISE = 1e-4
-"""Relative noise of a pixel that every detector exceeds: 10^8 photons would have less."""
-
-USUAL_NOISE = 0.02
-"""Relative noise of a pixel of a flat of a few thousand photons."""
-
 HALO_DECAYS = 12.0
 """Decay lengths of the phase filter by which a block of rows is extended: exp(-12) is the rounding of float32."""
 
@@ -117,19 +111,16 @@ class Preparation:
     @property
     def flat_noise(self) -> float:
         """Relative noise of a pixel of one flat; that of a usual beam where there are not two."""
-        flats = self._fields.flats
-        if flats.count < 2:
-            return USUAL_NOISE
-        pixels = flats.pixels
-        return float(np.sqrt(np.median(pixels.variance)) / max(float(np.median(pixels.mean)), 1e-9))
+        return self._fields.flat_noise
 
     @property
     def flats_have_noise(self) -> bool:
         """Whether two flats or more differ as photons make them: computed ones are alike."""
-        pixels = self._fields.flats.pixels
-        if self._fields.flats.count < 2:
-            return False
-        return float(np.sqrt(pixels.variance.mean())) > LEAST_NOISE * float(pixels.mean.mean())
+        return self._fields.flats_have_noise
+
+    def flat_halves(self, top: int, bottom: int) -> Image:
+        """What either half of the flats adds to the attenuation of these rows; see DarksAndFlats.flat_halves."""
+        return self._fields.flat_halves(top, bottom)
 
     @property
     def defects(self) -> int:

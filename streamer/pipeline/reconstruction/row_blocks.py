@@ -74,16 +74,21 @@ def sinograms(
 def half_slices(
     stored: StoredProjections, first: NDArray[np.bool_], center: float, window: str, backend: Backend
 ) -> tuple[Image, Image] | None:
-    """The middle slice from the projections marked in ``first`` (n,), and from the others; None if too few came."""
+    """Slices (k, width, width) of the middle rows from the projections marked in ``first`` (n,), and from the others.
+
+    None if too few came. Each half has flats of its own, where projections are laid out as they were taken.
+    """
     if stored.count < 4:
         return None
     layout, angles = stored.layout, stored.angles_rad
-    row = stored.block(stored.middle, stored.middle + 1)
+    top, bottom = stored.middle_rows
+    rows = stored.block(top, bottom)
+    flats = np.zeros((2, 1, 1), np.float32) if layout.changes else stored.preparation.flat_halves(top, bottom)
     one, other = (
         reconstruct_rows_fourier(
-            backend, row[half], angles[half], layout.weights(angles[half]), layout.center(center), window,
+            backend, rows[half] + own, angles[half], layout.weights(angles[half]), layout.center(center), window,
             layout.extend,
-        )[0]
-        for half in (first, ~first)
+        )
+        for half, own in zip((first, ~first), flats, strict=True)
     )  # fmt: skip
     return one, other

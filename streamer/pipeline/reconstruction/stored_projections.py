@@ -15,6 +15,9 @@ from streamer.pipeline.store import AttenuationStore
 
 Numbers = NDArray[np.intp]
 
+MIDDLE_ROWS = 4
+"""Rows of whose slices the resolution is measured; as many more are stored for an axis that is tilted."""
+
 
 class StoredProjections:
     """A view on the store through the deferred corrections and a layout; it copies only where these change something.
@@ -48,9 +51,12 @@ class StoredProjections:
         return self._store.all if self._store.whole else None
 
     @property
-    def middle(self) -> int:
-        """The middle row of the detector, which is always stored."""
-        return self._store.first_row + self._store.middle
+    def middle_rows(self) -> tuple[int, int]:
+        """First and last + 1 of the rows about the middle of the detector that are stored in any case."""
+        middle = self._store.first_row + self._store.middle
+        return max(self._store.first_row, middle - MIDDLE_ROWS // 2), min(
+            self._store.last_row, middle + MIDDLE_ROWS // 2
+        )
 
     @property
     def count(self) -> int:

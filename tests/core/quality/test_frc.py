@@ -62,6 +62,19 @@ def test_unrelated_and_equal_images_are_the_ends_of_the_scale() -> None:
         fourier_ring_correlation(noise[0], noise[1][:, :100])
 
 
+def test_slices_make_one_curve_with_the_threshold_of_one() -> None:
+    rng = np.random.default_rng(2)
+    common = np.cumsum(rng.normal(size=(6, 64, 64)), axis=-1)
+    halves = [common + rng.normal(size=common.shape) for _ in range(2)]
+    together = fourier_ring_correlation(*halves)
+    single = [fourier_ring_correlation(*pair) for pair in zip(*halves, strict=True)]
+    np.testing.assert_array_equal(together.threshold, single[0].threshold)
+    spread = np.std([curve.correlation for curve in single], axis=0)
+    assert np.all(np.abs(together.correlation - np.mean([c.correlation for c in single], axis=0)) < spread + 0.02)
+    same = fourier_ring_correlation(*(np.stack(3 * [half[0]]) for half in halves))
+    np.testing.assert_allclose(same.correlation, single[0].correlation, rtol=1e-9)
+
+
 def test_more_noise_means_less_resolution(numba_backend: Backend) -> None:
     n = 128
     angles = half_turn(180)

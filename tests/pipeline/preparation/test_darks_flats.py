@@ -95,6 +95,33 @@ def test_means_are_those_of_the_frames() -> None:
     np.testing.assert_allclose(correction.attenuation(flats.mean(axis=0).astype(np.float32)), 0, atol=1e-6)
 
 
+def test_each_half_of_the_flats_corrects_by_itself() -> None:
+    fields = evaluated()
+    rng = np.random.default_rng(3)
+    fields.add_dark(np.full((ROWS, COLUMNS), 100.0))
+    flats = rng.normal(1000, 9, (5, ROWS, COLUMNS))
+    for flat in flats:
+        fields.add_flat(flat, 1.0)
+    whole = fields.fix()
+    top, bottom = ROWS // 2 - 2, ROWS // 2 + 1
+    raw = np.full((ROWS, COLUMNS), 500.0, np.float32)
+    for half, added in zip((flats[:2], flats[2:]), fields.flat_halves(top, bottom), strict=True):
+        own = np.log((half.mean(axis=0) - 100.0) / 400.0)[top:bottom]
+        np.testing.assert_allclose(whole.attenuation(raw)[top:bottom] + added, own, atol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [(1000.0,), (1000.0, 1000.0, 300.0, 1000.0)], ids=["one flat", "one left out"])
+def test_flats_that_make_no_halves_add_nothing(levels: tuple[float, ...]) -> None:
+    fields = evaluated()
+    rng = np.random.default_rng(4)
+    for level in levels:
+        image = np.full((ROWS, COLUMNS), 1000.0)
+        image[:, 20:40] = level
+        fields.add_flat(rng.normal(image, 3), 1.0)
+    fields.fix()
+    assert not fields.flat_halves(ROWS // 2, ROWS // 2 + 1).any()
+
+
 def test_frames_that_look_different_are_left_out_and_named() -> None:
     fields = evaluated()
     rng = np.random.default_rng(1)

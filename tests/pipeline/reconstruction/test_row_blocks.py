@@ -106,11 +106,10 @@ def test_halves_are_what_is_marked_and_the_rest(numba_backend: Backend) -> None:
     first = np.arange(len(ANGLES)) % 3 == 0
     halves = half_slices(some, first, CENTER, "ramp", numba_backend)
     assert halves is not None
-    row = some.block(some.middle, some.middle + 1)
-    for chosen, half in zip((first, ~first), halves, strict=True):
+    rows = some.block(*some.middle_rows)
+    flats = some.preparation.flat_halves(*some.middle_rows)
+    for chosen, own, half in zip((first, ~first), flats, halves, strict=True):
         weights = LAYOUT.weights(ANGLES[chosen])
-        expected = reconstruct_rows_fourier(
-            numba_backend, np.ascontiguousarray(row[chosen]), ANGLES[chosen], weights, CENTER
-        )[0]
+        expected = reconstruct_rows_fourier(numba_backend, rows[chosen] + own, ANGLES[chosen], weights, CENTER)
         np.testing.assert_allclose(half, expected, atol=1e-6)
     assert half_slices(stored(whole=True, came=3), np.ones(3, bool), CENTER, "ramp", numba_backend) is None
