@@ -2,8 +2,9 @@
 
 python examples/send_frames.py [ENDPOINT]
 
-A daemon whose source.endpoint is ENDPOINT (default tcp://127.0.0.1:5580) connects to it, writes the raw file,
-reconstructs, and judges. Replace ``frames`` by the camera; everything else stays. The format is in docs/protocol.md.
+A daemon whose source.endpoint is ENDPOINT (default tcp://127.0.0.1:5580) connects to it once the scan is armed. This
+source announces its scan itself, so the daemon needs source.attach = "always". It writes the raw file, reconstructs,
+and judges. Replace ``frames`` by the camera; everything else stays. The format is in docs/protocol.md.
 """
 
 import sys

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from inspect import getdoc
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -60,6 +60,9 @@ class Source(Options):
     killed) or acknowledged (the producer keeps each frame until it is safe on the disk)"""
     bind: bool = False
     """the daemon binds the socket, and the detector connects to it"""
+    attach: Literal["armed", "always"] = "armed"
+    """when a push socket that connects is attached: armed (from arm to the end of the scan, so that an idle daemon
+    takes no frame that is for another one) or always (for a source that announces its scans itself)"""
     high_water_mark: int = Field(8, ge=1, le=1000)
     """frames that may wait in the socket before the detector has to wait"""
     max_frame_mb: float = Field(256.0, gt=0)

@@ -72,7 +72,7 @@ def test_a_file_is_reconstructed_and_written(session: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "options", "printed"),
     [
-        ("send_frames", {}, r"195 frames of (\S+) sent"),
+        ("send_frames", {"attach": "always"}, r"195 frames of (\S+) sent"),
         ("send_acknowledged", {"transport": "acknowledged", "bind": True}, r"195 frames of (\S+) are safe"),
     ],
 )

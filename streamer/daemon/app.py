@@ -173,8 +173,13 @@ class Daemon:
         max_bytes = int(source.max_frame_mb * 2**20)
         common = (self._context, source.endpoint, source.bind, source.high_water_mark, max_bytes)
         if source.transport == "push":
-            return FrameReceiver(*common, guard=guard)
+            wanted = None if source.attach == "always" else self._awaits_frames
+            return FrameReceiver(*common, guard=guard, wanted=wanted)
         return AcknowledgingReceiver(*common, daemon=time.time_ns(), clock=self._clock, guard=guard)
+
+    def _awaits_frames(self) -> bool:
+        session = self.scans.current
+        return session is not None and session.ending is None
 
     def _serve_metrics(self, config: Config) -> None:
         registry = CollectorRegistry()

@@ -62,6 +62,15 @@ def connect(socket: Socket, endpoint: str, name: str) -> str:
     return endpoint
 
 
+def check_endpoint(context: Context, endpoint: str, name: str) -> str:
+    """Raise BadInput when a socket cannot connect to the endpoint; the endpoint otherwise.
+
+    It is tried with a socket to which no detector sends.
+    """
+    with context.socket(zmq.SUB) as socket:
+        return connect(socket, endpoint, name)
+
+
 def _endpoint(socket: Socket) -> str:
     last = socket.getsockopt(zmq.LAST_ENDPOINT)
     return last.rstrip(b"\0").decode() if isinstance(last, bytes) else str(last)

@@ -55,22 +55,36 @@ class FrameReceiver:
         high_water_mark: int,
         max_bytes: int,
         guard: sockets.Guard = sockets.open_to_all,
+        wanted: Callable[[], bool] | None = None,
     ) -> None:
+        """With ``wanted`` a socket that connects is attached only while this is true; a bound one stays bound."""
+        self._wanted = None if bind else wanted
+        self._attached = self._wanted is None
+        if not self._attached:
+            self.endpoint = sockets.check_endpoint(context, endpoint, "source.endpoint")
         self._socket = context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, high_water_mark)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes + wire.MAX_HEADER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._parts = MessageParts(self._socket)
         guard(self._socket)
-        attach = sockets.bind if bind else sockets.connect
-        self.endpoint = attach(self._socket, endpoint, "source.endpoint")
+        if self._attached:
+            attach = sockets.bind if bind else sockets.connect
+            self.endpoint = attach(self._socket, endpoint, "source.endpoint")
 
     def run(self, sink: FrameSink, stopped: Callable[[], bool]) -> None:
         """Receive until ``stopped()``; looks at it at least every 50 ms."""
         while not stopped():
+            if self._wanted is not None and self._wanted() != self._attached:
+                self._attach(not self._attached)
             if self._socket.poll(POLL_MS):
                 self._guarded(sink)
         self.close()
+
+    def _attach(self, attached: bool) -> None:
+        """A PUSH socket deals its messages out to all that are connected: whoever wants none must not be."""
+        (self._socket.connect if attached else self._socket.disconnect)(self.endpoint)
+        self._attached = attached
 
     def close(self) -> None:
         self._socket.close()
