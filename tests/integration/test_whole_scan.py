@@ -103,9 +103,9 @@ def test_faults_on_the_wire_are_in_the_ledger_and_hardly_in_the_tomogram(
 ) -> None:
     faults = convert({"drop": [60], "duplicate": [80, 81], "reorder": [100], "corrupt": [120], "late": [150]}, Faults)
     report = shared_station.scan("faulty", faults=faults, projections=180)
-    assert report.frames == FrameCounts(expected=192, received=190, missing=1, duplicate=2, corrupt=1), (
-        "the frame that came after the end message was waited for"
-    )
+    assert report.frames == FrameCounts(
+        expected=192, received=190, missing=1, missing_projections=1, duplicate=2, corrupt=1
+    ), "the frame that came after the end message was waited for"
     assert report.state == "incomplete"
     assert error_of(shared_station, report) <= 1.02 * error_of(shared_station, clean)
     with h5py.File(report.raw_file) as file:
