@@ -50,6 +50,8 @@ REASONS = (
 )
 """Why a message was not taken; others appear when they occur."""
 
+SOCKETS = ("control", "events", "preview", "source")
+
 EMPTY = LatencyHistogram().snapshot()
 
 
@@ -100,6 +102,10 @@ class MetricsSnapshot:
     verdicts: Mapping[str, int] = field(default_factory=dict)  # by decision
     control_requests: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by verb and result
     gpu_fallbacks: Mapping[str, int] = field(default_factory=dict)  # by reason
+    # Who is let in.
+    insecure: bool = False
+    connections_refused: Mapping[str, int] = field(default_factory=dict)  # by socket
+    connections_cut: Mapping[str, int] = field(default_factory=dict)  # by socket
     threads: Mapping[str, bool] = field(default_factory=dict)  # whether each works
     thread_restarts: Mapping[str, int] = field(default_factory=dict)
 
@@ -129,6 +135,7 @@ _GAUGES = (
     ("recon_backlog_frames", "recon_backlog", "Frames in the ring that the reconstruction has not taken"),
     ("recon_memory_kept_bytes", "recon_memory_kept", "Memory of scans that are over, kept for the next one"),
     ("writer_up", "writer_up", "1 while the raw writer process lives"),
+    ("insecure", "insecure", "1 when other machines may use a socket without a key"),
 )
 
 
@@ -172,6 +179,14 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
         ("scans", "result", now.scans, RESULTS, "Finished scans"),
         ("verdicts", "decision", now.verdicts, DECISIONS, "Final verdicts"),
         ("gpu_fallbacks", "reason", now.gpu_fallbacks, FALLBACKS, "Work cut smaller, or done by the CPU for the GPU"),
+        (
+            "connections_refused",
+            "socket",
+            now.connections_refused,
+            SOCKETS,
+            "Connections whose key does not allow it",
+        ),
+        ("connections_cut", "socket", now.connections_cut, SOCKETS[:3], "Connections that held too much, or too many"),
     ):
         yield _counter(name, text, (label,), {(key,): values.get(key, 0) for key in dict.fromkeys((*known, *values))})
     up = GaugeMetricFamily(f"{PREFIX}thread_up", "1 while the thread of the daemon works", labels=["thread"])

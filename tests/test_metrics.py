@@ -9,7 +9,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.core.backend.chunks import FALLBACKS, FallbackCounters
 from streamer.flow.latency import LatencyHistogram
-from streamer.metrics import ANNOUNCED, CAUSES, DECISIONS, KINDS, REASONS, RESULTS, MetricsSnapshot, StreamerCollector
+from streamer.metrics import (
+    ANNOUNCED,
+    CAUSES,
+    DECISIONS,
+    KINDS,
+    REASONS,
+    RESULTS,
+    SOCKETS,
+    MetricsSnapshot,
+    StreamerCollector,
+)
 
 
 def busy() -> MetricsSnapshot:
@@ -35,6 +45,7 @@ def busy() -> MetricsSnapshot:
         verdicts={"ENOUGH": 2},
         control_requests={("arm", "ok"): 5},
         gpu_fallbacks={"smaller_chunks": 4},
+        connections_refused={"control": 6},
         frame_to_preview=latency.snapshot(),
         last_frame_to_tomogram=latency.snapshot(),
     )
@@ -88,6 +99,9 @@ def test_values_and_labels(registry: CollectorRegistry) -> None:
     assert value(registry, "scan_state", streamer_scan_state="idle") == 0
     assert value(registry, "build_info", version="1.2", backend="numba") == 1
     assert value(registry, "writer_up") == 1
+    assert value(registry, "insecure") == 0
+    assert value(registry, "connections_refused_total", socket="control") == 6
+    assert value(registry, "connections_cut_total", socket="events") == 0
     assert value(registry, "disk_free_bytes") == 1e12
 
 
@@ -103,6 +117,7 @@ def test_every_label_value_is_there_before_its_first_event() -> None:
         ("verdicts_total", "decision", DECISIONS),
         ("frames_dropped_total", "stage", ("recon", "writer")),
         ("gpu_fallbacks_total", "reason", FALLBACKS),
+        ("connections_refused_total", "socket", SOCKETS),
     ):
         assert all(value(registry, name, **{label: word}) == 0 for word in known)
     assert value(registry, "disk_free_bytes") is None, "not known is not zero"

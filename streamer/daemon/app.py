@@ -25,6 +25,7 @@ from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
 from streamer.daemon.access import Access
 from streamer.daemon.compute import Compute
+from streamer.daemon.connections import REQUESTS, SUBSCRIPTIONS, Connections
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers, check_role
 from streamer.daemon.http import Page, PageServer
@@ -39,7 +40,7 @@ from streamer.frames import BadInput
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
 from streamer.io.shared import SharedBuffer
-from streamer.io.sockets import Guard, open_to_all
+from streamer.io.sockets import Guard, open_to_all, port_of
 from streamer.io.source_acknowledged import AcknowledgingReceiver
 from streamer.io.source_zmq import FrameReceiver
 from streamer.io.writer import WriterProcess, check_space
@@ -150,18 +151,26 @@ class Daemon:
             "preview": self.previews.endpoint,
             "source": self._receiver.endpoint,
         }
+        budgets = {"control": REQUESTS, "events": SUBSCRIPTIONS, "preview": SUBSCRIPTIONS}
+        self.connections = Connections(
+            {port: (name, budgets[name]) for name in budgets if (port := port_of(self.endpoints[name]))}, self._clock
+        )
+        self.control.taken = self.connections.taken
         if config.metrics.enabled:
             self._serve_metrics(config)
         self.supervisor = Supervisor(self.stopped, self._fault, self._clock)
         self.supervisor.add("receive", partial(self._receiver.run, self.ingest))
         self.supervisor.add("compute", self.compute.run)
         self.supervisor.add("control", self.control.run)
+        self.supervisor.add("connections", partial(self.connections.run, wait=self.stopped.wait))
         if self.access is not None:
             self.supervisor.add("access", self.access.run)
 
     def _build_access(self, config: Config) -> Callable[[str], Guard]:
         """What guards a socket, by its name."""
-        if open_to_others := unguarded(config):
+        open_to_others = unguarded(config)
+        self.insecure = bool(open_to_others)
+        if open_to_others:
             log.warning("security.insecure: everybody who reaches %s may use it", ", ".join(open_to_others.values()))
         if config.security.keys is None:
             return lambda _name: open_to_all

@@ -70,6 +70,9 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         verdicts={decision.value: count for decision, count in scans.verdicts.items()},
         control_requests=dict(daemon.control.requests),
         gpu_fallbacks=dict(daemon.backend.fallbacks.events),
+        insecure=daemon.insecure,
+        connections_refused={} if daemon.access is None else dict(daemon.access.refused),
+        connections_cut=dict(daemon.connections.cut),
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from socket import AF_INET, AF_INET6
+from socket import socket as RawSocket  # noqa: N812
 
 import zmq
 
@@ -11,6 +14,7 @@ from streamer.frames import BadInput
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
+Peer = tuple[str, int]
 Guard = Callable[[Socket], None]
 """Sets the options of a socket that is not bound or connected yet, so that it admits only known clients."""
 
@@ -43,12 +47,16 @@ def until_done() -> Iterator[Context]:
 
 def bind(socket: Socket, endpoint: str, name: str) -> str:
     """Bind a socket and return the endpoint with its true port. Closes it and raises BadInput when that fails."""
+    before = os.umask(0o177) if endpoint.startswith("ipc://") else None  # the file is for its owner only
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close()
         way_out = "stop the process that has it, or choose another port"
         raise BadInput(f"{name} {endpoint}: {error.strerror}; {way_out}") from error
+    finally:
+        if before is not None:
+            os.umask(before)
     return _endpoint(socket)
 
 
@@ -74,3 +82,34 @@ def check_endpoint(context: Context, endpoint: str, name: str) -> str:
 def _endpoint(socket: Socket) -> str:
     last = socket.getsockopt(zmq.LAST_ENDPOINT)
     return last.rstrip(b"\0").decode() if isinstance(last, bytes) else str(last)
+
+
+@contextmanager
+def duplicate(descriptor: int) -> Iterator[RawSocket | None]:
+    """The socket that a file descriptor of libzmq is just now, which cannot become another one in the block.
+
+    None when it is closed, or no socket.
+    """
+    try:
+        held = RawSocket(fileno=os.dup(descriptor))
+    except OSError:
+        yield None
+        return
+    with held:
+        yield held
+
+
+def ends_of(connection: RawSocket | None) -> tuple[int, Peer] | None:
+    """Our port and the peer's address of a TCP connection; None when it is none."""
+    if connection is None or connection.family not in (AF_INET, AF_INET6):
+        return None
+    try:
+        return connection.getsockname()[1], connection.getpeername()[:2]
+    except OSError:  # it listens, or has ended
+        return None
+
+
+def port_of(endpoint: str) -> int | None:
+    """The TCP port of a bound endpoint; None when it has none."""
+    scheme, _, place = endpoint.partition("://")
+    return int(place.rpartition(":")[2]) if scheme == "tcp" else None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
 from streamer.daemon.compute import Compute
+from streamer.daemon.connections import Connections
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers
 from streamer.daemon.ingest import Ingest
@@ -115,6 +116,7 @@ class Rig:
         self.compute = Compute(
             self.config, self.reader, self.scans, self.finisher, self.events, self.previews, self.clock
         )
+        self.access, self.insecure, self.connections = None, False, Connections({}, self.clock)
         self.stopped = threading.Event()
         self.supervisor = Supervisor(self.stopped, lambda _part, _text, _fatal: None, self.clock)
         self.ingest = Ingest(self.ring, self.scans, self.wake, self.stopped, self.clock)

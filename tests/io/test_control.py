@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from streamer.flow.wire import MAX_CONTROL, pack
 from streamer.flow.wire.control import Busy, Ping, Pong, Reply, Request, UnknownVerb, read_request
 from streamer.flow.wire.daemon import DAEMON_REQUESTS, Abort, GetVerdict
 from streamer.frames import BadInput
-from streamer.io.control import MAX_DEFERRED, ControlServer, DeferredReply
+from streamer.io.control import LOOK_AGAIN_S, MAX_DEFERRED_OF_CLIENT, ControlServer, DeferredReply
 
 PATIENCE_MS = 60_000
 
@@ -50,6 +51,13 @@ class Bench:
 
     def abort(self, request: Abort) -> Reply:
         raise {"busy": Busy("not\nnow"), "bad": BadInput("no such scan")}.get(request.scan_id) or KeyError("a bug")
+
+    def another(self) -> zmq.Socket[bytes]:
+        """A second client."""
+        other = self.context.socket(zmq.DEALER)
+        other.setsockopt(zmq.LINGER, 0)
+        other.connect(self.server.endpoint)
+        return other
 
     def send(self, body: bytes) -> None:
         self.client.send_multipart([b"", body])
@@ -136,13 +144,64 @@ def test_deferred_replies_come_when_they_are_known_or_late(bench: Bench) -> None
     assert bench.receive()["version"] == "1, late: True"
 
 
-def test_deferred_replies_are_bounded(bench: Bench) -> None:
-    body = msgpack.packb({"v": 1, "verb": "count", "args": {"to": 1}})
-    for _ in range(MAX_DEFERRED):
-        bench.send(body)
-    bench.send(body)
+WAIT = msgpack.packb({"v": 1, "verb": "count", "args": {"to": 1}})
+
+
+def test_deferred_replies_of_one_client_are_bounded(bench: Bench) -> None:
+    for _ in range(MAX_DEFERRED_OF_CLIENT):
+        bench.send(WAIT)
+    bench.send(WAIT)
     answer = bench.receive()
     assert (answer["code"], answer["error"]) == ("busy", "too many requests are waiting")
+    assert bench.ask("ping")["ok"]
+    with bench.another() as other:
+        other.send_multipart([b"", WAIT])
+        assert bench.server.serve(PATIENCE_MS)
+        bench.ready[1] = True
+        bench.server.serve(0)
+        assert other.poll(PATIENCE_MS), "another client has a place of its own"
+
+
+def test_deferred_replies_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.io.control.MAX_DEFERRED", 3)
+    for _ in range(4):
+        bench.send(WAIT)
+    assert bench.receive()["error"] == "too many requests are waiting"
+
+
+def test_a_deferred_reply_goes_with_its_client(bench: Bench) -> None:
+    """A client that waits for an hour and disconnects leaves its places to others."""
+    with bench.another() as other:
+        for _ in range(MAX_DEFERRED_OF_CLIENT):
+            other.send_multipart([b"", WAIT])
+            assert bench.server.serve(PATIENCE_MS)
+    bench.send(WAIT)
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while bench.server.waiting != 1:
+        bench.now += LOOK_AGAIN_S
+        bench.server.serve(10)
+        assert time.monotonic() < deadline
+        bench.now = min(bench.now, 9.0)  # before the deadline of those that still wait
+    bench.ready[1] = True
+    bench.server.serve(0)
+    assert bench.receive()["ok"], "whoever is still there gets the reply"
+
+
+def test_a_message_of_many_parts_is_dropped(bench: Bench) -> None:
+    bench.client.send_multipart([b"", b"", b"", b"", b"{}"])
+    assert bench.server.serve(PATIENCE_MS)
+    assert bench.ask("ping")["ok"]
+
+
+def test_what_was_taken_from_a_connection_is_reported(bench: Bench) -> None:
+    taken: list[tuple[int, int]] = []
+    bench.server.taken = lambda descriptor, size: taken.append((descriptor, size))
+    body = msgpack.packb({"v": 1, "verb": "ping"})
+    bench.send(body)
+    bench.send(body)
+    ((descriptor, size),) = set(taken)
+    assert size == len(body)
+    assert descriptor > 2
 
 
 def test_a_taken_endpoint_is_named(bench: Bench) -> None:

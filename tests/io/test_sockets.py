@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import zmq
 
-from streamer.io.sockets import until_done
+from streamer.io.sockets import bind, until_done
 
 INTERRUPTED = """
 import zmq
@@ -42,3 +43,13 @@ def test_after_ctrl_c_nothing_waits_for_a_socket_that_nobody_holds() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
 
     assert (done.returncode, done.stdout) == (0, "interrupted\n")
+
+
+def test_a_socket_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "frames"
+    with until_done() as context:
+        socket = context.socket(zmq.PULL)
+        bind(socket, f"ipc://{path}", "source.endpoint")
+        assert path.stat().st_mode & 0o777 == 0o600
+        (tmp_path / "file").touch()
+        assert (tmp_path / "file").stat().st_mode & 0o777 != 0o600, "and other files are as before"

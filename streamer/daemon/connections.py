@@ -1,0 +1,142 @@
+"""Bounds on what clients hold of the daemon: connections, and bytes of messages that are not finished.
+
+libzmq bounds the size of a part and the number of whole messages, but neither the number of parts of a message that is
+not finished, nor the number of connections. So this thread looks at the kernel's own count of received bytes of each
+connection (TCP_INFO), and cuts those that are over their budget. It needs Linux; sockets of ipc:// are not counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import stat
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from streamer.daemon.throttle import ThrottledLog
+from streamer.io.sockets import duplicate, ends_of
+
+log = logging.getLogger(__name__)
+
+SWEEP_S = 0.02
+MAX_CONNECTIONS = 128
+NO_LINGER = struct.pack("ii", 1, 0)
+RECEIVED_AT = 128  # of tcpi_bytes_received in struct tcp_info, since Linux 4.1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a connection may have sent: ``bytes``, ``bytes_per_s`` more each second, and all that was taken from it."""
+
+    bytes: int
+    bytes_per_s: float = 0.0
+
+
+REQUESTS = Budget(2**21)
+"""2 MiB of requests that wait or are not finished: more than the control socket queues of whole ones."""
+
+SUBSCRIPTIONS = Budget(2**16, 2**10)
+"""A subscriber sends some tens of bytes, and nothing is ever taken from it."""
+
+
+@dataclass
+class _Connection:
+    """A socket of this process, known by its inode. ``port`` is None unless it is a connection to a watched socket."""
+
+    inode: int
+    port: int | None
+    began_s: float
+    taken: int = 0
+    received: int = 0
+
+
+class Connections:
+    """Watches the connections to bound TCP sockets; ``run`` is the body of a thread.
+
+    ``budgets`` are by port, with the name of the socket. ``cut`` counts the connections that were cut, by that name.
+    """
+
+    def __init__(self, budgets: Mapping[int, tuple[str, Budget]], clock: Callable[[], float]) -> None:
+        self._budgets, self._clock = dict(budgets), clock
+        self._complaints = ThrottledLog(log, clock)
+        self._known: dict[int, _Connection] = {}  # by file descriptor
+        self.cut = Counter[str]()
+
+    def taken(self, descriptor: int, size: int) -> None:
+        """A message of ``size`` bytes was taken from a connection. For the thread that receives."""
+        if (connection := self._known.get(descriptor)) is not None:
+            connection.taken += size
+
+    def run(self, stopped: Callable[[], bool], wait: Callable[[float], object]) -> None:
+        """Sweep until ``stopped()``, with a ``wait`` of some seconds in between."""
+        while not stopped():
+            self.sweep()
+            wait(SWEEP_S)
+
+    def sweep(self) -> None:
+        """Look at every connection once."""
+        now, found = self._clock(), {}
+        watched: dict[int, list[int]] = {port: [] for port in self._budgets}
+        for descriptor, inode in _sockets():
+            connection = self._known.get(descriptor)
+            if connection is None or connection.inode != inode:
+                connection = _Connection(inode, self._port(descriptor), now)
+            found[descriptor] = connection
+            if connection.port is not None:
+                watched[connection.port].append(descriptor)
+                self._charge(descriptor, connection, now)
+        self._known = found
+        for descriptors in watched.values():
+            # Of too many connections those go that sent least, and of these the oldest.
+            descriptors.sort(key=lambda descriptor: (found[descriptor].received, found[descriptor].began_s))
+            for descriptor in descriptors[: max(0, len(descriptors) - MAX_CONNECTIONS)]:
+                self._cut(descriptor, found[descriptor], f"there are more than {MAX_CONNECTIONS}")
+
+    def _port(self, descriptor: int) -> int | None:
+        """The watched port to which a socket is a connection."""
+        with duplicate(descriptor) as connection:
+            ends = ends_of(connection)
+        return ends[0] if ends is not None and ends[0] in self._budgets else None
+
+    def _charge(self, descriptor: int, connection: _Connection, now: float) -> None:
+        _, budget = self._budgets[connection.port or 0]
+        with duplicate(descriptor) as held:
+            if held is not None and os.fstat(held.fileno()).st_ino == connection.inode:
+                connection.received = _received(held)
+        pending = connection.received - connection.taken
+        if pending > budget.bytes + budget.bytes_per_s * (now - connection.began_s):
+            self._cut(descriptor, connection, f"{pending} bytes without a whole message")
+
+    def _cut(self, descriptor: int, connection: _Connection, why: str) -> None:
+        with duplicate(descriptor) as held:
+            if held is None or os.fstat(held.fileno()).st_ino != connection.inode:
+                return  # it has ended by itself
+            with suppress(OSError):
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)  # what it sent is thrown away
+                held.shutdown(socket.SHUT_RDWR)
+        name, _ = self._budgets[connection.port or 0]
+        self.cut[name] += 1
+        self._complaints.warning(name, f"a connection to {name} was cut: {why}")
+
+
+def _sockets() -> list[tuple[int, int]]:
+    """File descriptors of this process that are sockets, and their inodes."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # closed meanwhile
+            status = os.fstat(int(name))
+            if stat.S_ISSOCK(status.st_mode):
+                found.append((int(name), status.st_ino))
+    return found
+
+
+def _received(connection: socket.socket) -> int:
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RECEIVED_AT + 8)
+    except OSError:
+        return 0  # it has ended
+    return int.from_bytes(info[RECEIVED_AT:], "little")
