@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from benchmarks.adaptive import Outcome, case, compare, ordered, regretted, run, summary, true_resolution
 
+from benchmarks.adaptive import Outcome, case, compare, ordered, regretted, run, summary, true_resolution
 from benchmarks.verdict.scans import Draft, expose, metas, spec_of
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.quality.verdict import Limits
