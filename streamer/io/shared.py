@@ -18,11 +18,14 @@ SHM = Path("/dev/shm")
 class SharedBuffer:
     """Bytes shared with every process that inherits ``fd``. ``memory`` is the mapping, a writable buffer."""
 
-    def __init__(self, fd: int, nbytes: int) -> None:
-        """Takes the descriptor over. Use ``create`` or ``open``."""
+    def __init__(self, fd: int, nbytes: int, populate: bool = True) -> None:
+        """Takes the descriptor over. Use ``create``, ``named`` or ``open``.
+
+        With ``populate`` all pages are mapped now: the first frames would otherwise be five times slower.
+        """
         self.fd = fd
         self.nbytes = nbytes
-        self.memory = mmap.mmap(fd, nbytes)
+        self.memory = mmap.mmap(fd, nbytes, flags=mmap.MAP_SHARED | (getattr(mmap, "MAP_POPULATE", 0) * populate))
 
     @classmethod
     def create(cls, nbytes: int, directory: Path | None = None) -> SharedBuffer:
@@ -74,7 +77,7 @@ class SharedBuffer:
     @classmethod
     def open(cls, fd: int) -> SharedBuffer:
         """Map what another process created; ``fd`` was inherited from it."""
-        return cls(fd, os.fstat(fd).st_size)
+        return cls(fd, os.fstat(fd).st_size, populate=False)
 
     def close(self) -> None:
         """Unmap and close. While views of the memory are about, the mapping lives on until they are gone."""

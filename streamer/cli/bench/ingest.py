@@ -1,151 +1,219 @@
-"""``streamer bench ingest``: receives frames of another process into the ring, as the daemon does."""
+"""``streamer bench ingest``: frames of another process into the ring, as the daemon receives them.
+
+Beside it in the same rounds: a plain TCP socket, and a PULL socket that receives each payload into the same memory and
+does nothing else. The ways take turns, so that a ratio holds on a machine that others use as well.
+"""
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import zmq
 
 from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
+from streamer.cli.bench.ingest_sink import RingSink
+from streamer.cli.bench.sender import SCAN
 from streamer.cli.processes import ANYWHERE, ManagedProcess
 from streamer.core.backend.selection import Backend
-from streamer.flow import wire
 from streamer.flow.ring import Ring
-from streamer.flow.ring_layout import bytes_needed
-from streamer.frames import StreamerError
+from streamer.flow.wire.acknowledged import Transport
+from streamer.frames import ScanSpec, StreamerError
 from streamer.io.shared import SharedBuffer
-from streamer.io.sockets import until_done
+from streamer.io.source_acknowledged import AcknowledgingReceiver
 from streamer.io.source_zmq import FrameReceiver
+from streamer.io.writer import WriterProcess
 
-SLOTS = 16
+RING_BYTES = 2**27
+MAX_SLOTS = 512
 HIGH_WATER = 8
 FIRST_FRAME_S = 60.0
+WARM_FRAMES = 16
+ROUNDS = 5
+WHOLE_ROUNDS_S = 2.0
+"""With less time than this for each way there is one round only."""
+
+Counted = Callable[[], int]
 
 
-class RingSink:
-    """Commits every frame to the ring and counts it. No scan and no reader hold it back."""
+@dataclass(frozen=True)
+class Way:
+    """How frames travel, and into what. ``beside`` names the way that it is compared with."""
 
-    def __init__(self, ring: Ring) -> None:
-        self._ring = ring
-        self.frames = 0
-        self.bad = 0
+    name: str
+    sender: str
+    protocol: str
+    kind: str  # "plain", "bare", "ring" or "writer"
+    beside: str = ""
 
-    def start(self, message: wire.Start) -> None: ...
 
-    def end(self, message: wire.End) -> None: ...
-
-    def alive(self, message: wire.KeepAlive) -> None: ...
-
-    def slot(self, header: wire.FrameHeader) -> memoryview | None:
-        return self._ring.acquire()
-
-    def frame(self, header: wire.FrameHeader) -> None:
-        self._ring.commit(header.meta)
-        self.frames += 1
-
-    def corrupt(self, header: wire.FrameHeader, reason: str) -> None:
-        self.bad += 1
-
-    def rejected(self, reason: str, text: str) -> None:
-        self.bad += 1
-
-    def failed(self, error: Exception) -> None:
-        self.bad += 1
+def ways() -> list[Way]:
+    found = [Way("plain TCP socket", "tcp", "tcp", "plain")]
+    for protocol in ("tcp", "ipc"):
+        bare = f"bare PULL recv_into, {protocol}"
+        found.append(Way(bare, "push", protocol, "bare"))
+        for sender in ("push", "acknowledged"):
+            name = f"{sender}, {protocol}"
+            found.append(Way(f"{name} → ring", sender, protocol, "ring", bare))
+            found.append(Way(f"{name} → ring → raw file", sender, protocol, "writer", bare))
+    return found
 
 
 def ingest(_backend: Backend, task: Task, step: Step) -> list[Figure]:
-    """Measure frames per second, with checksums, and compare with a bare socket that drops its messages."""
+    """Measure frames per second of every way, with checksums."""
     step("limits")
     figures = limits_figures(task.seconds, task.threads)
-    copied = 1e9 * figures[0].value
+    rounds = ROUNDS if task.seconds >= WHOLE_ROUNDS_S else 1
     for size in task.sizes:
         step(f"{size}²")
-        nbytes = 2 * size * size
-        rate, bad = _into_ring(size, task.seconds / 2)
-        bare = _bare(size, task.seconds / 2)
-        name = f"{size}×{size}"
-        figures += [
-            Figure(f"{name}, socket → ring", rate, "frames/s", "bare socket, frames dropped", bare),
-            Figure(f"{name}, socket → ring", rate, "frames/s", "copy the frame in memory", copied / nbytes),
-            Figure(f"{name}, socket → ring", rate * nbytes / 1e9, "GB/s"),
-            Figure(f"{name}, corrupt or rejected", float(bad), "frames"),
-        ]
+        rates: dict[str, list[float]] = {way.name: [] for way in ways()}
+        bad = 0
+        for _ in range(rounds):
+            for way in ways():
+                rate, wrong = measure(way, size, task.seconds / rounds)
+                rates[way.name].append(rate)
+                bad += wrong
+        figures += _figures(f"{size}×{size}", 2 * size * size, rates, 1e9 * figures[0].value)
+        figures.append(Figure(f"{size}×{size}, corrupt or rejected", float(bad), "frames"))
     return figures
 
 
-def _into_ring(size: int, seconds: float) -> tuple[float, int]:
-    with SharedBuffer.create(bytes_needed((size, size), "<u2", SLOTS)) as shared, until_done() as context:
-        ring = Ring(shared.memory)
-        ring.format((size, size), "<u2", SLOTS)
-        sink, stopped = RingSink(ring), threading.Event()
-        receiver = FrameReceiver(context, ANYWHERE, True, HIGH_WATER, 2 * size * size)
-        thread = threading.Thread(target=receiver.run, args=(sink, stopped.is_set), name="receive")
-        try:
-            with _sender(receiver.endpoint, size):
-                thread.start()
-                rate = _rate(lambda: sink.frames, seconds)
-        finally:
-            stopped.set()
-            if thread.ident is not None:
-                thread.join()
-            receiver.close()
-        del ring
-        return rate, sink.bad
+def _figures(size: str, nbytes: int, rates: dict[str, list[float]], copied: float) -> Iterator[Figure]:
+    """Medians; the ratio to another way is the median of the ratios in each round."""
+    memory = "copy the frame in memory"
+    for way in ways():
+        rate = float(np.median(rates[way.name]))
+        beside, value = memory, copied / nbytes
+        if way.beside:
+            ratios = np.divide(rates[way.name], rates[way.beside])
+            beside, value = way.beside, rate / float(np.median(ratios))
+        yield Figure(f"{size}, {way.name}", rate, "frames/s", beside, value)
+    fastest = max(float(np.median(rates[way.name])) for way in ways() if way.kind == "ring")
+    yield Figure(f"{size}, fastest way into the ring", fastest * nbytes / 1e9, "GB/s")
 
 
-def _bare(size: int, seconds: float) -> float:
-    """Frames per second of the sender and ZeroMQ alone."""
-    with until_done() as context, context.socket(zmq.PULL) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
-        socket.bind(ANYWHERE)
-        count, stopped = [0], threading.Event()
-
-        def receive() -> None:
-            while not stopped.is_set():
-                if socket.poll(50):
-                    socket.recv_multipart(copy=False)
-                    count[0] += 1
-
-        thread = threading.Thread(target=receive, name="receive")
-        try:
-            with _sender(str(socket.getsockopt_string(zmq.LAST_ENDPOINT)), size):
-                thread.start()
-                return _rate(lambda: count[0], seconds)
-        finally:
-            stopped.set()
-            if thread.ident is not None:
-                thread.join()
+def measure(way: Way, size: int, seconds: float) -> tuple[float, int]:
+    """Frames per second of one way, and how many were wrong."""
+    with TemporaryDirectory(prefix="streamer-bench-") as folder, ExitStack() as stack:
+        endpoint = ANYWHERE if way.protocol == "tcp" else f"ipc://{folder}/frames"
+        if way.kind == "plain":
+            place, counted = stack.enter_context(_plain(size))
+            sink = None
+        elif way.kind == "bare":
+            place, counted = stack.enter_context(_bare(endpoint, size))
+            sink = None
+        else:
+            transport: Transport = "push" if way.sender == "push" else "acknowledged"
+            writer_folder = Path(folder) if way.kind == "writer" else None
+            place, sink = stack.enter_context(_into_ring(transport, endpoint, size, writer_folder))
+            counted = sink.count
+        arguments = ["-m", "streamer.cli.bench.sender", way.sender, place, str(size)]
+        sender = ManagedProcess("sender", arguments, Path(folder) / "sender.log")
+        stack.callback(sender.kill)
+        return _rate(counted, seconds), 0 if sink is None else sink.bad
 
 
 @contextmanager
-def _sender(endpoint: str, size: int) -> Any:
-    with TemporaryDirectory(prefix="streamer-bench-") as folder:
-        arguments = ["-m", "streamer.cli.bench.sender", endpoint, str(size)]
-        sender = ManagedProcess("sender", arguments, Path(folder) / "sender.log")
-        try:
-            yield sender
-        finally:
-            sender.stop()
+def _running(work: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
+    """Do the work on a thread until the block ends."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=work, args=(stopped.is_set,), name="receive")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
-def _rate(counted: Callable[[], int], seconds: float) -> float:
-    """Counts per second, measured for ``seconds`` from the first count on."""
+@contextmanager
+def _into_ring(transport: Transport, endpoint: str, size: int, folder: Path | None) -> Iterator[tuple[str, RingSink]]:
+    with SharedBuffer.create(RING_BYTES) as shared, zmq.Context() as context, ExitStack() as stack:
+        ring = Ring(shared.memory)
+        ring.format((size, size), "<u2", MAX_SLOTS)
+        writer = None
+        if folder is not None:
+            writer = WriterProcess(shared, folder)
+            stack.callback(writer.stop)
+            writer.open(ScanSpec(SCAN, SCAN, size, size, projections=1), folder / f"{SCAN}.nx", "")
+        sink = RingSink(ring, writer)
+        common = (context, endpoint, True, HIGH_WATER, 2 * size * size)
+        if transport == "push":
+            pull = FrameReceiver(*common)
+            stack.enter_context(_running(lambda stopped: pull.run(sink, stopped)))
+            yield pull.endpoint, sink
+        else:
+            router = AcknowledgingReceiver(*common, daemon=time.time_ns(), clock=time.monotonic)
+            stack.enter_context(_running(lambda stopped: router.run(sink, stopped)))
+            yield router.endpoint, sink
+        sink.stop()
+
+
+@contextmanager
+def _bare(endpoint: str, size: int) -> Iterator[tuple[str, Counted]]:
+    """ZeroMQ alone: each payload into memory as large as the ring."""
+    count = 0
+
+    def receive(stopped: Callable[[], bool]) -> None:
+        nonlocal count
+        while not stopped():
+            if pull.poll(50):
+                pull.recv()
+                pull.recv_into(slots[count % len(slots)])
+                count += 1
+
+    with _slots(size) as slots, zmq.Context() as context, context.socket(zmq.PULL) as pull:
+        pull.setsockopt(zmq.LINGER, 0)
+        pull.setsockopt(zmq.RCVHWM, HIGH_WATER)
+        pull.bind(endpoint)
+        with _running(receive):
+            yield pull.getsockopt_string(zmq.LAST_ENDPOINT), lambda: count
+
+
+@contextmanager
+def _plain(size: int) -> Iterator[tuple[str, Counted]]:
+    """A TCP socket alone: payload after payload into memory as large as the ring."""
+    count = 0
+
+    def receive(stopped: Callable[[], bool]) -> None:
+        nonlocal count
+        connection, _ = server.accept()
+        with connection:
+            while not stopped():
+                room = slots[count % len(slots)]
+                while room and (taken := connection.recv_into(room)):
+                    room = room[taken:]
+                if room:
+                    return
+                count += 1
+
+    with _slots(size) as slots, socket.create_server(("127.0.0.1", 0)) as server, _running(receive):
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}", lambda: count
+
+
+@contextmanager
+def _slots(size: int) -> Iterator[list[memoryview]]:
+    """The same kind and size of memory as the ring."""
+    nbytes = 2 * size * size
+    with SharedBuffer.create(RING_BYTES) as shared:
+        memory = memoryview(shared.memory)
+        yield [memory[k * nbytes : (k + 1) * nbytes] for k in range(min(MAX_SLOTS, RING_BYTES // nbytes))]
+
+
+def _rate(counted: Counted, seconds: float) -> float:
+    """Counts per second, measured for ``seconds`` once the first few have come."""
     deadline = time.perf_counter() + FIRST_FRAME_S
-    while not counted():
+    while counted() < WARM_FRAMES:
         if time.perf_counter() > deadline:
-            raise StreamerError(f"no frame came within {FIRST_FRAME_S:g} s")
+            raise StreamerError(f"hardly a frame came within {FIRST_FRAME_S:g} s")
         time.sleep(0.001)
-    rates = []
-    for _ in range(5):
-        first, began = counted(), time.perf_counter()
-        time.sleep(seconds / 5)
-        rates.append((counted() - first) / (time.perf_counter() - began))
-    return float(np.median(rates))
+    first, began = counted(), time.perf_counter()
+    time.sleep(seconds)
+    return (counted() - first) / (time.perf_counter() - began)

@@ -1,27 +1,34 @@
-"""``python -m streamer.cli.bench.sender ENDPOINT SIZE``: a detector that sends as fast as the socket accepts."""
+"""``python -m streamer.cli.bench.sender WAY ENDPOINT SIZE``: a detector that sends as fast as it is let.
+
+WAY is ``push`` or ``acknowledged``, or ``tcp`` for the payloads alone over a plain socket.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import zmq
 
 from streamer.flow.wire import encode_frame
 from streamer.frames import FrameKind, FrameMeta
+from streamer.io.outlet import open_outlet
 
 SCAN = "bench"
 HEADERS = 4096
 """Messages that are encoded in advance and then sent again and again."""
 
-HIGH_WATER = 8
-POLL_MS = 200
+OFFER_S = 0.2
+SPOOL_BYTES = 2**28
 
 
 def main() -> None:
-    endpoint, size = sys.argv[1], int(sys.argv[2])
+    way, endpoint, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
     ended = False
 
     def end(_number: int, _frame: object) -> None:
@@ -32,16 +39,30 @@ def main() -> None:
     parent = os.getppid()
     pixels = np.random.default_rng(0).integers(0, 60_000, (size, size)).astype("<u2")
     messages = [encode_frame(FrameMeta(SCAN, k, FrameKind.PROJECTION, 0.0, k), pixels) for k in range(HEADERS)]
-    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
-        socket.connect(endpoint)
-        number = 0
-        while not ended and os.getppid() == parent:
-            if socket.poll(POLL_MS, zmq.POLLOUT):
-                socket.send_multipart(messages[number % HEADERS], copy=size < 256)
-                number += 1
+    send = plain(endpoint) if way == "tcp" else framed(way, endpoint)
+    number = 0
+    while not ended and os.getppid() == parent:
+        number += send(messages[number % HEADERS])
+
+
+def framed(way: Any, endpoint: str) -> Callable[[Any], bool]:
+    outlet = open_outlet(way, zmq.Context.instance(), endpoint, False, "ENDPOINT", SCAN, SPOOL_BYTES)
+    return lambda message: outlet.offer(message, OFFER_S)
+
+
+def plain(endpoint: str) -> Callable[[Any], bool]:
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    connection = socket.create_connection((host, int(port)))
+
+    def send(message: Any) -> bool:
+        connection.sendall(message[1])
+        return True
+
+    return send
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        os._exit(0)  # the receiver is gone: nothing is to be waited for
