@@ -93,7 +93,7 @@ class Compute:
 
     def _turn(self, session: Session | None) -> None:
         """Fold waiting frames in; when there are none, do deferred work or sleep."""
-        frame_came = self._take(session)
+        frame_came = self._restore(session) or self._take(session)
         if session is not None and session.pipeline is not None:
             self._follow_operator(session.pipeline)
             self._show(session, session.pipeline)
@@ -138,6 +138,22 @@ class Compute:
             self._finisher.reconstruct(session, pipeline, show)
         elif not pipeline.work():
             self._sleep()
+
+    @staticmethod
+    def _restore(session: Session | None) -> bool:
+        """Fold in frames that an earlier daemon wrote, before those in the ring. Returns False when none is left."""
+        if session is None or session.pipeline is None or session.stored is None:
+            return False
+        try:
+            batch = next(session.stored, None)
+        except (OSError, RuntimeError) as problem:
+            log.warning("scan %s: %s; its frames are read again at the end", session.spec.scan_id, problem)
+            batch = None
+        if batch is None:
+            session.stored = None
+            return False
+        session.pipeline.push_batch(*batch)
+        return True
 
     def _take(self, session: Session | None) -> bool:
         """Fold a batch of waiting frames in. Returns False when no frame was waiting."""

@@ -81,15 +81,14 @@ class Ingest:
     def admit(self, message: wire.Start | wire.FrameHeader | wire.End) -> str:
         """Prepare for a message of the acknowledged transport. Returns why it must wait, "" when it can be taken.
 
-        Messages of a scan that is over are taken, and counted by ``slot``; those of an unknown scan must wait.
+        A start arms its scan, and so does a message of a scan that a daemon left behind when it died. Messages of a
+        scan that is over are taken, and counted by ``slot``; those of an unknown scan must wait.
         """
-        if isinstance(message, wire.Start):
-            return self._admit_scan(message)
-        scan_id = message.meta.scan_id if isinstance(message, wire.FrameHeader) else message.scan_id
-        return "" if self._scans.is_known(scan_id) else f"scan {scan_id} is not armed"
-
-    def _admit_scan(self, message: wire.Start) -> str:
-        if not self._scans.is_known(message.spec.scan_id):
+        if not isinstance(message, wire.Start):
+            scan_id = message.meta.scan_id if isinstance(message, wire.FrameHeader) else message.scan_id
+            return self._scans.take_up(scan_id)
+        reason = self._scans.take_up(message.spec.scan_id)
+        if reason:
             try:
                 self._scans.arm(message.spec).begins(message.src)
             except BadInput as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -15,6 +14,7 @@ from streamer.config import Config
 from streamer.core.backend.selection import Backend
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane, check_planes
+from streamer.daemon.left_behind import LeftBehind
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
 from streamer.flow.ring import Ring
@@ -54,6 +54,10 @@ class Scans:
         self.memory = Memory()  # large arrays that one scan after the other borrows
         self._reports: OrderedDict[str, Report] = OrderedDict()
         self._refused: OrderedDict[str, Report] = OrderedDict()
+        self._over: OrderedDict[str, None] = OrderedDict()  # scans of an earlier daemon of which messages came
+        self._directory = config.writer.directory.resolve()  # the folder alone: a link in it leads to what is not ours
+        since = time.time() - config.scan.stall_timeout_s
+        self._left = LeftBehind(self._directory, config.writer.tomogram, since)
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # chosen by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
@@ -77,7 +81,7 @@ class Scans:
 
     def is_known(self, scan_id: str) -> bool:
         """Whether the scan runs, or is over and has a report."""
-        return self.of(scan_id) is not None or scan_id in self._reports
+        return self.of(scan_id) is not None or scan_id in self._reports or scan_id in self._over
 
     def settled(self, taken: Taken) -> bool:
         """Whether what a message brought is readable after a crash of any process, or its scan is over."""
@@ -122,13 +126,16 @@ class Scans:
 
     def _open(self, spec: ScanSpec) -> Session:
         config = self._config
-        directory = config.writer.directory.resolve()  # the folder alone: a link in it leads to what is not ours
+        directory = self._directory
         width = max_layout_width(spec, config.reconstruction)
         volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
-        check_space(directory, spec.frames * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
-        path = directory / f"{spec.scan_id}.nx"
-        if os.path.lexists(path):
+        path, unfinished = self._left.raw_file(spec.scan_id), self._left.find(spec.scan_id)
+        if unfinished is None and self._left.exists(spec.scan_id):
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
+        if unfinished is not None and unfinished.spec != spec:
+            raise BadInput(f"{path} holds another scan of this id; every scan needs its own scan id")
+        lacking = spec.frames - (0 if unfinished is None else len(unfinished.kinds))
+        check_space(directory, lacking * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
         try:
             pipeline = self.pipeline(spec)
         except MemoryError as error:
@@ -136,10 +143,35 @@ class Scans:
             raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
         self._ring.format((spec.rows, spec.columns), spec.dtype, config.ring.max_slots)
         try:
-            self._writer.open(spec, path, now(), OPEN_TIMEOUT_S)
+            self._writer.open(spec, path, now(), OPEN_TIMEOUT_S, resume=unfinished is not None)
         except WriterError as error:
             raise BadInput(str(error)) from error
-        return Session(spec, pipeline, path, self._clock, config.scan.patience)
+        session = Session(spec, pipeline, path, self._clock, config.scan.patience)
+        if unfinished is not None:
+            session.restore(unfinished)
+        return session
+
+    def take_up(self, scan_id: str) -> str:
+        """Go on with a scan that a daemon left behind when it died. Returns why that cannot be, "" when it is done.
+
+        A scan that is over counts as known from then on: nothing of it is waited for.
+        """
+        with self.lock:
+            if self.is_known(scan_id):
+                return ""
+            try:
+                unfinished = self._left.find(scan_id)
+                if unfinished is not None:
+                    self.arm(unfinished.spec)
+                elif self._left.exists(scan_id):
+                    self._over[scan_id] = None
+                    while len(self._over) > REPORTS_KEPT:
+                        self._over.popitem(last=False)
+                else:
+                    return f"scan {scan_id} is not armed"
+            except BadInput as error:
+                return str(error)
+            return ""
 
     def pipeline(self, spec: ScanSpec) -> ScanPipeline:
         """A reconstruction that has no frames yet. Raises MemoryError or BadInput."""
@@ -178,10 +210,13 @@ class Scans:
 
     def wait(self, held: bool) -> None:
         """Let the time pass for the running scan. ``held``: its frames could not be taken since the last call."""
+        if self._left.newest is not None:
+            self._take_up_newest(self._left.newest)
         session = self.current
         if session is None or session.over:
             return
-        if session.follow_writer(self._writer.written, self._writer.state):
+        before = 0 if session.raw_closed else session.restored
+        if session.follow_writer(before + self._writer.written, self._writer.state):
             self._events.event(ProgressEvent(scan_id=session.spec.scan_id, report=session.report()))
         if session.wait(self._clock(), held) and session.ending is not None:
             log.warning("scan %s: %s", session.spec.scan_id, session.ending.note)
@@ -209,6 +244,15 @@ class Scans:
         with self.lock:
             self.fixed_center = center
             self.operator_revision += 1
+
+    def _take_up_newest(self, scan_id: str) -> None:
+        """Go on with the scan of the daemon before, unless another one was armed; its writer may need a moment."""
+        with self.lock:
+            if self.current is None and self._left.is_written(scan_id):
+                return
+            self._left.newest = None
+            if self.current is None and (reason := self.take_up(scan_id)):
+                log.warning("scan %s of the daemon before is not taken up: %s", scan_id, reason)
 
     def _named(self, scan_id: str) -> Session:
         session = self.of(scan_id)

@@ -26,7 +26,9 @@ from streamer.frames import (
     ScanSpec,
     Verdict,
 )
+from streamer.io.unfinished import Batch, UnfinishedScan
 from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.store import FRAMES_PER_BATCH
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Session:
     first_preview_projections: int | None = None
     first_frame_s: float | None = None
     last_frame_s: float | None = None
+    restored: int = 0  # frames that the files of an earlier daemon hold
+    stored: Iterator[Batch] | None = None  # those of them that the pipeline has not seen
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -119,6 +123,22 @@ class Session:
                 self.last_frame_s = meta.received_s
                 self._patience.heard()
             return outcome
+
+    def restore(self, unfinished: UnfinishedScan) -> None:
+        """Go on with a scan whose daemon died: enter the frames on the disk, and have the pipeline read them."""
+        with self.lock:
+            for index, kind in unfinished.kinds.items():
+                self.ledger.frame(index, kind)
+            self.restored = len(unfinished.kinds)
+            self.written = self.restored
+            if self.restored:
+                self.life.fire(ScanEvent.FRAME)
+                self.first_frame_s = self.last_frame_s = self.clock()
+            self.stored = unfinished.batches(self._lacks, FRAMES_PER_BATCH)
+
+    def _lacks(self, index: int) -> bool:
+        """Whether the pipeline has not seen a frame."""
+        return self.pipeline is not None and not self.pipeline.has(index)
 
     def corrupt(self, index: int | None) -> None:
         with self.lock:

@@ -1,0 +1,36 @@
+"""The scans that daemons before this one left in the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from streamer.io.segments import segments_of
+from streamer.io.unclosed import is_written
+from streamer.io.unfinished import UnfinishedScan, find_unfinished, newest_scan
+
+
+class LeftBehind:
+    """Raw files by scan id. ``newest`` is the scan that was running when a daemon died, unless that is long ago."""
+
+    def __init__(self, directory: Path, tomogram: bool, since: float) -> None:
+        """``tomogram``: each scan is to have one. ``since``: a scan is old if nothing was written later, s since 1970
+        UTC.
+        """
+        self._directory, self._tomogram = directory, tomogram
+        self.newest = newest_scan(directory, since)
+
+    def raw_file(self, scan_id: str) -> Path:
+        return self._directory / f"{scan_id}.nx"
+
+    def exists(self, scan_id: str) -> bool:
+        return os.path.lexists(self.raw_file(scan_id))
+
+    def find(self, scan_id: str) -> UnfinishedScan | None:
+        """The scan, if it is not over. Raises Busy while the writer of a daemon that died still closes its file."""
+        tomogram = self._directory / f"{scan_id}.tomogram.h5" if self._tomogram else None
+        return find_unfinished(self.raw_file(scan_id), tomogram)
+
+    def is_written(self, scan_id: str) -> bool:
+        """Whether that writer is still at work."""
+        return any(map(is_written, segments_of(self.raw_file(scan_id))))

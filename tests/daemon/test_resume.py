@@ -1,0 +1,119 @@
+"""A daemon goes on with the scan that the one before it left behind when it died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from streamer.flow import wire
+from streamer.flow.wire.daemon import Report
+from streamer.io.nxtomo import NXtomoFile
+from streamer.io.source_file import ScanFile
+from streamer.io.tomogram import read_tomogram
+from streamer.io.writer_process import ORPHANED
+from tests.daemon.rig import Rig, TinyScan
+
+HALF = 50
+
+
+@pytest.fixture(scope="module")
+def scan() -> TinyScan:
+    return TinyScan()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> TinyScan:
+    return TinyScan("whole")
+
+
+def leave(
+    folder: Path, scan: TinyScan, indices: Iterable[int], status: str = "incomplete", note: str = ORPHANED
+) -> None:
+    """What the writer leaves of a scan whose daemon died."""
+    file = NXtomoFile.create(folder / f"{scan.spec.scan_id}.nx", scan.spec, "")
+    for index in indices:
+        file.append(scan.metas[index], scan.pixels[index])
+    file.close(status, note=note)
+
+
+def volume(report: Report) -> np.ndarray:
+    assert report.tomogram_file is not None
+    return read_tomogram(Path(report.tomogram_file)).data
+
+
+def message(scan: TinyScan, index: int) -> wire.FrameHeader:
+    header = wire.decode(wire.encode_frame(scan.metas[index], scan.pixels[index])[0])
+    assert isinstance(header, wire.FrameHeader)
+    return header
+
+
+def test_a_frame_of_it_takes_the_scan_up_and_its_tomogram_is_that_of_a_scan_without_a_break(
+    build: Callable[..., Rig], scan: TinyScan, uninterrupted: TinyScan, tmp_path: Path
+) -> None:
+    leave(tmp_path, scan, range(HALF))
+    rig = build()
+    assert rig.ingest.admit(message(scan, HALF - 3)) == ""
+    assert rig.scans.state == "acquiring"
+    rig.feed(scan, range(HALF - 3, scan.spec.frames))
+    resumed = rig.finish(scan)
+    assert (resumed.state, resumed.written, resumed.frames.received) == ("complete", scan.spec.frames, scan.spec.frames)
+    assert resumed.frames.duplicate == 3  # those that were written but not acknowledged
+    rig.run(uninterrupted)
+    whole = rig.finish(uninterrupted)
+    assert np.abs(volume(resumed) - volume(whole)).max() <= 1e-5 * np.abs(volume(whole)).max()
+    assert (resumed.verdict, resumed.center_px) == (whole.verdict, pytest.approx(whole.center_px, abs=1e-3))
+    with ScanFile.open(Path(resumed.raw_file)) as file:
+        assert sorted(frame.meta.index for frame in file.frames()) == list(range(scan.spec.frames))
+
+
+def test_the_planes_are_built_from_the_disk_at_once(build: Callable[..., Rig], scan: TinyScan, tmp_path: Path) -> None:
+    leave(tmp_path, scan, range(HALF))
+    rig = build()
+    rig.scans.arm(scan.spec)
+    session = rig.session(scan)
+    rig.turn_until(lambda: session.stored is None)
+    assert session.pipeline is not None
+    assert session.pipeline.seen == HALF
+    assert session.report().written == HALF
+
+
+def test_the_newest_scan_is_taken_up_without_being_asked_for(
+    build: Callable[..., Rig], scan: TinyScan, tmp_path: Path
+) -> None:
+    leave(tmp_path, scan, range(HALF))
+    rig = build()
+    rig.scans.wait(held=False)
+    assert rig.session(scan).ledger.received == HALF
+    assert rig.finish(scan, status="stopped").state == "incomplete"
+    assert rig.ingest.admit(wire.Start(scan.spec)) == ""  # it is over now
+
+
+def test_a_scan_that_lacks_only_its_tomogram_gets_it(build: Callable[..., Rig], scan: TinyScan, tmp_path: Path) -> None:
+    leave(tmp_path, scan, range(scan.spec.frames), "complete", "")
+    rig = build()
+    assert rig.ingest.admit(wire.End("scan-1", scan.spec.frames)) == ""
+    report = rig.finish(scan)
+    assert (report.state, report.written) == ("complete", scan.spec.frames)
+    assert np.isfinite(volume(report)).all()
+
+
+def test_messages_of_a_scan_that_is_over_are_not_waited_for(
+    build: Callable[..., Rig], scan: TinyScan, tmp_path: Path
+) -> None:
+    leave(tmp_path, scan, range(5), "aborted", "")
+    rig = build()
+    for one in (message(scan, 7), wire.End("scan-1", 7), wire.Start(scan.spec)):
+        assert rig.ingest.admit(one) == ""
+    assert rig.scans.current is None
+    assert not rig.send(scan.metas[7], scan.pixels[7])
+
+
+def test_another_scan_of_the_same_id_is_refused(build: Callable[..., Rig], scan: TinyScan, tmp_path: Path) -> None:
+    leave(tmp_path, scan, range(5))
+    other = structs.replace(scan.spec, sample="another")
+    with pytest.raises(Exception, match="holds another scan of this id"):
+        build().scans.arm(other)
