@@ -6,6 +6,7 @@ The protocol itself is in ``flow.acknowledged``; here is what it needs a socket 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import zmq
@@ -22,7 +23,12 @@ REPEAT_S = 0.5  # a credit that was lost is repeated, and a held message asked f
 ACKNOWLEDGE_S = 0.02
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 5000
+WINDOW_BYTES = 2**25
+MOST_AHEAD = 256
+"""Messages that a producer may send ahead, however small its frames are."""
+
 SPARE_MESSAGES = 16  # of one producer, beyond its window: hellos
+MESSAGES_PER_TURN = 16  # received before acknowledgements are looked at again
 
 ScanMessage = wire.Start | wire.FrameHeader | wire.End
 
@@ -66,9 +72,12 @@ class AcknowledgingReceiver:
         clock: Callable[[], float],
         guard: sockets.Guard = sockets.open_to_all,
     ) -> None:
-        """``window``: messages that a producer may send ahead. ``daemon``: a number of this daemon's life only."""
+        """``window``: frames that a producer may send ahead; more while they are smaller than 32 MiB together.
+
+        ``daemon``: a number of this daemon's life only.
+        """
         self._socket = context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.RCVHWM, window + SPARE_MESSAGES)
+        self._socket.setsockopt(zmq.RCVHWM, max(window, MOST_AHEAD) + SPARE_MESSAGES)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes + wire.MAX_HEADER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -76,6 +85,7 @@ class AcknowledgingReceiver:
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         self._parts = MessageParts(self._socket)
         self._ledger = ReceiverLedger(daemon, window)
+        self._least_window = window
         self._peers: dict[bytes, _Peer] = {}
         self._clock = clock
         self._acknowledged_s = 0.0
@@ -88,7 +98,7 @@ class AcknowledgingReceiver:
         while not stopped():
             waiting = any(peer.stream.waiting for peer in self._peers.values())
             if self._socket.poll(SETTLING_POLL_MS if waiting else POLL_MS):
-                self._receive(sink)
+                self._receive_some(sink)
             now = self._clock()
             if now - self._acknowledged_s >= ACKNOWLEDGE_S:
                 self._acknowledged_s = now
@@ -98,8 +108,12 @@ class AcknowledgingReceiver:
     def close(self) -> None:
         self._socket.close()
 
-    def _receive(self, sink: AcknowledgingSink) -> None:
-        identity = self._socket.recv()
+    def _receive_some(self, sink: AcknowledgingSink) -> None:
+        with suppress(zmq.Again):
+            for _ in range(MESSAGES_PER_TURN):
+                self._receive(self._socket.recv(zmq.DONTWAIT), sink)
+
+    def _receive(self, identity: bytes, sink: AcknowledgingSink) -> None:
         first = self._socket.recv() if self._parts.more() else b""
         number = decode_number(first)
         if number is None or not self._parts.more():
@@ -155,6 +169,7 @@ class AcknowledgingReceiver:
 
     def _taken(self, message: ScanMessage, sink: AcknowledgingSink) -> Taken:
         if isinstance(message, wire.FrameHeader):
+            self._ledger.window = max(self._least_window, min(WINDOW_BYTES // max(message.size, 1), MOST_AHEAD))
             self._parts.receive_payload(message, sink)
             return Taken(message.meta.scan_id, sink.position())
         self._parts.drop_rest()

@@ -60,9 +60,10 @@ def test_volume_tells_its_error(tmp_path: Path) -> None:
 
 def test_ingest_takes_frames_from_another_process(tmp_path: Path) -> None:
     found = figures(tmp_path, "ingest", "--size", "64")
-    into_ring = named(found, "socket → ring")
-    assert into_ring["value"] > 0
-    assert into_ring["ratio"] == pytest.approx(into_ring["value"] / into_ring["beside_value"])
+    for way in ("push, tcp", "acknowledged, tcp", "push, ipc", "acknowledged, ipc"):
+        into_ring, into_file = named(found, f"{way} → ring"), named(found, f"{way} → ring → raw file")
+        assert min(into_ring["value"], into_file["value"]) > 0
+        assert into_ring["beside"].startswith("bare PULL recv_into")
     assert named(found, "corrupt or rejected")["value"] == 0
 
 
