@@ -87,7 +87,8 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "measured", ", ".join(form.format(measured[k]) for k, form in MEASURES.items() if measured.get(k) is not None)
     settings = _map(content["settings"])
     if settings:
-        yield "limits", ", ".join(f"{name} {value}" for name, value in settings["limits"].items())
+        limits = settings["limits"].items()
+        yield "limits", ", ".join(f"{name} {value}" for name, value in limits if value is not None)
     changed = [f"{section}.{name} {value}" for section, name, value in _changed(settings)]
     if changed:
         yield "options", ", ".join(changed)

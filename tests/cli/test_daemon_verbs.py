@@ -109,6 +109,26 @@ def test_each_replay_is_a_scan_of_its_own(daemon: ManagedProcess, scan: Path, tm
     assert all(name.startswith("replay-") for name in seen)
 
 
+def test_a_file_that_lacks_projections_becomes_a_scan_that_lacks_them(
+    daemon: ManagedProcess, scan: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "hole.h5"
+    with h5py.File(scan) as whole, h5py.File(path, "w") as file:
+        kept = np.setdiff1d(np.arange(PROJECTIONS), [10, 11, 20])
+        for name in ("data", "theta"):
+            file[f"exchange/{name}"] = whole[f"exchange/{name}"][()][kept]
+        for name in ("data_white", "data_dark"):
+            file[f"exchange/{name}"] = whole[f"exchange/{name}"][()]
+    report = replayed(daemon, path, tmp_path)
+    frames = report["frames"]
+    assert (report["state"], frames["received"], frames["expected"]) == ("incomplete", 42, 45)
+    assert (frames["missing_projections"], frames["missing_flats"]) == (3, 0)
+    with h5py.File(report["raw_file"]) as raw:
+        assert raw["entry/streamer/missing_frames"][()].tolist() == [15, 16, 25]
+        metadata = json.loads(raw["entry/streamer/spec"].asstr()[()])["metadata"]
+    assert metadata == {"replayed": "hole.h5", "notes": "/exchange/theta has no unit: degrees assumed"}
+
+
 def test_replays_one_after_the_other_are_all_taken(
     daemon: ManagedProcess, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,7 +100,7 @@ def planned_angles(values: Angles, projections: int, name: str, path: Path, note
         notes.append(f"{told}: the last {spare} are those of other frames")
         return values[:projections]
     if spare:
-        notes.append(f"{told}: the last {spare} were not taken")
+        notes.append(f"{told}: the last were not taken")
     return values
 
 

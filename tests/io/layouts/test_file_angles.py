@@ -81,8 +81,8 @@ def test_a_table_is_no_line_of_angles(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "note", "missing"),
     [
-        (np.r_[ANGLES, 180.0, 189.0], "the last 2 were not taken", 2),  # aborted
-        (np.r_[ANGLES, 180.0], "the last 1 were not taken", 1),
+        (np.r_[ANGLES, 180.0, 189.0], "the last were not taken", 2),  # aborted
+        (np.r_[ANGLES, 180.0], "the last were not taken", 1),
         (np.r_[np.zeros(5), ANGLES], "the first 5 are those of other frames", 0),
         (np.r_[ANGLES, np.full(5, 90.0)], "the last 5 are those of other frames", 0),
     ],
