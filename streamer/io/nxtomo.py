@@ -211,10 +211,17 @@ def _value(parent: h5py.Group, name: str, value: Any, units: str = "") -> None:
         parent[name].attrs["units"] = units
 
 
-def lay_out(file: h5py.File, spec: ScanSpec, started: str, data: Callable[[h5py.Group], h5py.Dataset]) -> None:
+def lay_out(
+    file: h5py.File,
+    spec: ScanSpec,
+    started: str,
+    data: Callable[[h5py.Group], h5py.Dataset],
+    columns: Mapping[str, ArrayLike] | None = None,
+) -> None:
     """Everything the file will ever hold; in SWMR mode no object or attribute can be added.
 
-    ``data`` makes the dataset of the images in the group of the detector.
+    ``data`` makes the dataset of the images in the group of the detector. ``columns`` are the values of the frames in
+    the datasets of ``PER_FRAME``; None: they are still to come.
     """
     file.attrs.update(NX_class="NXroot", default="entry")
     entry = _group(file, "entry", "NXentry", default="data", version=2.1)
@@ -230,7 +237,10 @@ def lay_out(file: h5py.File, spec: ScanSpec, started: str, data: Callable[[h5py.
     _group(entry, "control", "NXmonitor")
     _account(entry, spec)
     for name, dtype, units, empty in PER_FRAME:
-        dataset = entry.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(4096,), fillvalue=empty)
+        if columns is None:
+            dataset = entry.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(4096,), fillvalue=empty)
+        else:
+            dataset = entry.create_dataset(name, data=columns[name])
         if units:
             dataset.attrs["units"] = units
     entry["streamer/frame_checksum"].attrs["algorithm"] = "xxh3_64 of the pixels, row-major, little-endian"

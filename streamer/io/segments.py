@@ -263,11 +263,8 @@ def _make_master(path: Path, account: Account, scan: _Scan) -> None:
     try:
         temporary.unlink(missing_ok=True)
         with h5py.File(temporary, "x", libver=LIBVER) as file:
-            lay_out(file, account.spec, account.started, lambda detector: scan.images(detector, path))
-            for number, (name, *_) in enumerate(PER_FRAME):
-                values, dataset = scan.column(number), file[f"entry/{name}"]
-                dataset.resize(len(values), 0)
-                dataset[...] = values
+            columns = {name: scan.column(number) for number, (name, *_) in enumerate(PER_FRAME)}
+            lay_out(file, account.spec, account.started, lambda detector: scan.images(detector, path), columns)
             conclude(file, account.status, account.expected, account.frames, account.ended, account.note)
             copy_archive(path, file)
         if scan.segments and scan.segments[0].path == path:
@@ -278,6 +275,7 @@ def _make_master(path: Path, account: Account, scan: _Scan) -> None:
     except FileExistsError as error:
         raise BadInput(f"{path}: something else has this name; the scan is in {temporary.name}") from error
     except (OSError, RuntimeError, ValueError) as error:
+        temporary.unlink(missing_ok=True)
         reason = " ".join(str(error).split())
         raise BadInput(f"{path}: the file that joins the segments cannot be made: {reason}") from error
 

@@ -245,7 +245,7 @@ class WriterProcess:
             if scan is not None:
                 self._go_on(scan)
         elif kind == "error":
-            self._trouble(f"raw file: {message['text']}", "error", message["errno"])
+            self._trouble(message["text"], "error", message["errno"])
         elif scan is None:
             return
         elif kind == "opened":
