@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint docs bench lock clean
+.PHONY: demo test lint docs bench faults lock clean
 
 demo: $(INSTALLED)  ## the whole system on the embedded virtual beamline
 	$(BIN)/streamer demo --out demo-output
@@ -24,6 +24,9 @@ docs: $(INSTALLED)  ## the documentation, into build/docs
 
 bench: $(INSTALLED)  ## measure; results go to benchmarks/results
 	$(BIN)/python -m benchmarks
+
+faults: $(INSTALLED)  ## hurt a daemon in every known way and say what was lost; into benchmarks/results/faults.json
+	$(BIN)/python -m benchmarks.faults
 
 lock: $(INSTALLED)  ## renew the hashed lock (all extras but the GPU's)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -1,0 +1,213 @@
+"""A daemon to be hurt, a detector whose pixels follow from the frame index, and what became of every frame."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from streamer.cli.processes import ANYWHERE, start_daemon
+from streamer.client import Link
+from streamer.flow import wire
+from streamer.flow.wire.daemon import Arm, GetStatus, Report
+from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
+from streamer.io.nxtomo import DETECTOR, STREAMER
+from streamer.io.unclosed import open_raw
+
+SHAPE = (128, 128)
+DARKS = FLATS = 5
+RING_SLOTS = 64
+PATIENCE_S = 150.0
+
+
+@cache
+def pixels_of(index: int) -> NDArray[np.uint16]:
+    """An image that says which frame it is."""
+    rng = np.random.default_rng([7, index])
+    level = 100 if index < DARKS else 3000 if index < DARKS + FLATS else 1500
+    return rng.normal(level, 10, SHAPE).astype("<u2")
+
+
+def meta_of(spec: ScanSpec, index: int) -> FrameMeta:
+    kind = FrameKind.DARK if index < DARKS else FrameKind.FLAT if index < DARKS + FLATS else FrameKind.PROJECTION
+    turned = max(0, index - DARKS - FLATS) * 180.0 / spec.projections
+    return FrameMeta(spec.scan_id, index, kind, turned, index)
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of the frames of a scan. ``silent``: neither in the file nor listed there."""
+
+    state: str
+    right: int
+    wrong: int
+    listed: int
+    silent: int
+    lied: int  # listed as missing or lost, and in the file
+    claimed: int  # lost, as the report says
+    segments: int
+
+    @property
+    def sound(self) -> bool:
+        """Every frame is right or listed, once, and the report says the same."""
+        return self.wrong == self.silent == self.lied == 0
+
+
+class Rig:
+    """``writer`` are options of the daemon's section of that name."""
+
+    def __init__(self, folder: Path, data: Path | None = None, tomogram: bool = False, **writer: Any) -> None:
+        self.data = data or folder / "data"
+        section = {"directory": self.data, "reserve_mb": 0, "tomogram": tomogram, "flush_s": 0.05, **writer}
+        self._daemon = start_daemon(
+            folder,
+            source={"endpoint": ANYWHERE, "bind": True},
+            ring={"memory_mb": 16, "max_slots": RING_SLOTS},
+            scan={"stall_timeout_s": 60.0, "end_timeout_s": 60.0},
+            writer=section,
+        )
+        self._scans = 0
+        try:
+            endpoints = self._daemon.wait_ready()
+            self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            self.link = Link(endpoints["control"], "daemon", 60.0, self._context)
+            self._push = self._context.socket(zmq.PUSH)
+            self._push.setsockopt(zmq.SNDHWM, 8)
+            self._push.setsockopt(zmq.LINGER, 0)
+            self._push.connect(endpoints["source"])
+        except BaseException:
+            self._daemon.kill()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.link.close()
+        self._daemon.stop(timeout_s=100.0)
+        self._context.destroy(linger=0)
+
+    def kill_daemon(self) -> None:
+        self._daemon.kill()
+
+    @property
+    def writer_pid(self) -> int:
+        """The raw writer among the daemon's children."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if b"streamer.io.writer_process" in path.read_bytes() and self._is_child(path.parent):
+                    return int(path.parent.name)
+            except OSError:
+                continue
+        raise ProcessLookupError("the daemon has no raw writer now")
+
+    def _is_child(self, process: Path) -> bool:
+        return int((process / "stat").read_text().rsplit(")", 1)[1].split()[1]) == self._daemon.pid
+
+    def arm(self, projections: int = 300) -> ScanSpec:
+        self._scans += 1
+        spec = ScanSpec(f"scan-{self._scans}", "fault", *SHAPE, projections, flats=FLATS, darks=DARKS)
+        self.link.ask(Arm(spec))
+        return spec
+
+    def send(self, spec: ScanSpec, first: int, last: int, per_s: float | None = None) -> None:
+        """Frames ``first`` up to ``last``; waits where the daemon holds the detector back."""
+        for index in range(first, last):
+            header, payload = wire.encode_frame(meta_of(spec, index), pixels_of(index), "detector")
+            assert self._push.poll(int(1000 * PATIENCE_S), zmq.POLLOUT), f"frame {index} could not be sent"
+            self._push.send_multipart([header, payload])
+            if per_s is not None:
+                time.sleep(1 / per_s)
+
+    def end(self, spec: ScanSpec) -> None:
+        self._push.send(wire.encode(wire.End(spec.scan_id, spec.frames, src="detector"))[0])
+
+    def report(self, spec: ScanSpec) -> Report:
+        report = self.link.ask(GetStatus(spec.scan_id)).scan
+        assert report is not None
+        return report
+
+    def wait(self, spec: ScanSpec, condition: Callable[[Report], bool], what: str) -> float:
+        """Seconds until the report of the scan is so."""
+        began = time.monotonic()
+        while not condition(self.report(spec)):
+            assert time.monotonic() - began < PATIENCE_S, f"{what}: {self.report(spec)}"
+            time.sleep(0.01)
+        return time.monotonic() - began
+
+    def wait_written(self, spec: ScanSpec, frames: int) -> float:
+        """Until so many frames are safe."""
+        return self.wait(spec, lambda report: report.written >= frames, f"{frames} frames in the file")
+
+    def fate(self, spec: ScanSpec) -> Fate:
+        """Wait for the end of the scan and look at every frame of its file, as another program would."""
+        self.wait(spec, lambda report: report.state.final, "the end")
+        report = self.report(spec)
+        return fate(self.data / f"{spec.scan_id}.nx", spec, report)
+
+    def good_scan(self) -> bool:
+        """Whether a scan without a fault succeeds now."""
+        spec = self.arm(60)
+        self.send(spec, 0, spec.frames)
+        self.end(spec)
+        found = self.fate(spec)
+        return found.sound and found.right == spec.frames and found.state == "complete"
+
+
+def fate(path: Path, spec: ScanSpec, report: Report | None = None) -> Fate:
+    """Compare a file frame by frame with what was sent."""
+    right, wrong, lacking = set(), 0, set()
+    segments = len(list(path.parent.glob(f"{path.stem}+[0-9]*.nx"))) or 1
+    try:
+        file = h5py.File(path, "r") if report is not None else open_raw(path)
+    except (OSError, BadInput):
+        return Fate("unreadable", 0, 0, 0, spec.frames, 0, 0, segments)
+    with file:
+        for name in ("missing", "corrupt", "lost"):
+            lacking |= set(file[f"{STREAMER}/{name}_frames"][()].tolist())
+        indices = file[f"{DETECTOR}/sequence_number"][()].tolist()
+        for index, image in zip(indices, file[f"{DETECTOR}/data"], strict=True):
+            same = index < spec.frames and index not in right and np.array_equal(image, pixels_of(index))
+            right.add(index) if same else None
+            wrong += not same
+    silent = set(range(spec.frames)) - right - lacking
+    written = len(right) if report is None else report.written
+    received = spec.frames if report is None else report.frames.received
+    state = "" if report is None else str(report.state)
+    return Fate(state, len(right), wrong, len(lacking), len(silent), len(lacking & right), received - written, segments)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path | None]:
+    """A file system of its own of that size; None where it cannot be mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, keep_bytes: int) -> Path:
+    """Take the space of a disk but for ``keep_bytes``; gives the file to remove."""
+    stat, path = os.statvfs(folder), folder / "filler"
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, stat.f_bavail * stat.f_frsize - keep_bytes))
+    return path
