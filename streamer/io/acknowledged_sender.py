@@ -162,8 +162,9 @@ class AcknowledgedSender:
         poller.register(self._wake_read, zmq.POLLIN)
         said_s = -math.inf
         while not self._stopping:
-            blocked = self._send_waiting()
             now = self._clock()
+            # Credit of a daemon that is silent is not used: it would be spent on the next one, which does not know us.
+            blocked = now - self._heard_s < SILENCE_S and self._send_waiting()
             if now - max(self._heard_s, said_s) >= SILENCE_S:
                 if self._say_hello():
                     said_s = now
