@@ -62,7 +62,7 @@ class TomoDetector(Device):
     def _reset(self) -> None:
         self._spec: ScanSpec | None = None
         self._documents: ScanDocuments | None = None
-        self._open = False
+        self._open = self._prepared = False
         self._request: Request | None = None
         self._target = 0
         self._written = 0
@@ -116,10 +116,24 @@ class TomoDetector(Device):
         self._reset()
         self._spec = spec
         self._open = True  # from here on unstage() has something to close, whatever fails
-        self._documents = ScanDocuments(self.name, spec, self.daemon.arm(spec))
+        try:
+            armed = self.daemon.arm(spec)
+        except LinkError:
+            self._open = False  # refused: what runs there is another's, and so is the camera
+            raise
+        self._go_on(spec)
+        self._documents = ScanDocuments(self.name, spec, armed)
+        self._prepared = True
         self.hardware.prepare(spec, setup.rate_hz)
+        self._go_on(spec)
         self.rate_hz.put(float(setup.rate_hz))
         self.pixel_size_m.put(float(geometry.pixel_size_m or 0.0))
+
+    def _go_on(self, spec: ScanSpec) -> None:
+        """Raise, and leave nothing armed, when the plan has given the scan up while it was being prepared."""
+        if not self._open:
+            self._close(spec.scan_id, "given up while it was prepared")
+            raise ScanFailed(f"{self.name}: scan {spec.scan_id} was given up while it was prepared")
 
     # ── Flyable, Triggerable, Stoppable ─────────────────────────────────────────────────────────────────────────
     def kickoff(self) -> Status:
@@ -188,6 +202,8 @@ class TomoDetector(Device):
         return watch(exposed, limit, what, 0.005 if acquire else 0.03)
 
     def _exposed(self, camera: Patience, daemon: Patience) -> bool:
+        if not self._open:
+            return True  # the plan itself has closed the scan
         if self._paused.is_set():
             raise ScanFailed("the scan was paused while the rotation turned; take it again")
         activity = self.hardware.activity()
@@ -264,12 +280,15 @@ class TomoDetector(Device):
         if not self._open or self._spec is None:
             return
         self._open = False
-        scan_id = self._spec.scan_id
-        self._try(self.hardware.stop)
-        if self._try(lambda: self.hardware.finish("aborted")):
-            answers = self._try(lambda: self._await_end(scan_id))  # the frames on their way are worth a moment
-        else:
-            answers = True
+        self._close(self._spec.scan_id, reason)
+
+    def _close(self, scan_id: str, reason: str) -> None:
+        """End the scan in the hardware, if it was prepared for it, and in the daemon."""
+        answers = True
+        if self._prepared:
+            self._try(self.hardware.stop)
+            if self._try(lambda: self.hardware.finish("aborted")):
+                answers = self._try(lambda: self._await_end(scan_id))  # the frames on their way are worth a moment
         if answers and self._try(lambda: self.daemon.abort(scan_id, reason, CLEANUP_S)):
             self._try(lambda: self.daemon.poll(scan_id, CLEANUP_S))
 

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 0.005
 JUDGE_EVERY_S = 0.5
+JUDGE_SHARE = 0.1  # of the time, at most: a judgement of many projections takes a while, and frames wait meanwhile
 PROGRESS_EVERY_S = 0.1
 
 
@@ -57,6 +58,7 @@ class Compute:
         self._operator_revision = scans.operator_revision
         self._shown_s = self._judged_s = self._reported_s = -1e9
         self._shown_count = -1
+        self._judge_every_s = JUDGE_EVERY_S
         self._batch = np.empty((0, 0, 0), np.uint8)  # copies of the frames that are folded in together
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
         self.folded = 0
@@ -185,9 +187,10 @@ class Compute:
 
     def _show(self, session: Session, pipeline: ScanPipeline, force: bool = False) -> None:
         now = self._clock()
-        if now - self._judged_s >= JUDGE_EVERY_S and not session.reconstructed:
+        if now - self._judged_s >= self._judge_every_s and not session.reconstructed:
             self._judged_s = now
             self._judge(session, pipeline)
+            self._judge_every_s = max(JUDGE_EVERY_S, (self._clock() - now) / JUDGE_SHARE)
         if force or now - self._reported_s >= PROGRESS_EVERY_S:
             self._reported_s = now
             self._events.event(ProgressEvent(report=session.report(), scan_id=session.spec.scan_id))

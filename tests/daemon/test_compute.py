@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamer.core.planes.plane import Plane
-from streamer.daemon.compute import JUDGE_EVERY_S, PROGRESS_EVERY_S
+from streamer.daemon.compute import JUDGE_EVERY_S, JUDGE_SHARE, PROGRESS_EVERY_S
 from streamer.frames import Verdict
 from tests.daemon.rig import PROJECTIONS, Rig, TinyScan
 
@@ -117,6 +117,22 @@ def test_judging_keeps_its_pace(rig: Rig) -> None:
     assert session.quality.projections == judged
     rig.turn_for(JUDGE_EVERY_S)
     assert session.quality.projections == 60 - scan.first_projection
+
+
+def test_a_slow_judgement_takes_a_small_share_of_the_time(
+    build: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, judged = build(scan={"stall_timeout_s": 1000.0}), list[float]()
+
+    def slow(_session: object, _pipeline: object) -> None:
+        judged.append(rig.clock.now)
+        rig.clock.now += 2.0
+
+    monkeypatch.setattr(rig.compute, "_judge", slow)
+    rig.run(TinyScan(), range(30))
+    rig.turn_for(60.0)
+    assert 3 <= len(judged) <= 60 / (2.0 / JUDGE_SHARE) + 2
+    assert all(later - earlier >= 2.0 / JUDGE_SHARE for earlier, later in pairwise(judged))
 
 
 def test_planes_are_changed_while_the_scan_runs(rig: Rig) -> None:

@@ -1,8 +1,11 @@
 """The detector asked in the wrong order, and a daemon that ends the scan under it."""
 
+import time
+
 import pytest
 from msgspec import structs
 
+from streamer.client import LinkError
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.daemon import FrameCounts
 from streamer.frames import Decision, FrameKind, Reason, ReasonCode, Verdict
@@ -93,6 +96,41 @@ def test_a_scan_is_announced_to_the_daemon_and_to_the_camera(detector, server):
     assert server.verbs == ["arm"]
     assert detector.pixel_size_m.get() == 0.0, "not known"
     assert set(detector.describe_collect()) == {"detector", "detector_image_key", "detector_rotation_angle"}
+
+
+def test_a_scan_that_is_refused_touches_neither_camera_nor_daemon(detector, server):
+    """Another user's scan runs on both."""
+    server.busy = 10**6
+    detector.daemon._busy_timeout_s = 0.0
+    with pytest.raises(LinkError, match="another scan is running"):
+        opened(detector)
+    detector.unstage()
+    assert detector.hardware.calls == []
+    assert set(server.verbs) == {"arm"}
+
+
+def test_a_scan_that_is_given_up_while_it_waits_is_not_left_armed(detector, server):
+    server.busy = 10**6
+    status = detector.prepare(SETUP)
+    while not server.verbs:
+        time.sleep(0.01)
+    detector.unstage()
+    assert detector.hardware.calls == [], "the camera works for another user"
+    server.busy = 0
+    with pytest.raises(ScanFailed, match="scan s1 was given up while it was prepared"):
+        status.wait(PATIENCE_S)
+    assert detector.hardware.calls == []
+    assert server.verbs[-1] == "abort"
+
+
+def test_exposures_end_well_when_the_plan_itself_closes_the_scan(detector, server):
+    opened(detector).prepare(PROJECTIONS)
+    detector.kickoff().wait(PATIENCE_S)
+    status = detector.complete()
+    detector.prepare(Closing("aborted", "the rotation stalled"))
+    detector.kickoff().wait(PATIENCE_S)
+    status.wait(PATIENCE_S)
+    assert server.verbs[-1] == "abort"
 
 
 def test_exposures_end_when_all_are_taken(detector):
