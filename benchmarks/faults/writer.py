@@ -99,7 +99,7 @@ def hangs(folder: Path, hang_s: float = 5.0) -> Row:
 def file_size_limit(folder: Path) -> Row:
     def limit(rig: Rig, spec: ScanSpec) -> None:
         size = (rig.data / f"{spec.scan_id}.nx").stat().st_size
-        resource.prlimit(rig.writer_pid, resource.RLIMIT_FSIZE, (size + 100_000, resource.RLIM_INFINITY))
+        resource.prlimit(rig.writer_pid, resource.RLIMIT_FSIZE, (size + 10_000, resource.RLIM_INFINITY))
 
     with Rig(folder) as rig:
         return scan_with(rig, "EFBIG: the file may not grow any more", "given up; a new segment", limit)

@@ -76,5 +76,7 @@ def lines(status: DaemonStatus) -> list[str]:
         lost += "".join(f", {count} unusable ({cause})" for cause, count in scan.quality.unusable_counts.items())
         text.append(f"  scan     {scan.scan_id} of {scan.sample}: {scan.state}")
         text.append(f"           {frames.received} of {frames.expected} frames, {lost}; {scan.written} written")
+        if scan.writer != "ok":
+            text.append(f"  writer   {scan.writer}: {scan.writer_note}")
         text.append(f"  verdict  {scan.judgement}")
     return text
