@@ -22,6 +22,8 @@ def main() -> None:
         "full-disk": lambda folder: writer.full_disk(folder, 0.0),
         "full-disk-reserve": lambda folder: writer.full_disk(folder, 16.0),
         "disk-stays-full": writer.disk_stays_full,
+        "power-cut": lambda folder: writer.power_cut(folder, None),
+        "power-cut-fsync": lambda folder: writer.power_cut(folder, 0.05),
         "unlinked": writer.unlinked,
         "scribbled": writer.scribbled,
         "everything-killed": writer.everything_killed,

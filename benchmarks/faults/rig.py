@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -203,6 +205,39 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path | None]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+class LoopDisk:
+    """An ext4 file system in a file, which can fail as in a power cut and come back. Raises OSError where it cannot."""
+
+    SHUTDOWN, WITHOUT_LOG = 0x8004587D, struct.pack("I", 2)  # EXT4_IOC_SHUTDOWN, with nothing more written
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        self.folder, self._image = folder / "disk", folder / "image"
+        self.folder.mkdir(parents=True)
+        with self._image.open("wb") as file:
+            file.truncate(megabytes * 2**20)
+        self._run("mkfs.ext4", "-q", str(self._image))
+        self.mount()
+
+    @staticmethod
+    def _run(*command: str) -> None:
+        if os.geteuid() or subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
+            raise OSError(f"{command[0]} does not work here")
+
+    def mount(self) -> None:
+        self._run("mount", "-o", "loop", str(self._image), str(self.folder))
+
+    def fail(self) -> None:
+        """From now on every access is EIO, and what was not written to the disk never will be."""
+        fd = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, self.SHUTDOWN, self.WITHOUT_LOG)
+        finally:
+            os.close(fd)
+
+    def unmount(self) -> None:
+        self._run("umount", "-l", str(self.folder))
 
 
 def fill(folder: Path, keep_bytes: int) -> Path:

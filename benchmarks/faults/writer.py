@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.faults.rig import Fate, Rig, fate, fill, small_disk
+from benchmarks.faults.rig import Fate, LoopDisk, Rig, fate, fill, small_disk
 from streamer.frames import ScanSpec
 from streamer.io.segments import seal
 
@@ -138,6 +138,26 @@ def disk_stays_full(folder: Path) -> Row | None:
             happens = "the detector is held back for patience_s, then frames are lost; verdict RETAKE"
             lost = spec.frames - found.right
             return Row("the disk is full to the end of the scan", happens, found, lost, None, rig.good_scan())
+
+
+def power_cut(folder: Path, fsync_s: float | None) -> Row | None:
+    """The disk answers EIO and forgets what was not written to it, then comes back. None where it cannot be done."""
+    try:
+        disk = LoopDisk(folder, 256)
+    except OSError:
+        return None
+
+    def come_back(_rig: Rig, _spec: ScanSpec) -> None:
+        disk.unmount()
+        disk.mount()
+
+    try:
+        with Rig(folder, disk.folder, **({} if fsync_s is None else {"fsync_s": fsync_s})) as rig:
+            what = f"EIO, as in a power cut of the disk's server, for a while; fsync_s {fsync_s or 'unset'}"
+            happens = "a new segment when the disk is back; what was not on the disk is listed as lost"
+            return scan_with(rig, what, happens, lambda *_: disk.fail(), undo=come_back, undo_at=190)
+    finally:
+        disk.unmount()
 
 
 def unlinked(folder: Path) -> Row:
