@@ -24,8 +24,8 @@ from streamer.client import Link
 from streamer.flow import wire
 from streamer.flow.wire.daemon import Arm, GetStatus, Report
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
-from streamer.io.nxtomo import DETECTOR, STREAMER
-from streamer.io.unclosed import open_raw
+from streamer.io.raw.nxtomo import DETECTOR, STREAMER
+from streamer.io.raw.unclosed import open_raw
 
 SHAPE = (128, 128)
 DARKS = FLATS = 5
@@ -111,7 +111,7 @@ class Rig:
         """The raw writer among the daemon's children."""
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                if b"streamer.io.writer_process" in path.read_bytes() and self._is_child(path.parent):
+                if b"streamer.io.raw.writer_process" in path.read_bytes() and self._is_child(path.parent):
                     return int(path.parent.name)
             except OSError:
                 continue

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.faults.rig import Fate, LoopDisk, Rig, fate, fill, small_disk
 from streamer.frames import ScanSpec
-from streamer.io.segments import seal
+from streamer.io.raw.segments import seal
 
 Act = Callable[[Rig, ScanSpec], None]
 

@@ -15,7 +15,7 @@ from streamer.cli.warming import warm_with_bar
 from streamer.config import Config, check_security, load, unguarded
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.frames import BadInput
-from streamer.io.writer import check_space
+from streamer.io.raw.writer import check_space
 from streamer.keys import KeyFolder
 
 

@@ -32,8 +32,8 @@ from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.daemon import GetStatus
 from streamer.frames import BadInput, Verdict
 from streamer.io.picture import strip_picture
+from streamer.io.raw.writer import check_space
 from streamer.io.sockets import until_done
-from streamer.io.writer import check_space
 from streamer.options import Options
 
 FINISH_S = 120.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from streamer.cli.arguments import add_verb
 from streamer.frames import StreamerError
-from streamer.io.segments import seal, segments_of
+from streamer.io.raw.segments import seal, segments_of
 
 
 class FramesLost(StreamerError):

@@ -39,12 +39,12 @@ from streamer.flow.wire.events import FaultEvent
 from streamer.frames import BadInput
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
+from streamer.io.raw.writer import WriterProcess, check_space
+from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
 from streamer.io.sockets import Guard, open_to_all, port_of
 from streamer.io.source_acknowledged import AcknowledgingReceiver
 from streamer.io.source_zmq import FrameReceiver
-from streamer.io.writer import WriterProcess, check_space
-from streamer.io.writer_child import WriterOptions
 from streamer.keys import KeyFolder
 from streamer.metrics import StreamerCollector
 from streamer.pipeline.preparation.warmup import warm_preparation

@@ -24,9 +24,9 @@ from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import Decision, FrameKind, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.publish import Publisher
+from streamer.io.raw.writer import WriterProcess
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
-from streamer.io.writer import WriterProcess
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.store import FRAMES_PER_BATCH

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from streamer.io.segments import segments_of
-from streamer.io.unclosed import is_written
-from streamer.io.unfinished import UnfinishedScan, find_unfinished, newest_scan
+from streamer.io.raw.segments import segments_of
+from streamer.io.raw.unclosed import is_written
+from streamer.io.raw.unfinished import UnfinishedScan, find_unfinished, newest_scan
 
 
 class LeftBehind:

@@ -24,7 +24,7 @@ from streamer.flow.wire.daemon import FrameCounts, ProjectionCounts, Report
 from streamer.flow.wire.events import ProgressEvent, StateEvent
 from streamer.frames import BadInput, Decision, Reason, ReasonCode, ScanSpec
 from streamer.io.publish import Publisher
-from streamer.io.writer import WriterError, WriterProcess, check_space
+from streamer.io.raw.writer import WriterError, WriterProcess, check_space
 from streamer.pipeline.layout.choice import max_layout_width
 from streamer.pipeline.scan_pipeline import ScanPipeline
 

@@ -26,7 +26,7 @@ from streamer.frames import (
     ScanSpec,
     Verdict,
 )
-from streamer.io.unfinished import Batch, UnfinishedScan
+from streamer.io.raw.unfinished import Batch, UnfinishedScan
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.store import FRAMES_PER_BATCH
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from streamer import __version__
 from streamer.frames import BadInput, Quality, Verdict
-from streamer.io.unclosed import open_raw
+from streamer.io.raw.unclosed import open_raw
 from streamer.options import Options
 
 GROUP = "entry/verdict"

@@ -23,7 +23,7 @@ from streamer.frames import NAME, BadInput, Frame, FrameKind, FrameMeta, ScanSpe
 from streamer.io.layouts.find import find_layout
 from streamer.io.layouts.layout import Layout, ReadOptions
 from streamer.io.layouts.numbering import Numbering
-from streamer.io.unclosed import open_raw
+from streamer.io.raw.unclosed import open_raw
 
 MAX_READ = 8 * 2**20
 """Bytes that one read takes at most, unless a single frame is larger."""

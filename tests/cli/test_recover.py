@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from streamer.cli import main
-from streamer.io.nxtomo import NXtomoFile
+from streamer.io.raw.nxtomo import NXtomoFile
 from tests.io.helpers import SPEC, STARTED
-from tests.io.test_segments import N, assert_holds, closed, crashed, scribble
+from tests.io.raw.test_segments import N, assert_holds, closed, crashed, scribble
 
 
 def test_a_crashed_scan_becomes_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

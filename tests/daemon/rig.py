@@ -32,9 +32,9 @@ from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatu
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.io.control import ControlServer
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, Publisher
+from streamer.io.raw.writer import WriterProcess
+from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
-from streamer.io.writer import WriterProcess
-from streamer.io.writer_child import WriterOptions
 from streamer.phantoms import body_projections, exposures, half_turn, random_body
 
 RING_BYTES = 2**20

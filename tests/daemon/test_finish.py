@@ -13,9 +13,9 @@ import pytest
 from streamer.flow.wire.daemon import Report
 from streamer.frames import FrameKind, Verdict
 from streamer.io.archive import read_archive
+from streamer.io.raw.unclosed import open_raw
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import read_tomogram
-from streamer.io.unclosed import open_raw
 from tests.daemon.rig import CENTER, COLUMNS, PROJECTIONS, ROWS, Rig, TinyScan
 
 TOMOGRAM = "scan-1.tomogram.h5"

@@ -11,10 +11,10 @@ from msgspec import structs
 
 from streamer.flow import wire
 from streamer.flow.wire.daemon import Report
-from streamer.io.nxtomo import NXtomoFile
+from streamer.io.raw.nxtomo import NXtomoFile
+from streamer.io.raw.writer_process import ORPHANED
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import read_tomogram
-from streamer.io.writer_process import ORPHANED
 from tests.daemon.rig import Rig, TinyScan
 
 HALF = 50

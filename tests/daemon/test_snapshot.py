@@ -6,7 +6,7 @@ import numpy as np
 
 from streamer.cli.status import lines
 from streamer.daemon.snapshot import snapshot
-from streamer.io.unclosed import open_raw
+from streamer.io.raw.unclosed import open_raw
 from tests.daemon.rig import PROJECTIONS, RING_BYTES, Rig, TinyScan
 
 

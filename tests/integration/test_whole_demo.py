@@ -20,7 +20,7 @@ import pytest
 from station import eventually
 
 from streamer.frames import BadInput
-from streamer.io.unclosed import open_raw
+from streamer.io.raw.unclosed import open_raw
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -14,8 +14,8 @@ from streamer.cli import main
 from streamer.cli.report import lines
 from streamer.frames import BadInput, Decision, Quality, Reason, ReasonCode, Verdict
 from streamer.io.archive import GROUP, TOO_LONG, Archive, read_archive, sections, versions, write_archive
-from streamer.io.nxtomo import NXtomoFile
-from streamer.io.segments import seal
+from streamer.io.raw.nxtomo import NXtomoFile
+from streamer.io.raw.segments import seal
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile, read_tomogram
 from streamer.pipeline.settings import ReconstructionOptions, Settings

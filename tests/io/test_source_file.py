@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from streamer.frames import NAME, BadInput, FrameKind
-from streamer.io.nxtomo import NXtomoFile
+from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.source_file import ScanFile, as_name
 from tests.io.helpers import SPEC, STARTED, kind_of, meta_of, pixels_of
 from tests.paths import DATA

@@ -26,10 +26,10 @@ from streamer.core.backend.selection import Backend
 from streamer.flow.ring import Ring
 from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import ScanSpec, StreamerError
+from streamer.io.raw.writer import WriterProcess
 from streamer.io.shared import SharedBuffer
 from streamer.io.source_acknowledged import AcknowledgingReceiver
 from streamer.io.source_zmq import FrameReceiver
-from streamer.io.writer import WriterProcess
 
 RING_BYTES = 2**27
 MAX_SLOTS = 512

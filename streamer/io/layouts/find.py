@@ -16,7 +16,7 @@ from streamer.io.layouts.dxchange import dxchange
 from streamer.io.layouts.hdf5 import attribute, get, text
 from streamer.io.layouts.layout import Layout, ReadOptions, Stack, as_stack, datasets_of
 from streamer.io.layouts.nexus import detectors, nexus
-from streamer.io.unclosed import open_raw
+from streamer.io.raw.unclosed import open_raw
 
 EXCHANGE = re.compile(r"exchange(_\d+)?")
 

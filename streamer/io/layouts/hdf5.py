@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.frames import BadInput
-from streamer.io.unclosed import open_raw
+from streamer.io.raw.unclosed import open_raw
 
 LINK_DEPTH = 8
 NESTED = 4

@@ -15,7 +15,7 @@ from streamer.io.layouts.angles import check_turned, fit_angles, is_dataset, rea
 from streamer.io.layouts.hdf5 import attribute, broken_links, get, lost_frames, text, why_lacking
 from streamer.io.layouts.layout import Layout, ReadOptions, lost_in
 from streamer.io.layouts.units import DISTANCE, ENERGY, METRES, PIXEL_SIZE, REAL, quantity, scale_of, unit_of
-from streamer.io.nxtomo import UNWRITTEN
+from streamer.io.raw.nxtomo import UNWRITTEN
 
 ANGLE_WORDS = ("theta", "rot", "angle", "omega")
 KEYS = ("image_key", "image_key_control")

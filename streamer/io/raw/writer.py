@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike
 
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, ScanSpec, StreamerError
-from streamer.io.frame_writer import RING_READER, free_bytes
-from streamer.io.nxtomo import NO_FRAMES
-from streamer.io.raw_scan import RawScan, WriterEvent, WriterResult
+from streamer.io.raw.frame_writer import RING_READER, free_bytes
+from streamer.io.raw.nxtomo import NO_FRAMES
+from streamer.io.raw.raw_scan import RawScan, WriterEvent, WriterResult
+from streamer.io.raw.writer_child import WriterChild, WriterOptions
 from streamer.io.shared import SharedBuffer
-from streamer.io.writer_child import WriterChild, WriterOptions
 
 RETRY_S = 0.5  # between attempts to go on in a new segment
 START_S = 60.0  # what a process may take to start on a busy machine

@@ -14,8 +14,8 @@ import pytest
 from msgspec import structs
 
 from streamer.frames import BadInput, FrameKind, ScanSpec
-from streamer.io.nxtomo import BLOCK, NXtomoFile
-from streamer.io.unclosed import clear_swmr_flags, lookup3, open_raw
+from streamer.io.raw.nxtomo import BLOCK, NXtomoFile
+from streamer.io.raw.unclosed import clear_swmr_flags, lookup3, open_raw
 from tests.io.helpers import ENDED, SPEC, STARTED, meta_of, pixels_of
 from tests.paths import ROOT
 
@@ -166,7 +166,7 @@ class TestOtherPrograms:
 CRASHING = """
 import os, sys
 from pathlib import Path
-from streamer.io.nxtomo import NXtomoFile
+from streamer.io.raw.nxtomo import NXtomoFile
 from tests.io.helpers import SPEC, STARTED, meta_of, pixels_of
 file = NXtomoFile.create(Path(sys.argv[1]), SPEC, STARTED)
 for index in range(int(sys.argv[3])):

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, FrameMeta
-from streamer.io.frame_writer import RING_READER, FrameWriter
+from streamer.io.raw.frame_writer import RING_READER, FrameWriter
 from tests.io.helpers import SPEC, STARTED, commit
 
 SLOTS = 16

@@ -13,8 +13,8 @@ import pytest
 from msgspec import structs
 
 from streamer.frames import BadInput
-from streamer.io.nxtomo import NXtomoFile
-from streamer.io.segments import DATA, Account, frames_held, next_segment, seal, segments_of
+from streamer.io.raw.nxtomo import NXtomoFile
+from streamer.io.raw.segments import DATA, Account, frames_held, next_segment, seal, segments_of
 from streamer.io.source_file import ScanFile
 from tests.io.helpers import ENDED, SPEC, STARTED, meta_of, pixels_of
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, FrameMeta, ScanSpec
-from streamer.io.nxtomo import NO_FRAMES
+from streamer.io.raw.nxtomo import NO_FRAMES
 
 RING_READER = 0
 """The ring's reader that belongs to the raw writer."""

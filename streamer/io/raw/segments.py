@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from streamer.flow.wire import checksum
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.archive import copy_archive
-from streamer.io.nxtomo import DETECTOR, LIBVER, LISTED, PER_FRAME, STREAMER, UNWRITTEN, conclude, lay_out
 from streamer.io.place import place
-from streamer.io.unclosed import clear_swmr_flags, is_written
+from streamer.io.raw.nxtomo import DETECTOR, LIBVER, LISTED, PER_FRAME, STREAMER, UNWRITTEN, conclude, lay_out
+from streamer.io.raw.unclosed import clear_swmr_flags, is_written
 
 INDEX, CHECKSUM = (
     [name for name, *_ in PER_FRAME].index(name)

@@ -21,12 +21,12 @@ from streamer.flow.ring import Ring
 from streamer.flow.ring_layout import bytes_needed
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.channel import Channel
-from streamer.io.frame_writer import RING_READER
-from streamer.io.raw_scan import WriterEvent, WriterResult
+from streamer.io.raw.frame_writer import RING_READER
+from streamer.io.raw.raw_scan import WriterEvent, WriterResult
+from streamer.io.raw.unclosed import open_raw
+from streamer.io.raw.writer import WriterError, WriterProcess, check_space
+from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
-from streamer.io.unclosed import open_raw
-from streamer.io.writer import WriterError, WriterProcess, check_space
-from streamer.io.writer_child import WriterOptions
 from tests.io.helpers import ENDED, SPEC, STARTED, commit, pixels_of, wait_until
 from tests.paths import ROOT
 
@@ -225,7 +225,7 @@ PARENT = """
 import os, signal, sys, time
 from pathlib import Path
 from tests.io.helpers import SPEC
-from tests.io.test_writer import Bench
+from tests.io.raw.test_writer import Bench
 bench = Bench(Path(sys.argv[1]), flush_s=30.0)
 bench.open()
 if sys.argv[2] == "stopped":
@@ -280,7 +280,7 @@ def locked(tmp_path: Path) -> Path:
 
 
 def test_the_child_complains_in_words_when_started_by_hand() -> None:
-    command = [sys.executable, "-m", "streamer.io.writer_process"]
+    command = [sys.executable, "-m", "streamer.io.raw.writer_process"]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert child.returncode != 0
     assert "required" in child.stderr
@@ -296,7 +296,7 @@ def test_a_parent_that_never_listens_does_not_stop_the_writer(tmp_path: Path) ->
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         wake_read, wake = os.pipe()
         fds = {"ring-fd": shared.fd, "socket-fd": theirs.fileno(), "wake-fd": wake_read}
-        command = [sys.executable, "-m", "streamer.io.writer_process", "--flush-s", "0.0", "--reserve-bytes", "0"]
+        command = [sys.executable, "-m", "streamer.io.raw.writer_process", "--flush-s", "0.0", "--reserve-bytes", "0"]
         command += [word for name, fd in fds.items() for word in (f"--{name}", str(fd))]
         child = subprocess.Popen(command, cwd=ROOT, pass_fds=tuple(fds.values()))
         theirs.close()

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from streamer.flow.wire.control import Busy
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
-from streamer.io.nxtomo import PER_FRAME
-from streamer.io.segments import DATA, RUNNING, Segment, read_segment, segments_of
-from streamer.io.unclosed import is_written
-from streamer.io.writer_process import ORPHANED, TERMINATED
+from streamer.io.raw.nxtomo import PER_FRAME
+from streamer.io.raw.segments import DATA, RUNNING, Segment, read_segment, segments_of
+from streamer.io.raw.unclosed import is_written
+from streamer.io.raw.writer_process import ORPHANED, TERMINATED
 
 _KEY, _INDEX, _TIMESTAMP, _EXPOSURE, _ANGLE, _MONITOR = (
     [name for name, *_ in PER_FRAME].index(f"{place}")

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamer.flow.wire import checksum
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
 from streamer.io.archive import lay_out_archive
-from streamer.io.unclosed import claim
+from streamer.io.raw.unclosed import claim
 
 LIBVER = ("v110", "v110")  # the newest that HDF5 1.10 reads, and the oldest that has SWMR
 BLOCK = 64  # frames by which the image dataset grows

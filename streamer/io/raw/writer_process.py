@@ -1,4 +1,4 @@
-"""The raw writer's own process: reads the shared ring, writes the raw file. Started by ``writer.WriterProcess``.
+"""The raw writer's own process: it reads the shared ring and writes the raw file. Started by ``writer.WriterProcess``.
 
 It is a process of its own because HDF5, after a full disk, can leave wrong frames behind and can crash at exit; its
 death must be an event for the daemon and nothing more.
@@ -31,9 +31,9 @@ import numpy as np
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.channel import Channel, await_ready
-from streamer.io.frame_writer import FrameWriter
-from streamer.io.nxtomo import NXtomoFile
-from streamer.io.segments import Account, next_segment, seal, segments_of
+from streamer.io.raw.frame_writer import FrameWriter
+from streamer.io.raw.nxtomo import NXtomoFile
+from streamer.io.raw.segments import Account, next_segment, seal, segments_of
 from streamer.io.shared import SharedBuffer
 
 FRAMES_PER_TURN = 16  # written before commands are looked at again
@@ -189,7 +189,7 @@ def _signal_pipe() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="streamer.io.writer_process")
+    parser = argparse.ArgumentParser(prog="streamer.io.raw.writer_process")
     for name in ("ring-fd", "socket-fd", "wake-fd", "reserve-bytes"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--flush-s", type=float, required=True)

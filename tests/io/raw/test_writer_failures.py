@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from streamer.io.segments import segments_of
+from streamer.io.raw.segments import segments_of
 from tests.io.helpers import SPEC, STARTED, pixels_of, small_disk, wait_until
-from tests.io.test_writer import DATA, SLOTS, Bench, assert_frames
+from tests.io.raw.test_writer import DATA, SLOTS, Bench, assert_frames
 
 N = SPEC.frames
 BIG = structs.replace(SPEC, rows=64, columns=128, projections=100)  # 16 KiB a frame

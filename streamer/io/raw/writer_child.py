@@ -14,7 +14,7 @@ from typing import Any
 import streamer
 from streamer.io.channel import Channel, await_ready
 
-PROCESS = "streamer.io.writer_process"
+PROCESS = "streamer.io.raw.writer_process"
 DYING_S = 1.0
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from streamer.flow.wire.control import Busy
-from streamer.io.nxtomo import NXtomoFile
-from streamer.io.segments import seal, segment_path
-from streamer.io.unfinished import UnfinishedScan, find_unfinished, newest_scan
-from streamer.io.writer_process import ORPHANED
+from streamer.io.raw.nxtomo import NXtomoFile
+from streamer.io.raw.segments import seal, segment_path
+from streamer.io.raw.unfinished import UnfinishedScan, find_unfinished, newest_scan
+from streamer.io.raw.writer_process import ORPHANED
 from tests.io.helpers import ENDED, SPEC, STARTED, kind_of, meta_of, pixels_of
-from tests.io.test_segments import closed, crashed
+from tests.io.raw.test_segments import closed, crashed
 
 N = SPEC.frames
 
