@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint docs bench faults lock clean
+.PHONY: demo test lint docs bench faults soak fuzz lock clean
 
 demo: $(INSTALLED)  ## the whole system on the embedded virtual beamline
 	$(BIN)/streamer demo --out demo-output
@@ -27,6 +27,12 @@ bench: $(INSTALLED)  ## measure; results go to benchmarks/results
 
 faults: $(INSTALLED)  ## hurt a daemon in every known way and say what was lost; into benchmarks/results/faults.json
 	$(BIN)/python -m benchmarks.faults
+
+soak: $(INSTALLED)  ## an hour of scans: memory, threads and descriptors must stay flat
+	$(BIN)/python -m benchmarks.soak --minutes 60
+
+fuzz: $(INSTALLED)  ## a million mutated messages for every decoder
+	$(BIN)/python -m tests.fuzz
 
 lock: $(INSTALLED)  ## renew the hashed lock (all extras but the GPU's)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

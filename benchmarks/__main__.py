@@ -17,6 +17,7 @@ SCRIPTS = (
     "stalled_viewer",
     "end_to_end",
     "kills",
+    "strangers",
     "verdict",
     "verdict_blind",
 )

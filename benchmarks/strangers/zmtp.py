@@ -29,16 +29,17 @@ def greet(endpoint: str, kind: str) -> socket.socket:
     Raises OSError when the peer ends the connection instead.
     """
     peer = connect(endpoint)
-    peer.sendall(GREETING)
-    ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind.encode()
-    peer.sendall(frame(ready, COMMAND))
-    wanted = len(GREETING) + 2
-    while wanted > 0:
-        data = peer.recv(wanted)
-        if not data:
-            peer.close()
-            raise ConnectionError(f"{endpoint} ended the connection")
-        wanted -= len(data)
+    try:
+        ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind.encode()
+        peer.sendall(GREETING + frame(ready, COMMAND))
+        wanted = len(GREETING) + 2
+        while wanted > 0:
+            if not (data := peer.recv(wanted)):
+                raise ConnectionError(f"{endpoint} ended the connection")
+            wanted -= len(data)
+    except BaseException:
+        peer.close()
+        raise
     return peer
 
 

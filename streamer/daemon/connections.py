@@ -52,6 +52,7 @@ class _Connection:
     began_s: float
     taken: int = 0
     received: int = 0
+    cut: bool = False
 
 
 class Connections:
@@ -113,11 +114,12 @@ class Connections:
 
     def _cut(self, descriptor: int, connection: _Connection, why: str) -> None:
         with duplicate(descriptor) as held:
-            if held is None or os.fstat(held.fileno()).st_ino != connection.inode:
-                return  # it has ended by itself
+            if connection.cut or held is None or os.fstat(held.fileno()).st_ino != connection.inode:
+                return  # it ends, or has ended by itself
             with suppress(OSError):
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)  # what it sent is thrown away
                 held.shutdown(socket.SHUT_RDWR)
+        connection.cut = True
         name, _ = self._budgets[connection.port or 0]
         self.cut[name] += 1
         self._complaints.warning(name, f"a connection to {name} was cut: {why}")

@@ -94,22 +94,24 @@ class PageServer:
             writer.transport.abort()
 
     def _answer(self, request: bytes) -> bytes:
-        page = self._page(request)
+        page = self.page(self._pages, request)
         head = (
             f"HTTP/1.1 {page.status} {REASONS[page.status]}\r\nContent-Type: {page.kind}\r\n"
             f"Content-Length: {len(page.body)}\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
         )
         return head.encode() + (b"" if request.startswith(b"HEAD ") else page.body)
 
-    def _page(self, request: bytes) -> Page:
+    @staticmethod
+    def page(pages: Mapping[str, Callable[[], Page]], request: bytes) -> Page:
+        """The page that a request asks for, or what is wrong with it."""
         words = request.split(b"\r\n", 1)[0].split(b" ")
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
             return Page(b"not a request\n", status=400)
         if words[0] not in (b"GET", b"HEAD"):
             return Page(b"pages can only be read\n", status=405)
-        make = self._pages.get(words[1].split(b"?")[0].decode("latin-1"))
+        make = pages.get(words[1].split(b"?")[0].decode("latin-1"))
         if make is None:
-            return Page(f"no such page; there is {', '.join(self._pages)}\n".encode(), status=404)
+            return Page(f"no such page; there is {', '.join(pages)}\n".encode(), status=404)
         try:
             return make()
         except Exception:  # the next request may find better times
