@@ -42,6 +42,7 @@ def read_angles(dataset: Any, name: str, unit: str | None, notes: list[str]) -> 
     if lost.any():
         raise BadInput(f"{where} is not whole: {causes[0]}")
     values = np.asarray(dataset[()], np.float64).ravel()
+    values = np.where(np.isfinite(values), values, np.nan)
     written = unit_of(dataset) if unit is None else unit
     scale = scale_of(written, ANGLES_DEG)
     if scale is not None:

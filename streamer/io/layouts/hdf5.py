@@ -27,11 +27,12 @@ Ints = NDArray[np.int64]
 
 
 def get(group: Any, name: str) -> Any:
-    """A member, or None when it is not there or its link leads nowhere."""
+    """A member, or None when it is not there, has no values, or its link leads nowhere."""
     try:
-        return group.get(name) if isinstance(group, h5py.Group) else None
+        found = group.get(name) if isinstance(group, h5py.Group) else None
     except (KeyError, OSError):
         return None
+    return None if isinstance(found, h5py.Dataset) and found.shape is None else found
 
 
 def text(group: Any, name: str) -> str | None:

@@ -129,5 +129,5 @@ def as_stack(found: Any, shape: tuple[int, int] | None = None) -> Stack | None:
 def datasets_of(group: h5py.Group) -> Iterator[h5py.Dataset]:
     """All datasets below a group."""
     found: list[h5py.Dataset] = []
-    group.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    group.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) and item.shape else None)
     yield from found

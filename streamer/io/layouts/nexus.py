@@ -122,8 +122,10 @@ def nexus(entry: h5py.Group, detector: h5py.Group, path: Path, options: ReadOpti
 def _kinds(detector: h5py.Group, path: Path, notes: list[str]) -> NDArray[np.uint8]:
     """What each frame shows; alignment projections, and keys that have no meaning, are INVALID."""
     keys = [found for name in KEYS if (found := get(detector, name)) is not None]
+    if not keys:
+        raise BadInput(f"{path}: no image keys at {detector.name}/{KEYS[0]}: {why_lacking(detector, KEYS[0])}")
     for key in keys:
-        if not isinstance(key, h5py.Dataset) or key.dtype.kind not in REAL:
+        if not isinstance(key, h5py.Dataset) or key.dtype.kind not in REAL or not key.ndim:
             raise BadInput(f"{path}: {detector.name}/{KEYS[0]} is no array of real numbers")
         if lost_frames(key)[0].any():
             raise BadInput(f"{path}: {key.name} is not whole: {lost_frames(key)[1][0]}")
