@@ -17,8 +17,8 @@ from streamer.pipeline.reconstruction.row_blocks import half_slices
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.settings import Settings
 
-RESOLUTIONS_PER_SCAN = 40
-"""How often in a scan its resolution is measured, where that may end it."""
+RESOLUTIONS_PER_SCAN, FEWEST_RESOLUTIONS = 40, 16
+"""How often in a scan its resolution is measured, where that may end it: near to what is wanted, and far from it."""
 
 FEWEST_COLUMNS = 16
 """Width of a slice that has a resolution."""
@@ -78,12 +78,15 @@ class Judgement:
         return quality, Verdict(Decision.CONTINUE, (summary(quality, False),))
 
     def _is_due(self, stored: StoredProjections) -> bool:
-        """Whether the resolution may end the scan, and has not been measured for a while."""
-        if self._limits.max_resolution_px is None:
+        """Whether the resolution may have reached what is wanted, and would end the scan."""
+        wanted = self._limits.tightened().max_resolution_px
+        if wanted is None or self._measured.coverage(stored.layout.period) < self._limits.min_coverage:
             return False
-        waited = stored.count - self._resolution_at
-        enough = self._measured.coverage(stored.layout.period) >= self._limits.min_coverage
-        return enough and waited * RESOLUTIONS_PER_SCAN >= self._spec.projections
+        # Twice the projections improve it to half at best, but for the first, which may make anything.
+        factor = 1.0 if self._resolution_px is None else self._resolution_px / wanted
+        wait = (factor - 1) * self._resolution_at / self._spec.projections
+        wait = min(max(wait, 1 / RESOLUTIONS_PER_SCAN), 1 / FEWEST_RESOLUTIONS)
+        return stored.count - self._resolution_at >= wait * self._spec.projections
 
     def _measure_resolution(self, stored: StoredProjections, center: float) -> None:
         """Of the slices in the middle; it is kept until it is measured again."""

@@ -80,6 +80,7 @@ class Limits(Options):
         names = ("max_motion_px", "max_misfit_px", "max_mass_change", "max_pattern", "max_zingers", "max_flat_drift")
         values = {name: getattr(self, name) for name in (*names, "max_resolution_px")}
         better = {name: value * (1 - self.early_margin) for name, value in values.items() if value is not None}
+        better["min_center_confidence"] = max(self.min_center_confidence, self.early_confidence)
         return self.model_copy(update=better)
 
 
@@ -118,11 +119,13 @@ def without_shared_errors(quality: Quality, limits: Limits) -> Quality:
 
 
 def _good_early(q: Quality, limits: Limits) -> bool:
-    """The resolution that is wanted is reached before the scan is over: possible when the angles come interlaced."""
+    """The resolution that is wanted is reached before the scan is over: possible when the angles come interlaced.
+
+    How certain the axis is shows when all of the projections are asked for it.
+    """
     wanted = limits.max_resolution_px
     reached = wanted is not None and q.resolution_px is not None and q.resolution_px <= wanted
-    sound = not _spoiled(q, limits, True) and q.center_confidence >= limits.early_confidence
-    return reached and sound
+    return reached and not _spoiled(q, limits, True)
 
 
 def _unmeasurable(q: Quality, final: bool) -> list[Reason]:

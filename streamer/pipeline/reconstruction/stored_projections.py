@@ -15,8 +15,9 @@ from streamer.pipeline.store import AttenuationStore
 
 Numbers = NDArray[np.intp]
 
-MIDDLE_ROWS = 4
-"""Rows of whose slices the resolution is measured; as many more are stored for an axis that is tilted."""
+MIDDLE_ROWS, MIDDLE_PIXELS = 4, 2**20
+"""Rows of whose slices the resolution is measured, at most, and pixels of these: wide ones have rings enough by
+themselves. As many more rows are stored for an axis that is tilted."""
 
 
 class StoredProjections:
@@ -53,10 +54,10 @@ class StoredProjections:
     @property
     def middle_rows(self) -> tuple[int, int]:
         """First and last + 1 of the rows about the middle of the detector that are stored in any case."""
-        middle = self._store.first_row + self._store.middle
-        return max(self._store.first_row, middle - MIDDLE_ROWS // 2), min(
-            self._store.last_row, middle + MIDDLE_ROWS // 2
-        )
+        store, columns = self._store, self.layout.width
+        count = min(MIDDLE_ROWS, max(1, MIDDLE_PIXELS // columns**2))
+        first = max(store.first_row, store.first_row + store.middle - count // 2)
+        return first, min(store.last_row, first + count)
 
     @property
     def count(self) -> int:

@@ -76,7 +76,13 @@ TABLE = [
     ({"motion_px": 40.0, "center_offset_px": 80.0}, True, Decision.RETAKE, ReasonCode.MOTION, "80.0 px to the right"),
     ({"center_offset_px": 80.0}, True, Decision.REALIGN, ReasonCode.AXIS_OFF, "80.0 px to the right"),
     ({"center_offset_px": -80.0}, False, Decision.REALIGN, ReasonCode.AXIS_OFF, "80.0 px to the left"),
-    ({"center_offset_px": 80.0, "center_confidence": 0.6}, False, Decision.CONTINUE, ReasonCode.NOTHING_WRONG, ""),
+    (
+        {"center_offset_px": 80.0, "center_confidence": 0.6, "resolution_px": None},
+        False,
+        Decision.CONTINUE,
+        ReasonCode.NOTHING_WRONG,
+        "",
+    ),
     (
         {"center_offset_px": 80.0, "center_confidence": 0.3},
         True,
