@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -24,7 +24,9 @@ import numpy as np
 from streamer import __version__
 from streamer.frames import BadInput, Quality, Verdict
 from streamer.io.raw.unclosed import open_raw
-from streamer.options import Options
+
+if TYPE_CHECKING:  # the raw writer need not load what options need: it is to be there quickly
+    from streamer.options import Options
 
 GROUP = "entry/verdict"
 TEXTS = {"account/data": 2**17, "reasons": 8000, "date": 40, "decision": 16}
