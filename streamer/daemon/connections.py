@@ -24,19 +24,20 @@ log = logging.getLogger(__name__)
 
 SWEEP_S = 0.02
 MAX_CONNECTIONS = 128
+OVERHEAD = 256  # bytes of a message beyond its own, at most: frames of its parts, and what CURVE adds
 NO_LINGER = struct.pack("ii", 1, 0)
 RECEIVED_AT = 128  # of tcpi_bytes_received in struct tcp_info, since Linux 4.1
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a connection may have sent: ``bytes``, ``bytes_per_s`` more each second, and all that was taken from it."""
+    """What a connection may have sent that was not taken from it; ``bytes_per_s`` are forgiven, for heartbeats."""
 
     bytes: int
-    bytes_per_s: float = 0.0
+    bytes_per_s: float
 
 
-REQUESTS = Budget(2**21)
+REQUESTS = Budget(2**21, 2**8)
 """2 MiB of requests that wait or are not finished: more than the control socket queues of whole ones."""
 
 SUBSCRIPTIONS = Budget(2**16, 2**10)
@@ -50,8 +51,11 @@ class _Connection:
     inode: int
     port: int | None
     began_s: float
-    taken: int = 0
+    looked_s: float
+    taken: int = 0  # by the thread that receives
+    settled: int = 0  # the part of it that was set against what was received
     received: int = 0
+    pending: float = 0.0  # bytes: what was received and neither taken nor forgiven
     cut: bool = False
 
 
@@ -70,7 +74,7 @@ class Connections:
     def taken(self, descriptor: int, size: int) -> None:
         """A message of ``size`` bytes was taken from a connection. For the thread that receives."""
         if (connection := self._known.get(descriptor)) is not None:
-            connection.taken += size
+            connection.taken += size + OVERHEAD
 
     def run(self, stopped: Callable[[], bool], wait: Callable[[float], object]) -> None:
         """Sweep until ``stopped()``, with a ``wait`` of some seconds in between."""
@@ -85,7 +89,7 @@ class Connections:
         for descriptor, inode in _sockets():
             connection = self._known.get(descriptor)
             if connection is None or connection.inode != inode:
-                connection = _Connection(inode, self._port(descriptor), now)
+                connection = _Connection(inode, self._port(descriptor), now, now)
             found[descriptor] = connection
             if connection.port is not None:
                 watched[connection.port].append(descriptor)
@@ -105,12 +109,17 @@ class Connections:
 
     def _charge(self, descriptor: int, connection: _Connection, now: float) -> None:
         _, budget = self._budgets[connection.port or 0]
+        received = connection.received
         with duplicate(descriptor) as held:
             if held is not None and os.fstat(held.fileno()).st_ino == connection.inode:
-                connection.received = _received(held)
-        pending = connection.received - connection.taken
-        if pending > budget.bytes + budget.bytes_per_s * (now - connection.began_s):
-            self._cut(descriptor, connection, f"{pending} bytes without a whole message")
+                received = _received(held)
+        taken = connection.taken
+        change = received - connection.received - (taken - connection.settled)
+        forgiven = budget.bytes_per_s * (now - connection.looked_s)
+        connection.pending = max(0.0, connection.pending + change - forgiven)  # nothing is saved up
+        connection.received, connection.settled, connection.looked_s = received, taken, now
+        if connection.pending > budget.bytes:
+            self._cut(descriptor, connection, f"{connection.pending:.0f} bytes without a whole message")
 
     def _cut(self, descriptor: int, connection: _Connection, why: str) -> None:
         with duplicate(descriptor) as held:

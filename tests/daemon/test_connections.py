@@ -79,8 +79,34 @@ def test_a_message_without_end_is_cut_and_a_long_talk_is_not(door: Door) -> None
     assert door.connections.cut == {"control": 1}
 
 
+def test_short_messages_for_ever_are_no_debt(door: Door) -> None:
+    """What ZMTP adds to each message must not add up."""
+    with door.context.socket(zmq.DEALER) as honest:
+        honest.setsockopt(zmq.LINGER, 0)
+        honest.connect(door.endpoint)
+        for number in range(5000):
+            honest.send_multipart([b"", b"?"])
+            door.receive()
+            if number % 50 == 0:
+                door.connections.sweep()
+    assert not door.connections.cut
+
+
+def test_good_conduct_is_not_saved_up(door: Door) -> None:
+    with zmtp.greet(door.endpoint, "DEALER") as peer:
+        for _ in range(100):
+            peer.sendall(zmtp.frame(b"."))
+            door.receive()
+        door.now += 1e6
+        door.connections.sweep()
+        peer.sendall(zmtp.frame(bytes(20_000), zmtp.MORE) + zmtp.frame(b"."))
+        assert door.router.poll(PATIENCE_MS)
+        door.connections.sweep()
+    assert door.connections.cut == {"control": 1}
+
+
 @pytest.mark.parametrize("age_s", [0.0, 1000.0])
-def test_a_connection_earns_bytes_with_time(door: Door, age_s: float) -> None:
+def test_a_connection_is_forgiven_with_time(door: Door, age_s: float) -> None:
     with zmtp.greet(door.endpoint, "DEALER") as peer:
         door.connections.sweep()
         door.now += age_s
