@@ -52,6 +52,8 @@ def find_layout(file: h5py.File, path: Path, options: ReadOptions, others: ExitS
         if name is not None:
             layout = layout.with_fields(kind, _fields(name, kind, layout.shape, others), name)
     layout = layout.corrected(path) if options.corrected else layout
+    if not (layout.kinds == FrameKind.FLAT).any():
+        notes.append("there are no flats: --flats takes others, --corrected is for frames that are transmissions")
     return replace(layout, notes=(*notes, *layout.notes))
 
 

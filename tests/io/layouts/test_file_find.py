@@ -223,6 +223,11 @@ class TestFields:
                 "the frames are taken for transmissions, corrected already",
             )
 
+    def test_without_flats_the_ways_out_are_named(self, bare: Path) -> None:
+        with ScanFile.open(bare) as scan:
+            (note,) = scan.info.notes
+        assert note.startswith("there are no flats: --flats takes others, --corrected is for frames")
+
     def test_counts_are_not_corrected(self, bare: Path) -> None:
         with pytest.raises(BadInput, match="the frames are uint16; corrected ones are real numbers"):
             ScanFile.open(bare, ReadOptions(corrected=True))
