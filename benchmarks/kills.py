@@ -105,9 +105,11 @@ class Camera:
 class Beamline:
     """A daemon on fixed ports that is killed and started again."""
 
-    def __init__(self, folder: Path, transport: Transport, tomogram: bool) -> None:
+    def __init__(self, folder: Path, transport: Transport, tomogram: bool, address: str = "127.0.0.1") -> None:
+        """``address``: of the frame socket."""
         self.folder = folder
-        self.source, control = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+        source, control = free_ports(2)
+        self.source, self.control = f"tcp://{address}:{source}", f"tcp://127.0.0.1:{control}"
         self._sections: dict[str, Any] = {
             "source": {
                 "endpoint": self.source,
@@ -115,11 +117,11 @@ class Beamline:
                 "transport": transport,
                 "high_water_mark": HIGH_WATER_MARK,
             },
-            "control": {"endpoint": control},
+            "control": {"endpoint": self.control},
+            "security": {"insecure": address != "127.0.0.1"},
             "writer": {"directory": folder / "data", "reserve_mb": 0, "tomogram": tomogram},
             "reconstruction": {"threads": 1},
         }
-        self.control = control
         self.start()
         self.daemon.wait_ready()
 
@@ -247,15 +249,19 @@ with Producer(endpoint, spec, spool_mb=float(spool_mb), spool_file=pathlib.Path(
 """
 
 
+def producer_command(beamline: Beamline, camera: Camera, scan_id: str, spool: Path) -> list[str]:
+    """A process that sends a scan and prints the index of each frame before it."""
+    size = {name: getattr(camera, name) for name in ("rows", "columns", "projections", "flats", "darks")}
+    arguments = [beamline.source, scan_id, str(spool), json.dumps(size), str(SPOOL_MB)]
+    return [sys.executable, "-c", PRODUCER, *arguments]
+
+
 def producer_scan(
     beamline: Beamline, camera: Camera, scan_id: str, kill_at: int, reference: np.ndarray[Any, Any] | None
 ) -> tuple[Trial, np.ndarray[Any, Any] | None]:
     """One scan from a process that is killed when it sends frame ``kill_at``, and another that takes its spool up."""
-    trial = Trial(kill_at)
-    spool = beamline.folder / "spool"
-    size = {name: getattr(camera, name) for name in ("rows", "columns", "projections", "flats", "darks")}
-    arguments = [beamline.source, scan_id, str(spool), json.dumps(size), str(SPOOL_MB)]
-    command = [sys.executable, "-c", PRODUCER, *arguments]
+    trial, spool = Trial(kill_at), beamline.folder / "spool"
+    command = producer_command(beamline, camera, scan_id, spool)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         for line in first.stdout:
