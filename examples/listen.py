@@ -6,19 +6,22 @@ CONTROL is the daemon's control socket (default tcp://127.0.0.1:5581). It ends a
 be lost on the way: use them to be quick, and ask the daemon for what must not be missed.
 """
 
+import os
 import sys
 from queue import Queue
 
 from streamer.client import Events, Link, reachable
 from streamer.flow.wire.daemon import GetStatus
 from streamer.flow.wire.events import Event, FaultEvent, ProgressEvent, StateEvent, VerdictEvent
+from streamer.keys import client_key
 
 
 def main(control: str, scans: int) -> None:
-    status = Link(control, "the daemon").ask(GetStatus())
+    key = client_key(None, os.environ)  # a daemon with keys: STREAMER_KEY names the file
+    status = Link(control, "the daemon", key=key).ask(GetStatus())
     print(f"streamer {status.version}, backend {status.backend}: {status.state}", flush=True)
     heard: Queue[Event] = Queue()
-    events = Events(reachable(status.endpoints.events, control), heard.put)
+    events = Events(reachable(status.endpoints.events, control), heard.put, key)
     while scans:
         match heard.get():
             case StateEvent(scan_id=scan_id, state=state, report=report):

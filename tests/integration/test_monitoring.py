@@ -37,6 +37,7 @@ ALERTS = {
     "WriterDown",
     "LatencySLO",
     "BadSamplesRun",
+    "StrangersAtTheDoor",
 }
 LOST = re.compile(r"1 frames were lost in the last 5 min on 127\.")
 GRID_WIDTH = 24
