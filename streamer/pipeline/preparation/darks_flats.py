@@ -102,7 +102,7 @@ class DarksAndFlats:
         dark = 0.0 if self.dark is None else self.dark[self._middle]
         net = np.stack(self._flat_rows) - dark
         means = np.stack([net.mean(axis=0), net[: count // 2].mean(axis=0), net[count // 2 :].mean(axis=0)])
-        whole, *halves = np.log(np.where((means > 0).all(axis=0), means, 1.0))
+        whole, *halves = np.log(np.where(((means > 0) & np.isfinite(means)).all(axis=0), means, 1.0))
         added: Image = np.nan_to_num(np.stack(halves) - whole)[
             :, top - self._middle.start : bottom - self._middle.start
         ]
