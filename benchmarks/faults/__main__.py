@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.faults import writer
+from benchmarks.faults import source, writer
 from benchmarks.record import record
 
 
@@ -27,6 +27,7 @@ def main() -> None:
         "unlinked": writer.unlinked,
         "scribbled": writer.scribbled,
         "everything-killed": writer.everything_killed,
+        **source.FAULTS,
     }
     rows = []
     with tempfile.TemporaryDirectory(prefix="streamer-faults-") as folder:
@@ -35,7 +36,7 @@ def main() -> None:
             row = fault(Path(folder) / name)
             no_disk = {"fault": name, "happens": "not measured: no file system could be mounted"}
             rows.append(no_disk if row is None else row.to_dict())
-    record("faults", {"writer": rows})
+    record("faults", {"rows": rows})
 
 
 if __name__ == "__main__":

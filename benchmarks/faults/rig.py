@@ -7,7 +7,7 @@ import os
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +31,7 @@ SHAPE = (128, 128)
 DARKS = FLATS = 5
 RING_SLOTS = 64
 PATIENCE_S = 150.0
+SOURCE = "detector"
 
 
 @cache
@@ -67,27 +68,40 @@ class Fate:
 
 
 class Rig:
-    """``writer`` are options of the daemon's section of that name."""
+    """``writer`` are options of the daemon's section of that name, ``scan`` of that one; with ``shared`` the detector
+    binds, and others may connect to it.
+    """
 
-    def __init__(self, folder: Path, data: Path | None = None, tomogram: bool = False, **writer: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        data: Path | None = None,
+        tomogram: bool = False,
+        scan: Mapping[str, float] | None = None,
+        shared: bool = False,
+        **writer: Any,
+    ) -> None:
         self.data = data or folder / "data"
         section = {"directory": self.data, "reserve_mb": 0, "tomogram": tomogram, "flush_s": 0.05, **writer}
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.push = self.new_push()
+        source = {"endpoint": ANYWHERE, "bind": True}
+        if shared:
+            self.push.bind(ANYWHERE)
+            source = {"endpoint": self.push.getsockopt_string(zmq.LAST_ENDPOINT)}
         self._daemon = start_daemon(
             folder,
-            source={"endpoint": ANYWHERE, "bind": True},
+            source=source,
             ring={"memory_mb": 16, "max_slots": RING_SLOTS},
-            scan={"stall_timeout_s": 60.0, "end_timeout_s": 60.0},
+            scan={"stall_timeout_s": 60.0, "end_timeout_s": 60.0, **(scan or {})},
             writer=section,
         )
         self._scans = 0
         try:
-            endpoints = self._daemon.wait_ready()
-            self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-            self.link = Link(endpoints["control"], "daemon", 60.0, self._context)
-            self._push = self._context.socket(zmq.PUSH)
-            self._push.setsockopt(zmq.SNDHWM, 8)
-            self._push.setsockopt(zmq.LINGER, 0)
-            self._push.connect(endpoints["source"])
+            self.endpoints = self._daemon.wait_ready()
+            self.link = Link(self.endpoints["control"], "daemon", 60.0, self.context)
+            if not shared:
+                self.push.connect(self.endpoints["source"])
         except BaseException:
             self._daemon.kill()
             raise
@@ -101,7 +115,14 @@ class Rig:
     def close(self) -> None:
         self.link.close()
         self._daemon.stop(timeout_s=100.0)
-        self._context.destroy(linger=0)
+        self.context.destroy(linger=0)
+
+    def new_push(self) -> zmq.Socket[bytes]:
+        """Another connection of a detector."""
+        push = self.context.socket(zmq.PUSH)
+        push.setsockopt(zmq.SNDHWM, 8)
+        push.setsockopt(zmq.LINGER, 0)
+        return push
 
     def kill_daemon(self) -> None:
         self._daemon.kill()
@@ -121,22 +142,41 @@ class Rig:
         return int((process / "stat").read_text().rsplit(")", 1)[1].split()[1]) == self._daemon.pid
 
     def arm(self, projections: int = 300) -> ScanSpec:
-        self._scans += 1
-        spec = ScanSpec(f"scan-{self._scans}", "fault", *SHAPE, projections, flats=FLATS, darks=DARKS)
+        spec = self.new_spec(projections)
         self.link.ask(Arm(spec))
         return spec
 
-    def send(self, spec: ScanSpec, first: int, last: int, per_s: float | None = None) -> None:
+    def new_spec(self, projections: int = 300) -> ScanSpec:
+        self._scans += 1
+        return ScanSpec(f"scan-{self._scans}", "fault", *SHAPE, projections, flats=FLATS, darks=DARKS)
+
+    def start(self, spec: ScanSpec, source: str = SOURCE) -> None:
+        """The detector announces the scan itself."""
+        self.tell(wire.Start(spec, src=source))
+
+    def send(
+        self,
+        spec: ScanSpec,
+        first: int,
+        last: int,
+        per_s: float | None = None,
+        push: zmq.Socket[bytes] | None = None,
+        source: str = SOURCE,
+    ) -> None:
         """Frames ``first`` up to ``last``; waits where the daemon holds the detector back."""
+        push = push or self.push
         for index in range(first, last):
-            header, payload = wire.encode_frame(meta_of(spec, index), pixels_of(index), "detector")
-            assert self._push.poll(int(1000 * PATIENCE_S), zmq.POLLOUT), f"frame {index} could not be sent"
-            self._push.send_multipart([header, payload])
+            header, payload = wire.encode_frame(meta_of(spec, index), pixels_of(index), source)
+            assert push.poll(int(1000 * PATIENCE_S), zmq.POLLOUT), f"frame {index} could not be sent"
+            push.send_multipart([header, payload])
             if per_s is not None:
                 time.sleep(1 / per_s)
 
-    def end(self, spec: ScanSpec) -> None:
-        self._push.send(wire.encode(wire.End(spec.scan_id, spec.frames, src="detector"))[0])
+    def end(self, spec: ScanSpec, source: str = SOURCE) -> None:
+        self.tell(wire.End(spec.scan_id, spec.frames, src=source))
+
+    def tell(self, message: wire.Start | wire.End | wire.KeepAlive) -> None:
+        self.push.send_multipart(wire.encode(message))
 
     def report(self, spec: ScanSpec) -> Report:
         report = self.link.ask(GetStatus(spec.scan_id)).scan
