@@ -32,6 +32,7 @@ ANNOUNCED = tuple(kind for kind in KINDS if kind != "invalid")
 RESULTS = tuple(state.value for state in ScanState if state.final)
 CAUSES = tuple(cause.value for cause in Unusable)
 DECISIONS = tuple(decision.value for decision in Decision)
+WRITER_STATES = ("ok", "low_space", "recovering", "failed")
 REASONS = (
     "header",
     "version",
@@ -92,6 +93,7 @@ class MetricsSnapshot:
     writer_lost: int = 0
     writer_errors: int = 0
     writer_restarts: int = 0
+    writer_state: str = "ok"  # of the raw file of the scan in hand
     disk_free_bytes: int | None = None
     # The pipeline, the preview and what came of the scans.
     projections_folded: int = 0
@@ -151,6 +153,8 @@ class StreamerCollector(Collector):
         yield InfoMetricFamily(f"{PREFIX}build", "Version of Streamer and the backend in use", value=info)
         states = {state.value: state.value == now.scan_state for state in ScanState}
         yield StateSetMetricFamily(f"{PREFIX}scan_state", "Where the daemon is in the life of a scan", value=states)
+        states = {state: state == now.writer_state for state in WRITER_STATES}
+        yield StateSetMetricFamily(f"{PREFIX}writer_state", "State of the raw file of the scan in hand", value=states)
         for name, attribute, text in _COUNTERS:
             yield CounterMetricFamily(PREFIX + name, text, value=float(getattr(now, attribute)))
         for name, attribute, text in _GAUGES:

@@ -33,6 +33,7 @@ def busy() -> MetricsSnapshot:
         version="1.2",
         backend="numba",
         scan_state="acquiring",
+        writer_state="recovering",
         writer_up=True,
         disk_free_bytes=10**12,
         frames_received={"projection": 7},
@@ -97,6 +98,8 @@ def test_values_and_labels(registry: CollectorRegistry) -> None:
     assert value(registry, "control_requests_total", verb="arm", result="ok") == 5
     assert value(registry, "scan_state", streamer_scan_state="acquiring") == 1
     assert value(registry, "scan_state", streamer_scan_state="idle") == 0
+    assert value(registry, "writer_state", streamer_writer_state="recovering") == 1
+    assert value(registry, "writer_state", streamer_writer_state="ok") == 0
     assert value(registry, "build_info", version="1.2", backend="numba") == 1
     assert value(registry, "writer_up") == 1
     assert value(registry, "insecure") == 0

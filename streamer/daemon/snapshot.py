@@ -61,6 +61,7 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         writer_lost=scans.lost_by_writer,
         writer_errors=daemon.writer_errors,
         writer_restarts=writer.restarts,
+        writer_state=writer.state[0],
         disk_free_bytes=free_bytes(daemon.directory),
         projections_folded=compute.folded,
         previews_published=daemon.previews.sent,

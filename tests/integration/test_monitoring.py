@@ -35,6 +35,7 @@ ALERTS = {
     "DiskFillsSoon",
     "WriterErrors",
     "WriterDown",
+    "RawDataAtRisk",
     "LatencySLO",
     "BadSamplesRun",
     "StrangersAtTheDoor",
