@@ -87,8 +87,10 @@ class Ingest:
         if not isinstance(message, wire.Start):
             scan_id = message.meta.scan_id if isinstance(message, wire.FrameHeader) else message.scan_id
             return self._scans.take_up(scan_id)
-        reason = self._scans.take_up(message.spec.scan_id)
-        if reason:
+        scan_id, running = message.spec.scan_id, self._scans.current
+        if running is not None and running.spec.scan_id != scan_id and running.owner.source == message.src:
+            running.superseded(scan_id)  # messages come in order: no more frames of it will
+        if self._scans.take_up(scan_id):
             try:
                 self._scans.arm(message.spec).begins(message.src)
             except BadInput as error:

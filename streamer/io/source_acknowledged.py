@@ -19,7 +19,8 @@ from streamer.io import sockets
 from streamer.io.source_zmq import POLL_MS, FrameSink, MessageParts
 
 SETTLING_POLL_MS = 10
-REPEAT_S = 0.5  # a credit that was lost is repeated, and a held message asked for again
+REPEAT_S = 0.5  # a credit that was lost is repeated
+HELD_S = 0.1  # a held message is asked for again
 ACKNOWLEDGE_S = 0.02
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 5000
@@ -195,9 +196,10 @@ class AcknowledgingReceiver:
         """Tell each producer what became safe; now and then also when nothing did."""
         for identity, peer in self._peers.items():
             changed = peer.stream.settle(sink.settled)
-            if changed or now - peer.told_s >= REPEAT_S:
-                if peer.stream.held and not changed:
-                    peer.stream.ask_again()
+            retry = bool(peer.stream.held) and now - peer.told_s >= HELD_S
+            if retry:
+                peer.stream.ask_again()
+            if changed or retry or now - peer.told_s >= REPEAT_S:
                 self._tell(identity, peer, now)
 
     def _tell(self, identity: bytes, peer: _Peer, now: float) -> None:

@@ -292,7 +292,7 @@ def test_of_the_acknowledged_transport_only_messages_of_known_scans_are_taken(ri
     assert rig.ingest.admit(wire.Start(scan.spec)) == ""
     assert rig.ingest.admit(frame) == ""
     other = structs.replace(scan.spec, scan_id="other")
-    assert "scan scan-1 is armed" in rig.ingest.admit(wire.Start(other))
+    assert "scan scan-1 is armed" in rig.ingest.admit(wire.Start(other, src="another"))
     rig.scans.abort("scan-1", "")
     rig.finished(scan)
     for message in (wire.Start(scan.spec), frame, wire.End("scan-1", 3)):
@@ -314,3 +314,13 @@ def test_a_frame_is_settled_when_it_is_flushed_and_an_end_when_the_scan_is_over(
     assert not rig.ingest.settled(end)
     rig.finish(scan, frames=1, status="stopped")
     assert rig.ingest.settled(end)
+
+
+def test_a_source_that_starts_another_scan_has_left_the_one_before(rig: Rig, scan: TinyScan) -> None:
+    other = structs.replace(scan.spec, scan_id="other")
+    assert rig.ingest.admit(wire.Start(scan.spec, src="camera")) == ""
+    assert "scan scan-1 is armed" in rig.ingest.admit(wire.Start(other, src="another camera"))
+    assert rig.session(scan).ending is None
+    assert "scan scan-1 is" in rig.ingest.admit(wire.Start(other, src="camera"))  # it is being finished
+    rig.finished(scan)
+    assert rig.ingest.admit(wire.Start(other, src="camera")) == ""

@@ -23,7 +23,9 @@ def test_a_scan_is_accounted_for_and_its_file_becomes_many(tmp_path: Path) -> No
         report = station.scan("faulty", faults=faults)
     finally:
         station.close()
-    assert report.frames == FrameCounts(expected=102, received=100, missing=1, duplicate=2, corrupt=1)
+    assert report.frames == FrameCounts(
+        expected=102, received=100, missing=1, duplicate=2, corrupt=1, missing_projections=1
+    )
     assert report.written == 100
     daemon = start_daemon(
         tmp_path / "replayed",
