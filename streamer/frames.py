@@ -120,7 +120,7 @@ class ReasonCode(StrEnum):
     CENTER_UNCERTAIN = "center_uncertain", Decision.UNKNOWN, "the confidence in the centre of rotation is too low"
     SET_ASIDE = "set_aside", None, "some frames were of no use and were set aside"
     DEAD_COLUMNS = "dead_columns", None, "some columns of the detector are dead and make rings"
-    FEW_PROJECTIONS = "few_projections", None, "there are few projections for the width of the detector"
+    FEW_PROJECTIONS = "few_projections", Decision.RETAKE, "there are too few projections for the width of the sample"
     LITTLE_LIGHT = "little_light", None, "the projections are noisy: there was little light"
     AFTER_ENOUGH = "after_enough", None, "what came after the data were enough shows something; the scan was stopped"
     NOTHING_WRONG = "nothing_wrong", None, "nothing speaks against the data; the sentence sums them up"
@@ -277,6 +277,7 @@ class Quality:
     dark_light: float = 0.0  # share of the beam that the darks hold
     unlit_columns: float = 0.0  # share of the columns without beam in the flats
     columns: int = 0  # of the detector
+    projections_per_column: float | None = None  # of the sample's width, in half a turn; 1.57 are complete
     dead_columns: int = 0  # those that show nothing of the sample in any row; left out of the other measures
     noise: float | None = None  # of the attenuation in one pixel of one projection
     angle_findings: tuple[str, ...] = ()  # what is wrong with the angles, in words

@@ -44,7 +44,7 @@ class FrameChecks:
         """
         self._noisy = noisy
         spec = self._spec
-        self._check = ProjectionCheck(dark, flat, (spec.rows, spec.columns), noise, spec.saturation)
+        self._check = ProjectionCheck(dark, flat, (spec.rows, spec.columns), noise, spec.saturation, noisy)
         if flat is not None:
             level = np.zeros_like(flat) if dark is None else dark
             net = np.nan_to_num(flat - level)

@@ -20,6 +20,9 @@ from streamer.pipeline.settings import Settings
 RESOLUTIONS_PER_SCAN, FEWEST_RESOLUTIONS = 40, 16
 """How often in a scan its resolution is measured, where that may end it: near to what is wanted, and far from it."""
 
+GUESSED = 0.5
+"""Confidence, at most, in an axis about which one side of the sample is never seen."""
+
 FEWEST_COLUMNS = 16
 """Width of a slice that has a resolution."""
 
@@ -103,6 +106,8 @@ class Judgement:
         )
         quality = replace(quality, **self._checks.findings(), odd_fields=self._preparation.odd_fields)
         quality = without_shared_errors(quality, self._limits)
+        if final and not layout.half and self._measured.cut_on_one_side():
+            quality = replace(quality, center_confidence=min(quality.center_confidence, GUESSED))
         if layout.half or (not final and self._options.geometry != "plain" and is_full_turn(self._spec)):
             # An axis near the edge is meant to be there, and the sample to reach over it.
             quality = replace(quality, center_offset_px=None, truncation=quality.truncation if layout.extend else None)

@@ -13,6 +13,7 @@ from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.live_opposite_views import PairTrack
 from streamer.core.alignment.opposite_views import center_from_opposites
+from streamer.core.alignment.truncation import measure_edges
 from streamer.core.arrays import Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
@@ -36,6 +37,12 @@ SIGNAL_FIRST = 4
 
 WHOLE = 0.5
 """Share of the projections that may be cut off at an edge for the rigid-body test to make sense."""
+
+ONE_SIDED = 0.1
+"""Share of the projections cut off at one edge that are at the other, too, where the sample is only wide."""
+
+SAMPLE_LEVEL = 0.05
+"""Share of the densest columns' mean attenuation that a column of the sample has."""
 
 SEQUENTIAL_DEG = 10.0
 """Step of the angle, at most, between projections whose places may be compared one by one."""
@@ -175,6 +182,13 @@ class Measurements:
         views = self._sinograms[: self.count]
         return bridged(views, dead_columns(views.mean(axis=0)))
 
+    def cut_on_one_side(self) -> bool:
+        """Whether most projections are cut off, and all at the same edge of the detector: the axis is a guess then."""
+        if (self._track.truncation or 0.0) <= WHOLE:
+            return False
+        shares = [edge.share for edge in measure_edges(self._views())]
+        return min(shares) < ONE_SIDED * max(shares)
+
     def rigid_body(self, tilt_rad: float = 0.0) -> RigidBody | None:
         """How far the projections are from those of one rigid sample; None where it cannot be told."""
         if self._tested[0] != self.count:
@@ -207,6 +221,7 @@ class Measurements:
         beam = float(np.median(open_beam(views)))
         return {
             "noise": noise,
+            "projections_per_column": self._per_column(mean - beam),
             "dead_columns": int(np.count_nonzero(dead)),
             "shadow": shadow_share(mean),
             "negative": negative_share(mean, beam, noise / np.sqrt(thick * self.count)),
@@ -214,6 +229,15 @@ class Measurements:
             if known and center is not None
             else None,
         }
+
+    def _per_column(self, mean: Image) -> float | None:
+        """Projections in half a turn for each column of the sample's width, by the mean (bands, columns) of them."""
+        center, turns = self._center.center, max(1.0, abs(self._spec.range_deg) / 180.0)
+        edges = np.flatnonzero(mean.max(axis=0) > SAMPLE_LEVEL * float(np.percentile(mean, 99)))
+        if center is None or not edges.size:
+            return None
+        width = 2 * max(center - edges[0], edges[-1] - center, 1.0)
+        return float(self.count / turns / min(width, self._spec.columns))
 
     def quality(
         self,

@@ -20,7 +20,7 @@ BLOCKS = 24
 GROUPS = 3
 """Kinds of flats, or of darks, that are told apart."""
 
-ALIKE = 0.1
+ALIKE = 0.05
 """Share by which the brightness of a part may differ, beyond noise and a change of the whole frame: a beam moves."""
 
 FADES = 0.2
@@ -46,7 +46,10 @@ DEAD = 0.5
 DEAD_SHARE = 0.01
 """Share of the columns, at most, that are taken for dead. A detector has few of these; a new scan has them again."""
 
-LEAK = 0.02
+BRIGHTER = 0.1
+"""Attenuation by which the open beam may have become brighter since the flats: more is no drift."""
+
+LEAK = 0.01
 """Share of the beam that the darks may hold."""
 
 
@@ -150,7 +153,7 @@ def negative_share(mean: Array, beam: float, noise: float) -> float:
     """
     limit = 0.02 + 6.0 * noise
     wide = brightness(mean)
-    return float(np.mean(wide < beam - limit))
+    return float(np.mean(wide < max(beam, -BRIGHTER) - limit))
 
 
 def dead_columns(mean: Array) -> NDArray[np.bool_]:

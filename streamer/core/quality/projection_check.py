@@ -78,9 +78,11 @@ class ProjectionCheck:
         shape: tuple[int, int],
         noise: float = 0.02,
         saturation: float | None = None,
+        noisy: bool = True,
     ) -> None:
         """``dark`` and ``flat`` mean frames (rows, columns), None where there are none; ``noise`` of the open beam in
-        one pixel, relative; ``saturation`` the level at which the detector is full, where it is known.
+        one pixel, relative; ``saturation`` the level at which the detector is full, where it is known; ``noisy``
+        whether frames have the noise of photons.
         """
         rows, _ = shape
         self._every = max(1, rows // ROWS)
@@ -95,9 +97,10 @@ class ProjectionCheck:
         self._flat = as_input(net, np.float32)
         self.known = bool(np.isfinite(net).any())
         self._full = np.inf if saturation is None else float(saturation)
-        self._noise = float(noise)
+        self._noise, self._noisy = float(noise), noisy
         self._same = np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(int))
         self._last: Array | None = None
+        self._differed = False
         self._light: list[float] = []
         self._least_dark = 1.0
 
@@ -124,6 +127,7 @@ class ProjectionCheck:
     def cause(self, look: Look) -> Unusable | None:
         """Why a frame is to be set aside, or None; what is usual is learnt from those that are not."""
         found = self._cause(look)
+        self._differed = self._differed or (bool(self._light) and not look.same)
         if found is None and self.known:
             self._light = [*self._light[1 - REMEMBERED :], look.light]
             self._least_dark = min(self._least_dark, look.dark_rows)
@@ -134,7 +138,8 @@ class ProjectionCheck:
             return Unusable.NOT_A_NUMBER
         if self.known and look.light < max(DARK / 2, FADED * (median(self._light) if self._light else 0.0)):
             return Unusable.NO_LIGHT
-        if look.same:
+        # Computed frames without noise may all be alike; a camera that froze showed something else before.
+        if look.same and (self._noisy or self._differed):
             return Unusable.FROZEN
         if self.known and self._light and look.dark_rows > self._least_dark + TORN_ROWS:
             return Unusable.TORN

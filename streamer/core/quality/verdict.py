@@ -21,9 +21,6 @@ MOST_DARK_FLATS = 0.45
 FINEST = 2.0
 """Period in pixels that is the finest the pixels can hold: a resolution of this is a bound."""
 
-FEWEST_SHARE = 0.5
-"""Projections per column below which it is remarked on; π/2 are complete."""
-
 NOISY = 0.1
 """Noise of the attenuation in a pixel from which on it is remarked on: a hundred photons."""
 
@@ -56,7 +53,7 @@ class Limits(Options):
     """share of single pixels that outshine both neighbours; not judged when zingers are removed"""
     max_shadow: Share = 0.02
     """share of the detector, or of its columns, that sees no light"""
-    max_dark_light: Share = 0.02
+    max_dark_light: Share = 0.01
     """share of the beam that the darks may hold"""
     min_snr: Amount = 0.5
     """attenuation over noise in one projection; less means an empty holder"""
@@ -68,6 +65,9 @@ class Limits(Options):
     """share of the projections in which the sample touches the edge of the detector"""
     max_resolution_px: float | None = Field(None, gt=0, examples=[4.0])
     """wanted resolution, as a period in pixels; a scan that reaches it early is ENOUGH; unset: not checked"""
+    min_projections: Amount = 0.5
+    """projections in half a turn for each column of the sample's width; 1.57 are complete; not asked for where a
+    resolution is wanted"""
     early_motion_px: Amount = 1.0
     """sudden movement, in pixels, that condemns a scan while it runs"""
     early_confidence: Share = 0.8
@@ -97,8 +97,8 @@ def judge(quality: Quality, limits: Limits, final: bool, columns: int | None = N
     reasons = [
         *unmeasurable,
         *saturated(quality, limits),  # where all is, no sample is to be seen
-        *(() if unmeasurable else _empty(quality, limits)),
         *spoiled_fields(quality, limits, final),
+        *(() if unmeasurable else _empty(quality, limits)),
         # Where frames are cut off, an axis that lies off the middle explains what looks like movement. Elsewhere it is
         # moved first where movement cannot be all of its offset: the next scan is then right, or condemned for that.
         *(axis + moved if axis_first else moved + axis),
@@ -225,6 +225,10 @@ def _spoiled(q: Quality, limits: Limits, final: bool) -> list[Reason]:
         share = f"only {100 * q.coverage:.1f} % of the angles are covered (limit {100 * limits.min_coverage:g} %)"
         reasons.append(Reason(ReasonCode.ANGLES_MISSING, f"{share}; scan again"))
     wanted, reached = limits.max_resolution_px, q.resolution_px
+    if wanted is None and q.projections_per_column is not None and q.projections_per_column < limits.min_projections:
+        few = f"{q.projections_per_column:.2f} projections in half a turn for each column of the sample's width"
+        text = f"{few} (limit {limits.min_projections:g}, 1.57 are complete); take more projections"
+        reasons.append(Reason(ReasonCode.FEW_PROJECTIONS, text))
     if wanted is not None and reached is not None and reached > wanted:
         text = f"the resolution is {reached:.1f} px, {wanted:g} px are wanted; take more projections or expose longer"
         reasons.append(Reason(ReasonCode.RESOLUTION_NOT_REACHED, text))
@@ -241,9 +245,6 @@ def _remarks(q: Quality, limits: Limits, final: bool) -> list[Reason]:
     if q.dead_columns:
         dead = f"dead columns of the detector: {q.dead_columns}"
         remarks.append(Reason(ReasonCode.DEAD_COLUMNS, f"{dead}; switch the removal of stripes on, or expect rings"))
-    if final and 0 < q.projections < FEWEST_SHARE * q.columns:
-        few = f"{q.projections} projections for {q.columns} columns"
-        remarks.append(Reason(ReasonCode.FEW_PROJECTIONS, f"{few}; {round(1.57 * q.columns)} would be complete"))
     if final and q.noise is not None and q.noise > NOISY:
         remarks.append(Reason(ReasonCode.LITTLE_LIGHT, f"the noise of a pixel is {100 * q.noise:.0f} % of the beam"))
     if limits.max_truncation is not None and q.truncation is not None and q.truncation > limits.max_truncation:

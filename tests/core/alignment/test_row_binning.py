@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamer.core.alignment.row_binning import LEAST_ROWS, bin_rows, binned_rows, row_bin
@@ -28,11 +28,12 @@ def test_means_of_adjacent_rows(rows: int, dtype: type) -> None:
         np.testing.assert_allclose(found[k], wanted, atol=1e-5)
 
 
+@example(627)
 @given(st.integers(2, 1200))
 def test_the_middle_stays_the_middle(rows: int) -> None:
     """To half a row: what is left over is left out at the top and the bottom alike."""
     image = np.repeat(np.arange(rows, dtype=np.float64)[:, None], 2, axis=1)
-    assert abs(float(bin_rows(image).mean()) - (rows - 1) / 2) <= 0.5
+    assert abs(float(bin_rows(image).mean()) - (rows - 1) / 2) <= 0.5 + 1e-9
 
 
 def test_few_rows_are_returned_as_they_are() -> None:

@@ -37,6 +37,12 @@ def test_edges_that_the_sample_reaches() -> None:
     assert shares(np.zeros((4, 1, columns), np.float32)) == (0.0, 0.0)
 
 
+def test_a_dead_pixel_that_is_denser_than_the_sample_hides_no_edge() -> None:
+    views = sinogram([Ellipse(0.002, 300, 260, 0, 0)], 256, half_turn(90))[:, None].repeat(3, axis=1)
+    views[:, 1, 100] = 60.0
+    assert shares(views) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize("radius", [104, 115, 130, 160, 220])
 def test_how_much_lies_beyond(radius: int) -> None:
     """Of a cylinder, against its integral beyond the edge: a straight line tells one and a half to two times that."""

@@ -83,6 +83,13 @@ def test_single_pixels_that_outshine_their_neighbours_are_counted(check):
     assert check.look(raw).spikes == pytest.approx(10 / raw.size)
 
 
+def test_a_round_sample_without_noise_is_no_frozen_camera():
+    fields = np.full((ROWS, COLUMNS), DARK), np.full((ROWS, COLUMNS), DARK + BEAM)
+    computed = ProjectionCheck(*fields, (ROWS, COLUMNS), noisy=False)
+    assert causes(computed, [frame(0)] * 4) == [None] * 4
+    assert causes(computed, [frame(1), frame(1)]) == [None, Unusable.FROZEN]
+
+
 def test_a_thin_gap_between_dense_parts_is_no_zinger(check):
     raw = frame(0, 0.05)
     raw[:, 30] = frame(1, 0.9)[:, 30]

@@ -134,6 +134,24 @@ def test_judgement(change: dict[str, object], final: bool, decision: Decision, c
     assert words in " | ".join(reason.text for reason in verdict.reasons)
 
 
+def test_a_misfit_counts_against_the_resolution() -> None:
+    fine, coarse = (judge(replace(GOOD, misfit_px=0.06, resolution_px=px), Limits(), True) for px in (2.0, 8.0))
+    assert (fine.decision, fine.codes[0]) == (Decision.RETAKE, ReasonCode.MISFIT)
+    assert coarse.decision is Decision.ENOUGH
+
+
+def test_too_few_projections_are_taken_again_unless_a_resolution_is_wanted() -> None:
+    few = replace(GOOD, projections_per_column=0.3, resolution_px=4.0)
+    assert judge(few, Limits(), True).codes[0] is ReasonCode.FEW_PROJECTIONS
+    assert judge(few, Limits(max_resolution_px=5.0), True).decision is Decision.ENOUGH
+    assert judge(few, Limits(min_projections=0.25), True).decision is Decision.ENOUGH
+
+
+def test_flats_that_hold_the_sample_are_told_before_an_empty_holder() -> None:
+    verdict = judge(replace(GOOD, negative=0.4, snr=0.0), Limits(), True)
+    assert (verdict.decision, verdict.codes[0]) == (Decision.UNKNOWN, ReasonCode.FLATS_WRONG)
+
+
 def test_all_faults_are_told_the_deciding_one_first() -> None:
     bad = replace(GOOD, motion_px=60.0, center_offset_px=100.0, coverage=0.5)
     verdict = judge(bad, Limits(), True, columns=1024)
@@ -146,7 +164,6 @@ def test_all_faults_are_told_the_deciding_one_first() -> None:
         ({"unusable": {"frozen": "44"}, "unusable_counts": {"frozen": 1}}, ReasonCode.SET_ASIDE),
         ({"odd_fields": "1 of 20 flats"}, ReasonCode.SET_ASIDE),
         ({"dead_columns": 2}, ReasonCode.DEAD_COLUMNS),
-        ({"columns": 4000}, ReasonCode.FEW_PROJECTIONS),
         ({"noise": 0.3}, ReasonCode.LITTLE_LIGHT),
     ],
 )
