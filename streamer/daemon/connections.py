@@ -52,6 +52,7 @@ class _Connection:
     port: int | None
     began_s: float
     looked_s: float
+    descriptor: int = -1  # one of those that it has
     taken: int = 0  # by the thread that receives
     settled: int = 0  # the part of it that was set against what was received
     received: int = 0
@@ -68,12 +69,13 @@ class Connections:
     def __init__(self, budgets: Mapping[int, tuple[str, Budget]], clock: Callable[[], float]) -> None:
         self._budgets, self._clock = dict(budgets), clock
         self._complaints = ThrottledLog(log, clock)
-        self._known: dict[int, _Connection] = {}  # by file descriptor
+        self._known: dict[int, _Connection] = {}  # by inode
+        self._by_descriptor: dict[int, _Connection] = {}
         self.cut = Counter[str]()
 
     def taken(self, descriptor: int, size: int) -> None:
         """A message of ``size`` bytes was taken from a connection. For the thread that receives."""
-        if (connection := self._known.get(descriptor)) is not None:
+        if (connection := self._by_descriptor.get(descriptor)) is not None:
             connection.taken += size + OVERHEAD
 
     def run(self, stopped: Callable[[], bool], wait: Callable[[float], object]) -> None:
@@ -84,22 +86,25 @@ class Connections:
 
     def sweep(self) -> None:
         """Look at every connection once."""
-        now, found = self._clock(), {}
-        watched: dict[int, list[int]] = {port: [] for port in self._budgets}
+        now, known = self._clock(), self._known
+        self._known, by_descriptor = {}, {}
+        watched: dict[int, list[_Connection]] = {port: [] for port in self._budgets}
         for descriptor, inode in _sockets():
-            connection = self._known.get(descriptor)
-            if connection is None or connection.inode != inode:
-                connection = _Connection(inode, self._port(descriptor), now, now)
-            found[descriptor] = connection
-            if connection.port is not None:
-                watched[connection.port].append(descriptor)
-                self._charge(descriptor, connection, now)
-        self._known = found
-        for descriptors in watched.values():
+            connection = self._known.get(inode)  # a second descriptor of the same socket, as ``duplicate`` makes them
+            if connection is None:
+                connection = known.get(inode) or _Connection(inode, self._port(descriptor), now, now)
+                self._known[inode] = connection
+                connection.descriptor = descriptor
+                if connection.port is not None:
+                    watched[connection.port].append(connection)
+                    self._charge(connection, now)
+            by_descriptor[descriptor] = connection
+        self._by_descriptor = by_descriptor
+        for connections in watched.values():
             # Of too many connections those go that sent least, and of these the oldest.
-            descriptors.sort(key=lambda descriptor: (found[descriptor].received, found[descriptor].began_s))
-            for descriptor in descriptors[: max(0, len(descriptors) - MAX_CONNECTIONS)]:
-                self._cut(descriptor, found[descriptor], f"there are more than {MAX_CONNECTIONS}")
+            connections.sort(key=lambda connection: (connection.received, connection.began_s))
+            for connection in connections[: max(0, len(connections) - MAX_CONNECTIONS)]:
+                self._cut(connection, f"there are more than {MAX_CONNECTIONS}")
 
     def _port(self, descriptor: int) -> int | None:
         """The watched port to which a socket is a connection."""
@@ -107,10 +112,10 @@ class Connections:
             ends = ends_of(connection)
         return ends[0] if ends is not None and ends[0] in self._budgets else None
 
-    def _charge(self, descriptor: int, connection: _Connection, now: float) -> None:
+    def _charge(self, connection: _Connection, now: float) -> None:
         _, budget = self._budgets[connection.port or 0]
         received = connection.received
-        with duplicate(descriptor) as held:
+        with duplicate(connection.descriptor) as held:
             if held is not None and os.fstat(held.fileno()).st_ino == connection.inode:
                 received = _received(held)
         taken = connection.taken
@@ -119,10 +124,10 @@ class Connections:
         connection.pending = max(0.0, connection.pending + change - forgiven)  # nothing is saved up
         connection.received, connection.settled, connection.looked_s = received, taken, now
         if connection.pending > budget.bytes:
-            self._cut(descriptor, connection, f"{connection.pending:.0f} bytes without a whole message")
+            self._cut(connection, f"{connection.pending:.0f} bytes without a whole message")
 
-    def _cut(self, descriptor: int, connection: _Connection, why: str) -> None:
-        with duplicate(descriptor) as held:
+    def _cut(self, connection: _Connection, why: str) -> None:
+        with duplicate(connection.descriptor) as held:
             if connection.cut or held is None or os.fstat(held.fileno()).st_ino != connection.inode:
                 return  # it ends, or has ended by itself
             with suppress(OSError):

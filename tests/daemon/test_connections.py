@@ -11,7 +11,7 @@ import zmq
 
 from benchmarks.strangers import zmtp
 from streamer.daemon.connections import MAX_CONNECTIONS, Budget, Connections
-from streamer.io.sockets import port_of
+from streamer.io.sockets import duplicate, port_of
 
 PATIENCE_S = 60.0
 PATIENCE_MS = 60_000
@@ -89,6 +89,26 @@ def test_short_messages_for_ever_are_no_debt(door: Door) -> None:
             door.receive()
             if number % 50 == 0:
                 door.connections.sweep()
+    assert not door.connections.cut
+
+
+def test_a_second_descriptor_of_a_connection_is_no_second_connection(door: Door) -> None:
+    """Descriptors are duplicated to look at a connection, just when a sweep may list them."""
+    with door.context.socket(zmq.DEALER) as honest:
+        honest.setsockopt(zmq.LINGER, 0)
+        honest.connect(door.endpoint)
+        for _ in range(40):
+            honest.send(bytes(1000))
+            assert door.router.poll(PATIENCE_MS)
+            *_, body = door.router.recv_multipart(copy=False)
+            door.connections.sweep()
+            door.connections.taken(body.get(zmq.SRCFD), len(body))
+        with duplicate(body.get(zmq.SRCFD)) as second, duplicate(body.get(zmq.SRCFD)) as third:
+            assert second is not None
+            assert third is not None
+            door.connections.sweep()
+            honest.send(b"still here")
+            assert door.receive() == b"still here"
     assert not door.connections.cut
 
 
