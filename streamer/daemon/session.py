@@ -221,6 +221,9 @@ class Session:
         for kind, number in ledger.missing_of().items():
             if number and kind is not FrameKind.PROJECTION:
                 yield f"missing {kind.name.lower()}s: {number}"
+        for kind, count in ledger.kinds.items():
+            if ledger.received_of[kind] > count:
+                yield f"{ledger.received_of[kind]} {kind.name.lower()}s came, {count} were announced"
         if cause := cause_of_loss(ledger.missing_indices(), ledger.announced, self._counter.restart):
             yield cause
         for source, messages in self.owner.foreign.items():

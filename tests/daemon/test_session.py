@@ -216,6 +216,13 @@ def test_a_count_that_is_not_that_of_the_frames_is_said(session: Session, frames
     assert session.report().note == words
 
 
+def test_frames_of_another_kind_than_announced_are_said(session: Session) -> None:
+    for index in range(6):
+        session.accept(FrameMeta("s", index, FrameKind.FLAT, 0.0))
+    session.end("ok", 6)
+    assert session.report().note == "6 flats came, 1 were announced"
+
+
 def test_the_next_scan_of_its_source_ends_a_scan(session: Session) -> None:
     session.accept(frame(0), "camera")
     session.superseded("s2")

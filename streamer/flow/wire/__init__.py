@@ -36,6 +36,7 @@ from streamer.schema import Finite, complaint, shown
 MAGIC_WORD: Literal["sr"] = "sr"
 PROTOCOL_VERSION: Literal[1] = 1
 MAX_HEADER = 4096
+MAX_ANGLE_DEG = 1e6
 MAX_CONTROL = 256 * 1024
 
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -91,7 +92,7 @@ class FrameHeader(
 ):
     """A frame follows in the payload part. ``checksum`` is xxh3_64 of the payload, None when there is none.
 
-    Raises WireError when ``size`` is not that of the shape and the pixel type.
+    Raises WireError when ``size`` is not that of the shape and the pixel type, and for a projection without its angle.
     """
 
     scan_id: Name
@@ -100,7 +101,7 @@ class FrameHeader(
     shape: tuple[Side, Side]
     dtype: PixelType
     size: Annotated[int, Meta(ge=0, le=2**40)]
-    angle_deg: Finite | None = None
+    angle_deg: Annotated[float, Meta(ge=-MAX_ANGLE_DEG, le=MAX_ANGLE_DEG)] | None = None
     timestamp_ns: Sequence = 0
     exposure_s: Finite | None = None
     monitor: Finite | None = None
@@ -113,6 +114,8 @@ class FrameHeader(
         if self.size != expected:
             text = f"frame announces {self.size} bytes, {rows}×{columns} {self.dtype} has {expected}"
             raise WireError("truncated", text)
+        if self.angle_deg is None and self.kind is FrameKind.PROJECTION:
+            raise WireError("header", f"frame message: projection {self.index} has no angle (ang)")
 
     @property
     def meta(self) -> FrameMeta:
