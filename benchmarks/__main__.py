@@ -20,6 +20,7 @@ SCRIPTS = (
     "strangers",
     "verdict",
     "verdict_blind",
+    "adaptive",
 )
 
 if __name__ == "__main__":

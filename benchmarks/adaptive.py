@@ -32,10 +32,10 @@ from streamer_plans.orders import golden_angles, interlaced_angles, interlaced_c
 Array = NDArray[Any]
 
 ROWS = 8
-WANTED = (1.1, 1.15, 1.25)
+WANTED = (1.1, 1.15)
 EQUAL = 1.05
 TURNS = 8
-LOOKS = 60
+LOOKS = 40
 """How often in a whole scan the verdict is asked for."""
 
 SMOOTH = 7
