@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kills import Beamline, Camera, Trial, concluded, producer_command
+from benchmarks.killing import Beamline, Camera, Trial, concluded, producer_command
 from benchmarks.record import record
 
 DAEMON_ADDRESS, PRODUCER_ADDRESS = "10.231.77.1", "10.231.77.2"

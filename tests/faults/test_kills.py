@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import kills
-from benchmarks.kills import Beamline, Camera, Trial
+from benchmarks.killing import Beamline, Camera, Trial
 
 pytestmark = pytest.mark.timeout(900)  # the cache of kernels may be empty
 
