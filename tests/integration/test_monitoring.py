@@ -35,6 +35,8 @@ ALERTS = {
     "DiskFillsSoon",
     "WriterErrors",
     "WriterDown",
+    "ThreadFails",
+    "ScanRefused",
     "RawDataAtRisk",
     "LatencySLO",
     "BadSamplesRun",
@@ -54,7 +56,11 @@ def names_in(expression: str) -> set[str]:
 def exported() -> set[str]:
     """Every name that the collector gives, with the disk's."""
     registry = CollectorRegistry()
-    registry.register(StreamerCollector(lambda: MetricsSnapshot(disk_free_bytes=1)))
+    registry.register(
+        StreamerCollector(
+            lambda: MetricsSnapshot(disk_free_bytes=1, threads={"receive": True}, thread_restarts={"receive": 0})
+        )
+    )
     return {sample.name for family in registry.collect() for sample in family.samples}
 
 
