@@ -134,7 +134,8 @@ class Scans:
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
         if unfinished is not None and unfinished.spec != spec:
             raise BadInput(f"{path} holds another scan of this id; every scan needs its own scan id")
-        lacking = spec.frames - (0 if unfinished is None else len(unfinished.kinds))
+        held = None if unfinished is None else len(unfinished.kinds)
+        lacking = spec.frames - (held or 0)
         check_space(directory, lacking * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
         try:
             pipeline = self.pipeline(spec)
@@ -143,7 +144,7 @@ class Scans:
             raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
         self._ring.format((spec.rows, spec.columns), spec.dtype, config.ring.max_slots)
         try:
-            self._writer.open(spec, path, now(), OPEN_TIMEOUT_S, resume=unfinished is not None)
+            self._writer.open(spec, path, now(), OPEN_TIMEOUT_S, held)
         except WriterError as error:
             raise BadInput(str(error)) from error
         session = Session(spec, pipeline, path, self._clock, config.scan.patience)

@@ -13,7 +13,7 @@ def assert_nothing_lost(row: Row | None, segments: int = 2) -> None:
     if row is not None:
         assert row.fate.sound, row
         assert (row.lost, row.fate.claimed, row.fate.state) == (0, 0, "complete"), row
-        assert row.fate.segments == segments, row
+        assert row.fate.segments >= segments, row  # on a busy machine a successor may be slow, and be replaced, too
         assert row.next_scan_good
 
 
@@ -29,7 +29,7 @@ def test_a_writer_killed_at_random_frames_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_hung_writer_loses_nothing(tmp_path: Path) -> None:
-    assert_nothing_lost(writer.hangs(tmp_path, hang_s=1.0))
+    assert_nothing_lost(writer.hangs(tmp_path, hang_s=2.0))
 
 
 def test_a_file_that_may_not_grow_loses_nothing(tmp_path: Path) -> None:

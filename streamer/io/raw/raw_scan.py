@@ -37,8 +37,10 @@ class WriterResult:
 class RawScan:
     """Positions are those of the ring."""
 
-    def __init__(self, spec: ScanSpec, path: Path, started: str, position: int, resume: bool) -> None:
-        self.spec, self.path, self.started, self.resume = spec, path, started, resume
+    def __init__(self, spec: ScanSpec, path: Path, started: str, position: int, held: int | None) -> None:
+        """``held``: frames in files of an earlier daemon; None for a new scan."""
+        self.spec, self.path, self.started = spec, path, started
+        self.resume, self._left = held is not None, spec.frames - (held or 0)
         self.segments = 0  # opened by processes of this daemon
         self.opened = self.opening = self.finishing = False  # of the present process
         self.failed = False  # frames are being lost
@@ -96,7 +98,7 @@ class RawScan:
             return False  # a successor writes the newest frames again
         self.trouble_s = None
         news, self._safe = safe > self._safe, safe
-        needed = (self.spec.frames - safe + self._opened_at) * self.spec.frame_nbytes + reserve_bytes // 2
+        needed = (self._left - safe + self._opened_at) * self.spec.frame_nbytes + reserve_bytes // 2
         self._low = ""
         if free_bytes < needed:
             self._low = f"{free_bytes / 1e9:.2f} GB free, the rest of the scan needs {needed / 1e9:.2f} GB"

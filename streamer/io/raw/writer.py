@@ -116,20 +116,20 @@ class WriterProcess:
         with contextlib.suppress(OSError):  # a full pipe: it will wake up anyhow
             os.write(self._wake, b"\0")
 
-    def open(self, spec: ScanSpec, path: Path, started: str, timeout: float = 30.0, resume: bool = False) -> Path:
+    def open(self, spec: ScanSpec, path: Path, started: str, timeout: float = 30.0, held: int | None = None) -> Path:
         """Make the raw file of a scan and give its path; from now on frames of ``spec.scan_id`` go into it.
 
-        With ``resume`` the scan has files of an earlier daemon: the frames go into a new segment.
+        ``held``: frames in files of an earlier daemon, so that the others go into a new segment; None for a new scan.
         Raises BadInput when there is no room for the scan, WriterError when the file cannot be made.
         """
         if self._scan is not None:
             raise WriterError(f"the writer still writes scan {self._scan.spec.scan_id}")
         target = self._directory / path
-        check_space(target.parent, spec.frames * spec.frame_nbytes, self._options.reserve_bytes)
+        check_space(target.parent, (spec.frames - (held or 0)) * spec.frame_nbytes, self._options.reserve_bytes)
         with self._lock:
             self._reader.release_to(self._ring.committed)
             self.written, self.safe_position = 0, self._ring.committed
-            self._scan = scan = RawScan(spec, target, started, self._ring.committed, resume)
+            self._scan = scan = RawScan(spec, target, started, self._ring.committed, held)
             self._hangs, self._retry_s = 0, 0.0
             if self.alive:
                 self._send_open(scan)

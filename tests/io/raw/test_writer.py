@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,16 @@ DATA = "entry/instrument/detector/data"
 class Bench:
     """A ring, a writer process, and what the daemon would do with them."""
 
-    def __init__(self, directory: Path, spec: ScanSpec = SPEC, **options: Any) -> None:
+    def __init__(
+        self, directory: Path, spec: ScanSpec = SPEC, clock: Callable[[], float] = time.monotonic, **options: Any
+    ) -> None:
         options = {"hang_s": PATIENCE_S, "patience_s": PATIENCE_S, **options}
         self.spec, self.directory = spec, directory
         self.seen: list[WriterEvent] = []
         self.shared = SharedBuffer.create(bytes_needed((spec.rows, spec.columns), spec.dtype, SLOTS))
         self.ring = Ring(self.shared.memory)
         self.ring.format((spec.rows, spec.columns), spec.dtype, SLOTS)
-        self.writer = WriterProcess(self.shared, directory, WriterOptions(**options))
+        self.writer = WriterProcess(self.shared, directory, WriterOptions(**options), clock)
 
     def open(self, name: str = "a.nx", spec: ScanSpec | None = None) -> Path:
         return self.writer.open(spec or self.spec, Path(name), STARTED)
