@@ -84,11 +84,12 @@ class RawScan:
 
     def has_opened(self, position: int) -> None:
         """The process has a new file, and writes the frames from ``position`` on."""
-        if position > self._safe:
+        if self.failed and position > self._safe:
             if not self._lost:
                 self._first_gap = self._safe
             self._lost += position - self._safe
-            self._safe = position
+        # Without a failure, frames below it were safe before the last process could say so.
+        self._safe = max(self._safe, position)
         self.opened, self.opening, self.failed = True, False, False
         self.segments += 1
 
@@ -109,6 +110,10 @@ class RawScan:
         self.error = why
         if self.trouble_s is None:
             self.trouble_s = now
+
+    def lets_frames_go(self, position: int) -> None:
+        """The ring is not held back any more; the frames from ``position`` on may be lost."""
+        self.failed, self._safe = True, max(self._safe, position)
 
     def lost_its_process(self) -> None:
         self._vain += self.finishing and not self.opened

@@ -320,7 +320,7 @@ class WriterProcess:
         """Hold the ring back no longer than allowed, and the end of the scan no longer than twice that."""
         waited = 0.0 if scan.trouble_s is None else now - scan.trouble_s
         if waited > self._options.patience_s and not scan.failed:
-            scan.failed = True
+            scan.lets_frames_go(self._reader.position)
             self._reader.detach()
             self._events.append(WriterEvent("failed", self.written, scan.error))
         if scan.end is not None and scan.result is None and (scan.in_vain or waited > 2 * self._options.patience_s):
