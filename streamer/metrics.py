@@ -190,7 +190,7 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
             SOCKETS,
             "Connections whose key does not allow it",
         ),
-        ("connections_cut", "socket", now.connections_cut, SOCKETS[:3], "Connections that held too much, or too many"),
+        ("connections_cut", "socket", now.connections_cut, SOCKETS, "Connections that held too much, or too many"),
     ):
         yield _counter(name, text, (label,), {(key,): values.get(key, 0) for key in dict.fromkeys((*known, *values))})
     up = GaugeMetricFamily(f"{PREFIX}thread_up", "1 while the thread of the daemon works", labels=["thread"])

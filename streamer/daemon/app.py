@@ -25,7 +25,7 @@ from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
 from streamer.daemon.access import Access
 from streamer.daemon.compute import Compute
-from streamer.daemon.connections import REQUESTS, SUBSCRIPTIONS, Connections
+from streamer.daemon.connections import FRAMES, REQUESTS, SUBSCRIPTIONS, Connections
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers, check_role
 from streamer.daemon.http import Page, PageServer
@@ -152,6 +152,8 @@ class Daemon:
             "source": self._receiver.endpoint,
         }
         budgets = {"control": REQUESTS, "events": SUBSCRIPTIONS, "preview": SUBSCRIPTIONS}
+        if config.source.bind:
+            budgets["source"] = FRAMES
         self.connections = Connections(
             {port: (name, budgets[name]) for name in budgets if (port := port_of(self.endpoints[name]))}, self._clock
         )

@@ -8,6 +8,7 @@ connection (TCP_INFO), and cuts those that are over their budget. It needs Linux
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import stat
@@ -33,7 +34,7 @@ RECEIVED_AT = 128  # of tcpi_bytes_received in struct tcp_info, since Linux 4.1
 class Budget:
     """What a connection may have sent that was not taken from it; ``bytes_per_s`` are forgiven, for heartbeats."""
 
-    bytes: int
+    bytes: float
     bytes_per_s: float
 
 
@@ -42,6 +43,10 @@ REQUESTS = Budget(2**21, 2**8)
 
 SUBSCRIPTIONS = Budget(2**16, 2**10)
 """A subscriber sends some tens of bytes, and nothing is ever taken from it."""
+
+
+FRAMES = Budget(math.inf, 0.0)
+"""Several frames may wait in the source by right: only the number of its connections is bounded."""
 
 
 @dataclass
