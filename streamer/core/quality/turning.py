@@ -37,8 +37,8 @@ VISIBLE = 0.015
 
 @dataclass(frozen=True)
 class Errors:
-    """Rms displacement (pixels) of the projections: ``turning_px`` by wrong angles or a changing size; ``moving_px`` by
-    a movement across the axis, as far as no rigid sample explains it. 0 where none is certain.
+    """Rms displacement (pixels) of the projections: ``turning_px`` by wrong angles or a changing size, ``moving_px`` by
+    a movement across the axis. 0 where none is certain.
     """
 
     turning_px: float
@@ -90,9 +90,8 @@ def errors_of(
         error = noise[field] / np.sqrt(max(own, 1e-30))
         size = abs(float(right[0] - shared * right[1] / max(fixed, 1e-30))) / max(own, 1e-30)
         if size > CERTAIN * error and own > VISIBLE * float(strength[field] @ course**2):
-            # A place that another rigid sample would have does no harm; other angles or sizes distort it.
-            whole = own if field == 1 else float(strength[field].mean()) * n * float(np.var(course))
-            most[field] = max(most[field], size * float(np.sqrt(whole / again.size)) / steep)
+            rms = np.sqrt(strength[field].mean() / again[0].size) * np.std(course)
+            most[field] = max(most[field], float(size * rms) / steep)
     return Errors(max(most[0], most[2]), most[1])
 
 
