@@ -16,6 +16,7 @@ SCRIPTS = (
     "few_angles",
     "stalled_viewer",
     "end_to_end",
+    "ingest",
     "kills",
     "strangers",
     "verdict",
