@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from streamer.frames import ScanSpec
 from streamer.io.raw.segments import segments_of
 from streamer.io.raw.unclosed import is_written
 from streamer.io.raw.unfinished import UnfinishedScan, find_unfinished, newest_scan
@@ -26,10 +27,14 @@ class LeftBehind:
     def exists(self, scan_id: str) -> bool:
         return os.path.lexists(self.raw_file(scan_id))
 
-    def find(self, scan_id: str) -> UnfinishedScan | None:
-        """The scan, if it is not over. Raises Busy while the writer of a daemon that died still closes its file."""
+    def find(self, scan_id: str, spec: ScanSpec | None = None) -> UnfinishedScan | None:
+        """The scan, if it is not over; ``spec`` is what is known of it already.
+
+        Raises Busy while the writer of a daemon that died still closes its file, BadInput when that was killed while it
+        made the file, and there is no ``spec``.
+        """
         tomogram = self._directory / f"{scan_id}.tomogram.h5" if self._tomogram else None
-        return find_unfinished(self.raw_file(scan_id), tomogram)
+        return find_unfinished(self.raw_file(scan_id), tomogram, spec)
 
     def is_written(self, scan_id: str) -> bool:
         """Whether that writer is still at work."""

@@ -129,7 +129,7 @@ class Scans:
         directory = self._directory
         width = max_layout_width(spec, config.reconstruction)
         volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
-        path, unfinished = self._left.raw_file(spec.scan_id), self._left.find(spec.scan_id)
+        path, unfinished = self._left.raw_file(spec.scan_id), self._left.find(spec.scan_id, spec)
         if unfinished is None and self._left.exists(spec.scan_id):
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
         if unfinished is not None and unfinished.spec != spec:

@@ -117,3 +117,15 @@ def test_another_scan_of_the_same_id_is_refused(build: Callable[..., Rig], scan:
     other = structs.replace(scan.spec, sample="another")
     with pytest.raises(Exception, match="holds another scan of this id"):
         build().scans.arm(other)
+
+
+def test_a_file_that_was_being_made_when_its_writer_was_killed_loses_nothing(
+    build: Callable[..., Rig], scan: TinyScan, tmp_path: Path
+) -> None:
+    (tmp_path / "scan-1.nx").write_bytes(b"")
+    rig = build()
+    assert "killed while it was made" in rig.ingest.admit(message(scan, 0))  # waits for the start message
+    assert rig.ingest.admit(wire.Start(scan.spec)) == ""
+    rig.feed(scan, range(scan.spec.frames))
+    report = rig.finish(scan)
+    assert (report.state, report.written) == ("complete", scan.spec.frames)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.flow.wire.control import Busy
-from streamer.frames import FrameKind, FrameMeta, ScanSpec
+from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
 from streamer.io.raw.nxtomo import PER_FRAME
 from streamer.io.raw.segments import DATA, RUNNING, Segment, read_segment, segments_of
 from streamer.io.raw.unclosed import is_written
@@ -31,6 +31,7 @@ _KEY, _INDEX, _TIMESTAMP, _EXPOSURE, _ANGLE, _MONITOR = (
     )
 )
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 Batch = tuple[list[FrameMeta], NDArray[Any]]
 
 
@@ -71,18 +72,24 @@ class UnfinishedScan:
         )
 
 
-def find_unfinished(path: Path, tomogram: Path | None) -> UnfinishedScan | None:
+def find_unfinished(path: Path, tomogram: Path | None, spec: ScanSpec | None = None) -> UnfinishedScan | None:
     """What a daemon that died left of the scan with the raw file ``path``; None when nothing, or when it is over.
 
     A scan is over when its file says how it ended and ``tomogram`` exists (None: no tomogram is wanted). Frames of
-    files that were not closed are compared with their checksums. Raises Busy while a writer still closes a file.
+    files that were not closed are compared with their checksums. With a ``spec``, a file whose writer was killed while
+    it was made is a scan without frames. Raises Busy while a writer still closes a file, BadInput for such a file
+    without a ``spec``.
     """
     files = segments_of(path)
     if any(map(is_written, files)):
         raise Busy(f"{path} is still being written by the writer of a daemon that died")
     segments = tuple(segment for segment in (read_segment(file, verify=False) for file in files) if segment.account)
     if not segments:
-        return None
+        if not any(map(_was_begun, files)):
+            return None
+        if spec is None:
+            raise BadInput(f"{path} cannot be read: its writer was killed while it was made")
+        return UnfinishedScan(spec, {}, ())
     account = segments[-1].account
     assert account is not None
     unclosed = account.status == RUNNING or account.note.startswith((ORPHANED, TERMINATED))
@@ -94,6 +101,13 @@ def find_unfinished(path: Path, tomogram: Path | None) -> UnfinishedScan | None:
         index, key = segment.columns[_INDEX][segment.good], segment.columns[_KEY][segment.good]
         kinds.update((int(i), FrameKind(int(k))) for i, k in zip(index, key, strict=True) if i < account.spec.frames)
     return UnfinishedScan(account.spec, kinds, segments)
+
+
+def _was_begun(path: Path) -> bool:
+    """Whether a file is empty, or HDF5: what a writer that is killed at the beginning may leave."""
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(len(SIGNATURE)) in (b"", SIGNATURE)
+    return False
 
 
 def newest_scan(directory: Path, after: float) -> str | None:

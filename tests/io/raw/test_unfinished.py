@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from streamer.flow.wire.control import Busy
+from streamer.frames import BadInput
 from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.raw.segments import seal, segment_path
 from streamer.io.raw.unfinished import UnfinishedScan, find_unfinished, newest_scan
@@ -110,3 +111,14 @@ def test_the_newest_scan_is_that_whose_file_changed_last(tmp_path: Path) -> None
     os.utime(tmp_path / "scan-2+1.nx", (0, 2000))
     assert newest_scan(tmp_path, 0) == "scan-2"
     assert newest_scan(tmp_path, 2000) is None
+
+
+@pytest.mark.parametrize("length", [0, 100, 3000])
+def test_a_file_whose_writer_was_killed_while_it_was_made_is_not_over(length: int, tmp_path: Path) -> None:
+    path = crashed(tmp_path / "scan-1.nx", range(0))
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(BadInput, match="killed while it was made"):
+        find_unfinished(path, None)
+    unfinished = find_unfinished(path, None, SPEC)
+    assert unfinished is not None
+    assert (unfinished.spec, unfinished.kinds) == (SPEC, {})
