@@ -232,12 +232,15 @@ class Measurements:
 
     def _per_column(self, mean: Image) -> float | None:
         """Projections in half a turn for each column of the sample's width, by the mean (bands, columns) of them."""
-        center, turns = self._center.center, max(1.0, abs(self._spec.range_deg) / 180.0)
+        center, ordered = self._center.center, np.sort(np.mod(self._angles, np.pi))
         edges = np.flatnonzero(mean.max(axis=0) > SAMPLE_LEVEL * float(np.percentile(mean, 99)))
         if center is None or not edges.size:
             return None
         width = 2 * max(center - edges[0], edges[-1] - center, 1.0)
-        return float(self.count / turns / min(width, self._spec.columns))
+        # Views of a full turn may repeat those of its first half; interlaced turns lie between each other's.
+        gaps = np.diff(ordered, append=ordered[0] + np.pi)
+        directions = int(np.count_nonzero(gaps > 0.1 * np.pi / self.count))
+        return float(directions / min(width, self._spec.columns))
 
     def quality(
         self,
