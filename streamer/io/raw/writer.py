@@ -218,10 +218,7 @@ class WriterProcess:
         self._wake = self._wake_read = -1
 
     def _turn(self, timeout: float) -> None:
-        """Take in what the process sent, waiting up to ``timeout`` s for it, and do what follows.
-
-        Short holds of the lock, so that several threads may wait at once.
-        """
+        """Take in what the process sent, waiting up to ``timeout`` s for it without the lock, and do what follows."""
         child = self._child
         if child.ended:
             time.sleep(min(timeout, 0.02))
