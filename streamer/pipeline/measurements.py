@@ -38,6 +38,9 @@ SIGNAL_FIRST = 4
 WHOLE = 0.5
 """Share of the projections that may be cut off at an edge for the rigid-body test to make sense."""
 
+BEYOND = 0.05
+"""Share of the columns that a sample reaches beyond the edge when it is more than touched."""
+
 ONE_SIDED = 0.1
 """Share of the projections cut off at one edge that are at the other, too, where the sample is only wide."""
 
@@ -186,8 +189,8 @@ class Measurements:
         """Whether most projections are cut off, and all at the same edge of the detector: the axis is a guess then."""
         if (self._track.truncation or 0.0) <= WHOLE:
             return False
-        shares = [edge.share for edge in measure_edges(self._views())]
-        return min(shares) < ONE_SIDED * max(shares)
+        first, last = sorted(measure_edges(self._views()), key=lambda edge: edge.share)
+        return first.share < ONE_SIDED * last.share and last.beyond_px > BEYOND * self._spec.columns
 
     def rigid_body(self, tilt_rad: float = 0.0) -> RigidBody | None:
         """How far the projections are from those of one rigid sample; None where it cannot be told."""

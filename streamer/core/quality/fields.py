@@ -49,7 +49,7 @@ DEAD_SHARE = 0.01
 BRIGHTER = 0.1
 """Attenuation by which the open beam may have become brighter since the flats: more is no drift."""
 
-LEAK = 0.01
+LEAK = 0.02
 """Share of the beam that the darks may hold."""
 
 

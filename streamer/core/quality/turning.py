@@ -31,6 +31,9 @@ COLUMNS, VIEWS = 72, 120
 CERTAIN = 8.0
 """Standard errors by which an error must stand out: neither noise nor the grid is the cause then."""
 
+FULLY = 40.0
+"""Standard errors from which on all of a movement counts."""
+
 VISIBLE = 0.015
 """Share of an error, in its square, that must be left for it to be measured."""
 
@@ -90,8 +93,10 @@ def errors_of(
         error = noise[field] / np.sqrt(max(own, 1e-30))
         size = abs(float(right[0] - shared * right[1] / max(fixed, 1e-30))) / max(own, 1e-30)
         if size > CERTAIN * error and own > VISIBLE * float(strength[field] @ course**2):
-            rms = np.sqrt(strength[field].mean() / again[0].size) * np.std(course)
-            most[field] = max(most[field], float(size * rms) / steep)
+            # Below that, of a movement only the part counts that no rigid sample would have.
+            full = field != 1 or size > FULLY * error
+            whole = float(strength[field].mean()) * n * float(np.var(course)) if full else own
+            most[field] = max(most[field], size * float(np.sqrt(whole / again.size)) / steep)
     return Errors(max(most[0], most[2]), most[1])
 
 

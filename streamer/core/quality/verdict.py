@@ -53,7 +53,7 @@ class Limits(Options):
     """share of single pixels that outshine both neighbours; not judged when zingers are removed"""
     max_shadow: Share = 0.02
     """share of the detector, or of its columns, that sees no light"""
-    max_dark_light: Share = 0.01
+    max_dark_light: Share = 0.02
     """share of the beam that the darks may hold"""
     min_snr: Amount = 0.5
     """attenuation over noise in one projection; less means an empty holder"""
