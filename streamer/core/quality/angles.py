@@ -24,9 +24,13 @@ TWICE = 3
 SPAN_OFF = 0.005
 """Share by which the range of the angles may differ from the announced one, beyond one step."""
 
-ANOTHER, EVEN = 5.0, 3.0
-"""Steps that are longer than so many announced ones, of angles whose gaps on the half circle are below so many mean
-ones, are those of golden or interlaced angles that were announced by the range that they fill."""
+GOLDEN, EVEN = 5.0, 3.0
+"""Golden angles fill the announced range although their steps exceed GOLDEN announced ones: no gap on the half circle
+is as wide as EVEN mean ones."""
+
+INTERLACED, WHOLE_TURN = 1.5, 1.5
+"""Interlaced turns begin again within the announced range. Their steps exceed INTERLACED announced ones, and no gap on
+the half circle is as wide as WHOLE_TURN of their steps."""
 
 
 def turned_deg(a: float, b: float) -> float:
@@ -130,7 +134,10 @@ def check_angles(
         passed = {angle.size - 1, int(at[-1] - at[0])}  # fewer frames than indices where some are missing
         expected = {wanted / count * steps for count in (projections, max(1, projections - 1)) for steps in passed}
         off = min(abs(span - value) for value in expected)
-        if off > SPAN_OFF * span + 1.5 * max(step, typical) and not (typical > ANOTHER * step and _fill(angle)):
+        gap = _widest_gap(angle)
+        golden = typical > GOLDEN * step and gap < EVEN * 180.0 / angle.size
+        interlaced = typical > INTERLACED * step and span <= wanted + typical and gap < WHOLE_TURN * typical
+        if off > SPAN_OFF * span + 1.5 * max(step, typical) and not (golden or interlaced):
             told = (
                 f"the angles go over {span:.1f}° in steps of {typical:.3f}°, {wanted:g}° in steps of {step:.3f}° were"
             )
@@ -143,8 +150,7 @@ def check_angles(
     return AngleFindings(tuple(words), still)
 
 
-def _fill(angle_deg: NDArray[np.float64]) -> bool:
-    """Whether angles are spread evenly over the half circle, whatever their order."""
+def _widest_gap(angle_deg: NDArray[np.float64]) -> float:
+    """Between neighbours on the half circle, in degrees, whatever their order."""
     ordered = np.sort(np.mod(angle_deg, 180.0))
-    widest = float(np.diff(ordered, append=ordered[0] + 180.0).max())
-    return widest < EVEN * 180.0 / angle_deg.size
+    return float(np.diff(ordered, append=ordered[0] + 180.0).max())

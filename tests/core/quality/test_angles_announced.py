@@ -86,3 +86,16 @@ def test_what_is_wrong_with_all_of_them_is_said(angles, word):
 def test_the_order_of_arrival_does_not_matter():
     index = np.random.default_rng(2).permutation(120)
     assert found((np.arange(120) * STEP)[index], index=index) == ()
+
+
+@pytest.mark.parametrize("turns", [2, 3, 4, 5, 8])
+def test_some_of_several_interlaced_turns_are_as_announced(turns: int) -> None:
+    evenly = np.arange(90) * 2.0
+    angles = np.concatenate([evenly[turn::turns] for turn in range(turns)])
+    for done in range(1, turns + 1):
+        some = angles[: 90 * done // turns]
+        assert check_angles(np.arange(some.size), some, 180.0, 90).words == ()
+
+
+def test_twice_the_counts_per_degree_are_no_interlaced_turns() -> None:
+    assert check_angles(np.arange(90), np.arange(90) * 4.0, 180.0, 90).words
