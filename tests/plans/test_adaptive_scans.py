@@ -12,8 +12,7 @@ from streamer.cli.processes import start_beamline, start_daemon
 from streamer.frames import Decision, ReasonCode
 from streamer_plans import stubs
 from streamer_plans.devices.beamline import Beamline, sim_beamline
-from streamer_plans.orders import golden_angles
-from streamer_plans.tomo import TomoScan, tomo_interlaced, tomo_step
+from streamer_plans.tomo import TomoScan, tomo_interlaced
 
 LONG = TomoScan("wood", projections=4000, darks=3, flats=10, rate_hz=100.0, x_out_mm=6.0)
 """It would take 40 seconds, and is enough, or hopeless, after a few: a slow machine only stops it later."""
@@ -48,15 +47,6 @@ def test_interlaced_turns_stop_when_the_data_are_enough(engine: Any, documents: 
     assert stop["num_events"]["primary"] == report.frames.received == report.frames.expected
     assert report.quality.resolution_px <= 12.0
     assert report.tomogram_file
-
-
-def test_golden_steps_stop_when_the_data_are_enough(engine: Any, documents: Any, beamline: Beamline) -> None:
-    engine(stubs.mount(beamline.changer, 0))
-    scan = replace(LONG, stop_early=True)
-    outcome = engine(tomo_step(beamline, scan, golden_angles(1500))).plan_result
-    assert documents.of("stop")[0]["exit_status"] == "success"
-    assert (outcome.verdict.decision, outcome.report.state) == (Decision.ENOUGH, "complete")
-    assert outcome.report.projections.received < 1500
 
 
 def test_an_empty_holder_is_not_scanned_to_the_end(engine: Any, documents: Any, beamline: Beamline) -> None:
