@@ -22,7 +22,7 @@ from benchmarks.verdict.tables import Row, print_tables, summary
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.frames import Verdict
 
-HARD = ("decay", "dose", "edge", "worn", "wander", "unrest", "flicker")
+HARD = ("decay", "dose", "edge", "worn", "wander", "unrest", "shimmer")
 PER_SEED = 5
 COARSER = 1.3
 """The resolution that is wanted, in that of the twin."""

@@ -70,7 +70,7 @@ def draft(seed: int, hard: str = "") -> Draft:
 
     ``hard``: "decay" the beam loses 5 %, "dose" few photons, "edge" the sample touches the edge of the detector now
     and then, "worn" the first and the last together, "wander" the beam moves by 0.3 px, "unrest" the stage shakes by
-    0.1 px, "flicker" the light changes by 0.3 %; all of them good scans.
+    0.1 px, "shimmer" the light changes by 0.3 %; all of them good scans.
     """
     rng = np.random.default_rng(seed)
     family, turn = list(FAMILIES)[seed % len(FAMILIES)], TURNS[seed // len(FAMILIES) % len(TURNS)]
@@ -89,7 +89,7 @@ def draft(seed: int, hard: str = "") -> Draft:
     profile = 1 - rng.uniform(0, 0.15) * ramp**2 + rng.uniform(-0.05, 0.05) * ramp
     beam = profile * (1 + 0.01 * rng.standard_normal((rows, columns)))
     light = np.linspace(1.0, 0.95 if hard in ("decay", "worn") else 1.0, count)
-    if hard == "flicker":
+    if hard == "shimmer":
         light = light * (1 + 0.003 * rng.standard_normal(count))
     if hard == "unrest":
         pose = replace(pose, columns=0.1 * rng.standard_normal(count))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-GOOD = ("good", "decay", "dose", "edge", "worn", "wander", "unrest", "flicker")
+GOOD = ("good", "decay", "dose", "edge", "worn", "wander", "unrest", "shimmer")
 ACCEPTED = ("ENOUGH",)
 
 
