@@ -13,7 +13,7 @@ from benchmarks.record import record
 from benchmarks.verdict_blind.cases import Outcome, examine, in_detail
 from benchmarks.verdict_blind.kinds import COUNTS, KINDS
 from benchmarks.verdict_blind.report import figures, tables
-from streamer.cli.progress import Progress
+from streamer.cli.terminal.progress import Progress
 
 TEACHES = f"""
 Is Streamer's verdict right? This examination was written without knowledge of how the verdict is measured: bodies with

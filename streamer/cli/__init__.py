@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from streamer import __version__
-from streamer.cli.arguments import Parser
+from streamer.cli.terminal.arguments import Parser
 from streamer.frames import BadInput, StreamerError
 
 DESCRIPTION = """\

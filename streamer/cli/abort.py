@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from streamer.cli.arguments import add_key, add_verb, checked, read_key
 from streamer.cli.status import DEFAULT
+from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
 from streamer.client import Link, final_report
 from streamer.config import Endpoint
 from streamer.flow.wire.daemon import Abort, GetStatus

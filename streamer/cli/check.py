@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from streamer.cli.arguments import add_verb
+from streamer.cli.terminal.arguments import add_verb
 from streamer.cli.warming import warm_with_bar
 from streamer.config import Config, check_security, load, unguarded
 from streamer.core.backend.selection import BackendError, select_backend

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from streamer.cli.arguments import add_verb, checked
+from streamer.cli.terminal.arguments import add_verb, checked
 from streamer.keys import MEANING, KeyFolder, Role
 
 DEFAULT = Path("keys")

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 
 from streamer import __version__
-from streamer.cli.arguments import add_options, add_verb, read_options
-from streamer.cli.outputs import check_outputs, write_json, writing
-from streamer.cli.progress import Progress
 from streamer.cli.scan_options import (
     add_file_options,
     add_scan_options,
@@ -20,6 +17,9 @@ from streamer.cli.scan_options import (
     read_settings,
     spec_with_overrides,
 )
+from streamer.cli.terminal.arguments import add_options, add_verb, read_options
+from streamer.cli.terminal.outputs import check_outputs, write_json, writing
+from streamer.cli.terminal.progress import Progress
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from streamer.cli.arguments import add_verb
+from streamer.cli.terminal.arguments import add_verb
 from streamer.frames import StreamerError
 from streamer.io.raw.segments import seal, segments_of
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import structs
 from pydantic import Field
 
-from streamer.cli.arguments import add_key, add_verb, checked, read_key, read_options
-from streamer.cli.progress import Progress
 from streamer.cli.scan_options import add_file_options
 from streamer.cli.status import DEFAULT
+from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key, read_options
+from streamer.cli.terminal.progress import Progress
 from streamer.client import Link, final_report
 from streamer.config import Endpoint
 from streamer.flow import wire

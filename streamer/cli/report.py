@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from streamer.cli.arguments import add_verb
-from streamer.cli.outputs import check_outputs, write_json
+from streamer.cli.terminal.arguments import add_verb
+from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.frames import Verdict
 from streamer.io.archive import read_archive
 from streamer.pipeline.frame_checks import runs

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from streamer.cli.arguments import add_verb
+from streamer.cli.terminal.arguments import add_verb
 from streamer.config import load, render
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from msgspec import structs
 from pydantic import BeforeValidator, Field
 
-from streamer.cli.arguments import add_options, checked, read_options
+from streamer.cli.terminal.arguments import add_options, checked, read_options
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.layouts.layout import ReadOptions
 from streamer.options import Options

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from msgspec import structs, to_builtins
 from pydantic import Field
 
-from streamer.cli.arguments import add_key, add_verb, checked, read_key
-from streamer.cli.outputs import check_outputs, write_json
+from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.client import Link
 from streamer.config import Endpoint
 from streamer.flow.wire.daemon import DaemonStatus, GetStatus

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from streamer.cli.arguments import add_key, add_verb, checked, read_key
-from streamer.cli.outputs import OutputError, check_outputs
+from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.terminal.outputs import OutputError, check_outputs
 from streamer.config import Endpoint
 from streamer.frames import BadInput, StreamerError
 from streamer.keys import ClientKey

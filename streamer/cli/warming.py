@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from streamer.cli.progress import Progress
+from streamer.cli.terminal.progress import Progress
 from streamer.core.backend.selection import Backend, select_backend, usable_threads
 from streamer.core.warmup import OFFLINE, STEPS, warm
 from streamer.pipeline.preparation.warmup import warm_preparation

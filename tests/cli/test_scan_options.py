@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamer.cli.arguments import Parser
 from streamer.cli.scan_options import add_scan_options, detector_rows, read_settings, spec_with_overrides
+from streamer.cli.terminal.arguments import Parser
 from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.settings import Settings
 

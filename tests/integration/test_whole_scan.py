@@ -19,7 +19,7 @@ from tomoscan.esrf.scan.nxtomoscan import NXtomoScan
 from tomoscan.validator import is_valid_for_reconstruction
 
 from streamer.cli import main
-from streamer.cli.demo_results import rmse_in_circle
+from streamer.cli.demo.results import rmse_in_circle
 from streamer.flow import wire
 from streamer.flow.wire.beamline import Faults, Finish
 from streamer.flow.wire.daemon import Abort, Arm, FrameCounts, Report

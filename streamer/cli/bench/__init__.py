@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from streamer import __version__
-from streamer.cli.arguments import add_options, add_verb, checked
 from streamer.cli.bench.figures import Figure, Step, Task
-from streamer.cli.outputs import check_outputs, write_json
-from streamer.cli.progress import Progress
+from streamer.cli.terminal.arguments import add_options, add_verb, checked
+from streamer.cli.terminal.outputs import check_outputs, write_json
+from streamer.cli.terminal.progress import Progress
 from streamer.cli.warming import warm_with_bar
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.pipeline.settings import ReconstructionOptions

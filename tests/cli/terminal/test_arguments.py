@@ -15,7 +15,7 @@ from pydantic import Field
 
 from streamer import __version__
 from streamer.cli import VERBS, main
-from streamer.cli.arguments import Parser, add_options, add_verb, checked, read_options
+from streamer.cli.terminal.arguments import Parser, add_options, add_verb, checked, read_options
 from streamer.frames import BadInput
 from streamer.options import Options
 

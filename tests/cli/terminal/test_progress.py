@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from streamer.cli.progress import Progress
+from streamer.cli.terminal.progress import Progress
 
 SHOW = """
-from streamer.cli.progress import Progress
+from streamer.cli.terminal.progress import Progress
 with Progress("reading", 20) as progress:
     for done in range(21):
         progress.at(done, f"{done} of them")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamer.cli import main
-from streamer.cli.outputs import OutputError, check_outputs, write_json
+from streamer.cli.terminal.outputs import OutputError, check_outputs, write_json
 from streamer.frames import BadInput
 
 

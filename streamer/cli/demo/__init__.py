@@ -18,12 +18,12 @@ from msgspec import to_builtins
 from pydantic import Field
 
 from streamer import __version__
-from streamer.cli.arguments import add_options, add_verb
-from streamer.cli.demo_results import print_table, sample_results
-from streamer.cli.outputs import check_outputs, write_json
+from streamer.cli.demo.recording import Recorder
+from streamer.cli.demo.results import print_table, sample_results
 from streamer.cli.processes import ManagedProcess, ProcessError, start_beamline, start_daemon
-from streamer.cli.progress import Progress
-from streamer.cli.recording import Recorder
+from streamer.cli.terminal.arguments import add_options, add_verb
+from streamer.cli.terminal.outputs import check_outputs, write_json
+from streamer.cli.terminal.progress import Progress
 from streamer.cli.warming import warm_with_bar
 from streamer.client import Link
 from streamer.core.backend.selection import select_backend

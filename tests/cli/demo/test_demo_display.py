@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from streamer.cli.demo import show_event
-from streamer.cli.demo_results import middle_slices, print_table, rmse_in_circle, sample_results
-from streamer.cli.progress import Progress
+from streamer.cli.demo.results import middle_slices, print_table, rmse_in_circle, sample_results
+from streamer.cli.terminal.progress import Progress
 from streamer.frames import Decision, Reason, ReasonCode, Verdict
 from streamer.io.tomogram import TomogramFile
 from tests.paths import ROOT

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import zmq
 
-from streamer.cli.recording import Recorder
+from streamer.cli.demo.recording import Recorder
 from streamer.flow.wire.daemon import PreviewHeader
 from streamer.io.publish import PREVIEW_HIGH_WATER_MARK, Publisher
 
