@@ -134,12 +134,6 @@ class ReasonCode(StrEnum):
     OTHER = "other", None, "a reason of a newer version; only its sentence is known"
 
 
-def render_reasons() -> str:
-    """The table of reasons in Markdown, which ``docs/reasons.md`` shows."""
-    rows = [f"| `{code}` | {code.decision or ''} | {code.meaning} |" for code in ReasonCode]
-    return "\n".join(["| code | decision | meaning |", "|---|---|---|", *rows]) + "\n"
-
-
 class FrameMeta(msgspec.Struct, frozen=True):
     """Everything about one frame but its pixels.
 

@@ -8,12 +8,18 @@ from typing import Any
 import pytest
 
 from streamer.flow.wire import pack, unpack
-from streamer.frames import NOT_JUDGED, BadInput, Decision, Reason, ReasonCode, Verdict, render_reasons
+from streamer.frames import NOT_JUDGED, BadInput, Decision, Reason, ReasonCode, Verdict
 from tests.paths import ROOT
 
 MOVED = Verdict(
     Decision.RETAKE, (Reason(ReasonCode.MOTION, "it moved by 3 px"), Reason(ReasonCode.TRUNCATED, "cut, über")), True
 )
+
+
+def render_reasons() -> str:
+    """The table of reasons in Markdown, which ``docs/reasons.md`` shows."""
+    rows = [f"| `{code}` | {code.decision or ''} | {code.meaning} |" for code in ReasonCode]
+    return "\n".join(["| code | decision | meaning |", "|---|---|---|", *rows]) + "\n"
 
 
 def test_the_documented_table_of_reasons_is_that_of_the_code() -> None:
