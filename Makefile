@@ -29,7 +29,7 @@ faults: $(INSTALLED)  ## hurt a daemon in every known way and say what was lost;
 	$(BIN)/python -m benchmarks.faults
 
 soak: $(INSTALLED)  ## an hour of scans: memory, threads and descriptors must stay flat
-	$(BIN)/python -m benchmarks.soak --minutes 60
+	$(BIN)/python -m benchmarks.faults.soak --minutes 60
 
 fuzz: $(INSTALLED)  ## a million mutated messages for every decoder
 	$(BIN)/python -m tests.fuzz

@@ -22,9 +22,11 @@ def record(name: str, result: dict[str, Any]) -> Path:
 
     Of places that only this machine has, the command names the last part.
     """
+    spec = sys.modules["__main__"].__spec__
+    module = f"benchmarks.{name}" if spec is None else spec.name.removesuffix(".__main__")
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     content = {
-        "command": " ".join(["python -m", f"benchmarks.{name}", *words]),
+        "command": " ".join(["python -m", module, *words]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {"tomo-streamer": __version__, **{package: version(package) for package in PACKAGES}},

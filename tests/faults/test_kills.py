@@ -1,4 +1,4 @@
-"""Short form of ``benchmarks.kills``: real processes, ``kill -9``, every frame compared with what was sent."""
+"""Short form of ``benchmarks.faults.kills``: real processes, ``kill -9``, every frame compared with what was sent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import kills
-from benchmarks.killing import Beamline, Camera, Trial
+from benchmarks.faults import kills
+from benchmarks.faults.killing import Beamline, Camera, Trial
 
 pytestmark = pytest.mark.timeout(900)  # the cache of kernels may be empty
 

@@ -1,4 +1,4 @@
-"""Readers that stop reading cost nobody a frame. How little they cost is measured in benchmarks/stalled_viewer.py."""
+"""Readers that stop reading cost nobody a frame; ``benchmarks.faults.stalled_viewer`` measures how little."""
 
 from __future__ import annotations
 

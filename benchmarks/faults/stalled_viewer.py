@@ -1,4 +1,4 @@
-"""Does a stopped viewer slow the scan? ``python -m benchmarks.stalled_viewer [--rounds N] [--size PX] [--rate FPS]``.
+"""``python -m benchmarks.faults.stalled_viewer [--rounds N] [--size PX] [--rate FPS]``: does it slow the scan?
 
 One raw file is replayed into a daemon at a camera's rate, in turn undisturbed and with a real subscriber of
 events and previews that has been stopped by SIGSTOP. The ratio of the frame rates is the result.

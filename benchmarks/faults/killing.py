@@ -216,7 +216,7 @@ def paced(frames: int) -> Iterator[int]:
 
 PRODUCER = """
 import sys, pathlib, json
-from benchmarks.killing import Camera, paced
+from benchmarks.faults.killing import Camera, paced
 from streamer.producer import Producer
 endpoint, scan_id, spool, camera, spool_mb = sys.argv[1:]
 camera = Camera(**json.loads(camera))

@@ -1,4 +1,4 @@
-"""Cut the network between producer and daemon for 5 s and for 15 s: ``python -m benchmarks.partition``.
+"""Cut the network between producer and daemon for 5 s and for 15 s: ``python -m benchmarks.faults.partition``.
 
 Needs root and ``ip``. The producer runs in a network namespace, joined to the daemon by a pair of virtual interfaces.
 """
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.killing import Beamline, Camera, Trial, concluded, producer_command
+from benchmarks.faults.killing import Beamline, Camera, Trial, concluded, producer_command
 from benchmarks.record import record
 
 DAEMON_ADDRESS, PRODUCER_ADDRESS = "10.231.77.1", "10.231.77.2"

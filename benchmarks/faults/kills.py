@@ -1,6 +1,6 @@
 """Kill -9 the daemon or the producer at random points of a scan, and count what is lost.
 
-python -m benchmarks.kills [--kills 20] [--only SERIES]
+python -m benchmarks.faults.kills [--kills 20] [--only SERIES]
 
 Every frame has pixels that follow from its index, and each file is compared frame by frame. Series: the daemon with the
 acknowledged transport, with frames of 8 MiB, which are only written, and with small ones, whose tomograms are compared
@@ -28,7 +28,7 @@ import numpy as np
 import zmq
 from msgspec import structs
 
-from benchmarks.killing import (
+from benchmarks.faults.killing import (
     HIGH_WATER_MARK,
     PATIENCE_S,
     RATE_HZ,

@@ -1,4 +1,6 @@
-"""Does the daemon leak? ``python -m benchmarks.soak [--minutes N]``: scans, bad messages, clients that come and go.
+"""``python -m benchmarks.faults.soak [--minutes N]``: does the daemon leak?
+
+Scans, bad messages, clients that come and go.
 
 Memory is what the daemon and its raw writer hold for themselves (RssAnon); its slope is a line fitted through the
 second half of the samples. The daemon keeps the reports of 1000 scans, so that its memory grows until then.
