@@ -176,7 +176,7 @@ def main() -> None:
             good = found.decision in {Decision.RETAKE, Decision.UNKNOWN} or (
                 alike and found.decision is Decision.ENOUGH
             )
-            right += good
+            right += int(good)
             print(f"  {'right' if good else 'WRONG':6s} {what:36s} {found.decision:8s} {found.codes[0].value}")
             if not good:
                 wrong.append(f"{what}: {found.decision.value}")
