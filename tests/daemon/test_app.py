@@ -201,6 +201,9 @@ def test_the_endpoints_are_announced(start: Callable[..., Running], tmp_path: Pa
 
 def test_readiness_is_a_page(start: Callable[..., Running]) -> None:
     running = start()
+    deadline = time.monotonic() + PATIENCE_S
+    while running.daemon.problems():  # its threads have yet to start
+        assert time.monotonic() < deadline, running.daemon.problems()
     with urllib.request.urlopen(running.daemon.endpoints["metrics"].replace("metrics", "readyz"), timeout=60) as reply:
         assert (reply.status, reply.read()) == (200, b"ready\n")
     running.daemon.failure = "the test says so"

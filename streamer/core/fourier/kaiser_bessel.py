@@ -5,6 +5,8 @@ Kaiser-Bessel window of 4 points along each axis (Jackson et al., IEEE Trans. Me
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,7 @@ def window_shape(oversampling: float) -> float:
     return float(BETA_STRETCH * np.pi * np.sqrt((WINDOW_WIDTH / oversampling) ** 2 * (oversampling - 0.5) ** 2 - 0.8))
 
 
+@lru_cache(maxsize=8)
 def window_polynomials(beta: float) -> NDArray[np.float32]:
     """(16,) float32: polynomials of the window's 4 values around a sample.
 

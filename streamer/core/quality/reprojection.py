@@ -162,27 +162,26 @@ def project_slices(
     """
     angles, rows, columns = out.shape
     n = slices.shape[2]
-    middle = (n - 1) * 0.5
+    middle, last = (n - 1) * 0.5, np.float32(n - 1)
     for thread in prange(threads):
+        # Left pixel of each column's ray in a line, and the weights of it and of the next: the same for all slices.
+        left, near, far = np.empty(columns, np.uint32), np.empty(columns, np.float32), np.empty(columns, np.float32)
         for a in range(angles * thread // threads, angles * (thread + 1) // threads):
             along_x = abs(sin[a]) > abs(cos[a])
             major = sin[a] if along_x else cos[a]
             minor = cos[a] if along_x else sin[a]
             length, per_column = np.float32(1.0 / abs(major)), np.float32(1.0 / major)
-            for z in range(rows):
-                sums = out[a, z]
-                sums[:] = np.float32(0.0)
-                for k in range(n):
-                    line = turned[z, k] if along_x else slices[z, k]
-                    at_0 = np.float32((middle * minor - center - k * minor) / major + middle)
-                    # Columns whose ray passes between the first and the last pixel of this line.
-                    one, other = -at_0 / per_column, (np.float32(n - 1) - at_0) / per_column
-                    first = max(0, int(np.ceil(min(one, other))))
-                    last = min(columns - 1, int(np.floor(max(one, other))))
-                    for c in range(np.uint32(first), np.uint32(last + 1)):
-                        at = at_0 + np.float32(c) * per_column
-                        i = np.uint32(min(max(at, np.float32(0.0)), np.float32(n - 2)))
-                        f = at - np.float32(i)
-                        sums[c] += line[i] + f * (line[i + 1] - line[i])
+            out[a] = np.float32(0.0)
+            for k in range(n):
+                at_0 = np.float32((middle * minor - center - k * minor) / major + middle)
                 for c in range(columns):
-                    sums[c] *= length
+                    at = at_0 + np.float32(c) * per_column
+                    i = np.int32(min(max(at, np.float32(0.0)), last - np.float32(1.0)))
+                    share = length if (at >= np.float32(0.0)) & (at <= last) else np.float32(0.0)
+                    left[c], far[c] = i, (at - np.float32(i)) * share
+                    near[c] = share - far[c]
+                for z in range(rows):
+                    line = turned[z, k] if along_x else slices[z, k]
+                    sums = out[a, z]
+                    for c in range(columns):
+                        sums[c] += line[left[c]] * near[c] + line[left[c] + np.uint32(1)] * far[c]
