@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from streamer.cli.status import DEFAULT
-from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.status import add_daemon
+from streamer.cli.terminal.arguments import add_verb, read_key
 from streamer.client import Link, final_report
-from streamer.config import Endpoint
 from streamer.flow.wire.daemon import Abort, GetStatus
 from streamer.io.sockets import until_done
 
@@ -26,26 +23,11 @@ def add_parser(verbs: Any) -> None:
             "abort tcp://beamline-7:5581 --reason 'sample fell off'": "a daemon elsewhere; the raw file says why",
         },
     )
-    parser.add_argument(
-        "endpoint",
-        type=checked(Endpoint),
-        nargs="?",
-        default=DEFAULT,
-        metavar="ENDPOINT",
-        help=f"control endpoint of the daemon (default {DEFAULT})",
-    )
+    add_daemon(parser, timeout_s=10.0)
     parser.add_argument("--scan-id", metavar="NAME", help="only if this scan is in hand (default: whichever)")
     parser.add_argument(
         "--reason", default="aborted from the command line", metavar="TEXT", help="why; goes into the raw file"
     )
-    parser.add_argument(
-        "--timeout",
-        type=checked(Annotated[float, Field(gt=0, le=1e6)]),
-        default=10.0,
-        metavar="S",
-        help="wait S seconds for each answer (default 10)",
-    )
-    add_key(parser)
     parser.set_defaults(run=run)
 
 

@@ -19,6 +19,26 @@ from streamer.io.sockets import until_done
 DEFAULT = "tcp://127.0.0.1:5581"
 
 
+def add_daemon(parser: argparse.ArgumentParser, timeout_s: float) -> None:
+    """Arguments of a verb that asks a daemon: ``endpoint``, ``--key`` and ``--timeout``."""
+    parser.add_argument(
+        "endpoint",
+        type=checked(Endpoint),
+        nargs="?",
+        default=DEFAULT,
+        metavar="ENDPOINT",
+        help=f"control endpoint of the daemon (default {DEFAULT})",
+    )
+    add_key(parser)
+    parser.add_argument(
+        "--timeout",
+        type=checked(Annotated[float, Field(gt=0, le=1e6)]),
+        default=timeout_s,
+        metavar="S",
+        help=f"wait S seconds for each answer (default {timeout_s:g})",
+    )
+
+
 def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
@@ -30,23 +50,8 @@ def add_parser(verbs: Any) -> None:
             "status tcp://beamline-7:5581 --json s.json": "a daemon elsewhere; the whole answer for a program",
         },
     )
-    parser.add_argument(
-        "endpoint",
-        type=checked(Endpoint),
-        nargs="?",
-        default=DEFAULT,
-        metavar="ENDPOINT",
-        help=f"control endpoint of the daemon (default {DEFAULT})",
-    )
-    add_key(parser)
+    add_daemon(parser, timeout_s=3.0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole answer to FILE")
-    parser.add_argument(
-        "--timeout",
-        type=checked(Annotated[float, Field(gt=0, le=1e6)]),
-        default=3.0,
-        metavar="S",
-        help="wait S seconds for the answer (default 3)",
-    )
     parser.set_defaults(run=run)
 
 

@@ -103,7 +103,7 @@ def _written_per_s(folder: Path, size: int) -> float:
 
 @dataclass(frozen=True)
 class _Measured:
-    """``whole_s`` lasts from the first projection until the tomogram is on the disk."""
+    """``whole_s`` lasts from the first projection until the scan is judged, stored and checked."""
 
     report: Report
     projections: int
