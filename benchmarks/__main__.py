@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 SCRIPTS = (
-    "headers",
-    "sim_rate",
+    "streams.headers",
+    "streams.sim_rate",
     "planes",
+    "moved_planes",
     "volume",
     "preparation",
     "center",
@@ -16,12 +17,21 @@ SCRIPTS = (
     "few_angles",
     "faults.stalled_viewer",
     "end_to_end",
-    "ingest",
+    "read_rows",
+    "streams.ingest",
+    "streams.compressed",
+    "streams.dialects",
     "faults.kills",
     "strangers",
     "verdict",
     "verdict_blind",
+    "verdict_voxels",
     "adaptive",
+    "streams.positions",
+    "streams.tee",
+    "plans.sessions",
+    "plans.cine",
+    "plans.wide",
 )
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from benchmarks.record import record
 from benchmarks.verdict.phantoms import FAMILIES, Pose, project, slices
+from benchmarks.verdict.resolution import true_resolution, truth_of
 from benchmarks.verdict.scans import Draft, expose, metas, spec_of
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.masks import circle_mask
@@ -37,8 +37,6 @@ EQUAL = 1.05
 TURNS = 8
 LOOKS = 40
 """How often in a whole scan the verdict is asked for."""
-
-SMOOTH = 7
 
 STOPPING = 5
 """Projections that come between ENOUGH and the end of the exposures."""
@@ -98,57 +96,23 @@ def run(draft: Draft, backend: Backend, limits: Limits, adaptive: bool) -> Outco
         pipeline.push(meta, pixels)
         looks = adaptive and last == draft.count and meta.kind is FrameKind.PROJECTION
         if looks and pipeline.count % every == 0:
-            pipeline.track_center()
-            if pipeline.judge(0, 0)[1].decision is Decision.ENOUGH:
+            look = pipeline.look(0, 0)()
+            pipeline.follow(look)
+            if look.verdict.decision is Decision.ENOUGH:
                 last = min(draft.count, pipeline.count + STOPPING)
     pipeline.refine_center()
-    quality, verdict = pipeline.judge(0, 0, final=True)
+    quality, verdict = pipeline.judge(0, 0)
     volume = np.zeros(pipeline.shape, np.float32)
     for first, block in pipeline.tomogram(None):
         volume[first : first + len(block)] = block
     # The detector's blur mixes rows in every projection; within the plane it is part of the resolution.
-    sharp = slices(draft.body, draft.pose.at(0), draft.rows, pipeline.shape[2])
-    truth = gaussian_filter1d(sharp, draft.blur, axis=0, mode="nearest")
-    inside = circle_mask(volume.shape[2], 0.9)
-    rmse = float(np.sqrt(np.mean((volume - truth)[:, inside] ** 2)))
-    return Outcome(pipeline.count, verdict, quality, true_resolution(volume, truth), rmse)
-
-
-def true_resolution(volume: Array, truth: Array) -> float:
-    """Period in pixels at which slices (rows, n, n) cease to correlate with the truth as well as half a bit allows.
-
-    The half-bit curve for halves corresponds to √(2T / (1 + T)) for the whole against the truth (Rosenthal and
-    Henderson, J. Mol. Biol. 333, 721, 2003). All rows together make one curve, averaged over ``SMOOTH`` rings: the
-    spectra of these samples have zeros, which a scan does not resolve better or worse.
-    """
-    n = volume.shape[2]
-    offset = np.arange(n) - (n - 1) / 2
-    radius = np.hypot(offset[:, None], offset[None, :]) / (n / 2)
-    window = 0.5 + 0.5 * np.cos(np.pi * np.clip((radius - 0.5) / 0.5, 0, 1))
-    spectra = [
-        scipy.fft.fft2((x - (x * window).sum((1, 2), keepdims=True) / window.sum()) * window) for x in (volume, truth)
-    ]
-    k = scipy.fft.fftfreq(n, 1.0 / n)
-    ring = np.rint(np.hypot(k[:, None], k[None, :])).astype(int).ravel()
-
-    def rings(values: Array) -> Array:
-        return np.asarray(np.bincount(ring, values.sum(axis=0).ravel())[1 : n // 2])
-
-    cross = rings((spectra[0] * np.conj(spectra[1])).real)
-    correlation = cross / np.sqrt(rings(np.abs(spectra[0]) ** 2) * rings(np.abs(spectra[1]) ** 2) + 1e-30)
-    root = np.sqrt(np.maximum(np.bincount(ring)[1 : n // 2] * 0.5 * float((window**2).mean()), 1.0))
-    half_bit = (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
-    above = np.convolve(
-        np.pad(correlation - np.sqrt(2 * half_bit / (1 + half_bit)), SMOOTH // 2, "edge"),
-        np.full(SMOOTH, 1 / SMOOTH),
-        "valid",
+    width = pipeline.shape[2]
+    pixels, truth = (
+        gaussian_filter1d(sharp, draft.blur, axis=0, mode="nearest")
+        for sharp in (slices(draft.body, draft.pose.at(0), draft.rows, width), truth_of(draft, width))
     )
-    below = np.flatnonzero(above[2:] < 0) + 2
-    if not below.size:
-        return 2.0
-    i = int(below[0])
-    share = above[i - 1] / (above[i - 1] - above[i])
-    return float(n / (i + share))
+    rmse = float(np.sqrt(np.mean((volume - pixels)[:, circle_mask(width, 0.9)] ** 2)))
+    return Outcome(pipeline.count, verdict, quality, true_resolution(volume, truth), rmse)
 
 
 def compare(seed: int, backend: Backend, factors: tuple[float, ...] = WANTED) -> list[dict[str, Any]]:

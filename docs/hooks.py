@@ -1,4 +1,4 @@
-"""What the documentation takes from the program: the help of each verb, the list of decisions, the table of states."""
+"""What the documentation takes from the program: help of the verbs, metrics, list of decisions, table of states."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 
 from streamer import cli
+from streamer.metrics import EMPTY, QUALITY, MetricsSnapshot, StreamerCollector
 
 DOCS = Path(__file__).parent
 LOADED = re.compile(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?https?:[^>]*>""")
@@ -32,6 +33,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         raise PluginError(f"{page.file.src_uri}: {broken[0]!r} includes no file")
     if page.file.src_uri == "command-line.md":
         return markdown + "".join(f"\n## streamer {verb}\n\n```text\n{help_of(verb)}```\n" for verb in cli.VERBS)
+    if page.file.src_uri == "metrics.md":
+        return markdown + table_of_metrics()
     # Pages on a code host draw the diagram; here its arrows are a table, as the drawing would need a script from afar.
     return re.sub(r"```mermaid\n(.*?)```", lambda match: table_of(match[1]), markdown, flags=re.DOTALL)
 
@@ -41,6 +44,27 @@ def help_of(*words: str) -> str:
     with redirect_stdout(io.StringIO()) as text, suppress(SystemExit):
         cli.main([*words, "--help"])
     return text.getvalue()
+
+
+def table_of_metrics() -> str:
+    """Every metric of the daemon, as a daemon would show it that has measured everything."""
+    known = MetricsSnapshot(
+        disk_free_bytes=0,
+        disk_size_bytes=0,
+        gpu_memory_used_bytes=0,
+        gpu_memory_bytes=0,
+        quality=dict.fromkeys(QUALITY, 0.0),
+        connections_open={"control": 0},
+        threads={"receive": True},
+        stages={"fold": EMPTY},
+    )
+    rows = ["", "| metric | type | labels | |", "|---|---|---|---|"]
+    for family in StreamerCollector(lambda: known).collect():
+        labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+        name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+        text = f"{', '.join(f'`{label}`' for label in labels)} | {family.documentation}"
+        rows.append(f"| `{name}` | {family.type} | {text} |")
+    return "\n".join(rows)
 
 
 def table_of(diagram: str) -> str:

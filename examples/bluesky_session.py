@@ -11,16 +11,28 @@ import sys
 
 from bluesky import RunEngine
 
+from streamer.client import Events, Link, reachable
+from streamer.flow.wire.daemon import GetStatus
+from streamer.flow.wire.events import Event, ProgressEvent
 from streamer.frames import Decision
 from streamer_plans import stubs
 from streamer_plans.devices.beamline import sim_beamline
 from streamer_plans.tomo import TomoScan, tomo_fly
 
 
+def show(event: Event) -> None:
+    """How the scan goes, on one line of the terminal."""
+    if isinstance(event, ProgressEvent):
+        frames = event.report.frames
+        print(f"  {frames.received} of {frames.expected} frames, {event.report.verdict}   ", end="\r", flush=True)
+
+
 def main(beamline_endpoint: str, daemon_endpoint: str) -> None:
     beamline = sim_beamline(beamline_endpoint, daemon_endpoint)
     engine = RunEngine(call_returns_result=True)
     scan = TomoScan("weevil", projections=180, rate_hz=200)
+    status = Link(daemon_endpoint, "the daemon").ask(GetStatus())
+    progress = Events(reachable(status.endpoints.events, daemon_endpoint), show)
 
     def session() -> stubs.Plan:
         yield from stubs.mount(beamline.changer, 0)
@@ -33,8 +45,9 @@ def main(beamline_endpoint: str, daemon_endpoint: str) -> None:
     try:
         outcome = engine(session()).plan_result
     finally:
+        progress.close()
         beamline.close()
-    print(outcome.verdict)
+    print(f"\n{outcome.verdict}")
     print(f"centre of rotation {outcome.center_px:.2f} px")
     print(f"raw file {outcome.report.raw_file}")
 

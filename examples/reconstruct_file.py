@@ -2,7 +2,7 @@
 
 python examples/reconstruct_file.py SCAN.h5 OUT.tif|OUT.h5
 
-SCAN.h5 is NXtomo or DXchange. OUT.h5 is NXtomoproc with the volume at /entry/reconstruction/results/data; OUT.tif holds
+SCAN.h5 is NXtomo or DXchange. OUT.h5 is NXtomoproc with the volume at /entry/data/data; OUT.tif holds
 one float32 page for each detector row and needs ``pip install tifffile``.
 """
 

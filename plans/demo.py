@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -28,15 +29,16 @@ from streamer.client import LinkError, LinkTimeout
 from streamer.flow.wire.daemon import Report
 from streamer.frames import BadInput, Decision, Reason, ReasonCode, StreamerError, Verdict
 
-from .adaptive import Choice
-from .batch import Attempt, BatchEvent, SampleOutcome, tomo_batch
-from .devices.beamline import Beamline, sim_beamline
-from .devices.stage import SimTranslation
+from .batch import Attempt, BatchEvent, Choice, Policy, Sample, SampleOutcome, tomo_batch
+from .devices.beamline import Beamline
+from .devices.beamline_file import DAEMON, open_beamline
 from .tomo import TomoScan
 
 log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.2
+SERVER_GONE_S = 20.0  # nobody starts a daemon of the demo again
+X_OUT_MM = 10.0
 
 
 class Interrupted(StreamerError):
@@ -83,6 +85,8 @@ class Reporter:
     def batch_event(self, event: BatchEvent) -> None:
         sample = event.sample
         if event.what == "mounting":
+            if sample in self.samples:
+                return  # the robot tries again
             self.samples.append(sample)
             self.say("sample", number=len(self.samples), sample=sample.name, slot=sample.slot)
         elif event.what == "scanning":
@@ -128,7 +132,7 @@ def _attempt(attempt: Attempt, brief: bool = False) -> dict[str, Any]:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> None:
     """Run the whole batch. Raises a StreamerError with one readable line when it cannot be finished."""
-    beamline = sim_beamline(args.beamline, args.daemon)
+    beamline = open_beamline(args.beamline, {DAEMON: args.daemon})
     try:
         scan = _scan(args, beamline)
         reporter.expect(scan.projections + scan.darks + scan.flats + scan.flats_after)
@@ -136,8 +140,11 @@ def run(args: argparse.Namespace, reporter: Reporter) -> None:
         engine = RunEngine({"beamline": "virtual", "seed": args.seed}, context_managers=[])
         engine.subscribe(validate)
         engine.subscribe(reporter.document)
-        names = {slot: f"sample-{slot + 1}" for slot in range(args.samples)}
-        plan = tomo_batch(beamline, range(args.samples), scan, names=names, on_event=reporter.batch_event)
+        samples = [Sample(slot, replace(scan, sample=f"sample-{slot + 1}")) for slot in range(args.samples)]
+        # One after the other, as the display shows them.
+        plan = tomo_batch(
+            beamline, samples, Policy(overlap=False, patience_s=SERVER_GONE_S), on_event=reporter.batch_event
+        )
         _run_until_signal(engine, plan)
     finally:
         beamline.streamer.on_report = None
@@ -151,8 +158,7 @@ def _scan(args: argparse.Namespace, beamline: Beamline) -> TomoScan:
         raise BadInput(f"--size {args.size}: the detector has {geometry.columns} columns")
     if args.rate > geometry.max_rate_hz:
         raise BadInput(f"--rate {args.rate:g}: the detector can do up to {geometry.max_rate_hz:g} Hz")
-    sample_x = beamline.sample_x
-    out_mm = sample_x.out_mm if isinstance(sample_x, SimTranslation) else 10.0
+    out_mm = getattr(beamline.sample_x, "out_mm", X_OUT_MM)  # the virtual beamline's knows where it is beside the beam
     return TomoScan("sample", args.projections, rate_hz=args.rate, x_out_mm=out_mm)
 
 
@@ -184,7 +190,12 @@ def _run_until_signal(engine: RunEngine, plan: Any) -> None:
 
 def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(prog="python -m streamer_plans.demo", description=__doc__.splitlines()[0])
-    parse.add_argument("--beamline", required=True, metavar="ENDPOINT", help="control socket of the virtual beamline")
+    parse.add_argument(
+        "--beamline",
+        required=True,
+        metavar="WHERE",
+        help="beamline.toml, the name of one of ours, or the control socket of a virtual beamline",
+    )
     parse.add_argument("--daemon", required=True, metavar="ENDPOINT", help="control socket of the daemon")
     parse.add_argument("--size", type=_positive(int), default=256, help="columns of the detector, as a check")
     parse.add_argument("--projections", type=_positive(int), default=360)

@@ -4,16 +4,24 @@ A pause makes the RunEngine forget what it waits for, and stops motors half-way.
 Status itself, and looks where a motor stands before it goes on.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Generator
+import uuid
+from collections.abc import Callable, Generator
+from inspect import iscoroutinefunction
+from math import remainder
 from typing import Any
 
 import bluesky.plan_stubs as bps
 from bluesky.protocols import Movable, Status
 from bluesky.utils import Msg, short_uid
+from ophyd.device import Staged
+
+from streamer.client import LinkTimeout
 
 from .devices.requests import Closing, Request
+from .devices.stage import MotionStopped
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +29,20 @@ Plan = Generator[Msg, Any, Any]
 
 FLUSH_S = 0.25
 BACKSTOP_S = 3600.0  # devices have their own, shorter and better worded timeouts
+
+
+def connect(*devices: Any) -> Plan:
+    """Connect the devices of ophyd-async, which do so in the RunEngine's loop; others connect by themselves.
+
+    What is connected stays so. Raises LinkTimeout, one line.
+    """
+    for device in devices:
+        if not iscoroutinefunction(getattr(device, "connect", None)):
+            continue
+        (task,) = yield from bps.wait_for([device.connect])
+        if (error := task.exception()) is not None:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise LinkTimeout(f"{device.name} cannot be connected: {why}")
 
 
 def move(device: Movable[Any], target: float | int | str | None, timeout_s: float = BACKSTOP_S) -> Plan:
@@ -53,18 +75,40 @@ def mount(changer: Movable[Any], slot: int, timeout_s: float = 180.0) -> Plan:
     yield from move(changer, slot, timeout_s)
 
 
+def to_exchange(sample_x: Any, changer: Any) -> Plan:
+    """Bring the stage to where the robot exchanges samples, unless it is there."""
+    yield from connect(sample_x, changer)
+    position = yield from bps.rd(sample_x)
+    if abs(position - changer.exchange_mm) > 0.005:
+        yield from move_checked(sample_x, changer.exchange_mm, 0.005)
+
+
 def unmount(changer: Movable[Any], timeout_s: float = 180.0) -> Plan:
     yield from move(changer, None, timeout_s)
 
 
-def move_checked(axis: Any, target: float, tolerance: float, timeout_s: float = BACKSTOP_S) -> Plan:
-    """Move, read the position, and repeat the move up to twice when it is not the target."""
+def move_checked(
+    axis: Any, target: float, tolerance: float, timeout_s: float = BACKSTOP_S, period: float | None = None
+) -> Plan:
+    """Move, read the position, and repeat the move up to twice when it is not the target.
+
+    With a ``period`` any number of these may lie between: many rotations report their angle modulo 360°.
+    """
     for _ in range(3):
         yield from move(axis, target, timeout_s)
         position = yield from bps.rd(axis)
-        if abs(position - target) <= tolerance:
+        away = position - target
+        if abs(away if period is None else remainder(away, period)) <= tolerance:
             return
-    raise RuntimeError(f"{axis.name} stands at {position:g} instead of {target:g}")
+    raise MotionStopped(f"{axis.name} stands at {position:g} instead of {target:g}")
+
+
+def unstage_left(*devices: Any) -> Plan:
+    """Unstage what is staged still: a failure that came late may have cut the clean-up of the plan before short."""
+    for device in devices:
+        if getattr(device, "_staged", Staged.no) is not Staged.no:
+            log.warning("%s was left staged", device.name)
+            yield from bps.unstage(device)
 
 
 def halt(axis: Any, group: str | None = None) -> Plan:
@@ -89,7 +133,16 @@ def until_done(status: Status, group: str, timeout_s: float, period_s: float = F
             yield from bps.sleep(0.02)
         if time.monotonic() > end:
             raise TimeoutError(f"{group.split('-')[0]}: not done within {timeout_s:g} s")
-    yield from bps.wait(group)  # a failed Status raises here
+    yield from used_up(group)
+
+
+def used_up(group: str) -> Plan:
+    """Wait for a group whose Statuses are done. A failed one raises here.
+
+    The first wait ends the progress bar that a wait with a time limit has begun; the second one would begin another.
+    """
+    yield from bps.wait(group, timeout=FLUSH_S, error_on_timeout=False)
+    yield from bps.wait(group)
 
 
 def collect_until_complete(detector: Any, stream: str, deadline_s: float, every: Any = None) -> Plan:
@@ -104,7 +157,7 @@ def collect_until_complete(detector: Any, stream: str, deadline_s: float, every:
         ended = status.done  # read before collecting, so that the last frames are collected
         yield from bps.collect(detector, name=stream)
         if ended:
-            yield from bps.wait(group)
+            yield from used_up(group)
             return
         if every is not None:
             yield from every()
@@ -143,6 +196,37 @@ def trigger_and_read(device: Any, stream: str, timeout_s: float = BACKSTOP_S) ->
     readings = yield from bps.read(device)
     yield from bps.save()
     return readings
+
+
+def record(stream: str, *devices: Any) -> Plan:
+    """Read devices as one event."""
+    yield from bps.create(stream)
+    for device in devices:
+        yield from bps.read(device)
+    yield from bps.save()
+
+
+def claim(changer: Any, queue_s: float) -> Plan:
+    """Claim the beamline for a batch, until the changer is unstaged. Waits in the queue for at most ``queue_s``."""
+    status = changer.reserve(f"batch.{uuid.uuid4().hex[:12]}", queue_s)
+    yield from call(lambda: status.wait(queue_s + 60.0))
+
+
+def call(work: Callable[[], Any]) -> Plan:
+    """Run a function that takes time on a thread, without blocking the RunEngine. Returns or raises what it does."""
+    results: list[Any] = []
+
+    async def run() -> None:
+        try:
+            results.append((await asyncio.to_thread(work), None))
+        except Exception as error:
+            results.append((None, error))
+
+    yield from bps.wait_for([run])
+    value, error = results[-1]
+    if error is not None:
+        raise error
+    return value
 
 
 def attempt(plan: Plan, what: str) -> Plan:

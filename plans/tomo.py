@@ -8,107 +8,41 @@ However a scan ends, the shutter is closed, the rotation stands, the daemon's sc
 written until then are announced.
 """
 
-import time
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.run_engine import WaitForTimeoutError
-from bluesky.utils import FailedStatus, RunEngineControlException, short_uid
+from bluesky.utils import FailedStatus, RunEngineControlException
 
 from streamer.client import LinkTimeout
-from streamer.flow.wire.daemon import Report
-from streamer.frames import BadInput, Decision, FrameKind, Reason, ReasonCode, StreamerError, Verdict
+from streamer.frames import BadInput, Decision, Reason, ReasonCode, Verdict
 
 from . import stubs
-from .devices.requests import Closing, Exposures, ScanSetup
-from .orders import interlaced_count
+from .devices.failures import failure_of
+from .devices.requests import Closing, ScanSetup, name_of, new_scan_id
+from .exposing import STREAM, fly, out_mm, steps, tomo_dark_flat
+from .orders import golden_angles, interlaced_count
+from .scan import ScanOutcome, Station, TomoScan, TomoScanError
 from .stubs import Plan
-from .watching import Watch
 
-STREAM = "primary"
-MARGIN_S = 60.0
+__all__ = [
+    "ScanOutcome",
+    "Station",
+    "TomoScan",
+    "TomoScanError",
+    "take_scan",
+    "tomo_dark_flat",
+    "tomo_fly",
+    "tomo_golden",
+    "tomo_interlaced",
+    "tomo_step",
+]
+
 DUTY = 0.9
 """Share of the time between two triggers that a detector can expose."""
-
-
-class TomoScanError(StreamerError):
-    """A scan failed; ``str(error)`` is one readable line, and the reason in the run's stop document.
-
-    ``fatal``: a server is gone, so that the next scan would fail too. ``scan_id`` and ``run_uid`` tell which scan.
-    """
-
-    def __init__(self, text: str, fatal: bool = False) -> None:
-        super().__init__(text)
-        self.fatal = fatal
-        self.scan_id = ""
-        self.run_uid = ""
-
-
-class Station(Protocol):
-    """The devices of a scan."""
-
-    @property
-    def rotation(self) -> Any: ...  # Movable, Readable, with a ``velocity`` that is Movable and Readable
-    @property
-    def sample_x(self) -> Any: ...  # Movable
-    @property
-    def shutter(self) -> Any: ...  # Movable: "open", "closed"
-    @property
-    def detector(self) -> Any: ...  # Stageable, Preparable, Flyable, WritesStreamAssets; Triggerable for steps
-    @property
-    def streamer(self) -> Any: ...  # Triggerable, Readable: the verdict
-
-
-@dataclass(frozen=True)
-class TomoScan:
-    """What to measure. Rotation over ``range_deg`` from ``start_deg``, the end point left out.
-
-    ``stop_early`` ends the scan as soon as the daemon says ENOUGH, ``stop_spoiled`` when it says that no further
-    projection can make the data good. ``exposure_s`` 0 is as long as the rate allows.
-    """
-
-    sample: str
-    projections: int = 720
-    darks: int = 10
-    flats: int = 20
-    flats_after: int = 0
-    start_deg: float = 0.0
-    range_deg: float = 180.0
-    rate_hz: float = 50.0
-    x_in_mm: float = 0.0
-    x_out_mm: float = 10.0
-    stop_early: bool = False
-    stop_spoiled: bool = False
-    exposure_s: float = 0.0
-    verdict_timeout_s: float = 60.0
-    metadata: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def step_deg(self) -> float:
-        return self.range_deg / self.projections
-
-    @property
-    def velocity_deg_s(self) -> float:
-        """The rotation turns by one step per frame."""
-        return abs(self.step_deg) * self.rate_hz
-
-
-@dataclass(frozen=True)
-class ScanOutcome:
-    """The result of one scan. ``report`` is the daemon's last report, None for other kinds of verdict devices."""
-
-    scan_id: str
-    run_uid: str
-    verdict: Verdict
-    center_px: float | None = None
-    columns: int = 0
-    pixel_size_m: float | None = None
-    report: Report | None = None
-
 
 Projections = Callable[[Station, TomoScan], Plan]  # returns how the scan ended: "ok" or "stopped"
 
@@ -119,7 +53,7 @@ def tomo_fly(station: Station, scan: TomoScan, md: dict[str, Any] | None = None)
     A scan whose verdict ends it (``stop_early``, ``stop_spoiled``) is a success. A rotation that was interrupted by a
     pause cannot go on: after the pause the scan fails, and may be taken again.
     """
-    return (yield from _scan(station, scan, "tomo_fly", _fly, md))
+    return (yield from take_scan(station, scan, "tomo_fly", fly, md))
 
 
 def tomo_step(station: Station, scan: TomoScan, angles_deg: Sequence[float], md: dict[str, Any] | None = None) -> Plan:
@@ -128,11 +62,21 @@ def tomo_step(station: Station, scan: TomoScan, angles_deg: Sequence[float], md:
     May be paused at any time. ``golden_angles`` gives an order in which any part of the scan covers the half circle
     evenly.
     """
+    angles_deg = [float(angle) for angle in angles_deg]
     if not angles_deg:
         raise BadInput("tomo_step: no angles are given")
     scan = replace(scan, projections=len(angles_deg), start_deg=min(angles_deg))
 
-    return (yield from _scan(station, scan, "tomo_step", lambda place, what: _steps(place, what, angles_deg), md))
+    return (yield from take_scan(station, scan, "tomo_step", lambda place, what: steps(place, what, angles_deg), md))
+
+
+def tomo_golden(station: Station, scan: TomoScan, md: dict[str, Any] | None = None) -> Plan:
+    """``scan.projections`` steps in golden-ratio order over the range, so that any part of them covers it evenly.
+
+    Returns a ScanOutcome. For ``scan.stop_early`` on a stage that stops at each angle; may be paused at any time.
+    """
+    angles_deg = golden_angles(scan.projections, scan.start_deg, scan.range_deg)
+    return (yield from take_scan(station, scan, "tomo_golden", lambda place, what: steps(place, what, angles_deg), md))
 
 
 def tomo_interlaced(station: Station, scan: TomoScan, turns: int = 8, md: dict[str, Any] | None = None) -> Plan:
@@ -148,44 +92,42 @@ def tomo_interlaced(station: Station, scan: TomoScan, turns: int = 8, md: dict[s
     count = interlaced_count(scan.projections, turns)
     exposure_s = scan.exposure_s or DUTY / (scan.rate_hz * turns)
     scan = replace(scan, projections=count, range_deg=turns * scan.range_deg, exposure_s=exposure_s)
-    return (yield from _scan(station, scan, "tomo_interlaced", _fly, md))
-
-
-def tomo_dark_flat(station: Station, scan: TomoScan, darks: int, flats: int) -> Plan:
-    """Darks (shutter closed) and flats (sample out of the beam), within an open scan.
-
-    Leaves the sample in the beam and the shutter open.
-    """
-    if darks:
-        yield from stubs.close_shutter(station.shutter)
-        yield from _expose(station, scan, Exposures(darks, FrameKind.DARK))
-    if flats:
-        yield from stubs.sample_out(station.sample_x, scan.x_out_mm)
-        yield from stubs.open_shutter(station.shutter)
-        yield from _expose(station, scan, Exposures(flats, FrameKind.FLAT))
-    yield from stubs.sample_in(station.sample_x, scan.x_in_mm)
-    yield from stubs.open_shutter(station.shutter)
+    return (yield from take_scan(station, scan, "tomo_interlaced", fly, md))
 
 
 # ── one run around everything ───────────────────────────────────────────────────────────────────────────────────────
-def _scan(station: Station, scan: TomoScan, plan_name: str, take: Projections, md: dict[str, Any] | None) -> Plan:
+def take_scan(
+    station: Station, scan: TomoScan, plan_name: str, take: Projections, md: dict[str, Any] | None = None
+) -> Plan:
+    """One run around ``take``, a plan function that takes the projections. Returns a ScanOutcome.
+
+    ``md`` is added to the start document. Raises TomoScanError, or BadInput before anything moves.
+    """
+    out_mm(station, scan)  # an unknown place is refused before anything moves
+    name = name_of(scan.sample)
     setup = ScanSetup(
-        scan_id=_new_scan_id(scan.sample),
-        sample=scan.sample,
+        scan_id=new_scan_id(name),
+        sample=name,
         projections=scan.projections,
-        flats=scan.flats + scan.flats_after,
-        darks=scan.darks,
+        flats=scan.all_flats + scan.spare,
+        darks=scan.darks + scan.darks_after,
         start_deg=scan.start_deg,
         range_deg=scan.range_deg,
         rate_hz=scan.rate_hz,
         exposure_s=scan.exposure_s,
-        metadata=scan.metadata,
+        energy_kev=scan.energy_kev,
+        distance_m=scan.distance_m,
+        tomogram_deg=scan.tomogram_deg,
+        before_trigger=scan.before_trigger,
+        metadata=scan.metadata if name == scan.sample else {"sample_name": scan.sample, **scan.metadata},
     )
     metadata = {**_metadata(station, scan, setup, plan_name), **(md or {})}
+    yield from stubs.connect(station.rotation, station.sample_x, station.shutter, station.detector)
+    yield from stubs.unstage_left(station.rotation, station.detector)
     run = _run(station, scan, setup, take, metadata)
-    staged = bpp.stage_wrapper(run, [station.detector])
     try:
-        return (yield from bpp.finalize_wrapper(staged, lambda: _make_safe(station)))
+        # What is staged is also unstaged when the RunEngine is halted, without any of our cleaning up.
+        return (yield from bpp.stage_wrapper(run, [station.rotation, station.detector]))
     except (FailedStatus, WaitForTimeoutError) as error:
         raise _readable(error) from error
 
@@ -202,22 +144,28 @@ def _run(station: Station, scan: TomoScan, setup: ScanSetup, take: Projections, 
         readable = _readable(error)
         readable.scan_id, readable.run_uid = setup.scan_id, run_uid
         yield from _salvage(station, str(readable))
-        yield from bps.close_run(exit_status="fail", reason=str(readable))
+        yield from bps.close_run(exit_status="fail", reason=f"{readable.failure}: {readable}")
         raise readable from error
-    yield from bps.close_run(exit_status="success")
+    yield from bps.close_run(exit_status="success", reason=", ".join(map(str, outcome.verdict.reasons[:1])))
     return replace(outcome, run_uid=run_uid)
 
 
 def _measure(station: Station, scan: TomoScan, setup: ScanSetup, take: Projections) -> Plan:
+    yield from stubs.prepare(station.detector, setup)
+    # From here on the beamline is ours. Before, shutter and rotation may belong to the scan of somebody else.
+    inner = _measure_prepared(station, scan, setup, take)
+    return (yield from bpp.finalize_wrapper(inner, lambda: _make_safe(station)))
+
+
+def _measure_prepared(station: Station, scan: TomoScan, setup: ScanSetup, take: Projections) -> Plan:
     detector = station.detector
-    yield from stubs.prepare(detector, setup)
     yield from bps.declare_stream(detector, name=STREAM, collect=True)
     yield from tomo_dark_flat(station, scan, scan.darks, scan.flats)
     ended = yield from take(station, scan)
-    if scan.flats_after:
-        yield from tomo_dark_flat(station, scan, 0, scan.flats_after)
+    if scan.flats_after or scan.darks_after:
+        yield from tomo_dark_flat(station, scan, scan.darks_after, scan.flats_after)
     yield from stubs.close_shutter(station.shutter)
-    yield from stubs.close_scan(detector, STREAM, Closing(ended))
+    yield from stubs.close_scan(detector, STREAM, Closing("stopped" if scan.spare else ended))
     return (yield from _read_verdict(station, scan, setup.scan_id))
 
 
@@ -230,55 +178,6 @@ def _salvage(station: Station, reason: str) -> Plan:
 def _make_safe(station: Station) -> Plan:
     yield from stubs.attempt(stubs.halt(station.rotation), "stopping the rotation")
     yield from stubs.attempt(stubs.close_shutter(station.shutter), "closing the shutter")
-
-
-# ── projections ─────────────────────────────────────────────────────────────────────────────────────────────────────
-def _fly(station: Station, scan: TomoScan) -> Plan:
-    rotation = station.rotation
-    usual = yield from bps.rd(rotation.velocity)
-    inner = _fly_at_speed(station, scan)
-    return (yield from bpp.finalize_wrapper(inner, lambda: stubs.move(rotation.velocity, usual, 10.0)))
-
-
-def _fly_at_speed(station: Station, scan: TomoScan) -> Plan:
-    rotation, detector = station.rotation, station.detector
-    lead = (2 * abs(scan.step_deg) + 0.1 * scan.velocity_deg_s) * (1 if scan.range_deg > 0 else -1)
-    yield from stubs.move_checked(rotation, scan.start_deg - lead, tolerance=0.01)
-    yield from stubs.move(rotation.velocity, scan.velocity_deg_s)
-    run_up_s = abs(lead) / scan.velocity_deg_s
-    exposures = Exposures(scan.projections, FrameKind.PROJECTION, scan.start_deg, scan.step_deg, run_up_s)
-    yield from stubs.prepare_and_kickoff(detector, exposures)
-    motion = short_uid("rotation")
-    moving = yield from bps.abs_set(rotation, scan.start_deg + scan.range_deg + lead, group=motion)
-    watch = Watch(station, scan)
-    deadline = _deadline_s(scan, scan.projections)
-    yield from stubs.collect_until_complete(detector, STREAM, deadline, watch.look_in_flight if watch.wanted else None)
-    if watch.ended:
-        yield from stubs.halt(rotation, motion)
-        return "stopped"
-    yield from stubs.until_done(moving, motion, deadline)
-    return "ok"
-
-
-def _steps(station: Station, scan: TomoScan, angles_deg: Sequence[float]) -> Plan:
-    rotation, detector = station.rotation, station.detector
-    watch = Watch(station, scan)
-    yield from stubs.prepare(detector, Exposures(1, FrameKind.PROJECTION))
-    for angle in angles_deg:
-        yield from stubs.move_checked(rotation, angle, tolerance=0.01)
-        group = short_uid("trigger")
-        status = yield from bps.trigger(detector, group=group)
-        yield from stubs.until_done(status, group, _deadline_s(scan, 1))
-        yield from bps.collect(detector, name=STREAM)
-        yield from bps.checkpoint()  # a deferred pause happens here
-        if (yield from watch.look()):
-            return "stopped"
-    return "ok"
-
-
-def _expose(station: Station, scan: TomoScan, exposures: Exposures) -> Plan:
-    yield from stubs.prepare_and_kickoff(station.detector, exposures)
-    yield from stubs.collect_until_complete(station.detector, STREAM, _deadline_s(scan, exposures.frames))
 
 
 # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -294,12 +193,11 @@ def _read_verdict(station: Station, scan: TomoScan, scan_id: str) -> Plan:
     reasons = tuple(
         Reason(ReasonCode(code), text) for code, text in zip(value("reason_codes"), value("reason_texts"), strict=True)
     )
-    center = float(value("center_px"))
     return ScanOutcome(
         scan_id=scan_id,
         run_uid="",
         verdict=Verdict(Decision(value("decision")), reasons, bool(value("final"))),
-        center_px=None if center != center else center,  # NaN: not measured
+        center_px=value("center_px"),
         columns=int(detector.describe_collect()[detector.name]["shape"][-1]),
         pixel_size_m=pixel_size_m or None,
         report=getattr(streamer, "last_report", None),
@@ -307,13 +205,8 @@ def _read_verdict(station: Station, scan: TomoScan, scan_id: str) -> Plan:
 
 
 # ── small things ────────────────────────────────────────────────────────────────────────────────────────────────────
-def _deadline_s(scan: TomoScan, frames: int) -> float:
-    """A backstop; the devices have shorter time-outs and better messages."""
-    return 3.0 * frames / scan.rate_hz + MARGIN_S
-
-
-def _new_scan_id(sample: str) -> str:
-    return f"{sample[:70]}.{time.strftime('%Y%m%dT%H%M%S')}.{uuid.uuid4().hex[:6]}"
+GEOMETRY = ("projections", "start_deg", "range_deg", "rate_hz", "x_in_mm", "energy_kev", "distance_m")
+"""Fields of a scan in the start document."""
 
 
 def _metadata(station: Station, scan: TomoScan, setup: ScanSetup, plan_name: str) -> dict[str, Any]:
@@ -324,16 +217,8 @@ def _metadata(station: Station, scan: TomoScan, setup: ScanSetup, plan_name: str
         "tomo_scan_id": setup.scan_id,  # Bluesky's own "scan_id" is a number
         "detectors": [station.detector.name],
         "motors": [station.rotation.name],
-        "num_points": setup.frames,
-        "geometry": {
-            "projections": scan.projections,
-            "darks": setup.darks,
-            "flats": setup.flats,
-            "start_deg": scan.start_deg,
-            "range_deg": scan.range_deg,
-            "rate_hz": scan.rate_hz,
-            "x_in_mm": scan.x_in_mm,
-        },
+        "num_points": setup.frames - scan.spare,
+        "geometry": {"darks": setup.darks, "flats": scan.all_flats, **{name: getattr(scan, name) for name in GEOMETRY}},
         "hints": {"dimensions": [([angle], STREAM)]},
     }
 
@@ -344,4 +229,4 @@ def _readable(error: BaseException) -> TomoScanError:
         return error
     cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ is not None else error
     text = str(cause) or type(cause).__name__
-    return TomoScanError(" ".join(text.split()), fatal=isinstance(cause, LinkTimeout))
+    return TomoScanError(" ".join(text.split()), isinstance(cause, LinkTimeout), failure_of(cause))

@@ -66,8 +66,7 @@ class Result:
         with TomogramFile.create(
             Path(path),
             (shape[0], shape[1], shape[2]),
-            sample=spec.sample,
-            pixel_size_m=spec.pixel_size_m,
+            spec,
             unit=self.unit,
             parameters=self.parameters,
         ) as file:

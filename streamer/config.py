@@ -17,7 +17,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from streamer.flow.dialects import TRAITS, dectris_v2
+from streamer.flow.kinds import Kinds
 from streamer.flow.patience import PatienceLimits
+from streamer.flow.positions import Positions
 from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import BadInput
 from streamer.options import Options, field_type, rule
@@ -25,6 +28,8 @@ from streamer.pipeline.settings import Settings
 
 ENVIRONMENT_PREFIX = "STREAMER_"
 WIDTH = 120
+NATIVE = "native"
+PVA = "pva"
 
 HEADER = """\
 # Configuration of `streamer run`, as `streamer run --print-config` writes it; options that are commented out are unset.
@@ -34,10 +39,20 @@ HEADER = """\
 
 
 def _endpoint(value: str) -> str:
+    if not _is_endpoint(value):
+        raise ValueError("no endpoint")
+    return value
+
+
+def _is_endpoint(value: str) -> bool:
     scheme, _, place = value.partition("://")
     host, _, port = place.rpartition(":")
     number = port == "*" or (port.isdecimal() and int(port) < 2**16)
-    if not (place if scheme == "ipc" else scheme == "tcp" and host and number):
+    return bool(place if scheme == "ipc" else scheme == "tcp" and host and number)
+
+
+def _source_endpoint(value: str) -> str:
+    if not (_is_endpoint(value) or (value.startswith(f"{PVA}://") and len(value) > len(f"{PVA}://"))):
         raise ValueError("no endpoint")
     return value
 
@@ -49,17 +64,50 @@ Endpoint = Annotated[
 ]
 """A ZeroMQ endpoint. Port ``*`` takes a free one."""
 
+SourceEndpoint = Annotated[
+    str,
+    AfterValidator(_source_endpoint),
+    Field(json_schema_extra={"rule": "an endpoint: tcp://HOST:PORT, ipc://PATH or pva://NAME"}),
+]
+"""A ZeroMQ endpoint, or the name of a PV."""
+
+FileMode = Annotated[
+    str, Field(pattern="^[0-7]{3}$", json_schema_extra={"rule": "three octal digits: of owner, group and others"})
+]
+"""Permissions as ``chmod`` takes them."""
+
+
+def _dialect(value: str) -> str:
+    if value not in SOURCE_DIALECTS:
+        raise ValueError("no dialect")
+    return value
+
+
+SOURCE_DIALECTS = (NATIVE, *TRAITS)
+"""What a detector may speak."""
+
+DialectName = Annotated[
+    str, AfterValidator(_dialect), Field(json_schema_extra={"rule": f"one of {', '.join(SOURCE_DIALECTS)}"})
+]
+
 
 class Source(Options):
     """Where frames come from."""
 
-    endpoint: Endpoint = "tcp://127.0.0.1:5580"
-    """socket of the frames; the detector binds it"""
+    endpoint: SourceEndpoint = "tcp://127.0.0.1:5580"
+    """socket of the frames, which the detector binds; pva://NAME for the PV of the dialect pva"""
+    dialect: DialectName = NATIVE
+    """what the detector speaks (see docs/detectors.md); all but native need their scans armed by a client, and the
+    section kinds"""
+    socket: Literal["pull", "sub", "req"] | None = Field(None, examples=["sub"])
+    """the daemon's socket for a dialect that allows several: pull, sub or req; unset: the dialect's usual one"""
     transport: Transport = "push"
     """how frames come: push (PUSH to PULL, as many detectors can; what waits in the sockets is lost when the daemon is
     killed) or acknowledged (the producer keeps each frame until it is safe on the disk)"""
     bind: bool = False
     """the daemon binds the socket, and the detector connects to it"""
+    channel: str | None = Field(None, examples=["threshold_2"])
+    """threshold whose images are taken (dectris-v2); unset: the first one"""
     attach: Literal["armed", "always"] = "armed"
     """when a push socket that connects is attached: armed (from arm to the end of the scan, so that an idle daemon
     takes no frame that is for another one) or always (for a source that announces its scans itself)"""
@@ -67,6 +115,9 @@ class Source(Options):
     """frames that may wait in the socket before the detector has to wait"""
     max_frame_mb: float = Field(256.0, gt=0)
     """largest frame that is accepted, in MiB"""
+    defects: str | None = Field(None, examples=["detector-mask.npy"])
+    """map of pixels that are never used, not 0 in a .npy, .tif or .png file or FILE.h5::/dataset; unset: those that the
+    detector names, and those that it always fills with its largest number"""
 
 
 class Control(Options):
@@ -114,6 +165,10 @@ class Writer(Options):
 
     directory: Path = Path("streamer-data")
     """folder of the files"""
+    mode: FileMode | None = Field(None, examples=["640"])
+    """permissions of new files; unset: those that the umask leaves"""
+    group: str | None = Field(None, examples=["beamline"])
+    """group of new files, which the folder passes on to them; unset: that of the daemon or of the folder"""
     flush_s: float = Field(0.2, gt=0, le=60)
     """seconds between flushes of the raw file; what is flushed survives a crash"""
     reserve_mb: float = Field(512.0, ge=0)
@@ -123,9 +178,12 @@ class Writer(Options):
     hang_s: float = Field(5.0, gt=0, le=600)
     """seconds without progress after which the raw writer is replaced while frames wait"""
     patience_s: float = Field(60.0, gt=0, le=86400)
-    """seconds for which the detector is held back while no raw file can be written; frames are lost after that"""
+    """seconds for which the detector is held back while no raw file can be written; frames are lost after that, unless
+    the source keeps them (acknowledged transport): it is held back until the scan ends"""
     verify: bool = True
     """compare every frame in the raw file with its checksum at the end of the scan"""
+    keep_compressed: bool = False
+    """store frames that a detector sends compressed (bitshuffle + LZ4) as they came; fewer then fit the ring"""
     tomogram: bool = True
     """write the tomogram of each scan"""
 
@@ -160,6 +218,8 @@ class Config(Settings):
     """Options of the daemon: those of the pipeline, and those of its sockets, files and buffers."""
 
     source: Source = Source()
+    kinds: Kinds = Kinds()
+    positions: Positions = Positions()
     control: Control = Control()
     preview: Preview = Preview()
     metrics: Metrics = Metrics()
@@ -192,6 +252,26 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
         return Config(**data)
     except BadInput as error:
         raise BadInput(f"{path or 'environment'}: {error}") from error
+
+
+def check_source(source: Source) -> None:
+    """Raises BadInput when the options of the source contradict each other."""
+    is_pv = source.endpoint.startswith(f"{PVA}://")
+    if is_pv is not (source.dialect == PVA) or (is_pv and source.bind):
+        raise BadInput("source.endpoint: pva://NAME of a PV, not bound, for the dialect pva, and for no other")
+    if source.channel is not None and source.dialect != dectris_v2.TRAITS.name:
+        raise BadInput(f"source.channel: only {dectris_v2.TRAITS.name} has several; leave it out")
+    if source.dialect == NATIVE:
+        if source.socket is not None:
+            raise BadInput("source.socket: only for another source.dialect than native; leave it out")
+        return
+    traits = TRAITS[source.dialect]
+    if source.socket not in (None, *traits.sockets):
+        raise BadInput(
+            f"source.socket: the dialect {traits.name} has {' or '.join(traits.sockets)}, not {source.socket}"
+        )
+    if source.transport != "push":
+        raise BadInput(f"source.transport: {source.transport} is for the native dialect; set push")
 
 
 def unguarded(config: Config) -> dict[str, str]:

@@ -101,6 +101,7 @@ class ReasonCode(StrEnum):
     EMPTY = "empty", Decision.EMPTY, "there is no sample in the beam"
     MOTION = "motion", Decision.RETAKE, "the sample moved during the scan"
     MISFIT = "misfit", Decision.RETAKE, "the projections do not fit one rigid sample that turned by these angles"
+    AFTERGLOW = "afterglow", Decision.RETAKE, "each image of the detector holds a part of the one before it"
     SAMPLE_CHANGED = "sample_changed", Decision.RETAKE, "the sample shrank, fell off, or left the field of view"
     AXIS_OFF = "axis_off", Decision.REALIGN, "the rotation axis is too far from the middle of the detector"
     SATURATED = "saturated", Decision.RETAKE, "too many pixels are saturated"
@@ -110,6 +111,7 @@ class ReasonCode(StrEnum):
     DARKS_LIT = "darks_lit", Decision.UNKNOWN, "the darks were taken with light"
     SHADOW = "shadow", Decision.UNKNOWN, "part of the detector sees no light in any projection"
     PATTERN = "pattern", Decision.RETAKE, "pixels or columns of the detector changed since the flats"
+    BEAM_MOVED = "beam_moved", Decision.RETAKE, "the pattern of the beam moved on the detector since the flats"
     ZINGERS = "zingers", Decision.RETAKE, "too many single pixels are far too bright"
     BEAM_DRIFTED = "beam_drifted", Decision.RETAKE, "the beam became brighter or darker by too much during the scan"
     FRAMES_LOST = "frames_lost", Decision.RETAKE, "too many projections are missing or corrupt"
@@ -119,9 +121,14 @@ class ReasonCode(StrEnum):
     TRUNCATED = "truncated", None, "the sample is wider than the detector"
     CENTER_UNCERTAIN = "center_uncertain", Decision.UNKNOWN, "the confidence in the centre of rotation is too low"
     SET_ASIDE = "set_aside", None, "some frames were of no use and were set aside"
+    GAP = "gap", None, "an arc of the angles was not measured"
     DEAD_COLUMNS = "dead_columns", None, "some columns of the detector are dead and make rings"
     FEW_PROJECTIONS = "few_projections", Decision.RETAKE, "there are too few projections for the width of the sample"
-    LITTLE_LIGHT = "little_light", None, "the projections are noisy: there was little light"
+    LITTLE_LIGHT = (
+        "little_light",
+        Decision.RETAKE,
+        "the noise of a voxel exceeds the sample: too little light",
+    )
     AFTER_ENOUGH = "after_enough", None, "what came after the data were enough shows something; the scan was stopped"
     NOTHING_WRONG = "nothing_wrong", None, "nothing speaks against the data; the sentence sums them up"
     NOT_JUDGED = "not_judged", Decision.UNKNOWN, "nothing has been measured yet"
@@ -159,6 +166,7 @@ class Frame:
 
     meta: FrameMeta
     pixels: NDArray[Any]
+    packed: NDArray[np.uint8] | None = None  # the same pixels, compressed as HDF5's bitshuffle filter stores them
 
 
 class ScanSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,22 +192,33 @@ class ScanSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     center_px: Finite | None = None
     saturation: Positive | None = None
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
+    tomogram_deg: Positive | None = None
+    before_trigger: Count | None = None
 
     def __post_init__(self) -> None:
         if (wrong := first_wrong(self)) is not None:
             raise self._bad(*wrong)
         if self.range_deg == 0:
             raise self._bad("range_deg", "anything but 0")
+        if self.before_trigger is not None and self.before_trigger >= self.projections:
+            raise self._bad("before_trigger", f"fewer than the {self.projections} projections")
 
     @classmethod
     def recorded(
-        cls, scan_id: str, sample: str, angles_deg: NDArray[np.float64], stored: np.dtype[Any], **values: Any
+        cls,
+        scan_id: str,
+        sample: str,
+        angles_deg: NDArray[np.float64],
+        stored: np.dtype[Any],
+        lacking: int = 0,
+        **values: Any,
     ) -> ScanSpec:
         """A scan that is over, from the angles of its projections and the type in which their pixels are stored.
 
-        ``values`` are the other fields. Raises BadInput as the constructor does.
+        Between them ``lacking`` more were to come. ``values`` are the other fields. Raises BadInput as the constructor
+        does.
         """
-        span, count = float(angles_deg[-1] - angles_deg[0]), len(angles_deg)
+        span, count = float(angles_deg[-1] - angles_deg[0]), len(angles_deg) + lacking
         spec = cls(
             scan_id,
             sample,
@@ -222,6 +241,13 @@ class ScanSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def frames(self) -> int:
         """Number of frames announced, of all kinds."""
         return self.projections + self.flats + self.darks
+
+    @property
+    def projections_per_tomogram(self) -> int:
+        """Of those of ``tomogram_deg``; 1 where there is one tomogram of all."""
+        if self.tomogram_deg is None:
+            return 1
+        return max(1, round(self.tomogram_deg * self.projections / abs(self.range_deg)))
 
     @property
     def frame_nbytes(self) -> int:
@@ -274,10 +300,17 @@ class Quality:
     projections_per_column: float | None = None  # of the sample's width, in half a turn; 1.57 are complete
     dead_columns: int = 0  # those that show nothing of the sample in any row; left out of the other measures
     noise: float | None = None  # of the attenuation in one pixel of one projection
+    voxel_snr: float | None = None  # attenuation of the sample in a voxel over the noise of a voxel
     angle_findings: tuple[str, ...] = ()  # what is wrong with the angles, in words
     unusable: Mapping[str, str] = field(default_factory=dict)  # cause → frames that were set aside, as "70-72, 80"
     unusable_counts: Mapping[str, int] = field(default_factory=dict)  # cause → number of them
+    gap_deg: float | None = None  # widest arc of wanted angles that no projection shows; 0 where steps are as usual
+    beam_level: float | None = None  # open beam above the dark, as a share of what the detector holds
     odd_fields: str = ""  # flats and darks that were left out, in words
+    beam_moved: float | None = None  # rms attenuation that the beam's pattern adds, which moved since the flats
+    beam_shift_px: float | None = None  # rms by which it moved
+    afterglow: float | None = None  # share of the image before that each projection holds
+    center_sigma_px: float | None = None  # standard error of the centre of rotation
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "angle_findings": list(self.angle_findings)}

@@ -41,6 +41,8 @@ REASONS = (
     "oversize",
     "truncated",
     "checksum",
+    "codec",
+    "positions",
     "dtype",
     "shape",
     "spec",
@@ -51,9 +53,33 @@ REASONS = (
 )
 """Why a message was not taken; others appear when they occur."""
 
+PUT_OFF = ("again", "early", "held")
+"""Messages of the acknowledged transport that had come before, came out of turn, or must wait at the producer."""
+
 SOCKETS = ("control", "events", "preview", "source")
 
 EMPTY = LatencyHistogram().snapshot()
+
+QUALITY = {
+    "coverage_ratio": "Share of the wanted angles that is there",
+    "center_px": "Centre of rotation",
+    "center_confidence": "Confidence in the centre of rotation, 0 to 1",
+    "center_offset_px": "Centre of rotation minus the middle of the detector",
+    "motion_px": "Displacement of the sample that nothing explains",
+    "misfit_px": "What fits no rigid sample, as a displacement of each projection",
+    "resolution_px": "Resolution of the tomogram, by Fourier ring correlation",
+    "projection_snr": "Attenuation of the sample over its noise in one projection",
+    "voxel_snr": "Attenuation of the sample in a voxel over the noise of a voxel",
+    "peak_attenuation": "99.5th percentile of the attenuation along a ray",
+    "flat_drift_ratio": "Change of the beam since the flats",
+    "saturated_ratio": "Share of the pixels that are saturated",
+    "truncated_ratio": "Share of the projections whose sample touches the edge of the detector",
+    "zingers_ratio": "Share of the pixels that outshine their neighbours",
+    "pattern_attenuation": "Attenuation that single pixels or columns add to all projections",
+    "mass_change_ratio": "Change of the sample's mass during the scan",
+    "projections_per_column": "Projections in half a turn for each column of the sample's width; 1.57 are complete",
+}
+"""Gauges of the last finished scan; one that could not be measured is not there."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,7 @@ class MetricsSnapshot:
     # Frames of all scans.
     frames_received: Mapping[str, int] = field(default_factory=dict)  # by kind in lower case
     frames_rejected: Mapping[str, int] = field(default_factory=dict)  # by reason
+    messages_put_off: Mapping[str, int] = field(default_factory=dict)  # by cause
     receive_errors: Mapping[str, int] = field(default_factory=dict)  # by type of error
     frames_missing: Mapping[str, int] = field(default_factory=dict)  # by kind
     frames_duplicate: int = 0
@@ -95,24 +122,43 @@ class MetricsSnapshot:
     writer_restarts: int = 0
     writer_state: str = "ok"  # of the raw file of the scan in hand
     disk_free_bytes: int | None = None
+    disk_size_bytes: int | None = None
+    written_bytes: Mapping[str, int] = field(default_factory=dict)  # by file: raw, tomogram
     # The pipeline, the preview and what came of the scans.
     projections_folded: int = 0
     previews_published: int = 0
     frame_to_preview: HistogramSnapshot = EMPTY
     last_frame_to_tomogram: HistogramSnapshot = EMPTY
+    frame_transport: HistogramSnapshot = EMPTY
+    frames_ahead_of_clock: int = 0
+    stages: Mapping[str, HistogramSnapshot] = field(default_factory=dict)
+    phases_s: Mapping[str, float] = field(default_factory=dict)
+    # The last finished scan.
+    quality: Mapping[str, float] = field(default_factory=dict)  # by the names of QUALITY
+    verdict: str = ""  # decision; empty before the first scan
+    last_scan_timestamp_s: float = 0.0  # UTC
     scans: Mapping[str, int] = field(default_factory=dict)  # by final state
     verdicts: Mapping[str, int] = field(default_factory=dict)  # by decision
     control_requests: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by verb and result
     gpu_fallbacks: Mapping[str, int] = field(default_factory=dict)  # by reason
+    gpu_memory_used_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
     # Who is let in.
     insecure: bool = False
     connections_refused: Mapping[str, int] = field(default_factory=dict)  # by socket
     connections_cut: Mapping[str, int] = field(default_factory=dict)  # by socket
+    connections_open: Mapping[str, int] = field(default_factory=dict)  # by socket
     threads: Mapping[str, bool] = field(default_factory=dict)  # whether each works
     thread_restarts: Mapping[str, int] = field(default_factory=dict)
 
 
 # Name without prefix, field of the snapshot, help.
+_GAUGES_IF_KNOWN = (
+    ("disk_free_bytes", "disk_free_bytes", "Free space where raw files are written"),
+    ("disk_size_bytes", "disk_size_bytes", "Size of the disk where raw files are written"),
+    ("gpu_memory_used_bytes", "gpu_memory_used_bytes", "Memory of the GPU in use, by this and other processes"),
+    ("gpu_memory_bytes", "gpu_memory_bytes", "Memory of the GPU"),
+)
 _COUNTERS = (
     ("frames_duplicate", "frames_duplicate", "Frames whose index had come before"),
     ("frames_late", "frames_late", "Frames after the end of their scan or beyond its announced number"),
@@ -124,6 +170,11 @@ _COUNTERS = (
     ("writer_errors", "writer_errors", "Raw files given up because of an error"),
     ("writer_restarts", "writer_restarts", "Raw writer processes started in place of a dead one"),
     ("projections_folded", "projections_folded", "Projections folded into the reconstruction"),
+    (
+        "frames_ahead_of_clock",
+        "frames_ahead_of_clock",
+        "Frames stamped later than they were received: the source's clock is fast",
+    ),
     ("previews_published", "previews_published", "Plane images published"),
 )
 _GAUGES = (
@@ -136,6 +187,7 @@ _GAUGES = (
     ("ring_memory_bytes", "ring_bytes", "Shared memory of the ring"),
     ("recon_backlog_frames", "recon_backlog", "Frames in the ring that the reconstruction has not taken"),
     ("recon_memory_kept_bytes", "recon_memory_kept", "Memory of scans that are over, kept for the next one"),
+    ("last_scan_timestamp_seconds", "last_scan_timestamp_s", "When the last scan was over, UTC; 0 for never"),
     ("writer_up", "writer_up", "1 while the raw writer process lives"),
     ("insecure", "insecure", "1 when other machines may use a socket without a key"),
 )
@@ -159,15 +211,29 @@ class StreamerCollector(Collector):
             yield CounterMetricFamily(PREFIX + name, text, value=float(getattr(now, attribute)))
         for name, attribute, text in _GAUGES:
             yield GaugeMetricFamily(PREFIX + name, text, value=float(getattr(now, attribute)))
-        if now.disk_free_bytes is not None:
-            yield GaugeMetricFamily(
-                f"{PREFIX}disk_free_bytes", "Free space where raw files are written", value=float(now.disk_free_bytes)
-            )
+        for name, attribute, text in _GAUGES_IF_KNOWN:
+            if (value := getattr(now, attribute)) is not None:
+                yield GaugeMetricFamily(PREFIX + name, text, value=float(value))
         yield from _labelled(now)
+        yield from _last_scan(now)
+        text = "From the stamp of the source to the frame's arrival; right as far as the clocks agree"
+        yield _histogram("frame_transport_seconds", text, now.frame_transport)
         text = "From the exposure's arrival to the watched planes that contain it"
         yield _histogram("frame_to_preview_seconds", text, now.frame_to_preview)
         text = "From the last frame of a scan to its finished tomogram"
         yield _histogram("last_frame_to_tomogram_seconds", text, now.last_frame_to_tomogram)
+        stages = HistogramMetricFamily(f"{PREFIX}stage_seconds", "Work on scans, by stage", labels=["stage"])
+        for stage, snapshot in now.stages.items():
+            stages.add_metric([stage], _buckets(snapshot), snapshot.sum_s)
+        yield stages
+
+
+def _last_scan(now: MetricsSnapshot) -> Iterator[Metric]:
+    states = {decision: decision == now.verdict for decision in DECISIONS}
+    yield StateSetMetricFamily(f"{PREFIX}last_verdict", "Verdict on the last finished scan", value=states)
+    for name, text in QUALITY.items():
+        if name in now.quality:
+            yield GaugeMetricFamily(f"{PREFIX}quality_{name}", f"{text}, of the last finished scan", now.quality[name])
 
 
 def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
@@ -176,10 +242,13 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
         ("frames_received", "kind", now.frames_received, KINDS, "Frames taken into the ring"),
         ("frames_missing", "kind", now.frames_missing, ANNOUNCED, "Frames that never came, of finished scans"),
         ("frames_rejected", "reason", now.frames_rejected, REASONS, "Messages that were not taken"),
+        ("messages_put_off", "cause", now.messages_put_off, PUT_OFF, "Acknowledged messages that were not taken then"),
         ("receive_errors", "kind", now.receive_errors, (), "Messages whose handling failed, by type of error"),
         ("thread_restarts", "thread", now.thread_restarts, (), "Threads of the daemon that failed and began anew"),
         ("frames_dropped", "stage", dropped, (), "Frames that a reader of the ring did not get"),
         ("frames_unusable", "cause", now.frames_unusable, CAUSES, "Projections that came whole and were set aside"),
+        ("written_bytes", "file", now.written_bytes, (), "Pixels written to raw files, voxels to tomograms"),
+        ("scan_phase_seconds", "phase", now.phases_s, (), "Time in the phases of finished scans"),
         ("scans", "result", now.scans, RESULTS, "Finished scans"),
         ("verdicts", "decision", now.verdicts, DECISIONS, "Final verdicts"),
         ("gpu_fallbacks", "reason", now.gpu_fallbacks, FALLBACKS, "Work cut smaller, or done by the CPU for the GPU"),
@@ -193,6 +262,10 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
         ("connections_cut", "socket", now.connections_cut, SOCKETS, "Connections that held too much, or too many"),
     ):
         yield _counter(name, text, (label,), {(key,): values.get(key, 0) for key in dict.fromkeys((*known, *values))})
+    connected = GaugeMetricFamily(f"{PREFIX}connections", "Connections of clients over TCP", labels=["socket"])
+    for name, number in now.connections_open.items():
+        connected.add_metric([name], number)
+    yield connected
     up = GaugeMetricFamily(f"{PREFIX}thread_up", "1 while the thread of the daemon works", labels=["thread"])
     for name, works in now.threads.items():
         up.add_metric([name], float(works))
@@ -200,7 +273,7 @@ def _labelled(now: MetricsSnapshot) -> Iterator[Metric]:
     yield _counter("control_requests", "Requests on the control socket", ("verb", "result"), now.control_requests)
 
 
-def _counter(name: str, text: str, labels: Iterable[str], values: Mapping[Any, int]) -> CounterMetricFamily:
+def _counter(name: str, text: str, labels: Iterable[str], values: Mapping[Any, float]) -> CounterMetricFamily:
     family = CounterMetricFamily(PREFIX + name, text, labels=list(labels))
     for key, value in values.items():
         family.add_metric([str(part) for part in key], value)
@@ -208,5 +281,8 @@ def _counter(name: str, text: str, labels: Iterable[str], values: Mapping[Any, i
 
 
 def _histogram(name: str, text: str, snapshot: HistogramSnapshot) -> HistogramMetricFamily:
-    buckets = [("+Inf" if bound == float("inf") else repr(bound), count) for bound, count in snapshot.buckets]
-    return HistogramMetricFamily(PREFIX + name, text, buckets=buckets, sum_value=snapshot.sum_s)
+    return HistogramMetricFamily(PREFIX + name, text, buckets=_buckets(snapshot), sum_value=snapshot.sum_s)
+
+
+def _buckets(snapshot: HistogramSnapshot) -> list[tuple[str, float]]:
+    return [("+Inf" if bound == float("inf") else repr(bound), count) for bound, count in snapshot.buckets]

@@ -26,8 +26,9 @@ import zmq
 from numpy.typing import NDArray
 
 from streamer.flow import wire
+from streamer.flow.spool import Spool
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec, StreamerError
-from streamer.io.acknowledged_sender import AcknowledgedSender
+from streamer.io.senders.acknowledged import AcknowledgedSender, new_run
 from streamer.io.shared import SharedBuffer
 from streamer.io.sockets import open_to_all
 from streamer.keys import ClientKey
@@ -75,7 +76,8 @@ class Producer:
         self._spool = SharedBuffer.create(nbytes) if spool_file is None else SharedBuffer.named(spool_file, nbytes)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._sender = AcknowledgedSender(self._context, endpoint, bind, self._spool, source, alarm, guard=guard)
+            messages = Spool(self._spool.memory, new_run())
+            self._sender = AcknowledgedSender(self._context, endpoint, bind, messages, source, alarm, guard=guard)
         except BaseException:
             self._release()
             raise

@@ -1,14 +1,14 @@
 """Rules of the fields of structs, in words, and one line for a value that breaks its rule.
 
 The rules are the annotations of ``msgspec.Struct`` classes. msgspec checks what it decodes, not what Python constructs:
-``first_wrong`` does that. The same words stand in errors and in ``docs/protocol.md``.
+``first_wrong`` does that. The same words stand in errors and in ``docs/protocol.md``. Lists of numbers in words, too.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from functools import cache
 from typing import Annotated, Any, get_type_hints
@@ -70,6 +70,8 @@ def rule(kind: inspect.Type) -> str:
             return f"a {cls.__name__} map"
         case inspect.BoolType():
             return "true or false"
+        case inspect.BytesType():
+            return "bytes"
         case inspect.NoneType():
             return "nil"
     return "anything"
@@ -114,6 +116,18 @@ def shown(value: object) -> str:
     """A value for an error message: one line of limited length."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def runs(numbers: Iterable[int], most: int | None = None) -> str:
+    """Numbers as "70-72, 80"; the first ``most`` runs."""
+    found: list[list[int]] = []
+    for value in sorted(numbers):
+        if found and value == found[-1][1] + 1:
+            found[-1][1] = value
+        else:
+            found.append([value, value])
+    words = [str(a) if a == b else f"{a}-{b}" for a, b in found[:most]]
+    return ", ".join(words) + (", …" if len(words) < len(found) else "")
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -1,9 +1,10 @@
-"""What tests of several layers share: the numba backend, and the CUDA kernels, compiled once for the host."""
+"""What tests of several layers share: their order, the numba backend, and the CUDA kernels, compiled for the host."""
 
 from __future__ import annotations
 
 import ctypes
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,42 @@ from tests.core.shim import ShimEngine, compile_kernels
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background has them ignore Ctrl-C, and so would every process that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+LONG = (
+    "plans/test_over_epics.py",
+    "integration/test_whole_demo.py",
+    "plans/batch/test_restart.py",
+    "faults/test_writer_faults.py",
+    "faults/test_source_faults.py",
+    "plans/test_users.py",
+    "benchmarks/test_batch_night.py",
+    "plans/test_failures.py",
+    "plans/scans/",
+    "plans/test_beam_loss.py",
+    "plans/",
+    "faults/",
+    "integration/",
+    "test_examples.py",
+    "test_wheel.py",
+    "security/",
+    "benchmarks/",
+    "serve/",
+    "sim/",
+    "cli/",
+)
+"""Files and folders whose tests take long, as they start processes or scan in real time; the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first: two processes that take one file after the other end together then."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(here).as_posix()
+        return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,33 @@ def test_an_open_scan_is_read_when_it_is_asked_for(scan: Path) -> None:
             opened.reconstruct(rows=slice(4, 4))
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_pixels_that_the_file_marks_are_not_used(tmp_path: Path, size: int) -> None:
+    whole = streamer.reconstruct(RAW, ANGLES_DEG, **FIELDS, center=CENTER, bin=size)
+    mask = np.zeros((ROWS, N), np.uint32)
+    mask[2, 20] = mask[3, 40] = 16
+    raw, flats = RAW.copy(), FLATS.copy()
+    raw[::2, mask != 0] //= 3  # it looks good in the flats
+    path = tmp_path / "scan.nx"
+    frames = np.concatenate([DARKS, flats, raw])
+    with h5py.File(path, "w") as file:
+        file["entry/definition"] = "NXtomo"
+        detector = file.create_group("entry/instrument/detector")
+        detector["data"], detector["pixel_mask"] = frames, mask
+        detector["image_key"] = np.repeat([2, 1, 0], [len(DARKS), len(flats), len(raw)])
+        file["entry/sample/rotation_angle"] = np.concatenate([np.zeros(len(frames) - len(raw)), ANGLES_DEG])
+        file["entry/sample/rotation_angle"].attrs["units"] = "degree"
+    with streamer.open(path) as scan:
+        mended = scan.reconstruct(center=CENTER, bin=size)
+    assert mended.quality.saturation in (None, 0.0)
+    assert np.abs(mended.volume - whole.volume).max() < 0.25 * np.ptp(whole.volume)
+    with h5py.File(path, "r+") as file:
+        file["entry/instrument/detector/pixel_mask"][...] = 0
+    with streamer.open(path) as scan:
+        spoiled = scan.reconstruct(center=CENTER, bin=size)
+    assert np.abs(spoiled.volume - whole.volume).max() > 2 * np.abs(mended.volume - whole.volume).max()
+
+
 def test_a_result_is_saved_as_the_command_line_writes_it(plain: streamer.Result, tmp_path: Path) -> None:
     plain.save(tmp_path / "volume.h5")
     saved = read_tomogram(tmp_path / "volume.h5")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamer.config import Config, check_security, load, render, unguarded
+from streamer.config import Config, check_security, check_source, load, render, unguarded
 from streamer.frames import BadInput
 from streamer.options import Options
 from tests.paths import ROOT
@@ -84,7 +84,11 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
         ("metrics.enabled = 1", {}, "metrics.enabled: give true or false, not 1"),
         ("limits.min_coverage = nan", {}, "limits.min_coverage: give a number from 0 to 1, not nan"),
         ("limits.max_motion = 2", {}, "limits.max_motion: no such option; known here: min_coverage, "),
-        ("source.endpoint = 'udp://*:1'", {}, "source.endpoint: give an endpoint: tcp://HOST:PORT or ipc://PATH, not "),
+        (
+            "source.endpoint = 'udp://*:1'",
+            {},
+            "source.endpoint: give an endpoint: tcp://HOST:PORT, ipc://PATH or pva://NAME, not ",
+        ),
         (
             "reconstruction.tilt = 'left'",
             {},
@@ -178,3 +182,57 @@ def test_without_a_file_the_environment_is_named() -> None:
         load(None, {"STREAMER_METRICS__PORT": "-1"})
     with pytest.raises(BadInput, match=r"none\.toml: cannot be read: No such file"):
         load(Path("none.toml"), {})
+
+
+@pytest.mark.parametrize(
+    ("options", "way_out"),
+    [
+        ({"source": "pandabox"}, "positions.endpoint: a source 'pandabox' needs one; give HOST:PORT"),
+        ({"source": "stins"}, "positions.endpoint: a source 'stins' needs one; give tcp://HOST:PORT"),
+        ({"source": "attribute", "value": " , "}, "positions.value: name what holds the position"),
+    ],
+)
+def test_positions_that_cannot_come_name_what_lacks(options, way_out):
+    with pytest.raises(BadInput, match=re.escape(way_out)):
+        Config(positions=options).positions.check(native=False)
+
+
+def test_positions_of_frames_that_carry_their_angles_are_refused():
+    options = {"source": "table"}
+    Config(positions=options).positions.check(native=False)
+    with pytest.raises(BadInput, match=r"positions\.source: frames in the native format carry their angles"):
+        Config(positions=options).positions.check(native=True)
+
+
+def test_an_encoder_without_counts_is_refused():
+    with pytest.raises(BadInput, match=r"positions\.counts_per_deg: give a number other than 0, not 0"):
+        Config(positions={"counts_per_deg": 0})
+
+
+@pytest.mark.parametrize(
+    ("options", "way_out"),
+    [
+        ({"dialect": "stins", "socket": "sub"}, "source.socket: the dialect stins has pull, not sub"),
+        ({"dialect": "stins", "transport": "acknowledged"}, "source.transport: acknowledged is for the native dialect"),
+        ({"socket": "sub"}, "source.socket: only for another source.dialect than native"),
+        ({"channel": "threshold_2", "dialect": "dectris-v1"}, "source.channel: only dectris-v2 has several"),
+        ({"dialect": "pva"}, "source.endpoint: pva://NAME of a PV, not bound, for the dialect pva"),
+        ({"endpoint": "pva://cam:1"}, "source.endpoint: pva://NAME of a PV, not bound, for the dialect pva"),
+        ({"dialect": "pva", "endpoint": "pva://cam:1", "bind": True}, "source.endpoint: pva://NAME of a PV, not bound"),
+    ],
+)
+def test_options_of_the_source_that_contradict_each_other_are_named(options: dict[str, Any], way_out: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(way_out)):
+        check_source(Config(source=options).source)
+
+
+def test_a_dialect_that_nobody_speaks_is_refused_with_those_that_are_spoken() -> None:
+    with pytest.raises(BadInput, match=r"source\.dialect: give one of native, dectris-v1, .*array-1\.0, .*karabo"):
+        Config(source={"dialect": "klingon"})
+    for options in (
+        {"dialect": "pva", "endpoint": "pva://cam:1"},
+        {"dialect": "odin"},
+        {"dialect": "karabo", "socket": "req"},
+        {},
+    ):
+        check_source(Config(source=options).source)

@@ -57,6 +57,7 @@ def test_arrays_are_reconstructed_and_the_page_says_what_is_printed() -> None:
 
 def test_a_bluesky_session_ends_with_a_verdict(session: str) -> None:
     assert "ENOUGH" in session
+    assert re.search(r"\d+ of \d+ frames, ", session), "how it goes is shown while it runs"
     with ScanFile.open(raw_file(session)) as scan:
         assert scan.info.projections == 180
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from streamer.advice import ADVICE, advice
 from streamer.flow.wire import pack, unpack
 from streamer.frames import NOT_JUDGED, BadInput, Decision, Reason, ReasonCode, Verdict
 from tests.paths import ROOT
@@ -24,9 +25,30 @@ def render_reasons() -> str:
 
 def test_the_documented_table_of_reasons_is_that_of_the_code() -> None:
     text = (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8")
-    assert text.endswith(render_reasons())
+    assert render_reasons() in text
     for decision in Decision:
         assert f"| {decision} | " in text
+
+
+def test_every_reason_says_what_to_do() -> None:
+    rows = [f"| `{code}` | {ADVICE[code]} |" for code in ReasonCode]
+    table = "\n".join(["| code | what to do |", "|---|---|", *rows]) + "\n"
+    assert table in (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (None, ""),
+        (MOVED, ADVICE[ReasonCode.MOTION]),
+        (Verdict(Decision.RETAKE, (MOVED.reasons[1], MOVED.reasons[0]), True), ADVICE[ReasonCode.MOTION]),
+        (Verdict(Decision.CONTINUE), "Let it run."),
+        (Verdict(Decision.ENOUGH, final=True), "Go on with the next sample."),
+        (Verdict(Decision.UNKNOWN), ""),
+    ],
+)
+def test_the_deciding_reason_says_what_to_do(verdict: Verdict | None, words: str) -> None:
+    assert advice(verdict) == words
 
 
 def test_every_reason_has_a_meaning_of_one_line() -> None:

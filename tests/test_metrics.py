@@ -36,6 +36,16 @@ def busy() -> MetricsSnapshot:
         writer_state="recovering",
         writer_up=True,
         disk_free_bytes=10**12,
+        disk_size_bytes=4 * 10**12,
+        gpu_memory_used_bytes=10**9,
+        gpu_memory_bytes=8 * 10**10,
+        written_bytes={"raw": 11, "tomogram": 12},
+        stages={"fold": latency.snapshot(), "judge": LatencyHistogram().snapshot()},
+        phases_s={"between": 0.5, "acquiring": 7.5},
+        quality={"center_px": 128.25, "motion_px": 0.125},
+        verdict="RETAKE",
+        connections_open={"control": 2, "events": 0},
+        frame_transport=latency.snapshot(),
         frames_received={"projection": 7},
         frames_rejected={"checksum": 2, "strange": 1},
         receive_errors={"OSError": 9},
@@ -106,6 +116,22 @@ def test_values_and_labels(registry: CollectorRegistry) -> None:
     assert value(registry, "connections_refused_total", socket="control") == 6
     assert value(registry, "connections_cut_total", socket="events") == 0
     assert value(registry, "disk_free_bytes") == 1e12
+    assert value(registry, "disk_size_bytes") == 4e12
+    assert (value(registry, "gpu_memory_used_bytes"), value(registry, "gpu_memory_bytes")) == (1e9, 8e10)
+    assert value(registry, "written_bytes_total", file="raw") == 11
+    assert value(registry, "stage_seconds_count", stage="fold") == 299
+    assert value(registry, "stage_seconds_bucket", stage="judge", le="+Inf") == 0
+    assert value(registry, "scan_phase_seconds_total", phase="acquiring") == 7.5
+    assert value(registry, "connections", socket="control") == 2
+    assert value(registry, "frame_transport_seconds_bucket", le="0.5") == 50
+
+
+def test_quality_is_that_of_the_last_scan_and_what_was_not_measured_is_not_there(registry: CollectorRegistry) -> None:
+    assert value(registry, "quality_center_px") == 128.25
+    assert value(registry, "quality_motion_px") == 0.125
+    assert value(registry, "quality_resolution_px") is None, "not measured is not zero"
+    assert value(registry, "last_verdict", streamer_last_verdict="RETAKE") == 1
+    assert value(registry, "last_verdict", streamer_last_verdict="ENOUGH") == 0
 
 
 def test_every_label_value_is_there_before_its_first_event() -> None:

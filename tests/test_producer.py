@@ -10,9 +10,9 @@ import pytest
 
 from streamer.flow.wire import End
 from streamer.frames import BadInput, FrameKind, ScanSpec
-from streamer.io.acknowledged_sender import SpoolFullError
+from streamer.io.senders.acknowledged import SpoolFullError
 from streamer.producer import Producer, UnacknowledgedError
-from tests.io.receiving_daemon import Disk, Sink, receiving
+from tests.io.sources.receiving_daemon import Disk, Sink, receiving
 
 ROWS, COLUMNS = 4, 8
 SPEC = ScanSpec("scan-1", "tooth", ROWS, COLUMNS, projections=6, flats=2, exposure_s=0.5)

@@ -38,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_holds_every_module_and_no_name_but_its_own(wheel: Path) -> None:
     files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    kinds = (".py", ".cu", ".cuh", ".typed")
+    kinds = (".py", ".cu", ".cuh", ".typed", ".toml", ".html", ".css", ".js", ".svg", ".txt")
     sources = [path for top in ("streamer", "plans") for path in (ROOT / top).rglob("*") if path.suffix in kinds]
     names = {path.relative_to(ROOT).as_posix() for path in sources}
     assert files == {f"streamer_{name}" if name.startswith("plans/") else name for name in names}

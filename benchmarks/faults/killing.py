@@ -20,6 +20,7 @@ from streamer.cli.processes import ManagedProcess, start_daemon
 from streamer.client import Link, LinkTimeout
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.acknowledged import Transport
+from streamer.flow.wire.control import Ping
 from streamer.flow.wire.daemon import Arm, GetStatus, Report
 from streamer.frames import FrameKind, ScanSpec
 from streamer.io.tomogram import read_tomogram
@@ -40,7 +41,7 @@ class Trial:
     doubled: int = 0  # frames that are in the file more than once
     wrong: int = 0
     resent: int = 0
-    up_s: float | None = None  # kill → the new process listens
+    up_s: float | None = None  # kill → the new process answers
     armed_s: float | None = None  # kill → the scan is acquiring again
     tomogram_difference: float | None = None  # relative to the largest value
     state: str = ""
@@ -154,10 +155,10 @@ class Beamline:
 
     def await_armed(self, scan_id: str, killed: float, trial: Trial, spec: ScanSpec | None = None) -> None:
         """Wait until the scan goes on in the new daemon; with ``spec``, arm it again as a plan does."""
-        self.daemon.wait_ready()
-        trial.up_s = time.monotonic() - killed
-        if spec is not None:
-            with self.link() as link:
+        with self.link() as link:
+            link.ask(Ping(), PATIENCE_S)
+            trial.up_s = time.monotonic() - killed
+            if spec is not None:
                 link.ask(Arm(spec), 60.0)
         self.until(scan_id, lambda report: report.state is not ScanState.IDLE)
         trial.armed_s = time.monotonic() - killed

@@ -84,7 +84,8 @@ class Rig:
         self.data = data or folder / "data"
         section = {"directory": self.data, "reserve_mb": 0, "tomogram": tomogram, "flush_s": 0.05, **writer}
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.push = self.new_push()
+        # nobody is held back where several receivers take turns: a full queue would be passed over
+        self.push = self.new_push(send_hwm=1000 if shared else 8)
         source = {"endpoint": ANYWHERE, "bind": True}
         if shared:
             self.push.bind(ANYWHERE)
@@ -117,12 +118,16 @@ class Rig:
         self._daemon.stop(timeout_s=100.0)
         self.context.destroy(linger=0)
 
-    def new_push(self) -> zmq.Socket[bytes]:
-        """Another connection of a detector."""
+    def new_push(self, send_hwm: int = 8) -> zmq.Socket[bytes]:
+        """Another connection of a detector, which queues so many messages for each receiver."""
         push = self.context.socket(zmq.PUSH)
-        push.setsockopt(zmq.SNDHWM, 8)
+        push.setsockopt(zmq.SNDHWM, send_hwm)
         push.setsockopt(zmq.LINGER, 0)
         return push
+
+    @property
+    def pid(self) -> int:
+        return self._daemon.pid
 
     def kill_daemon(self) -> None:
         self._daemon.kill()
@@ -266,7 +271,7 @@ class LoopDisk:
             raise OSError(f"{command[0]} does not work here")
 
     def mount(self) -> None:
-        self._run("mount", "-o", "loop", str(self._image), str(self.folder))
+        self._run("mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.folder))
 
     def fail(self) -> None:
         """From now on every access is EIO, and what was not written to the disk never will be."""
@@ -275,6 +280,17 @@ class LoopDisk:
             fcntl.ioctl(fd, self.SHUTDOWN, self.WITHOUT_LOG)
         finally:
             os.close(fd)
+
+    @property
+    def trigger(self) -> Path:
+        """Where the kernel is told to find an error in the file system."""
+        device = os.stat(self.folder).st_dev
+        name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+        return Path(f"/sys/fs/ext4/{name}/trigger_fs_error")
+
+    def turn_read_only(self) -> None:
+        """What the kernel does with a file system in which it has found an error."""
+        self.trigger.write_text("a test of Streamer")
 
     def unmount(self) -> None:
         self._run("umount", "-l", str(self.folder))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +18,7 @@ import numpy as np
 from benchmarks.faults.rig import Fate, LoopDisk, Rig, fate, fill, small_disk
 from streamer.frames import ScanSpec
 from streamer.io.raw.segments import seal
+from streamer.io.sockets import port_of
 
 Act = Callable[[Rig, ScanSpec], None]
 
@@ -38,7 +41,9 @@ class Row:
 def scan_with(
     rig: Rig, fault: str, happens: str, act: Act, at: int = 150, undo: Act | None = None, undo_at: int = 0
 ) -> Row:
-    """A scan of 310 frames; the fault comes when frame ``at`` is safe, and goes before frame ``undo_at`` is sent."""
+    """A scan of 310 frames; the fault comes when frame ``at`` is safe, and goes, once it is noticed, before frame
+    ``undo_at`` is sent.
+    """
     spec = rig.arm()
     rig.send(spec, 0, at)
     rig.wait_written(spec, at)
@@ -46,6 +51,7 @@ def scan_with(
     began = time.monotonic()
     if undo is not None:
         rig.send(spec, at, undo_at)
+        rig.wait(spec, lambda report: report.writer in ("recovering", "failed"), "the writer's notice of the fault")
         undo(rig, spec)
         began = time.monotonic()
     rest = max(at, undo_at)
@@ -94,6 +100,27 @@ def hangs(folder: Path, hang_s: float = 5.0) -> Row:
     with Rig(folder, hang_s=hang_s) as rig:
         what = f"the writer hangs for good (SIGSTOP), hang_s = {hang_s:g}"
         return scan_with(rig, what, "killed and replaced; the ring holds the detector back", stop_writer)
+
+
+def out_of_descriptors(folder: Path) -> Row:
+    """The daemon can open nothing when its writer dies; before, the receive thread died of it."""
+
+    def exhaust(rig: Rig, _spec: ScanSpec) -> None:
+        highest = max(int(name) for name in os.listdir(f"/proc/{rig.pid}/fd"))
+        resource.prlimit(rig.pid, resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+        # Those below that are free are taken by connections that do nothing.
+        idle.extend(socket.create_connection(("127.0.0.1", port_of(rig.endpoints["control"]))) for _ in range(highest))
+        os.kill(rig.writer_pid, signal.SIGKILL)
+
+    def restore(rig: Rig, _spec: ScanSpec) -> None:
+        resource.prlimit(rig.pid, resource.RLIMIT_NOFILE, limits)
+        for connection in idle:
+            connection.close()
+
+    with Rig(folder) as rig:
+        limits, idle = resource.prlimit(rig.pid, resource.RLIMIT_NOFILE), list[socket.socket]()
+        what = "no descriptor is left when the writer is killed, for a while"
+        return scan_with(rig, what, "replaced when there are some again", exhaust, undo=restore, undo_at=190)
 
 
 def file_size_limit(folder: Path) -> Row:
@@ -158,6 +185,52 @@ def power_cut(folder: Path, fsync_s: float | None) -> Row | None:
             return scan_with(rig, what, happens, lambda *_: disk.fail(), undo=come_back, undo_at=190)
     finally:
         disk.unmount()
+
+
+def read_only(folder: Path) -> Row | None:
+    """The kernel makes the file system read-only because of an error. None where it cannot be done."""
+    try:
+        disk = LoopDisk(folder, 256)
+    except OSError:
+        return None
+
+    def fail(_rig: Rig, _spec: ScanSpec) -> None:
+        disk.turn_read_only()
+
+    def come_back(_rig: Rig, _spec: ScanSpec) -> None:
+        disk.unmount()
+        disk.mount()
+
+    try:
+        if not os.access(disk.trigger, os.W_OK):
+            return None
+        with Rig(folder, disk.folder, fsync_s=0.05) as rig:
+            what = "the file system turns read-only for a while; fsync_s 0.05"
+            happens = "the segment is given up; the ring holds the detector back until a new one can be made"
+            return scan_with(rig, what, happens, fail, undo=come_back, undo_at=190)
+    finally:
+        disk.unmount()
+
+
+def shrunk(folder: Path) -> Row | None:
+    """The file system becomes as small as what is in it, and later as large as before. None where it cannot be done."""
+    with small_disk(folder / "disk", 64) as disk:
+        if disk is None:
+            return None
+
+        def resize(kilobytes: int) -> None:
+            subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(disk)], check=True)
+
+        def shrink(_rig: Rig, _spec: ScanSpec) -> None:
+            stat = os.statvfs(disk)
+            resize((stat.f_blocks - stat.f_bfree) * stat.f_frsize // 1024 + 200)
+
+        def grow(_rig: Rig, _spec: ScanSpec) -> None:
+            resize(64 * 1024)
+
+        with Rig(folder, disk) as rig:
+            what = "the file system shrinks, then grows"
+            return scan_with(rig, what, "as on a full disk", shrink, undo=grow, undo_at=200)
 
 
 def unlinked(folder: Path) -> Row:

@@ -1,8 +1,10 @@
 """``python -m benchmarks.verdict [--seeds N] [--first SEED] [--only KIND …]``: how often is the verdict right?
 
 N good scans, as many hard good ones (less beam, few photons, edges touched, a beam and a stage that are restless), and
-five scans with faults on each of the N seeds, all through the pipeline of the daemon. A fault counts when the error of
-the tomogram grew by more than 10 % over its twin without the fault. Results go to benchmarks/results/verdict.json.
+five scans with faults on each of the N seeds, all through the pipeline of the daemon. Each kind of fault has its turn
+equally often, its sizes one after the other: a share of a kind that came once says nothing. A fault counts when the
+error of the tomogram grew by more than 10 % over its twin without the fault. Results go to
+benchmarks/results/verdict.json.
 Limits were set by seeds below 1000; what is kept is of seeds above.
 """
 
@@ -10,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -31,9 +35,7 @@ COARSER = 1.3
 def measure(seeds: int, first: int, only: list[str], backend: Backend) -> list[Row]:
     """A row for each scan."""
     rows: list[Row] = []
-    combos = [(fault, size) for fault in FAULTS.values() for size in fault.sizes if not only or fault.name in only]
-    combos = [combos[k] for k in np.random.default_rng(first).permutation(len(combos))]
-    per_seed = PER_SEED if not only else max(1, len(combos) // seeds)
+    drawn = planned([fault for fault in FAULTS.values() if not only or fault.name in only], first)
     for number in range(seeds):
         seed = first + number
         twin = scan(seed, None, 0.0, backend)
@@ -41,22 +43,32 @@ def measure(seeds: int, first: int, only: list[str], backend: Backend) -> list[R
         if not only:
             hard = HARD[number % len(HARD)]
             rows.append(row(seed, hard, 0.0, good_but_hard(seed, hard, backend), None, None))
-        for k in range(per_seed):
-            fault, size = combos[(number * per_seed + k) % len(combos)]
+        for fault, size in islice(drawn, PER_SEED):
             rows.append(row(seed, fault.name, size, scan(seed, fault, size, backend), twin, fault))
     return rows
+
+
+def planned(faults: list[Fault], seed: int) -> Iterator[tuple[Fault, float]]:
+    """Endless: all kinds in random order, again and again, each with its next size."""
+    rng = np.random.default_rng(seed)
+    at = {fault.name: int(rng.integers(len(fault.sizes))) for fault in faults}
+    while True:
+        for k in rng.permutation(len(faults)):
+            fault = faults[k]
+            yield fault, fault.sizes[at[fault.name] % len(fault.sizes)]
+            at[fault.name] += 1
 
 
 def scan(seed: int, fault: Fault | None, size: float, backend: Backend) -> Judged:
     d = draft(seed)
     if fault is not None:
         fault.change(d, size, np.random.default_rng([seed, sorted(FAULTS).index(fault.name)]))
-    return run(d, expose(d), backend, live=True)
+    return run(d, expose(d), backend, live=True, resolution=fault is None)
 
 
 def good_but_hard(seed: int, hard: str, backend: Backend) -> Judged:
     d = draft(seed, hard)
-    return run(d, expose(d), backend, live=True)
+    return run(d, expose(d), backend, live=True, resolution=True)
 
 
 def row(seed: int, kind: str, size: float, result: Judged, twin: Judged | None, fault: Fault | None) -> Row:
@@ -78,9 +90,11 @@ def row(seed: int, kind: str, size: float, result: Judged, twin: Judged | None, 
         right=fault is not None and result.verdict.decision in fault.right,
         right_limited=fault is not None and limited.decision in fault.right,
         center_error=None if quality.center_px is None else quality.center_px - result.center,
+        center_sigma=quality.center_sigma_px,
         confidence=quality.center_confidence,
         resolution_px=quality.resolution_px,
         live=tuple(decision(verdict) for verdict in result.live),
+        true_px=result.true_px,
     )
 
 

@@ -10,6 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import fourier_shift, gaussian_filter
 
+from benchmarks.verdict.resolution import true_resolution, truth_of
 from benchmarks.verdict.scans import Draft, Frames, metas, spec_of, truths
 from streamer.core.backend.selection import Backend
 from streamer.core.masks import circle_mask
@@ -26,7 +27,9 @@ LOOKS = 8
 
 @dataclass(frozen=True)
 class Judged:
-    """What came out. ``errors`` rmse of the tomogram, and of both smoothed; ``live`` verdicts while it ran."""
+    """What came out. ``errors`` rmse of the tomogram, and of both smoothed; ``live`` verdicts while it ran; ``true_px``
+    its resolution against the sample, if that was asked for.
+    """
 
     quality: Quality
     verdict: Verdict
@@ -35,9 +38,10 @@ class Judged:
     columns: int
     center: float
     family: str
+    true_px: float | None = None
 
 
-def run(d: Draft, frames: Frames, backend: Backend, live: bool = False) -> Judged:
+def run(d: Draft, frames: Frames, backend: Backend, live: bool = False, resolution: bool = False) -> Judged:
     """Push all frames, then judge and reconstruct."""
     pipeline = ScanPipeline(spec_of(d), backend, Settings(), planes=())
     pushed = metas(d, frames)
@@ -47,17 +51,18 @@ def run(d: Draft, frames: Frames, backend: Backend, live: bool = False) -> Judge
         part = pushed[first : first + every]
         pipeline.push_batch([meta for meta, _ in part], np.stack([pixels for _, pixels in part]))
         if live:
-            pipeline.track_center()
-            seen.append(pipeline.judge(0, 0)[1])
+            look = pipeline.look(0, 0)()
+            pipeline.follow(look)
+            seen.append(look.verdict)
     pipeline.refine_center()
     missing = int(np.count_nonzero(~frames.kept))
-    quality, verdict = pipeline.judge(missing, 0, final=True)
+    quality, verdict = pipeline.judge(missing, 0)
     volume = np.zeros(pipeline.shape, np.float32)
     for first, block in pipeline.tomogram(None):
         volume[first : first + len(block)] = block
-    return Judged(
-        quality, verdict, errors(volume, truths(d, volume.shape[2])), tuple(seen), d.columns, d.center, d.family
-    )
+    true_px = true_resolution(volume, truth_of(d, volume.shape[2])) if resolution else None
+    worst = errors(volume, truths(d, volume.shape[2]))
+    return Judged(quality, verdict, worst, tuple(seen), d.columns, d.center, d.family, true_px)
 
 
 def judged_again(result: Judged, max_resolution_px: float) -> Verdict:

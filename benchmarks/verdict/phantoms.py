@@ -9,12 +9,16 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
 OVERSAMPLE = 2
-"""Rays per detector column, as a pixel averages over its width."""
+"""Samples per pixel, along each axis, of a slice's truth."""
+
+FINE = 5
+"""Samples per pixel, along each axis, from which a band-limited truth is made."""
 
 
 @dataclass(frozen=True)
@@ -71,39 +75,65 @@ def ellipsoids(rows: list[tuple[float, ...]]) -> Body:
 
 
 def project(body: Body, pose: Pose, rows: int, columns: int, center: float) -> Array:
-    """Line integrals (n, rows, columns) about the axis at column ``center``."""
-    s = (np.arange(columns * OVERSAMPLE) + 0.5) / OVERSAMPLE - 0.5 - center
+    """Line integrals (n, rows, columns) about the axis at column ``center``, each the mean over the pixel's width.
+
+    The mean is exact: a few rays for a pixel would alias sharp edges, which no detector does so strongly.
+    """
+    edges = np.arange(columns + 1) - 0.5 - center
     height = np.arange(rows) - (rows - 1) / 2
-    out = np.zeros((len(pose.theta), rows, columns * OVERSAMPLE), np.float32)
+    out = np.zeros((len(pose.theta), rows, columns))
     angle = pose.theta + pose.slip
     for k in range(body.value.size):
         a, b, c = (getattr(body, name)[k] * pose.size for name in "abc")
         x, y = body.x[k] * pose.size, body.y[k] * pose.size
         offset = x * np.cos(angle) + y * np.sin(angle) + pose.ux * np.cos(pose.theta) + pose.uy * np.sin(pose.theta)
-        d2 = ((s - (offset + pose.columns)[:, None]) ** 2).astype(np.float32)
         inside = 1 - ((height - (body.z[k] * pose.size + pose.rows)[:, None]) / c[:, None]) ** 2
         r2 = (a * np.cos(angle - body.turn[k])) ** 2 + (b * np.sin(angle - body.turn[k])) ** 2
-        chord = np.maximum((r2[:, None] * np.maximum(inside, 0)).astype(np.float32)[:, :, None] - d2[:, None], 0)
-        out += (2 * body.value[k] * a * b / r2).astype(np.float32)[:, None, None] * np.sqrt(chord)
-    return out.reshape(len(pose.theta), rows, columns, OVERSAMPLE).mean(axis=3)
+        radius = np.sqrt(r2[:, None] * np.maximum(inside, 1e-12))[:, :, None]
+        # The integral of √(radius² - d²) over d, up to each edge of a pixel.
+        sine = np.clip((edges - (offset + pose.columns)[:, None])[:, None] / radius, -1.0, 1.0)
+        up_to = 0.5 * radius**2 * (sine * np.sqrt(1 - sine**2) + np.arcsin(sine))
+        out += (2 * body.value[k] * a * b / r2)[:, None, None] * np.diff(up_to, axis=2)
+    return out.astype(np.float32)
 
 
 def slices(body: Body, pose: Pose, rows: int, width: int) -> Array:
     """The truth (rows, width, width) for the pose of one projection; the stage's shift is no part of it."""
-    fine = (np.arange(width * OVERSAMPLE) + 0.5) / OVERSAMPLE - 0.5 - (width - 1) / 2
+    fine = _sampled(body, pose, rows, _grid(width, OVERSAMPLE))
+    return fine.reshape(rows, width, OVERSAMPLE, width, OVERSAMPLE).mean(axis=(2, 4))
+
+
+def band_limited(body: Body, pose: Pose, rows: int, width: int) -> Array:
+    """The same without what is finer than two pixels: means over pixels take some of that for something coarser."""
+    size = width * FINE
+    spectrum = scipy.fft.fft2(_sampled(body, pose, rows, _grid(width, FINE)))
+    kept = np.r_[0 : (width + 1) // 2, size - width // 2 : size]
+    # The first sample lies beside the middle of the first pixel.
+    phase = np.exp(-1j * np.pi * scipy.fft.fftfreq(width) * (1 / FINE - 1)).astype(np.complex64)
+    coarse = spectrum[:, kept][:, :, kept] * phase[:, None] * phase
+    return np.asarray(scipy.fft.ifft2(coarse).real / FINE**2, np.float32)
+
+
+def _grid(width: int, over: int) -> Array:
+    """``over`` places (width · over,) in each pixel, in pixels from the axis."""
+    return np.asarray((np.arange(width * over) + 0.5) / over - 0.5 - (width - 1) / 2)
+
+
+def _sampled(body: Body, pose: Pose, rows: int, places: Array) -> Array:
+    """Attenuation (rows, n, n) at these places (n,) along x and y."""
     height = np.arange(rows) - (rows - 1) / 2
-    out = np.zeros((rows, len(fine), len(fine)), np.float32)
+    out = np.zeros((rows, len(places), len(places)), np.float32)
     size, slip = float(pose.size[0]), float(pose.slip[0])
     cos, sin = np.cos(slip), np.sin(slip)
     for k in range(body.value.size):
         x = size * (body.x[k] * cos - body.y[k] * sin) + float(pose.ux[0])
         y = size * (body.x[k] * sin + body.y[k] * cos) + float(pose.uy[0])
-        turn, gx, gy = body.turn[k] + slip, fine[None, :] - x, fine[:, None] - y
+        turn, gx, gy = body.turn[k] + slip, places[None, :] - x, places[:, None] - y
         u, v = gx * np.cos(turn) + gy * np.sin(turn), -gx * np.sin(turn) + gy * np.cos(turn)
         flat = (u / (size * body.a[k])) ** 2 + (v / (size * body.b[k])) ** 2
         inside = 1 - ((height - size * body.z[k] - float(pose.rows[0])) / (size * body.c[k])) ** 2
         out += np.float32(body.value[k]) * (flat[None] < inside[:, None, None])
-    return out.reshape(rows, width, OVERSAMPLE, width, OVERSAMPLE).mean(axis=(2, 4))
+    return out
 
 
 def _scatter(rng: np.random.Generator, count: int, reach: float, tall: float, size: tuple[float, float]) -> list[Any]:

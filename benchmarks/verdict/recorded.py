@@ -147,10 +147,11 @@ def judged(scan: Recorded, backend: Backend) -> tuple[Verdict, list[Verdict], Ar
     for some in np.array_split(here, LOOKS):
         metas = [FrameMeta("scan", first + int(k), FrameKind.PROJECTION, float(scan.angles[k])) for k in some]
         pipeline.push_batch(metas, scan.frames[some])
-        pipeline.track_center()
-        looks.append(pipeline.judge(0, 0)[1])
+        look = pipeline.look(0, 0)()
+        pipeline.follow(look)
+        looks.append(look.verdict)
     pipeline.refine_center()
-    verdict = pipeline.judge(len(scan.frames) - len(here), 0, final=True)[1]
+    verdict = pipeline.judge(len(scan.frames) - len(here), 0)[1]
     blocks = [block.copy() for _, block in pipeline.tomogram(lambda *_: iter(()))]
     return verdict, looks, np.concatenate(blocks)[rows // 2]
 

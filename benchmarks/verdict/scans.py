@@ -83,7 +83,8 @@ def draft(seed: int, hard: str = "") -> Draft:
     recorded = start + angles(turn, count)
     pose = Pose.still(np.deg2rad(recorded))
     peak = float(np.percentile(project(body, pose.at(0), rows, columns, center), 99.5))
-    body = body.scaled(rng.uniform(0.5, 2.0) / max(peak, 1e-6))
+    thinnest = 0.6 if hard in ("dose", "decay", "worn") else 0.15  # these would spoil a scan of a thin sample
+    body = body.scaled(float(np.exp(rng.uniform(np.log(thinnest), np.log(2.5)))) / max(peak, 1e-6))
     photons = 400.0 if hard == "dose" else float(np.exp(rng.uniform(np.log(3e3), np.log(3e4))))
     ramp = np.linspace(-1, 1, columns)
     profile = 1 - rng.uniform(0, 0.15) * ramp**2 + rng.uniform(-0.05, 0.05) * ramp

@@ -16,7 +16,8 @@ ACCEPTED = ("ENOUGH",)
 @dataclass(frozen=True)
 class Row:
     """One scan. ``counts``: the fault raised the error by more than 10 %; ``right``: the verdict is one of the right
-    ones, and ``right_limited``, if the resolution of the twin had been wanted. ``center_error`` in pixels.
+    ones, and ``right_limited``, if the resolution of the twin had been wanted. ``center_error`` in pixels, and the
+    ``center_sigma`` that is told. ``true_px`` the resolution against the sample, of good scans.
     """
 
     seed: int
@@ -31,9 +32,11 @@ class Row:
     right: bool
     right_limited: bool
     center_error: float | None
+    center_sigma: float | None
     confidence: float
     resolution_px: float | None
     live: tuple[str, ...]
+    true_px: float | None = None
 
 
 def summary(rows: list[Row]) -> dict[str, Any]:
@@ -69,6 +72,8 @@ def summary(rows: list[Row]) -> dict[str, Any]:
             any(d not in ("CONTINUE", "ENOUGH") for d in r.live) for r in rows if r.kind in GOOD
         ),
         "center": center(r for r in rows if r.kind in GOOD),
+        "resolution_good": resolution(r for r in rows if r.kind == "good"),
+        "resolution_hard": resolution(r for r in rows if r.kind in GOOD[1:]),
     }
 
 
@@ -80,13 +85,25 @@ def share(values: Iterable[bool]) -> list[float | int]:
 
 def center(rows: Iterable[Row]) -> dict[str, float]:
     """Errors of the centre of good scans, and the ratio of the claimed standard error to the real one."""
-    known = [r for r in rows if r.center_error is not None and r.confidence > 0]
-    error = np.abs([r.center_error for r in known if r.center_error is not None])
-    claimed = np.array([0.5 * np.sqrt(-np.log(min(r.confidence, 0.9999))) for r in known])
+    known = [(r.center_error, r.center_sigma) for r in rows if r.center_error is not None and r.center_sigma]
+    error, claimed = np.abs(known).T
     return {
         "median_px": round(float(np.median(error)), 4),
         "p95_px": round(float(np.percentile(error, 95)), 4),
         "claimed_over_real": round(float(np.sqrt(np.mean(claimed**2)) / np.sqrt(np.mean(error**2))), 2),
+        "median_claimed_over_real": round(0.6745 * float(np.median(claimed) / np.median(error)), 2),
+    }
+
+
+def resolution(rows: Iterable[Row]) -> dict[str, Any]:
+    """The resolution that is told over the true one, of the scans that have both."""
+    ratio = np.array([r.resolution_px / r.true_px for r in rows if r.resolution_px and r.true_px])
+    if not ratio.size:
+        return {}
+    return {
+        "told_over_true_median": round(float(np.median(ratio)), 3),
+        "told_over_true_p5_p95": [round(float(x), 3) for x in np.percentile(ratio, (5, 95))],
+        "within_0.1": share((np.abs(ratio - 1) <= 0.1).tolist()),
     }
 
 

@@ -54,9 +54,9 @@ def verdict_of(scan: Scan) -> Opinion:
     ]
     for part in np.array_split(np.arange(len(metas)), LOOKS):
         pipeline.push_batch([metas[k] for k in part], scan.pixels[part])
-        pipeline.track_center()
+        pipeline.follow(pipeline.look(0, 0)())
     pipeline.refine_center()
-    quality, verdict = pipeline.judge(spec.frames - pipeline.seen, 0, final=True)
+    quality, verdict = pipeline.judge(spec.frames - pipeline.arrivals.seen, 0)
     tomogram = np.full(pipeline.shape, np.nan, np.float32)
     if pipeline.count:
         for first, block in pipeline.tomogram(_no_file):

@@ -1,7 +1,6 @@
 """The Streamer daemon as a device: a plan arms it before a scan and reads its verdict afterwards."""
 
 import logging
-import math
 import os
 import threading
 import time
@@ -14,20 +13,31 @@ from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
 from streamer.client import Events, Link, LinkError, LinkTimeout, reachable
+from streamer.flow.wire import EndStatus
 from streamer.flow.wire.control import Ping
-from streamer.flow.wire.daemon import Abort, Arm, GetStatus, GetVerdict, Report, VerdictReply
+from streamer.flow.wire.daemon import Abort, Arm, EndScan, GetStatus, GetVerdict, Report, Trigger, VerdictReply
 from streamer.flow.wire.events import Event, ProgressEvent, StateEvent, VerdictEvent
 from streamer.frames import NOT_JUDGED, Decision, Reason, ReasonCode, ScanSpec, Verdict
 from streamer.keys import client_key
 
+from .claim import GivenUp
+from .signals import PolledSignal
 from .waiting import settle
 
 log = logging.getLogger(__name__)
 
-NUMBERS = ("center_px", "center_confidence", "coverage", "snr", "motion_px", "resolution_px")
+NUMBERS = ("center_px", "center_confidence", "coverage", "snr", "motion_px", "resolution_px", "flat_drift")
 SLICE_S = 1.0  # longest wait of one request for the verdict, so that a dead daemon is noticed
 RETRY_S = 0.1
+HEARTBEAT_S = 2.0
 ARM_S = 150.0  # the daemon may answer only when the tomogram of the previous scan is written
+
+
+class Measured(Signal):
+    """A number, or None while it is not known."""
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        return {self.name: {"source": self.source_name, "dtype": "number", "shape": []}}
 
 
 class StreamerDaemon(Device):
@@ -36,23 +46,26 @@ class StreamerDaemon(Device):
     Waiting never hangs and never fails: without a verdict in time ``decision`` becomes UNKNOWN, with the reason
     ``no_verdict``. ``reason_codes`` and ``reason_texts`` belong together, one each for every reason; plans decide on
     codes. While the scan runs, ``decision`` follows the daemon's opinion so far (from its events), so that a plan can
-    stop early. A number that the daemon could not measure reads NaN.
+    stop early. A number that the daemon could not measure reads None (null in JSON,
+    which has no NaN).
 
     ``key`` is the file with the key of a client that may steer, for a daemon with keys; without it the one that
     STREAMER_KEY names.
     """
 
     decision = Cpt(Signal, value=NOT_JUDGED.decision.value, kind=Kind.hinted)
+    reason = Cpt(Signal, value=NOT_JUDGED.codes[0].value, kind=Kind.hinted)  # the first of reason_codes
     reason_codes = Cpt(Signal, value=[], kind=Kind.normal)
     reason_texts = Cpt(Signal, value=[], kind=Kind.normal)
     final = Cpt(Signal, value=0, kind=Kind.normal)
     armed_scan = Cpt(Signal, value="", kind=Kind.normal)
-    center_px = Cpt(Signal, value=math.nan, kind=Kind.normal)
-    center_confidence = Cpt(Signal, value=math.nan, kind=Kind.normal)
-    coverage = Cpt(Signal, value=math.nan, kind=Kind.normal)
-    snr = Cpt(Signal, value=math.nan, kind=Kind.normal)
-    motion_px = Cpt(Signal, value=math.nan, kind=Kind.normal)
-    resolution_px = Cpt(Signal, value=math.nan, kind=Kind.normal)
+    center_px = Cpt(Measured, value=None, kind=Kind.normal)
+    center_confidence = Cpt(Measured, value=None, kind=Kind.normal)
+    coverage = Cpt(Measured, value=None, kind=Kind.normal)
+    snr = Cpt(Measured, value=None, kind=Kind.normal)
+    motion_px = Cpt(Measured, value=None, kind=Kind.normal)
+    resolution_px = Cpt(Measured, value=None, kind=Kind.normal)
+    flat_drift = Cpt(Measured, value=None, kind=Kind.normal)
     verdict_timeout = Cpt(Signal, value=60.0, kind=Kind.config)
 
     def __init__(
@@ -73,11 +86,17 @@ class StreamerDaemon(Device):
         self._events: Events | None = None
         self._busy_timeout_s = busy_timeout_s
         self._lock = threading.RLock()
+        self._pulse = Link(endpoint, "the Streamer daemon", timeout_s=HEARTBEAT_S, key=self._key)
+        self.alive = PolledSignal(self._is_alive, f"{name}_alive", True, HEARTBEAT_S)
+        """Whether the daemon answers; for a suspender. It is asked while somebody is subscribed."""
         self._set_verdict(NOT_JUDGED)
 
     # ── the scan ────────────────────────────────────────────────────────────────────────────────────────────────
-    def arm(self, spec: ScanSpec) -> str:
-        """Arm the daemon and return the path of the raw file. Waits while the previous scan is being finished."""
+    def arm(self, spec: ScanSpec, given_up: Callable[[], bool] = lambda: False) -> str:
+        """Arm the daemon and return the path of the raw file. Waits while the previous scan is being finished.
+
+        Raises GivenUp when ``given_up()`` while it waits.
+        """
         self._link.ask(Ping())  # notices a dead daemon at once; arming a busy one may take long
         end = time.monotonic() + self._busy_timeout_s
         while True:
@@ -87,10 +106,16 @@ class StreamerDaemon(Device):
             except LinkError as error:
                 if error.code != "busy" or time.monotonic() > end:
                     raise
+                if given_up():
+                    raise GivenUp(f"scan {spec.scan_id} was given up while it waited: {error}") from error
                 time.sleep(RETRY_S)
         self._forget(spec.scan_id)
         self._listen()
         return raw_file
+
+    def version(self) -> str:
+        """The version of the daemon, which is alive then. Raises LinkTimeout."""
+        return self._link.ask(Ping()).version
 
     def poll(self, scan_id: str, timeout_s: float | None = None) -> Report | None:
         """Request the report of a scan. Returns None when the daemon does not know it."""
@@ -104,6 +129,14 @@ class StreamerDaemon(Device):
         """Abort a scan; the frames received are kept."""
         self._link.ask(Abort(scan_id, reason), timeout_s)
 
+    def capture(self, scan_id: str) -> None:
+        """Keep the latest projections of a scan that waits for this, and those that follow. Raises LinkError."""
+        self._link.ask(Trigger(scan_id))
+
+    def end(self, scan_id: str, frames: int, status: EndStatus) -> None:
+        """No more frames of a scan come than these, of all kinds."""
+        self._link.ask(EndScan(scan_id, frames, status))
+
     def written(self, scan_id: str) -> int:
         """Frames of a scan that are on disk, from the last report received; sends no request."""
         with self._lock:
@@ -115,8 +148,16 @@ class StreamerDaemon(Device):
         events, self._events = self._events, None
         if events is not None:
             events.close()
-        self._link.close()
-        self._patient.close()
+        self.alive.close()
+        for link in (self._link, self._patient, self._pulse):
+            link.close()
+
+    def _is_alive(self) -> bool:
+        try:
+            self._pulse.ask(Ping())
+        except (LinkError, LinkTimeout):
+            return False
+        return True
 
     # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────────────
     def trigger(self) -> Status:
@@ -165,7 +206,7 @@ class StreamerDaemon(Device):
             self.last_report = None
             self._set_verdict(NOT_JUDGED)
             for name in NUMBERS:
-                getattr(self, name).put(math.nan)
+                getattr(self, name).put(None)
 
     def _listen(self) -> None:
         """Subscribe to the events, again when a restarted daemon has another endpoint. Without events we only poll."""
@@ -202,12 +243,13 @@ class StreamerDaemon(Device):
             self._set_verdict(news.judgement)
             for name in NUMBERS:
                 value = getattr(news.quality, name)
-                getattr(self, name).put(math.nan if value is None else float(value))
+                getattr(self, name).put(None if value is None else float(value))
 
     def _set_verdict(self, verdict: Verdict) -> None:
         with self._lock:
             self._verdict = verdict
             self.decision.put(verdict.decision.value)
+            self.reason.put(verdict.codes[0].value if verdict.codes else "")
             self.reason_codes.put([code.value for code in verdict.codes])
             self.reason_texts.put([reason.text for reason in verdict.reasons])
             self.final.put(int(verdict.final))

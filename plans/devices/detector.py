@@ -3,35 +3,32 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
-from streamer.client import LinkError, LinkTimeout
-from streamer.flow.wire.daemon import Report
-from streamer.frames import BadInput, FrameKind, ScanSpec, StreamerError
+from streamer.client import LinkError
+from streamer.frames import BadInput, FrameKind, ScanSpec
 
-from .camera import CLEANUP_S, DetectorHardware
+from .cameras.camera import DetectorHardware
+from .claim import GivenUp
 from .daemon import StreamerDaemon
+from .daemon_watch import DaemonWatch, ScanFailed
 from .documents import ScanDocuments
+from .failures import FailureCode
 from .requests import Closing, Exposures, Request, ScanSetup
-from .waiting import Patience, done, in_thread, watch
+from .shutter import Shutter
+from .undoing import attempt, close_scan
+from .waiting import PERIOD_S, Patience, Progress, done, in_thread, watch
 
 log = logging.getLogger(__name__)
 
 MARGIN_S = 15.0
-ASK_DAEMON_S = 0.2
-
-
-class ScanFailed(StreamerError):
-    """The scan cannot be finished: the detector or the daemon gave up, or nothing moves any more."""
-
-
-class DaemonLost(LinkTimeout):
-    """The daemon is gone, or it was restarted and has forgotten the scan."""
+UNDO_S = 10.0  # what is being prepared undoes itself in this time
+EXPOSURE_S = 1.0  # an exposure may take so much longer than the rate says
 
 
 class TomoDetector(Device):
@@ -39,33 +36,49 @@ class TomoDetector(Device):
 
     ``prepare`` takes the values of ``requests`` in their order. ``collect`` announces the frames that
     the daemon has flushed, so every announced frame can be read even if the next second brings a power cut.
-    ``stop()`` ends the running exposures early and well. ``unstage()`` never raises, and leaves nothing open.
+    ``stop()`` ends the running exposures early and well. ``unstage()`` never raises, and leaves nothing open: it gives
+    the beamline back, which the scan has claimed. During a pause ``shutter`` is closed.
     """
 
     rate_hz = Cpt(Signal, value=0.0, kind=Kind.config)
     pixel_size_m = Cpt(Signal, value=0.0, kind=Kind.config)  # 0: not known
-    dtype = "<u2"
 
     def __init__(
-        self, hardware: DetectorHardware, daemon: StreamerDaemon, name: str = "detector", stall_s: float = 8.0
+        self,
+        hardware: DetectorHardware,
+        daemon: StreamerDaemon,
+        name: str = "detector",
+        stall_s: float = 8.0,
+        shutter: Shutter | None = None,
+        queue_s: float = 120.0,
     ) -> None:
+        """``queue_s``: how long a scan waits while the beamline belongs to another one."""
         super().__init__(name=name)
         self.hardware = hardware
         self.daemon = daemon
         self.stall_s = stall_s
-        self._asked_daemon = 0.0
-        self._silent = False
+        self.queue_s = queue_s
+        self.frames_taken = Signal(name=f"{name}_frames_taken", value=0, kind=Kind.hinted)
+        """Of the scan, as the camera said last; for a row of a table."""
+        self._shutter = shutter
+        self._lock = threading.Lock()
+        self._watch = DaemonWatch(daemon)
         self._stopping = threading.Event()
         self._paused = threading.Event()
+        self._undone = threading.Event()
+        self._undone.set()
         self._reset()
 
     def _reset(self) -> None:
         self._spec: ScanSpec | None = None
         self._documents: ScanDocuments | None = None
-        self._open = self._prepared = False
+        self._preparing: ScanSetup | None = None
+        self._open = False
         self._request: Request | None = None
         self._target = 0
+        self._issued = 0  # as the camera said last
         self._written = 0
+        self._flight: Exposures | None = None
         self._stopping.clear()
         self._paused.clear()
 
@@ -77,6 +90,9 @@ class TomoDetector(Device):
 
     def unstage(self) -> list[object]:
         self._abandon("unstaged before the scan was closed")
+        self._undone.wait(UNDO_S)  # a session that ends now would leave the daemon armed
+        if self._spec is not None:
+            self.hardware.give_back(self._spec.scan_id)
         try:
             unstaged: list[object] = super().unstage()
         except Exception:
@@ -86,11 +102,22 @@ class TomoDetector(Device):
 
     def prepare(self, value: Request) -> Status:
         if isinstance(value, ScanSetup):
-            return in_thread(lambda: self._open_scan(value))
+            self._reset()
+            self._preparing = value
+            self._undone.clear()
+            return in_thread(lambda: self._open_or_undo(value))
         if not self._open and isinstance(value, Exposures):
             raise ScanFailed(f"{self.name}: prepare a ScanSetup before Exposures")
         self._request = value
         return done()
+
+    def _open_or_undo(self, setup: ScanSetup) -> None:
+        try:
+            self._open_scan(setup)
+        except GivenUp as error:  # no plan waits for it any more
+            log.info("%s", error)
+        finally:
+            self._undone.set()
 
     def _open_scan(self, setup: ScanSetup) -> None:
         geometry = self.hardware.geometry()
@@ -98,47 +125,40 @@ class TomoDetector(Device):
             raise BadInput(
                 f"{self.name}: a rate of {setup.rate_hz:g} Hz is asked, it can do up to {geometry.max_rate_hz:g} Hz"
             )
-        spec = ScanSpec(
-            scan_id=setup.scan_id,
-            sample=setup.sample,
-            rows=geometry.rows,
-            columns=geometry.columns,
-            projections=setup.projections,
-            flats=setup.flats,
-            darks=setup.darks,
-            dtype=self.dtype,
-            start_deg=setup.start_deg,
-            range_deg=setup.range_deg,
-            exposure_s=setup.exposure_s or 0.9 / setup.rate_hz,
-            pixel_size_m=geometry.pixel_size_m,
-            metadata=dict(setup.metadata),
-        )
-        self._reset()
+        spec = geometry.spec(setup)
         self._spec = spec
-        self._open = True  # from here on unstage() has something to close, whatever fails
-        try:
-            armed = self.daemon.arm(spec)
-        except LinkError:
-            self._open = False  # refused: what runs there is another's, and so is the camera
-            raise
-        self._go_on(spec)
-        self._documents = ScanDocuments(self.name, spec, armed)
-        self._prepared = True
-        self.hardware.prepare(spec, setup.rate_hz)
-        self._go_on(spec)
-        self.rate_hz.put(float(setup.rate_hz))
-        self.pixel_size_m.put(float(geometry.pixel_size_m or 0.0))
 
-    def _go_on(self, spec: ScanSpec) -> None:
-        """Raise, and leave nothing armed, when the plan has given the scan up while it was being prepared."""
-        if not self._open:
-            self._close(spec.scan_id, "given up while it was prepared")
-            raise ScanFailed(f"{self.name}: scan {spec.scan_id} was given up while it was prepared")
+        def given_up() -> bool:
+            return self._preparing is not setup
+
+        prepared = armed = False
+        try:
+            self.hardware.claim(spec.scan_id, self.queue_s, given_up)
+            armed = True  # whatever fails from here on, the daemon may know the scan
+            try:
+                raw_file = self.daemon.arm(spec, given_up)
+            except (LinkError, GivenUp):
+                armed = False
+                raise
+            prepared = True
+            self.hardware.prepare(spec, setup.rate_hz)
+            self.rate_hz.put(float(setup.rate_hz))
+            self.pixel_size_m.put(float(geometry.pixel_size_m or 0.0))
+            with self._lock:
+                if given_up():
+                    raise GivenUp(f"scan {spec.scan_id} was given up while it was prepared")
+                self._documents = ScanDocuments(self.name, spec, raw_file)
+                self._open, self._preparing = True, None
+        except Exception as error:
+            close_scan(self.hardware, self.daemon, spec.scan_id, str(error), prepared, armed)
+            self.hardware.give_back(spec.scan_id)
+            raise
 
     # ── Flyable, Triggerable, Stoppable ─────────────────────────────────────────────────────────────────────────
     def kickoff(self) -> Status:
         request = self._request
         if isinstance(request, Exposures):
+            self._flight = None if request.step_deg is None else request
             return in_thread(lambda: self._acquire(request))
         if isinstance(request, Closing):
             return in_thread(lambda: self._finish(request))
@@ -148,13 +168,35 @@ class TomoDetector(Device):
         """Ends when the exposures are taken, or after a Closing when all frames are on disk."""
         request, spec = self._request, self._scan()
         if isinstance(request, Exposures):
-            return self._watch_exposures(request)
+            status = self._watch_exposures(request)
+            status.add_callback(lambda status: self._land(request))
+            return status
         aborted = isinstance(request, Closing) and request.status == "aborted"
         if aborted or not self._open:
             return done()
         patience = Patience(self.stall_s + MARGIN_S)
         limit = 2 * MARGIN_S + spec.frames / max(1.0, float(self.rate_hz.get()))
-        return watch(lambda: self._flushed(patience), limit, f"{self.name}: writing the frames", 0.05)
+        what = f"{self.name}: writing the frames"
+        return watch(lambda: self._flushed(patience), limit, what, 0.05, self._progress_of_writing)
+
+    def _progress_of_writing(self) -> Progress:
+        report = self.daemon.last_report
+        written, received = (0, 0) if report is None else (report.written, report.frames.received)
+        return Progress(0, written, received, "frames")
+
+    def _land(self, exposures: Exposures) -> None:
+        if self._flight is exposures:  # callbacks may come late, when the next exposures are under way
+            self._flight = None
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether frames are taken that the rotation triggers."""
+        return self._flight is not None and self._open
+
+    @property
+    def issued(self) -> int:
+        """Frames that the camera has taken in this scan, on disk or not."""
+        return self.hardware.activity().issued
 
     def trigger(self) -> Status:
         """Take the prepared exposures once, at the angle where the rotation stands."""
@@ -170,17 +212,36 @@ class TomoDetector(Device):
             self.hardware.stop()
 
     def pause(self) -> None:
-        """The RunEngine pauses, and stops the motors: exposures that wait for the rotation can never be completed."""
+        """The RunEngine pauses, and stops the motors: no beam on a sample while nothing is measured.
+
+        Exposures that wait for the rotation can never be completed: their scan ends. The others are completed first.
+        """
         request = self._request
-        if self._open and isinstance(request, Exposures) and request.step_deg is not None:
+        if not self._open:
+            return
+        spoiled = self.in_flight
+        if isinstance(request, Exposures) and not spoiled:
+            end = time.monotonic() + request.frames / max(1e-3, float(self.rate_hz.get())) + EXPOSURE_S
+            attempt(lambda: self._await_camera(end))
+        if self._shutter is not None:
+            attempt(self._shutter.hold)
+        if spoiled:
             self._paused.set()
+            self._abandon("paused while the rotation turned")
 
     def resume(self) -> None:
-        """Nothing: the Status of the exposures has failed if they were spoiled."""
+        """The shutter opens again, unless the pause has spoiled the exposures, so that the scan fails."""
+        if self._shutter is not None and self._open:
+            self._shutter.go_on()
+
+    def _await_camera(self, end: float) -> None:
+        while time.monotonic() < end and self.hardware.activity().acquiring:
+            time.sleep(PERIOD_S)
 
     def _acquire(self, exposures: Exposures) -> None:
         self._stopping.clear()
-        self._target = self.hardware.activity().issued + exposures.frames
+        self._issued = self.hardware.activity().issued
+        self._target = self._issued + exposures.frames
         self.hardware.acquire(exposures)
 
     def _watch_exposures(self, exposures: Exposures, acquire: bool = False) -> Status:
@@ -199,119 +260,76 @@ class TomoDetector(Device):
 
         limit = exposures.patience_s + 2.0 * exposures.frames / rate + limit_s + MARGIN_S
         what = f"{self.name}: {exposures.frames} {FrameKind(exposures.kind).name.lower()} frames"
-        return watch(exposed, limit, what, 0.005 if acquire else 0.03)
+
+        def progress() -> Progress:
+            left = self._target - self._issued if not pending else exposures.frames
+            return Progress(0, exposures.frames - max(0, left), exposures.frames, "frames")
+
+        return watch(exposed, limit, what, 0.005 if acquire else 0.03, progress)
 
     def _exposed(self, camera: Patience, daemon: Patience) -> bool:
-        if not self._open:
-            return True  # the plan itself has closed the scan
+        try:
+            if self._open and self._taken(camera, daemon):
+                return True
+        except ScanFailed:
+            if self._open:
+                raise
         if self._paused.is_set():
-            raise ScanFailed("the scan was paused while the rotation turned; take it again")
+            raise ScanFailed("the scan was paused while the rotation turned; take it again", FailureCode.PAUSED)
+        return not self._open  # the plan itself has closed the scan
+
+    def _taken(self, camera: Patience, daemon: Patience) -> bool:
         activity = self.hardware.activity()
+        self._issued = activity.issued
+        self.frames_taken.put(activity.issued)
         if activity.error:
             # A detector whose frames nobody takes gives up as well: ask first whether the daemon is there.
-            if self._ask_daemon() is None:
-                self._ask_daemon()
-            raise ScanFailed(f"{self.name}: {activity.error}")
-        self._check_daemon(daemon, activity.issued)
+            if self._watch.ask(self._scan().scan_id) is None:
+                self._watch.ask(self._scan().scan_id)
+            raise ScanFailed(f"{self.name}: {activity.error}", FailureCode.CAMERA_FAULT)
+        self._watch.check(self._scan().scan_id, daemon, activity.issued)
         if not activity.acquiring and (activity.issued >= self._target or self._stopping.is_set()):
             return True
         if camera.lost(activity.issued):
             raise ScanFailed(
                 f"{self.name} stalled: no frame for {camera.limit_s:.0f} s, "
-                f"{activity.issued} of {self._target} frames of the scan so far"
+                f"{activity.issued} of {self._target} frames of the scan so far",
+                FailureCode.CAMERA_STALLED,
             )
         return False
-
-    def _check_daemon(self, patience: Patience, issued: int) -> None:
-        """Raise when the daemon is dead, has given up, or receives nothing although frames are sent."""
-        if time.monotonic() - self._asked_daemon < ASK_DAEMON_S:
-            return
-        report = self._ask_daemon()
-        if report is None:
-            return
-        if report.state.final and report.state != "complete":
-            raise ScanFailed(f"the daemon closed the scan as {report.state}: {report.error or report.judgement}")
-        frames = report.frames
-        seen = frames.received + frames.duplicate + frames.late + frames.corrupt
-        if patience.lost(seen, issued if seen >= issued else 0):
-            what = f"{seen} of {issued} frames received, no news for {patience.limit_s:.0f} s"
-            raise ScanFailed(f"the daemon stalled: {what}")
-
-    def _ask_daemon(self) -> Report | None:
-        """The report; None after the first unanswered request. The second one is DaemonLost."""
-        spec = self._scan()
-        try:
-            report = self.daemon.poll(spec.scan_id)
-        except LinkTimeout as error:
-            if self._silent:
-                raise DaemonLost(f"the daemon died or hangs: {error}") from error
-            self._silent = True
-            return None
-        finally:
-            self._asked_daemon = time.monotonic()
-        self._silent = False
-        if report is None:
-            raise DaemonLost(f"the daemon does not know scan {spec.scan_id} any more: it was restarted during the scan")
-        return report
 
     # ── the end of a scan ───────────────────────────────────────────────────────────────────────────────────────
     def _finish(self, closing: Closing) -> None:
         if closing.status == "aborted":
             self._abandon(closing.reason or "aborted by the plan")
         elif self._open:
+            issued = self.hardware.activity().issued
             self.hardware.finish(closing.status)
+            if not self.hardware.announces_end:
+                self.daemon.end(self._scan().scan_id, issued, closing.status)
 
     def _flushed(self, patience: Patience) -> bool:
-        report = self._ask_daemon()
+        report = self._watch.ask(self._scan().scan_id)
         if report is None:
             return False
         state, received, written = report.state, report.frames.received, report.written
         if state in ("aborted", "failed") or (state == "incomplete" and report.error):
-            raise ScanFailed(f"the daemon closed the scan as {state}: {report.error or 'no reason given'}")
+            why = f"the daemon closed the scan as {state}: {report.error or 'no reason given'}"
+            raise ScanFailed(why, FailureCode.DAEMON_GAVE_UP)
         if state.final or (state == "finalising" and written >= received):
             self._open = False
             return True
         if patience.lost(state, received, written):
-            raise ScanFailed(f"the daemon stalled while {state}: {written} of {received} frames written")
+            why = f"the daemon stalled while {state}: {written} of {received} frames written"
+            raise ScanFailed(why, FailureCode.DAEMON_STALLED)
         return False
 
     def _abandon(self, reason: str) -> None:
-        """Close whatever is open, as aborted, as well as possible. Never raises."""
-        if not self._open or self._spec is None:
-            return
-        self._open = False
-        self._close(self._spec.scan_id, reason)
-
-    def _close(self, scan_id: str, reason: str) -> None:
-        """End the scan in the hardware, if it was prepared for it, and in the daemon."""
-        answers = True
-        if self._prepared:
-            self._try(self.hardware.stop)
-            if self._try(lambda: self.hardware.finish("aborted")):
-                answers = self._try(lambda: self._await_end(scan_id))  # the frames on their way are worth a moment
-        if answers and self._try(lambda: self.daemon.abort(scan_id, reason, CLEANUP_S)):
-            self._try(lambda: self.daemon.poll(scan_id, CLEANUP_S))
-
-    def _await_end(self, scan_id: str) -> None:
-        """Until the daemon has closed the scan, because the hardware told it that it is over; not for long."""
-        end = time.monotonic() + CLEANUP_S
-        while time.monotonic() < end:
-            report = self.daemon.poll(scan_id, CLEANUP_S)
-            if report is None or report.state.final:
-                return
-            time.sleep(0.05)
-
-    def _try(self, step: Callable[[], object]) -> bool:
-        """Whether a step of the cleaning-up went well; why not, is logged."""
-        try:
-            step()
-        except (LinkError, LinkTimeout) as error:
-            log.warning("%s, cleaning up: %s", self.name, error)
-        except Exception:
-            log.exception("%s, cleaning up", self.name)
-        else:
-            return True
-        return False
+        """Close whatever is open, as aborted, as well as possible. A scan that is being prepared undoes itself."""
+        with self._lock:
+            was_open, self._open, self._preparing = self._open, False, None
+        if was_open:
+            close_scan(self.hardware, self.daemon, self._scan().scan_id, reason, prepared=True, armed=True)
 
     # ── Collectable, WritesStreamAssets ─────────────────────────────────────────────────────────────────────────
     def describe_collect(self) -> dict[str, dict[str, Any]]:

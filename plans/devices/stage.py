@@ -3,6 +3,7 @@
 import threading
 import time
 from abc import abstractmethod
+from math import remainder
 from typing import Any
 
 from ophyd import Component as Cpt
@@ -10,16 +11,21 @@ from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
 from streamer.client import Link
+from streamer.flow.wire.axes import AxisName, MoveAxis
 from streamer.flow.wire.beamline import GetBeamlineStatus, MoveRotation, MoveX
 from streamer.frames import StreamerError
 
-from .waiting import settle, watch
+from .claim import Claim
+from .failures import FailureCode
+from .waiting import Progress, settle, watch
 
 MARGIN_S = 5.0
 
 
 class MotionStopped(StreamerError):
-    """A move ended before its target because somebody asked for it."""
+    """A move ended before its target: somebody asked for it, or the motor stands elsewhere."""
+
+    failure = FailureCode.MOTION
 
 
 class Axis(Device):
@@ -30,6 +36,8 @@ class Axis(Device):
     """
 
     tolerance = 1e-3
+    period: float | None = None
+    """Of a stage that reports its position modulo so much, None for others."""
     velocity = Cpt(Signal, value=1.0, kind=Kind.config)
 
     def __init__(self, name: str, egu: str, velocity: float = 1.0, **kwargs: Any) -> None:
@@ -38,6 +46,7 @@ class Axis(Device):
         self.velocity.put(velocity)
         self._setpoint: float | None = None
         self._move: Status | None = None
+        self._usual: float | None = None
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -48,6 +57,19 @@ class Axis(Device):
     def _where(self) -> tuple[float, bool]:
         """Position, and whether the motor moves."""
 
+    def stage(self) -> list[object]:
+        staged: list[object] = super().stage()
+        self._usual = float(self.velocity.get())
+        return staged
+
+    def unstage(self) -> list[object]:
+        """Give the velocity back that the motor had when it was staged, however the plan ended."""
+        usual, self._usual = self._usual, None
+        if usual is not None:
+            self.velocity.put(usual)
+        unstaged: list[object] = super().unstage()
+        return unstaged
+
     @property
     def position(self) -> float:
         return self._where()[0]
@@ -56,19 +78,22 @@ class Axis(Device):
         """Move to ``value``. The Status fails when the motor is not there in time (default: from way and velocity)."""
         target, velocity = float(value), float(self.velocity.get())
         started = False
+        position = initial = self.position
 
         def arrived() -> bool:
-            nonlocal started
+            nonlocal started, position
             if not started:
                 started = True
                 self._start(target, velocity)
             position, moving = self._where()
-            if not moving and abs(position - target) > self.tolerance:
+            away = position - target
+            if not moving and abs(away if self.period is None else remainder(away, self.period)) > self.tolerance:
                 raise MotionStopped(f"{self.name} stands at {position:g}, not at {target:g} {self.egu}")
             return not moving
 
-        limit = timeout if timeout is not None else MARGIN_S + 1.5 * abs(target - self.position) / velocity
-        move = watch(arrived, limit, f"{self.name}: the move to {target:g} {self.egu}")
+        limit = timeout if timeout is not None else MARGIN_S + 1.5 * abs(target - initial) / velocity
+        what = f"{self.name}: the move to {target:g} {self.egu}"
+        move = watch(arrived, limit, what, progress=lambda: Progress(initial, position, target, self.egu))
         with self._lock:
             before, self._move, self._setpoint = self._move, move, target
         if before is not None and not before.done:
@@ -108,12 +133,12 @@ class Axis(Device):
 class SimRotation(Axis):
     """The rotation of the virtual beamline, in degrees."""
 
-    def __init__(self, link: Link, name: str = "rotation", velocity: float = 90.0) -> None:
+    def __init__(self, link: Link, claim: Claim, name: str = "rotation", velocity: float = 90.0) -> None:
         super().__init__(name=name, egu="deg", velocity=velocity)
-        self._link = link
+        self._link, self._claim = link, claim
 
     def _start(self, target: float, velocity: float) -> None:
-        self._link.ask(MoveRotation(target, velocity))
+        self._link.ask(MoveRotation(target, velocity, self._claim.scan_id))
 
     def _where(self) -> tuple[float, bool]:
         state = self._link.ask(GetBeamlineStatus()).rotation
@@ -123,12 +148,12 @@ class SimRotation(Axis):
 class SimTranslation(Axis):
     """The translation x of the virtual beamline, in mm; the rotation rides on it. Its speed cannot be set."""
 
-    def __init__(self, link: Link, name: str = "sample_x", velocity: float = 1.0) -> None:
+    def __init__(self, link: Link, claim: Claim, name: str = "sample_x", velocity: float = 1.0) -> None:
         super().__init__(name=name, egu="mm", velocity=velocity)
-        self._link = link
+        self._link, self._claim = link, claim
 
     def _start(self, target: float, velocity: float) -> None:
-        self._link.ask(MoveX(target))
+        self._link.ask(MoveX(target, self._claim.scan_id))
 
     def _where(self) -> tuple[float, bool]:
         state = self._link.ask(GetBeamlineStatus()).x
@@ -138,3 +163,18 @@ class SimTranslation(Axis):
     def out_mm(self) -> float:
         """From this distance on, the sample is beside the beam."""
         return self._link.ask(GetBeamlineStatus()).x.out_mm
+
+
+class SimAxis(Axis):
+    """One of the smaller motors of the virtual beamline. Its speed cannot be set."""
+
+    def __init__(self, link: Link, claim: Claim, name: str, axis: AxisName, egu: str) -> None:
+        super().__init__(name=name, egu=egu, velocity=10.0)
+        self._link, self._claim, self._axis = link, claim, axis
+
+    def _start(self, target: float, velocity: float) -> None:
+        self._link.ask(MoveAxis(self._axis, target, self._claim.scan_id))
+
+    def _where(self) -> tuple[float, bool]:
+        state = self._link.ask(GetBeamlineStatus()).axes[self._axis]
+        return state.position, state.moving

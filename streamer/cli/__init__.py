@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 from streamer import __version__
 from streamer.cli.terminal.arguments import Parser
+from streamer.cli.terminal.outputs import json_alone
 from streamer.frames import BadInput, StreamerError
 
 DESCRIPTION = """\
@@ -28,15 +30,23 @@ exit codes: 0 done; 1 failed; 2 bad input, with one line that says what may be g
 
 VERBS = {
     "demo": "run the whole system on a virtual beamline",
+    "sim": "start the virtual beamline alone, for a daemon and plans of your own",
     "run": "start the daemon: take frames, reconstruct, judge",
     "check": "check a configuration, ports and folder before the daemon starts",
     "view": "watch the planes fill in, in a window",
     "status": "ask a daemon what it is doing",
     "abort": "end the scan that a daemon has in hand",
+    "trigger": "keep the latest turns of a scan that turns on and on, and those that follow",
     "replay": "send a recorded scan to a daemon as a detector would",
+    "tee": "give one detector's frames to several receivers",
     "reconstruct": "reconstruct a recorded scan",
+    "serve": "serve scans by Tiled while they run",
+    "web": "serve a web page: planes to move, verdict, past scans, 3-D",
+    "stitch": "join scans of a field that is wider than the detector",
+    "export": "write a tomogram or a scan in the format of other programs",
     "report": "show the verdict that a raw file or a tomogram holds",
     "recover": "make the raw file that a crash left readable, and list what it lacks",
+    "transfer": "copy finished scans to other storage, with checksums",
     "keys": "make keys for a daemon that other machines may reach",
     "bench": "measure what this machine can do",
 }
@@ -53,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"streamer {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     words = sys.argv[1:] if argv is None else list(argv)
+    if not words:
+        words = ["--help"]
     wanted = next((word for word in words if not word.startswith("-")), None)
     for verb, text in VERBS.items():
         if verb == wanted:
@@ -61,8 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             verbs.add_parser(verb, help=text)
     program = f"streamer {wanted}" if wanted in VERBS else "streamer"
     try:
+        if wanted is not None and wanted not in VERBS:
+            raise BadInput(_no_verb(wanted))
         args = parser.parse_args(words)
-        code: int = args.run(args)
+        with json_alone(getattr(args, "json", None)):
+            code: int = args.run(args)
     except BadInput as error:
         print(f"{program}: {error}", file=sys.stderr)
         code = 2
@@ -77,3 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     return code
+
+
+def _no_verb(word: str) -> str:
+    near = get_close_matches(word, VERBS, n=1)
+    return f"there is no verb {word!r}; " + (f"did you mean {near[0]}?" if near else f"it is one of {', '.join(VERBS)}")

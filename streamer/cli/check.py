@@ -1,4 +1,4 @@
-"""``streamer check``: checks a configuration, the backend, the folder and the ports."""
+"""``streamer check``: checks a configuration, the backend, the folder and the ports; or listens to a detector."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import shutil
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from streamer.cli.terminal.arguments import add_verb
-from streamer.cli.warming import warm_with_bar
-from streamer.config import Config, check_security, load, unguarded
+from pydantic import Field
+
+from streamer.cli.detector.look import look
+from streamer.cli.terminal.arguments import add_verb, checked
+from streamer.config import NATIVE, Config, SourceEndpoint, check_security, check_source, load, unguarded
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.frames import BadInput
 from streamer.io.raw.writer import check_space
@@ -24,14 +26,32 @@ def add_parser(verbs: Any) -> None:
         verbs,
         "check",
         "Check a configuration: its options, whether the backend runs here, the folder of the files, and which of its "
-        "ports are taken. Exit code 2 when the daemon could not start with it.",
+        "ports are taken. Exit code 2 when the daemon could not start with it. With an endpoint instead: listen to a "
+        "detector, say which dialect it speaks, what it lacks for a scan, and which configuration it needs. What a "
+        "PUSH socket sends meanwhile is lost to others.",
         {
             "check beamline.toml": "say what is wrong with it",
             "check beamline.toml --warm": "also compile the kernels, so that the daemon starts at once",
+            "check tcp://camera:9999": "listen to a detector for 5 seconds",
         },
     )
     parser.add_argument(
-        "config", nargs="?", type=Path, metavar="CONFIG.toml", help="configuration (default: all defaults)"
+        "config",
+        nargs="?",
+        type=lambda text: checked(SourceEndpoint)(text) if "://" in text else Path(text),
+        metavar="CONFIG.toml|ENDPOINT",
+        help="configuration (default: all defaults), or where a detector is",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=checked(Annotated[float, Field(gt=0, le=3600)]),
+        default=5.0,
+        metavar="S",
+        help="how long to listen to a detector, at most (default 5)",
+    )
+    parser.add_argument("--bind", action="store_true", help="the detector connects to ENDPOINT")
+    parser.add_argument(
+        "--socket", choices=("pull", "sub", "req"), help="socket to listen with when it is bound (default pull)"
     )
     parser.add_argument(
         "--warm",
@@ -42,8 +62,12 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if isinstance(args.config, str):
+        return look(args)
     config = load(args.config, os.environ)
     check_security(config)
+    check_source(config.source)
+    config.positions.check(native=config.source.dialect == NATIVE)
     if open_to_others := unguarded(config):
         print(f"security.insecure: everybody who reaches {', '.join(open_to_others.values())} may use it")
     if config.security.keys is not None:
@@ -58,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     for line in taken:
         print(line)
     if args.warm:
+        from streamer.cli.warming import warm_with_bar
+
         print(f"kernels are compiled and cached, {warm_with_bar(backend):.1f} s")
     if taken:
         raise BadInput("some ports are taken; is a daemon running already?")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 from streamer.config import Config, render
@@ -28,7 +30,7 @@ class ManagedProcess:
     """``python ARGUMENTS`` in a session of its own: Ctrl-C does not reach it, so that it can be stopped in good order.
 
     Its output goes to the file ``log``; with ``pipe`` only its errors do, and the rest is read from ``output``.
-    ``ready`` is the JSON file that it writes once its sockets are bound.
+    ``ready`` is the JSON file that it writes once its sockets are bound. ``environment`` is added to ours.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class ManagedProcess:
         ready: Path | None = None,
         pipe: bool = False,
         cwd: Path | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.name, self.log, self._ready = name, log, ready
         self.endpoints: dict[str, Any] = {}
@@ -53,7 +56,7 @@ class ManagedProcess:
                 stderr=sink,
                 start_new_session=True,
                 cwd=cwd,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             )
 
     @property
@@ -113,8 +116,38 @@ class ManagedProcess:
 def start_beamline(folder: Path, *options: str) -> ManagedProcess:
     """Start the virtual beamline on free ports; its log and ready file are in ``folder``."""
     ready = folder / "beamline.json"
-    arguments = ["-m", "streamer.sim", *options, "--ready-file", str(ready)]
+    arguments = ["-m", "streamer.sim", *options, "--ready-file", str(ready), "--with-parent"]
     return ManagedProcess("virtual beamline", arguments, folder / "beamline.log", ready)
+
+
+def local_channel_access() -> dict[str, str]:
+    """An environment in which EPICS Channel Access stays on this machine, at ports that nobody has: none is searched
+    for, and nobody searches, beyond loopback.
+    """
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    access, repeater = (str(one.getsockname()[1]) for one in sockets)
+    for one in sockets:
+        one.close()
+    return {
+        "EPICS_CA_ADDR_LIST": "127.0.0.1",
+        "EPICS_CA_AUTO_ADDR_LIST": "NO",
+        "EPICS_CA_SERVER_PORT": access,
+        "EPICS_CA_REPEATER_PORT": repeater,
+        "EPICS_CAS_SERVER_PORT": access,
+        "EPICS_CAS_INTF_ADDR_LIST": "127.0.0.1",
+        "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
+        "EPICS_CAS_BEACON_ADDR_LIST": "127.0.0.1",
+        "EPICS_CAS_BEACON_PORT": repeater,
+    }
+
+
+def start_ioc(folder: Path, beamline: str, environment: Mapping[str, str]) -> ManagedProcess:
+    """Start the IOC in front of the virtual beamline whose control socket is ``beamline``; for its files see above."""
+    ready = folder / "ioc.json"
+    arguments = ["-m", "streamer.sim.epics", "--beamline", beamline, "--ready-file", str(ready)]
+    return ManagedProcess("IOC", arguments, folder / "ioc.log", ready, environment=environment)
 
 
 def start_daemon(folder: Path, **sections: Mapping[str, Any]) -> ManagedProcess:

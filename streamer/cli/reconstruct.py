@@ -10,23 +10,22 @@ from typing import Any
 import numpy as np
 
 from streamer import __version__
-from streamer.cli.scan_options import (
+from streamer.cli.terminal.arguments import add_options, add_verb, read_options
+from streamer.cli.terminal.outputs import check_outputs, write_json, writing
+from streamer.cli.terminal.progress import Progress
+from streamer.cli.terminal.scan_options import (
     add_file_options,
     add_scan_options,
     detector_rows,
     read_settings,
     spec_with_overrides,
 )
-from streamer.cli.terminal.arguments import add_options, add_verb, read_options
-from streamer.cli.terminal.outputs import check_outputs, write_json, writing
-from streamer.cli.terminal.progress import Progress
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures
 from streamer.frames import BadInput, Verdict
 from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.layouts.layout import ReadOptions
-from streamer.io.picture import slices_picture
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
 from streamer.pipeline.offline.reconstruction import OfflineReconstruction
@@ -43,7 +42,7 @@ def add_parser(verbs: Any) -> None:
         "reconstruct",
         "Reconstruct an NXtomo or DXchange file (/exchange/data, data_white, data_dark, theta) with the same steps and "
         "numbers as the daemon. The file is read in blocks, so it may be larger than the memory. The output is "
-        "NXtomoproc, /entry/reconstruction/results/data, float32 (row, y, x).",
+        "NXtomoproc, /entry/data/data, float32 (row, y, x).",
         {
             "reconstruct scan.nx -o t.h5": "centre, geometry and tilt are found",
             "reconstruct scan.nx -o t.h5 --rows 500:600 --png t.png": "some rows, and a picture",
@@ -51,6 +50,7 @@ def add_parser(verbs: Any) -> None:
             "reconstruct scan.nx -o t.h5 --method tv --bin 4": "few or noisy projections, binned",
         },
     )
+    parser.usage = "streamer reconstruct SCAN.h5 -o OUT.h5 [options]"
     parser.add_argument("scan", type=Path, metavar="SCAN.h5", help="NXtomo or DXchange file")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT.h5", help="tomogram to write; must not exist"
@@ -140,6 +140,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.output}: {size} in {pipeline.unit}, {took}")
     write_json(args.json, result)
     if args.png is not None:
+        from streamer.io.picture import slices_picture  # matplotlib, which nothing else here needs
+
         with writing("--png", args.png):
             slices_picture(args.png, slices, spec.sample, pipeline.unit, offline.spec.pixel_size_m, [str(verdict)])
     return 0
@@ -163,8 +165,7 @@ def _write(args: argparse.Namespace, offline: OfflineReconstruction) -> dict[str
         TomogramFile.create(
             args.output,
             shape,
-            sample=spec.sample,
-            pixel_size_m=spec.pixel_size_m,
+            spec,
             unit=offline.pipeline.unit,
             raw_file=args.scan,
             parameters=offline.parameters(),

@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from msgspec import structs
 from pydantic import Field
 
-from streamer.cli.scan_options import add_file_options
+from streamer.cli.detector.messages import SOURCE, Outgoing, Pace, foreign_messages, native_messages, with_order
 from streamer.cli.status import DEFAULT
 from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key, read_options
 from streamer.cli.terminal.progress import Progress
+from streamer.cli.terminal.scan_options import add_file_options
 from streamer.client import Link, final_report
-from streamer.config import Endpoint
-from streamer.flow import wire
+from streamer.config import NATIVE, PVA, Endpoint, Source, SourceEndpoint, check_source
+from streamer.flow.dialects import DIALECTS
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.control import Ping
-from streamer.flow.wire.daemon import Abort, Arm
+from streamer.flow.wire.daemon import Abort, Arm, GetStatus
 from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io import sockets
 from streamer.io.layouts.layout import ReadOptions
-from streamer.io.outlet import Outlet, open_outlet
+from streamer.io.runs import find_scan
+from streamer.io.senders.outlet import Outlet, PlainOutlet, open_outlet
+from streamer.io.senders.pv import PvMessages, PvOutlet
 from streamer.io.source_file import ScanFile
 from streamer.keys import ClientKey
 
 SPOOL_BYTES = 2**26
 SPOOL_FRAMES = 64
-SOURCE = "replay"
 NOTES_LENGTH = 600
 """Characters that the header of a message has room for."""
 ANSWER_S = 10.0
@@ -46,28 +47,46 @@ class NobodyListensError(StreamerError):
     """No daemon takes the frames."""
 
 
+NO_MASK = "let the daemon's source.defects be FILE::/entry/instrument/detector/pixel_mask, or give --dialect dectris-v2"
+
+
 def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "replay",
-        "Send the frames of an NXtomo or DXchange file to a daemon with the angles of the file: darks first, flats "
-        "first where all come after the projections, the rest in the order of the file. "
+        "Send the frames of a recorded scan (NXtomo or DXchange) to a daemon with the angles of the file: darks "
+        "first, flats first where all come after the projections, the rest in the order of the file. "
         "Binds ENDPOINT like a detector, since a daemon connects to its source; --connect is for a daemon with "
         "source.bind = true. The daemon is asked to arm the scan, and how it went: exit code 1 unless the scan is "
-        "complete.",
+        "complete. In a foreign dialect, each image has the attributes angle and image_key where the dialect has room "
+        "for attributes; a daemon that does not read them takes the angles as announced, evenly spaced.",
         {
             "replay scan.nx": "as fast as the frames are taken",
             "replay scan.nx --rate 100 --scan-id test-1": "100 frames per second, as scan test-1",
+            "replay data --as-recorded": "the newest scan of a folder, with its pauses",
+            "replay 8f1c22a4-… --tiled http://beamline-7:8000": "the scan of a Bluesky run in Tiled",
             "replay scan.nx --to tcp://beamline-7:5580 --connect": "a daemon elsewhere, which binds its source",
+            "replay scan.nx --dialect stins --as-recorded": "as a detector of MAX IV, at the speed of the scan",
+            "replay scan.nx --dialect pva --to pva://13SIM1:Pva1:Image": "as a PV of areaDetector",
         },
     )
-    parser.add_argument("scan", type=Path, metavar="SCAN.h5", help="NXtomo or DXchange file")
+    parser.add_argument(
+        "scan",
+        metavar="SCAN",
+        help="NXtomo or DXchange file, a folder for its newest scan, or with --tiled the uid of a run",
+    )
+    parser.add_argument(
+        "--tiled",
+        metavar="URL",
+        help="Tiled server that knows the run SCAN, and the path of its catalogue; its files must be readable here. "
+        "TILED_API_KEY in the environment is the key",
+    )
     parser.add_argument(
         "--to",
-        type=checked(Endpoint),
+        type=checked(SourceEndpoint),
         default="tcp://127.0.0.1:5580",
         metavar="ENDPOINT",
-        help="where the daemon expects its detector (default tcp://127.0.0.1:5580)",
+        help="where the daemon expects its detector (default tcp://127.0.0.1:5580); pva://NAME for --dialect pva",
     )
     parser.add_argument(
         "--control",
@@ -83,6 +102,7 @@ def add_parser(verbs: Any) -> None:
         metavar="FPS",
         help="frames per second (default: as fast as they are taken)",
     )
+    parser.add_argument("--as-recorded", action="store_true", help="send each frame at its time in the scan")
     add_key(parser)
     parser.add_argument(
         "--transport",
@@ -90,7 +110,18 @@ def add_parser(verbs: Any) -> None:
         default="push",
         help="as the daemon's source.transport: push, or acknowledged, which waits until the scan is safe",
     )
-    parser.add_argument("--dialect", choices=["native"], default="native", help="wire format (default native)")
+    parser.add_argument(
+        "--dialect",
+        choices=(NATIVE, *DIALECTS, PVA),
+        default=NATIVE,
+        help=f"as the daemon's source.dialect: {', '.join((NATIVE, *DIALECTS, PVA))} (default {NATIVE})",
+        metavar="NAME",
+    )
+    parser.add_argument(
+        "--socket",
+        choices=("pull", "sub", "req"),
+        help="as the daemon's source.socket (default: the dialect's usual one)",
+    )
     parser.add_argument(
         "--scan-id", metavar="NAME", help="scan id (default: a new one, since a daemon takes each only once)"
     )
@@ -106,28 +137,73 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with sockets.until_done() as context, ScanFile.open(args.scan, read_options(args, ReadOptions)) as scan:
+    _check(args)
+    options = read_options(args, ReadOptions)
+    path, found = find_scan(args.scan, args.tiled, options)
+    if found:
+        print(f"note: {found}")
+    with sockets.until_done() as context, ScanFile.open(path, options) as scan:
         for note in scan.info.notes:
             print(f"note: {note}")
         scan_id = args.scan_id or f"replay-{uuid.uuid4().hex[:12]}"
         spec = structs.replace(scan.spec(), scan_id=scan_id)
         spec = structs.replace(spec, metadata={**spec.metadata, **_origin(scan)})
+        if args.as_recorded and not scan.timed:
+            raise BadInput(f"{path}: does not say when its frames were taken; give --rate FPS")
+        if args.dialect == NATIVE:
+            messages = native_messages(scan, spec)
+            if scan.mask is not None:
+                print(f"note: the mask of pixels is not sent: {NO_MASK}")
+        else:
+            spec = with_order(spec, scan)
+            encoder = PvMessages() if args.dialect == PVA else DIALECTS[args.dialect]
+            messages = foreign_messages(encoder, scan, spec)
         key = read_key(args)
-        guard = sockets.open_to_all if key is None else key.apply
-        spool = max(SPOOL_BYTES, SPOOL_FRAMES * spec.frame_nbytes)
-        outlet = open_outlet(args.transport, context, args.to, not args.connect, "--to", SOURCE, spool, guard)
+        outlet = _open(context, args, spec, key)
         linger_s = 0.0
         try:
             with _armed(spec, args.control, context, key) as link:
-                count = _send(outlet, scan, spec, args)
+                count = _send(outlet, messages, spec, args)
                 linger_s = args.timeout
         finally:
             # Queued frames must reach the daemon, but must not wait for ever for one that died.
             delivered = outlet.close(linger_s)
         if not delivered:
             raise NobodyListensError(f"not everything was acknowledged within {args.timeout:g} s; see the daemon's log")
-        print(f"{count} frames of {args.scan} sent to {args.to}")
+        print(f"{count} frames of {path} sent to {args.to}")
         return 0 if link is None else _outcome(link, scan, scan_id, count)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises BadInput for options that contradict each other."""
+    if args.dialect == PVA and args.control == "none":
+        raise BadInput("--control none: a PV drops what nobody takes in time; give the daemon's endpoint, to ask it")
+    if args.dialect == PVA and args.connect:
+        raise BadInput("--connect: a PV is served, and the daemon connects; leave it out")
+    if args.rate is not None and args.as_recorded:
+        raise BadInput("--as-recorded: not together with --rate")
+    try:
+        check_source(Source(endpoint=args.to, dialect=args.dialect, socket=args.socket, transport=args.transport))
+    except BadInput as error:
+        raise BadInput(str(error).replace("source.endpoint", "--to").replace("source.", "--")) from error
+
+
+def _open(context: sockets.Context, args: argparse.Namespace, spec: ScanSpec, key: ClientKey | None) -> Outlet:
+    guard = sockets.open_to_all if key is None else key.apply
+    if args.dialect == PVA:
+        link = Link(args.control, "the daemon", ANSWER_S, context, key)
+        return PvOutlet(args.to, partial(_counted, link, spec.scan_id))
+    if args.dialect != NATIVE:
+        peer = args.socket or DIALECTS[args.dialect].TRAITS.sockets[0]
+        return PlainOutlet(context, args.to, not args.connect, "--to", guard, peer)
+    spool = max(SPOOL_BYTES, SPOOL_FRAMES * spec.frame_nbytes)
+    return open_outlet(args.transport, context, args.to, not args.connect, "--to", SOURCE, spool, guard)
+
+
+def _counted(link: Link, scan_id: str) -> int:
+    """How many frames of a scan the daemon has seen."""
+    report = link.ask(GetStatus(scan_id)).scan
+    return 0 if report is None else report.frames.received + report.frames.corrupt
 
 
 def _origin(scan: ScanFile) -> dict[str, str]:
@@ -165,25 +241,23 @@ def _outcome(link: Link, scan: ScanFile, scan_id: str, sent: int) -> int:
     return 1
 
 
-def _send(outlet: Outlet, scan: ScanFile, spec: ScanSpec, args: argparse.Namespace) -> int:
-    """Send start, frames at their times, and end; return the number of frames."""
-    scan_id = spec.scan_id
-    start = wire.encode(wire.Start(spec, src=SOURCE))
-    if not outlet.offer(start, 0.0):
+def _send(outlet: Outlet, messages: Iterator[Outgoing], spec: ScanSpec, args: argparse.Namespace) -> int:
+    """Send all messages, frames at their times; return the number of frames."""
+    frame, parts = next(messages)
+    if not outlet.offer(parts, 0.0):
         print(f"waiting for a daemon at {args.to}", file=sys.stderr)
-        _post(outlet, start, args.timeout)
-    began, count = time.monotonic(), 0
-    with Progress(f"replaying {args.scan.name}", spec.frames) as bar:
-        for count, frame in enumerate(scan.usable(), start=1):
-            if args.rate is not None:
-                time.sleep(max(0.0, began + (count - 1) / args.rate - time.monotonic()))
-            meta = structs.replace(frame.meta, scan_id=scan_id, seq=count, timestamp_ns=time.time_ns())
-            header, payload = wire.encode_frame(meta, frame.pixels, SOURCE)
-            _post(outlet, [header, payload], args.timeout)
-            bar.at(count, f"{count / max(time.monotonic() - began, 1e-9):.0f} frames/s")
-    # A scan that was stopped lacks its last projections, too, but nobody misses them.
-    status: wire.EndStatus = "ok" if count + scan.missing == spec.frames else "stopped"
-    _post(outlet, wire.encode(wire.End(scan_id, count, status, seq=count + 1, src=SOURCE)), args.timeout)
+        _post(outlet, parts, args.timeout)
+    pace, count = Pace(args.rate, args.as_recorded), 0
+    if frame is not None:
+        pace.wait(frame)
+        count = 1
+    with Progress(f"replaying {spec.metadata['replayed']}", spec.frames) as bar:
+        for frame, parts in messages:
+            if frame is not None:
+                pace.wait(frame)
+                count += 1
+            _post(outlet, parts, args.timeout)
+            bar.at(count, f"{pace.frames_per_s:.0f} frames/s")
     return count
 
 

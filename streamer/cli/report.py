@@ -11,8 +11,8 @@ from streamer.cli.terminal.arguments import add_verb
 from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.frames import Verdict
 from streamer.io.archive import read_archive
-from streamer.pipeline.frame_checks import runs
 from streamer.pipeline.settings import Settings
+from streamer.schema import runs
 
 MEASURES = {
     "coverage": "coverage {:.1%}",
@@ -43,7 +43,7 @@ def add_parser(verbs: Any) -> None:
         },
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="raw file or tomogram")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to FILE; - is stdout")
     parser.set_defaults(run=run)
 
 
@@ -66,11 +66,13 @@ def lines(content: Mapping[str, Any]) -> list[str]:
 
 
 def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from streamer.pipeline.frame_checks import LISTED  # loads the kernels, which the help does not need
+
     if content["note"]:
         yield "note", content["note"]
     for name in ("missing", "corrupt", "lost"):
         if content.get(name):
-            yield name, f"{len(content[name])} frames: {runs(content[name])}"
+            yield name, f"{len(content[name])} frames: {runs(content[name], LISTED)}"
     if "verdict" not in content:
         yield "verdict", "none: the scan was not judged, or its daemon ended before"
         return

@@ -5,11 +5,27 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
+import sys
+import threading
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from streamer.cli.terminal.arguments import add_verb
-from streamer.config import load, render
+from streamer.cli.terminal.logs import ScanInHand, add_log_options, start_log
+from streamer.config import Config, load, render
+from streamer.io.place import set_file_mode
+from streamer.io.service_manager import service_manager
+from streamer.io.sockets import keep_message_memory
+
+log = logging.getLogger(__name__)
+
+
+SWITCH_S = 0.001
+"""After so long a thread lets another one run that waits for Python. Frames wait for pictures and looks several times
+in a batch: with Python's 5 ms they would do so for longer than it takes to fold the batch in."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -41,10 +57,10 @@ def add_parser(verbs: Any) -> None:
         "--ready-file",
         type=Path,
         metavar="FILE",
-        help="write the endpoints to FILE, as JSON, once all sockets are bound",
+        help="write the endpoints to FILE, as JSON, once the daemon is ready",
     )
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started the daemon ends")
-    parser.add_argument("-v", "--verbose", action="store_true", help="also log what helps to find a fault")
+    add_log_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -53,10 +69,40 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(render(config), end="")
         return 0
-    from streamer.daemon.app import serve_forever
+    return serve_forever(config, args.ready_file, args.with_parent, start_log(args))
 
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("numba").setLevel(logging.WARNING)
-    return serve_forever(config, args.ready_file, args.with_parent)
+
+def serve_forever(config: Config, ready_file: Path | None, with_parent: bool, scan: ScanInHand) -> int:
+    """Run a daemon until SIGTERM, SIGINT or SIGHUP; the exit code is 1 when it failed. A second signal exits at once.
+
+    The ready file is removed at the end. ``scan`` learns which one is in hand.
+    """
+    parent = os.getppid()  # before the long start: a parent that ends during it would not be missed
+    from streamer.daemon.app import Daemon
+
+    if config.writer.mode is not None:
+        set_file_mode(config.writer.mode)
+    keep_message_memory()
+    sys.setswitchinterval(SWITCH_S)
+    daemon = Daemon(config)
+    scan.ask = daemon.scan_in_hand
+    asked = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            os._exit(1)
+        asked.set()
+        threading.Thread(target=daemon.stop, name="stop").start()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, and it stays so
+        signal.signal(signal.SIGHUP, on_signal)
+    log.info("listening: %s", ", ".join(f"{name} {value}" for name, value in daemon.endpoints.items()))
+    try:
+        announce = (lambda: None) if ready_file is None else partial(daemon.announce, ready_file)
+        daemon.run(lambda: with_parent and os.getppid() != parent, announce, service_manager(os.environ))
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+    return 1 if daemon.failure else 0

@@ -12,20 +12,21 @@ from streamer.flow.wire.beamline import (
     Acquire,
     Faults,
     GetBeamlineStatus,
-    Mount,
     MoveRotation,
     MoveX,
     Prepare,
     SetFaults,
     SetShutter,
 )
+from streamer.flow.wire.changer import Mount
 from streamer.flow.wire.control import R, Request
 from streamer.flow.wire.daemon import Arm, GetStatus, Report
 from streamer.frames import FrameKind, ScanSpec, StreamerError
 from streamer.io.sockets import Context
 
 ANSWER_S = 100.0
-POLL_S = 0.002
+POLL_S = 0.02
+"""Each question costs the daemon time that frames need: it is asked as seldom as the figures allow."""
 MAX_DEG_S = 1e5
 """Highest speed of the rotation stage; the detector serves the triggers that it passes one after the other."""
 
@@ -79,24 +80,29 @@ class ScanDriver:
 
     def begin(self, spec: ScanSpec, rate_hz: float = 400.0, slot: int = 0, faults: Faults | None = None) -> None:
         """Mount the sample, arm daemon and detector, take darks and flats."""
-        self.do(Mount(slot))
+        if (mounted := self.command(GetBeamlineStatus()).changer.mounted) != slot:
+            self.do(MoveX(0.0))  # where samples are exchanged
+            if mounted is not None:
+                self.do(Mount(None))
+            self.do(Mount(slot))
         self.do(SetFaults(faults or Faults()))
         self.do(MoveRotation(spec.start_deg - LEAD_STEPS * self._step_deg(spec)))
         self.ask(Arm(spec))
         self.do(Prepare(spec, rate_hz))
         if spec.darks:
             self.do(SetShutter(False))
-            self.do(Acquire(spec.darks, FrameKind.DARK))
+            self.do(Acquire(spec.scan_id, spec.darks, FrameKind.DARK))
         self.do(SetShutter(True))
         if spec.flats:
             self.do(MoveX(self.command(GetBeamlineStatus()).x.out_mm))
-            self.do(Acquire(spec.flats, FrameKind.FLAT))
+            self.do(Acquire(spec.scan_id, spec.flats, FrameKind.FLAT))
             self.do(MoveX(0.0))
 
     def fly(self, spec: ScanSpec, rate_hz: float = 400.0) -> None:
         """Begin to take all projections while the stage turns; ``at_rest`` says when they are taken."""
         step = self._step_deg(spec)
-        self.command(Acquire(spec.projections, FrameKind.PROJECTION, "position", spec.start_deg, step))
+        kind = FrameKind.PROJECTION
+        self.command(Acquire(spec.scan_id, spec.projections, kind, "position", spec.start_deg, step))
         end = spec.start_deg + (spec.projections + LEAD_STEPS) * step
         self.command(MoveRotation(end, min(abs(step) * rate_hz, MAX_DEG_S)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from streamer.flow.wire.daemon import DaemonStatus, GetStatus
 from streamer.io.sockets import until_done
 
 DEFAULT = "tcp://127.0.0.1:5581"
+WATCH_S = 1.0
 
 
 def add_daemon(parser: argparse.ArgumentParser, timeout_s: float) -> None:
@@ -47,17 +49,21 @@ def add_parser(verbs: Any) -> None:
         "frames and its verdict. Exit code 2 when no daemon answers.",
         {
             "status": "the daemon on this machine",
-            "status tcp://beamline-7:5581 --json s.json": "a daemon elsewhere; the whole answer for a program",
+            "status --watch": "once a second, with rate and time left",
+            "status tcp://beamline-7:5581 --json -": "a daemon elsewhere; the whole answer for a program",
         },
     )
     add_daemon(parser, timeout_s=3.0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole answer to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole answer to FILE; - is stdout")
+    parser.add_argument("--watch", action="store_true", help="ask once a second, until Ctrl-C")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     check_outputs({"--json": args.json})
     with until_done() as context, Link(args.endpoint, "the daemon", args.timeout, context, read_key(args)) as link:
+        if args.watch:
+            return _watch(link)
         status = link.ask(GetStatus())
     for line in lines(status):
         print(line)
@@ -65,9 +71,52 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _watch(link: Link) -> int:
+    """Show the answers one in the place of the other; on what is no terminal, one below the other."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console, before = Console(soft_wrap=True, highlight=False), None
+    with Live(console=console, auto_refresh=False, screen=False) as screen:
+        while True:
+            status, moment = link.ask(GetStatus()), time.monotonic()
+            text = [*lines(status), *pace(before, (moment, status))]
+            before = (moment, status)
+            if console.is_terminal:
+                screen.update(Text("\n".join(text)), refresh=True)
+            else:
+                print("\n".join(text), flush=True)
+            time.sleep(WATCH_S)
+
+
+def pace(before: tuple[float, DaemonStatus] | None, now: tuple[float, DaemonStatus]) -> list[str]:
+    """How fast the frames of a running scan come, and how long it will take; from two answers and their moments (s)."""
+    if before is None or before[1].scan is None or now[1].scan is None:
+        return []
+    (earlier, first), (later, last) = (before[0], before[1].scan), (now[0], now[1].scan)
+    if first.scan_id != last.scan_id or last.state.final or later <= earlier:
+        return []
+    rate = (last.frames.received - first.frames.received) / (later - earlier)
+    left = max(0, last.frames.expected - last.frames.received)
+    if rate <= 0:
+        return [f"  pace     no frame in {later - earlier:.0f} s, {left} to come"]
+    return [f"  pace     {rate:.1f} frames/s, {left} to come, {left / rate:.0f} s left"]
+
+
+def _age(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.0f} h"
+
+
 def lines(status: DaemonStatus) -> list[str]:
     """The answer in words."""
-    text = [f"streamer {status.version}, backend {status.backend}: {status.state}"]
+    text = [f"streamer {status.version}, backend {status.backend}: {status.state}, up for {_age(status.uptime_s)}"]
+    if status.source_connected is not None:
+        last = "" if status.last_frame_age_s is None else f", last frame {_age(status.last_frame_age_s)} ago"
+        text.append(f"  detector {'connected' if status.source_connected else 'not connected'}{last}")
+    if status.disk_free_bytes is not None:
+        text.append(f"  disk     {status.disk_free_bytes / 1e9:.1f} GB free")
     endpoints = structs.asdict(status.endpoints)
     text += [f"  {name:8} {endpoint}" for name, endpoint in sorted(endpoints.items()) if endpoint is not None]
     ring, scan = status.ring, status.scan

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.terminal.extras import need
 from streamer.cli.terminal.outputs import OutputError, check_outputs
 from streamer.config import Endpoint
 from streamer.frames import BadInput, StreamerError
@@ -30,9 +30,16 @@ NEEDED = ("PySide6.QtWidgets", "pyqtgraph")
 
 MORE = """\
 in the window:
-  F  full screen         A  automatic contrast      L  one contrast for all planes
-  M  next colour map     R  show the whole plane    S  save a PNG in this folder     Q  quit
-  Drag the two handles of a colour bar to set the contrast by hand; turn the wheel to zoom; point to read values.
+  drag            put the cross-hair: the other planes follow; the daemon makes them anew, from all angles
+  Ctrl + wheel    move the plane under the mouse (also arrows, PgUp, PgDn, right drag)
+  N               a free plane more; [ ] { } turn and tilt it, as does a right drag in it
+  , .  and  C     nudge the centre of rotation by half a pixel; find it automatically again
+  D               what the detector sees: raw frame, projection, sinogram
+  F1 or ?         all keys
+  Side panel: numbers of planes and centre, past scans (a click shows one again), histogram, profile and distance,
+  quality over time, samples of a batch, paths of the files.
+
+Moving planes or the centre is for everybody who watches, and needs the role steer where the daemon has keys.
 
 exit codes: 0 closed or saved; 1 no plane came before the snapshot was due, or it could not be written;
 2 bad input, no display, or no GUI packages
@@ -49,11 +56,12 @@ def add_parser(verbs: Any) -> None:
         "view",
         "Watch a scan while it runs: three planes of the sample that fill in as the angles arrive, the verdict with "
         "its reasons, the centre of rotation, and every frame that was lost.\n\n"
-        "The viewer only looks. It asks the daemon at ENDPOINT where its previews are, finds it again when it "
-        "restarts, and can never slow it: a window that cannot keep up skips pictures, and no frame is lost.",
+        "It asks the daemon at ENDPOINT where its previews are, finds it again when it restarts, shows the last result "
+        "when it comes late, and can never slow it: a window that cannot keep up skips pictures, and no frame is lost.",
         {
             "view": "the daemon on this machine",
             "view tcp://beamline-7:5581": "a daemon elsewhere",
+            "view --batch night-12": "with the samples of the batch in this folder",
             "view --snapshot now.png --after 3": "no display needed: watch for 3 s, save a picture, exit",
         },
         MORE,
@@ -68,38 +76,32 @@ def add_parser(verbs: Any) -> None:
         "--after", type=checked(Annotated[float, Field(ge=0, le=1e6)]), default=5.0, metavar="S",
         help="seconds to watch before the snapshot is taken (default %(default)g)",
     )  # fmt: skip
+    parser.add_argument("--batch", type=Path, metavar="FOLDER", help="follow the batch with its journal in this folder")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Open the window, or take the snapshot."""
     check_outputs({"--snapshot": args.snapshot})
-    if not all(_installed(name) for name in NEEDED):
-        raise BadInput("the viewer needs its GUI packages: pip install 'tomo-streamer[gui]'")
+    need("gui", "the viewer", *NEEDED)
     from streamer.gui.qt import cannot_open
 
     if args.snapshot is not None:
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
     elif (reason := cannot_open()) is not None:
         raise BadInput(f"{reason}; a picture without a display: streamer view --snapshot FILE")
-    _show(args.endpoint, args.snapshot, args.after, read_key(args))
+    _show(args.endpoint, args.snapshot, args.after, read_key(args), args.batch)
     return 0
 
 
-def _installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _show(endpoint: str, snapshot: Path | None, after_s: float, key: ClientKey | None) -> None:
-    from PySide6.QtCore import qInstallMessageHandler
+def _show(endpoint: str, snapshot: Path | None, after_s: float, key: ClientKey | None, batch: Path | None) -> None:
+    from PySide6.QtCore import QSettings, qInstallMessageHandler
     from PySide6.QtWidgets import QApplication
 
     from streamer.gui.client import ViewerClient
-    from streamer.gui.model import ViewModel
     from streamer.gui.qt import hold_none
+    from streamer.gui.queue_file import QueueFile
+    from streamer.gui.state.model import ViewModel
     from streamer.gui.window import ViewerWindow
 
     hold_none()
@@ -107,7 +109,12 @@ def _show(endpoint: str, snapshot: Path | None, after_s: float, key: ClientKey |
     existing = QApplication.instance()
     app = existing if isinstance(existing, QApplication) else QApplication(["streamer"])
     model = ViewModel(endpoint)
-    window = ViewerWindow(model, ViewerClient(endpoint, model, key=key))
+    window = ViewerWindow(
+        model,
+        ViewerClient(endpoint, model, key=key),
+        settings=QSettings("streamer", "viewer") if snapshot is None else None,
+        queue=None if batch is None else QueueFile(batch),
+    )
     window.show()
     before = signal.signal(signal.SIGINT, lambda _number, _frame: app.quit())
     try:
@@ -150,10 +157,10 @@ def _snapshot(app: QApplication, window: ViewerWindow, path: Path, after_s: floa
     loop.exec()
     if stopped:
         raise NoSnapshotError("stopped before the snapshot was taken")
-    if not window.model.planes:
-        raise NoSnapshotError(f"no plane came within {after_s:g} s: {window.model.link_text(time.monotonic())}")
+    if not window.model.shown_planes:
+        raise NoSnapshotError(f"no plane came within {after_s:g} s: {window.texts.link_text(time.monotonic())}")
     window.refresh()
     app.processEvents()  # a tile that is new is laid out here
     if not window.save_png(path):
         raise OutputError(f"--snapshot {path}: cannot be written")
-    print(f"{path}: {window.model.status_line(time.monotonic())}")
+    print(f"{path}: {window.texts.status_line(time.monotonic())}")

@@ -16,9 +16,8 @@ MORE = {"preparation": warm_preparation, "rehearsal": rehearse}
 def warm_with_bar(backend: Backend) -> float:
     """Compile all kernels, or load them from the cache; return the seconds it took."""
     began = time.perf_counter()
-    with Progress(
-        "loading kernels (compiled the first time: a minute or two)", len({**STEPS, **OFFLINE, **MORE})
-    ) as bar:
+    with Progress("kernels", len({**STEPS, **OFFLINE, **MORE})) as bar:
+        bar.say("loading kernels; the first time they are compiled, which takes a minute or two")
         warm(backend, lambda done, _total: bar.at(done), offline=True, more=MORE, processes=usable_threads())
     return time.perf_counter() - began
 

@@ -1,52 +1,53 @@
-"""The composition root: it builds every part from the configuration and owns the threads and the signals."""
+"""The composition root: it builds every part from the configuration and owns the threads."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import zmq
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from streamer import __version__
-from streamer.config import Config, Source, check_security, unguarded
+from streamer.config import NATIVE, Config, check_security, check_source, unguarded
 from streamer.core.backend.selection import BackendError, select_backend, usable_threads
 from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
 from streamer.daemon.access import Access
 from streamer.daemon.compute import Compute
-from streamer.daemon.connections import FRAMES, REQUESTS, SUBSCRIPTIONS, Connections
+from streamer.daemon.connections import FRAMES, REQUESTS, SUBSCRIPTIONS, Connections, is_connected
 from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers, check_role
-from streamer.daemon.http import Page, PageServer
 from streamer.daemon.ingest import Ingest
+from streamer.daemon.monitoring.http import PageServer
+from streamer.daemon.monitoring.pages import monitoring_pages
+from streamer.daemon.monitoring.snapshot import disk_space, snapshot
+from streamer.daemon.receivers import assembly_of, new_receiver
 from streamer.daemon.scans import Scans
-from streamer.daemon.snapshot import snapshot
 from streamer.daemon.supervision import Supervisor
 from streamer.flow.ring import Ring
 from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
 from streamer.flow.wire.events import FaultEvent
-from streamer.frames import BadInput
+from streamer.frames import BadInput, ScanSpec
 from streamer.io.control import ControlServer
+from streamer.io.place import give_to_group
+from streamer.io.positions import open_source
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
 from streamer.io.raw.writer import WriterProcess, check_space
 from streamer.io.raw.writer_child import WriterOptions
+from streamer.io.service_manager import Tell, condition
 from streamer.io.shared import SharedBuffer
 from streamer.io.sockets import Guard, open_to_all, port_of
-from streamer.io.source_acknowledged import AcknowledgingReceiver
-from streamer.io.source_zmq import FrameReceiver
 from streamer.keys import KeyFolder
-from streamer.metrics import StreamerCollector
 from streamer.pipeline.preparation.warmup import warm_preparation
 from streamer.pipeline.rehearsal import rehearse
 
@@ -54,7 +55,14 @@ log = logging.getLogger(__name__)
 
 COMPUTE_READER = 1  # reader 0 of the ring is the raw writer's
 TICK_S = 0.05
+TELL_S = 1.0
 DRAIN_S = 90.0
+LONGEST_WORK_S = 1800.0  # of the compute thread: a tomogram that is made from the raw file
+IO_THREADS = 2  # so that previews and events, or a second connection of the detector, do not wait for frames
+
+
+class _Stopped(Exception):
+    """The daemon is to end while it loads its kernels."""
 
 
 class Daemon:
@@ -65,19 +73,21 @@ class Daemon:
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         check_security(config)
-        self._clock = clock
+        config.positions.check(native=config.source.dialect == NATIVE)
+        check_source(config.source)
+        self._clock, self._began_s = clock, clock()
         self.stopped = threading.Event()
+        self.warmed = threading.Event()  # the kernels are loaded
         self.failure = ""  # why the daemon ends by itself
         try:
             backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
         except BackendError as error:
             raise BadInput(f"reconstruction.backend: {error}") from error
         log.info(why)
-        warm(backend, more={"preparation": warm_preparation, "rehearsal": rehearse}, processes=usable_threads())
-        self._prepare_directory(config.writer.directory)
+        self._prepare_directory(config.writer.directory, config.writer.group)
         self.backend = backend
         self.access: Access | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(IO_THREADS)
         self._open: list[Callable[[], Any]] = [self._context.term]  # undone in reverse order
         try:
             self._build(config)
@@ -86,11 +96,13 @@ class Daemon:
             raise
 
     @staticmethod
-    def _prepare_directory(directory: Path) -> None:
+    def _prepare_directory(directory: Path, group: str | None) -> None:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"writer.directory {directory}: cannot be made: {error.strerror}") from error
+        if group is not None:
+            give_to_group(directory, group)
         check_space(directory, 0, 0)
 
     def _build(self, config: Config) -> None:
@@ -106,7 +118,11 @@ class Daemon:
         reader = self.ring.reader(COMPUTE_READER, lossless=False)
         self._open.append(reader.detach)
         guard = self._build_access(config)
-        self._receiver = self._new_receiver(config.source, guard("source") if config.security.frames else open_to_all)
+        self.positions = open_source(config.positions, config.kinds.shutter)
+        if self.positions is not None:
+            self._open.append(self.positions.close)
+        frames_guard = guard("source") if config.security.frames else open_to_all
+        self._receiver = new_receiver(config, self._context, frames_guard, self._awaiting, self.positions, self._clock)
         self._open.append(self._receiver.close)
         self.events = Publisher(
             self._context, config.control.events, EVENT_HIGH_WATER_MARK, "control.events", guard("events")
@@ -123,18 +139,22 @@ class Daemon:
             fsync_s=section.fsync_s,
             hang_s=section.hang_s,
             patience_s=section.patience_s,
+            source_keeps=config.source.transport == "acknowledged",
             verify=section.verify,
+            keep_compressed=section.keep_compressed,
         )
         self.writer = WriterProcess(shared, section.directory, options, self._clock)
         self._open.append(self.writer.stop)
         self.scans = Scans(config, self.backend, self.ring, self.writer, self.events, self._clock)
+        if config.source.dialect != NATIVE:
+            self.scans.check = assembly_of(config)  # a scan that it cannot put together is not armed
         self.finisher = Finisher(self.scans, self.writer, self.events, config, self._clock)
         new_buffer = partial(upload_buffer, self.backend)
         self.compute = Compute(
             config, reader, self.scans, self.finisher, self.events, self.previews, self._clock, new_buffer
         )
         self.ingest = Ingest(self.ring, self.scans, self._wake, self.stopped, self._clock)
-        handlers = Handlers(self.scans, self._status, self._clock)
+        handlers = Handlers(self.scans, self._status, self._clock, self.compute, self.positions)
         permit = None if self.access is None else partial(check_role, self.access.client)
         self.control = ControlServer(
             self._context,
@@ -157,12 +177,13 @@ class Daemon:
         self.connections = Connections(
             {port: (name, budgets[name]) for name in budgets if (port := port_of(self.endpoints[name]))}, self._clock
         )
+        self._open.append(self.connections.close)
         self.control.taken = self.connections.taken
         if config.metrics.enabled:
             self._serve_metrics(config)
         self.supervisor = Supervisor(self.stopped, self._fault, self._clock)
-        self.supervisor.add("receive", partial(self._receiver.run, self.ingest))
-        self.supervisor.add("compute", self.compute.run)
+        self.supervisor.add("receive", partial(self._receiver.run, self.ingest), excused=lambda: self.ingest.waits)
+        self.supervisor.add("compute", self._compute, LONGEST_WORK_S)
         self.supervisor.add("control", self.control.run)
         self.supervisor.add("connections", partial(self.connections.run, wait=self.stopped.wait))
         if self.access is not None:
@@ -180,29 +201,16 @@ class Daemon:
         self._open.append(self.access.close)
         return self.access.guard
 
-    def _new_receiver(self, source: Source, guard: Guard) -> FrameReceiver | AcknowledgingReceiver:
-        max_bytes = int(source.max_frame_mb * 2**20)
-        common = (self._context, source.endpoint, source.bind, source.high_water_mark, max_bytes)
-        if source.transport == "push":
-            wanted = None if source.attach == "always" else self._awaits_frames
-            return FrameReceiver(*common, guard=guard, wanted=wanted)
-        return AcknowledgingReceiver(*common, daemon=time.time_ns(), clock=self._clock, guard=guard)
-
-    def _awaits_frames(self) -> bool:
+    def _awaiting(self) -> ScanSpec | None:
+        """The scan that waits for frames."""
         session = self.scans.current
-        return session is not None and session.ending is None
+        return None if session is None or session.ending is not None else session.spec
 
     def _serve_metrics(self, config: Config) -> None:
-        registry = CollectorRegistry()
-        registry.register(StreamerCollector(lambda: snapshot(self)))
-        pages = {"/metrics": lambda: Page(generate_latest(registry), CONTENT_TYPE_LATEST), "/readyz": self._readiness}
+        pages = monitoring_pages(lambda: snapshot(self), lambda: self.writer.pid, self.faults, self.problems)
         server = PageServer(pages, config.metrics.host, config.metrics.port)
         self._open.append(server.close)
         self.endpoints["metrics"] = f"http://{config.metrics.host}:{server.port}/metrics"
-
-    def _readiness(self) -> Page:
-        problems = self.problems()
-        return Page("".join(f"{line}\n" for line in problems or ["ready"]).encode(), status=503 if problems else 200)
 
     def _wake(self) -> None:
         self.writer.notify()
@@ -216,15 +224,57 @@ class Daemon:
             Endpoints(**self.endpoints),
             RingStatus(self.ring.slots, self.ring.occupied, self.ring.high_water),
             report,
+            self._clock() - self._began_s,
+            is_connected(self.endpoints["source"]),
+            time.time() - self.ingest.last_frame_ns / 1e9 if self.ingest.last_frame_ns else None,
+            None if (disk := disk_space(self.directory)) is None else disk[0],
         )
 
-    def run(self, orphaned: Callable[[], bool] = lambda: False) -> None:
-        """Work until ``stop`` is called or ``orphaned()`` is true; a running scan is aborted and finished first."""
+    def _compute(self, stopped: Callable[[], bool]) -> None:
+        """The work of the compute thread. Frames are received and written while it loads the kernels."""
+
+        def go_on(_done: int, _total: int) -> None:
+            if stopped():
+                raise _Stopped
+
+        if not self.warmed.is_set():
+            more = {"preparation": warm_preparation, "rehearsal": rehearse}
+            with suppress(_Stopped):
+                warm(self.backend, go_on, more=more, processes=usable_threads())
+                self.warmed.set()
+        self.compute.run(stopped)
+
+    def scan_in_hand(self) -> str | None:
+        """Id of the scan that is not over."""
+        session = self.scans.current
+        return None if session is None or session.over else session.spec.scan_id
+
+    def run(
+        self,
+        orphaned: Callable[[], bool] = lambda: False,
+        ready: Callable[[], None] = lambda: None,
+        tell: Tell = lambda _text: None,
+    ) -> None:
+        """Work until ``stop`` is called or ``orphaned()`` is true; a running scan is aborted and finished first.
+
+        ``ready`` is called once, when the kernels are loaded. Frames are received and written before. ``tell`` tells
+        the service manager how the daemon is, once a second.
+        """
         self.supervisor.start()
+        said, told_s = False, -math.inf
         while not self.stopped.wait(TICK_S):
             self._tick()
+            if not said and self.warmed.is_set():
+                said = True
+                ready()
+                tell("READY=1")
+            if self._clock() - told_s >= TELL_S:
+                told_s = self._clock()
+                status = "; ".join(self.problems()) or f"{self.scans.state} {self.scan_in_hand() or ''}"
+                tell(condition(status, starting=not self.warmed.is_set(), alive=not self.faults()))
             if orphaned():
                 self.stop()
+        tell("STOPPING=1")
         self.supervisor.join()
         self._close()
 
@@ -236,23 +286,34 @@ class Daemon:
             json.dump({**self.endpoints, "backend": self.backend.name, "pid": os.getpid()}, file)
         temporary.replace(path)
 
-    def problems(self) -> list[str]:
-        """What keeps the daemon from taking a scan, a line each."""
+    def faults(self) -> list[str]:
+        """What only a restart of the daemon ends, a line each."""
         found = [self.failure] if self.failure else []
-        found += [f"the thread {name} is down" for name, up in self.supervisor.threads.items() if not up]
+        return found + [
+            f"the thread {name} {'hangs' if self.supervisor.up(name) else 'is down'}"
+            for name, up in self.supervisor.threads.items()
+            if not up
+        ]
+
+    def problems(self) -> list[str]:
+        """What keeps the daemon from doing its work, a line each."""
+        found = self.faults()
+        found += [] if self.warmed.is_set() else ["the kernels are being loaded, or compiled: frames are only written"]
         return found if self.writer.alive else [*found, "the raw writer is down"]
 
     def _fault(self, part: str, text: str, fatal: bool) -> None:
         """A part failed. It begins anew, unless that is ``fatal``: then the daemon finishes what it has and ends."""
-        session = self.scans.current
-        running = None if session is None or session.over else session.spec.scan_id
-        self.events.event(FaultEvent(scan_id=running, part=part, text=text, fatal=fatal, time_ns=time.time_ns()))
+        self._publish_fault(part, text, fatal)
         if not fatal:
             log.error("%s failed and begins anew: %s", part, text)
         elif not self.failure:
             self.failure = f"the thread {part} failed too often: {text}"
             log.critical("the daemon ends: %s", self.failure)
             threading.Thread(target=self.stop, args=(self.failure,), name="stop").start()
+
+    def _publish_fault(self, part: str, text: str, fatal: bool) -> None:
+        scan_id = self.scan_in_hand()
+        self.events.event(FaultEvent(scan_id=scan_id, part=part, text=text, fatal=fatal, time_ns=time.time_ns()))
 
     def stop(self, why: str = "the daemon was stopped") -> None:
         """Abort and finish a running scan, then end ``run``."""
@@ -269,6 +330,10 @@ class Daemon:
             if event.kind != "written":
                 self.writer_errors += 1
                 self._fault("writer", event.text, fatal=False)
+        for name, quiet_s in self.supervisor.hanging().items():
+            text = f"it has done nothing for {quiet_s:.0f} s: it hangs"
+            log.error("the thread %s: %s", name, text)
+            self._publish_fault(name, text, fatal=False)
         self.scans.wait(held=self.ingest.held_back())
 
     def _close(self) -> None:
@@ -277,33 +342,3 @@ class Daemon:
                 self._open.pop()()
             except Exception:  # the remaining parts must still be closed
                 log.exception("closing")
-
-
-def serve_forever(config: Config, ready_file: Path | None, with_parent: bool) -> int:
-    """Run a daemon until SIGTERM, SIGINT or SIGHUP; the exit code is 1 when it failed. A second signal exits at once.
-
-    The ready file is removed at the end.
-    """
-    parent = os.getppid()  # before the long start: a parent that ends during it would not be missed
-    daemon = Daemon(config)
-    asked = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if asked.is_set():
-            os._exit(1)
-        asked.set()
-        threading.Thread(target=daemon.stop, name="stop").start()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it, and it stays so
-        signal.signal(signal.SIGHUP, on_signal)
-    log.info("listening: %s", ", ".join(f"{name} {value}" for name, value in daemon.endpoints.items()))
-    try:
-        if ready_file is not None:
-            daemon.announce(ready_file)
-        daemon.run(lambda: with_parent and os.getppid() != parent)
-    finally:
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
-    return 1 if daemon.failure else 0

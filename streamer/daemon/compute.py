@@ -1,7 +1,8 @@
-"""The compute thread: it folds frames from the ring in, publishes planes, judges the scan and finishes it."""
+"""The compute thread: it folds frames from the ring in and finishes the scan. Pictures and looks are made beside it."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -11,17 +12,21 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from streamer.config import Config
-from streamer.core import preview
 from streamer.core.arrays import Array
+from streamer.daemon.aside import Aside, Threads, one_thread
 from streamer.daemon.finish import Finisher
+from streamer.daemon.looks import Looks, Newest
+from streamer.daemon.pictures import Pictures
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.ring import Reader
 from streamer.flow.wire.daemon import PreviewHeader
 from streamer.flow.wire.events import ProgressEvent, VerdictEvent
+from streamer.flow.wire.looks import LatestPlane
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.publish import Publisher
+from streamer.pipeline.judgement import Look
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.store import FRAMES_PER_BATCH
 
@@ -29,8 +34,11 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 0.005
 JUDGE_EVERY_S = 0.5
-JUDGE_SHARE = 0.1  # of the time, at most: a judgement of many projections takes a while, and frames wait meanwhile
+JUDGE_SHARE = 0.5  # of the time, at most: a look at many projections takes a while, and a core
 PROGRESS_EVERY_S = 0.1
+SOON_PIXELS = 2**23  # of frames that take some 50 ms to be seen in the planes
+BEHIND = 5.0
+"""How many times as rare pictures and judgements are while a batch of frames waits to be folded in."""
 
 
 class Compute:
@@ -46,20 +54,31 @@ class Compute:
         previews: Publisher,
         clock: Callable[[], float],
         new_buffer: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty,
+        threads: Threads = one_thread,
     ) -> None:
-        """``new_buffer`` makes the memory (shape, dtype) from which frames go to the backend."""
+        """``new_buffer`` makes the memory (shape, dtype) from which frames go to the backend; ``threads`` do what is
+        done beside it."""
         self._reader, self._scans, self._finisher = reader, scans, finisher
-        self._events, self._previews, self._clock = events, previews, clock
+        self._events, self._clock = events, clock
         self._new_buffer = new_buffer
         self._preview_every_s = 1.0 / config.preview.max_rate_hz
-        self._max_px = config.preview.max_px
+        self._pictures = Pictures(previews, config.preview.max_px, threads)
+        self._look: Aside[tuple[Look, float]] = Aside("look", threads)  # what was found, and how long it took
         self._pending = threading.Event()
         self._version = 0
         self._operator_revision = scans.operator_revision
+        self._planes, self._center = scans.planes, scans.fixed_center  # as they were applied last
+        self.detector = Looks(clock)
+        self._newest: Newest | None = None
+        self._past: tuple[Session, ScanPipeline] | None = None  # the last scan, until memory is needed for another one
+        self._unshown = False  # its planes have changed, and nobody has seen it
+        self._keeping = threading.Lock()  # held while something is done with it
+        scans.make_room = self.make_room
         self._shown_s = self._judged_s = self._reported_s = -1e9
         self._shown_count = -1
         self._judge_every_s = JUDGE_EVERY_S
         self._batch = np.empty((0, 0, 0), np.uint8)  # copies of the frames that are folded in together
+        self._unseen: list[float] = []  # when projections came that are stored, and in no planes yet
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
         self.folded = 0
         self.torn = 0  # frames overwritten while they were read; the finisher reads them from the raw file
@@ -87,17 +106,33 @@ class Compute:
             except Exception as error:
                 # A bug or a lack of memory ends this reconstruction, not the daemon; the raw file goes on.
                 log.exception("the reconstruction failed")
+                self._look.drop()
                 if session is not None:
                     self._finisher.give_up(session, f"{type(error).__name__}: {error}")
             if session is not None and session.state.final:
-                # At this point no frame of the stack refers to the pipeline, so its memory is free for the next scan.
+                # At this point no frame of the stack refers to the pipeline: ``make_room`` frees its memory.
+                self._unseen = []
+                with self._keeping:
+                    self._past = None if session.pipeline is None else (session, session.pipeline)
                 self._scans.finished(session)
+        self._pictures.rest()
+
+    def make_room(self) -> None:
+        """Give the memory of the last scan back, whose planes could be moved until now. From any thread."""
+        with self._keeping:
+            past, self._past = self._past, None
+        if past is not None:
+            del past
+            gc.collect()  # a pipeline is part of reference cycles
 
     def _turn(self, session: Session | None) -> None:
         """Fold waiting frames in; when there are none, do deferred work or sleep."""
         frame_came = self._restore(session) or self._take(session)
+        if self.detector.wanted and session is not None and not self._behind:
+            self.detector.serve(session, session.pipeline, self._newest)
         if session is not None and session.pipeline is not None:
             self._follow_operator(session.pipeline)
+            self._move(session, session.pipeline)
             self._show(session, session.pipeline)
             if not frame_came:
                 self._idle(session, session.pipeline)
@@ -106,17 +141,62 @@ class Compute:
                 self._finisher.begin_anew(session)
             elif session is not None and session.ending is not None:
                 self._finisher.finish_raw(session)
-            else:
+            elif session is not None or not self._browse():
                 self._sleep()
 
-    def _follow_operator(self, pipeline: ScanPipeline) -> None:
-        if self._scans.operator_revision != self._operator_revision:
-            self._operator_revision = self._scans.operator_revision
-            pipeline.view.watch(self._scans.planes)
-            try:
-                pipeline.fix_center(self._scans.fixed_center)
-            except BadInput as error:
-                log.warning("scan %s goes on without it: %s", pipeline.spec.scan_id, error)
+    def _browse(self) -> bool:
+        """Let the last scan be looked at. False when there was nothing to do."""
+        with self._keeping:
+            if self._past is None:
+                self.detector.serve(self._scans.current, None, self._newest)
+                return False
+            session, pipeline = self._past
+            self.detector.serve(session, pipeline, self._newest)
+            asked = self._follow_operator(pipeline)
+            moved, worked = self._move(session, pipeline), pipeline.browse()
+            self._unshown = self._unshown or worked
+            if self._unshown and not pipeline.view.building and not self._pictures.busy:
+                self._unshown = False
+                self._publish_planes(session, pipeline)
+            return asked or moved or worked
+
+    def _follow_operator(self, pipeline: ScanPipeline) -> bool:
+        """Apply what a client has set. False when that is nothing new."""
+        if self._scans.operator_revision == self._operator_revision:
+            return False
+        # Without the lock of the scans, whose holder may wait for ``make_room``: what changes now has a later revision.
+        self._operator_revision = self._scans.operator_revision
+        planes, center = self._scans.planes, self._scans.fixed_center
+        if planes != self._planes:
+            self._planes = planes
+            pipeline.view.watch(planes)
+            self._pictures.keep({plane.name for plane in pipeline.view.wanted})
+        try:
+            if center != self._center:
+                self._center = center
+                pipeline.fix_center(center)
+        except BadInput as error:
+            log.warning("scan %s goes on without it: %s", pipeline.spec.scan_id, error)
+        return True
+
+    def _move(self, session: Session, pipeline: ScanPipeline) -> bool:
+        """Fill planes that somebody moves, which waits for them, unless frames wait. False when there are none."""
+        moving = pipeline.view.moving
+        if moving is None:
+            return False
+        going = True
+        while going and not self._behind and self._scans.operator_revision == self._operator_revision:
+            going = pipeline.move()
+            if moving.ready and not self._pictures.busy:
+                count, images = pipeline.moved()
+                self._version += 1
+                self._pictures.send(partial(self._header(session, pipeline), angles=count), images, moving.planes)
+        return going or moving.ready
+
+    @property
+    def latest(self) -> dict[str, LatestPlane]:
+        """The last picture of each plane, for those who come late. Of any thread."""
+        return self._pictures.latest
 
     def _sleep(self) -> None:
         self._pending.wait(WAIT_S)
@@ -129,20 +209,21 @@ class Compute:
         if self._reader.pending:
             return
         if session.ending is not None:
+            self._follow_look(session, pipeline)  # the final verdict comes after the others
             self._finisher.finish(session, pipeline, show)
         elif (
             pipeline.in_memory
-            and pipeline.complete
+            and pipeline.arrivals.complete
             and not session.reconstructed
             and session.writer[0] not in ("recovering", "failed")
         ):
             # Every announced frame is folded in: the tomogram need not wait for the end message or the raw file.
+            self._follow_look(session, pipeline)
             self._finisher.reconstruct(session, pipeline, show)
-        elif not pipeline.work():
+        elif not self._finisher.follow(session, pipeline) and not pipeline.work():
             self._sleep()
 
-    @staticmethod
-    def _restore(session: Session | None) -> bool:
+    def _restore(self, session: Session | None) -> bool:
         """Fold in frames that an earlier daemon wrote, before those in the ring. Returns False when none is left."""
         if session is None or session.pipeline is None or session.stored is None:
             return False
@@ -154,7 +235,8 @@ class Compute:
         if batch is None:
             session.stored = None
             return False
-        session.pipeline.push_batch(*batch)
+        with self._finisher.stages.time("fold"):
+            session.pipeline.push_batch(*batch)
         return True
 
     def _take(self, session: Session | None) -> bool:
@@ -175,50 +257,86 @@ class Compute:
             elif session is not None and frame.meta.scan_id == session.spec.scan_id:
                 metas.append(frame.meta)
             self._reader.release()
+        if metas:
+            self._newest = metas[-1], self._batch[len(metas) - 1]
         if metas and session is not None and session.pipeline is not None:
-            session.pipeline.push_batch(metas, self._batch[: len(metas)])
-            for meta in metas:
-                if meta.kind is FrameKind.PROJECTION:
-                    seconds = self._clock() - meta.received_s
-                    session.latency.observe(seconds)
-                    self.latency.observe(seconds)
-                    self.folded += 1
+            # Planes that will be cut out of the tomogram need not follow what waits for it at the end.
+            pipeline = session.pipeline
+            cut = self._finisher.makes_tomogram and pipeline.view.lies_in(pipeline.shape)
+            late = self._behind and self._reader.pending * self._batch[0].size > SOON_PIXELS
+            shown = not (cut and late and session.all_came)
+            with self._finisher.stages.time("fold"):
+                pipeline.push_batch(metas, self._batch[: len(metas)], shown)
+            received = [meta.received_s for meta in metas if meta.kind is FrameKind.PROJECTION]
+            self.folded += len(received)
+            if shown:
+                self._observe(session, received)
+            else:
+                self._unseen += received
         return came
 
+    @property
+    def _behind(self) -> bool:
+        """Whether a batch of frames waits to be folded in."""
+        return self._reader.pending >= FRAMES_PER_BATCH
+
+    def _observe(self, session: Session, received_s: list[float]) -> None:
+        """Projections that were received at these times are in the planes now."""
+        for moment in received_s:
+            seconds = self._clock() - moment
+            session.latency.observe(seconds)
+            self.latency.observe(seconds)
+
     def _show(self, session: Session, pipeline: ScanPipeline, force: bool = False) -> None:
-        now = self._clock()
-        if now - self._judged_s >= self._judge_every_s and not session.reconstructed:
+        now, rare = self._clock(), BEHIND if self._behind else 1.0
+        if self._look.idle and now - self._judged_s >= rare * self._judge_every_s and not session.reconstructed:
             self._judged_s = now
-            self._judge(session, pipeline)
-            self._judge_every_s = max(JUDGE_EVERY_S, (self._clock() - now) / JUDGE_SHARE)
+            self._begin_look(session, pipeline)
+        if self._look.done:
+            self._follow_look(session, pipeline)
         if force or now - self._reported_s >= PROGRESS_EVERY_S:
             self._reported_s = now
             self._events.event(ProgressEvent(report=session.report(), scan_id=session.spec.scan_id))
-        if force or (now - self._shown_s >= self._preview_every_s and pipeline.view.count != self._shown_count):
+        changed = pipeline.view.count != self._shown_count
+        due = not self._pictures.busy and changed and now - self._shown_s >= rare * self._preview_every_s
+        if force or due:
             self._shown_s, self._shown_count = now, pipeline.view.count
             if pipeline.view.count:
-                self._publish_planes(session, pipeline)
+                with self._finisher.stages.time("publish"):
+                    self._publish_planes(session, pipeline)
+        if force:  # what is told of the scan after this comes after its pictures
+            self._pictures.wait()
+            self._observe(session, self._unseen)
+            self._unseen = []
 
-    def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
-        pipeline.track_center()
+    def _begin_look(self, session: Session, pipeline: ScanPipeline) -> None:
         with session.lock:
             missing, corrupt = session.ledger.lacking(FrameKind.PROJECTION)
-        if session.judge(*pipeline.judge(missing, corrupt)):
+        look = pipeline.look(missing, corrupt)
+
+        def timed() -> tuple[Look, float]:
+            began = self._clock()
+            with self._finisher.stages.time("judge"):
+                return look(), self._clock() - began
+
+        self._look.begin(timed)
+
+    def _follow_look(self, session: Session, pipeline: ScanPipeline) -> None:
+        """Use what the look that was begun has found, once it has."""
+        found = self._look.take()
+        if found is None:
+            return
+        look, seconds = found
+        self._judge_every_s = max(JUDGE_EVERY_S, seconds / JUDGE_SHARE)
+        pipeline.follow(look)
+        if session.judge(look.quality, look.verdict):
             self._events.event(VerdictEvent.of(session.report()))
 
     def _publish_planes(self, session: Session, pipeline: ScanPipeline) -> None:
         if session.first_preview_projections is None:
             session.first_preview_projections = pipeline.view.count
         self._version += 1
-        header = self._header(session, pipeline)
-        for name, image in pipeline.images().items():
-            small = preview.decimate(image, self._max_px)
-            factor = -(-image.shape[0] // small.shape[0])
-            lo, hi = preview.contrast(small)
-            self._previews.plane(
-                header(plane=name, shape=(small.shape[0], small.shape[1]), lo=lo, hi=hi, bin=factor),
-                preview.quantise(small, lo, hi),
-            )
+        self._pictures.send(self._header(session, pipeline), pipeline.snapshot(), pipeline.view.shown)
 
     def _header(self, session: Session, pipeline: ScanPipeline) -> Callable[..., PreviewHeader]:
         """What the previews of this moment have in common; the rest is for each plane to say."""
@@ -233,6 +351,7 @@ class Compute:
             of=session.spec.projections,
             unit=pipeline.unit,
             pixel_size_m=session.spec.pixel_size_m,
+            volume=pipeline.shape,
             center_px=pipeline.center,
             frame_rate_hz=(session.ledger.received - 1) / duration if duration > 0 else 0.0,
             verdict=verdict.decision,

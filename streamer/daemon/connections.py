@@ -19,12 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from streamer.daemon.throttle import ThrottledLog
-from streamer.io.sockets import duplicate, ends_of
+from streamer.io.sockets import duplicate, ends_of, port_of
 
 log = logging.getLogger(__name__)
 
 SWEEP_S = 0.02
 MAX_CONNECTIONS = 128
+SPARE = 4  # descriptors that are kept for looking at connections when no other is left
 OVERHEAD = 256  # bytes of a message beyond its own, at most: frames of its parts, and what CURVE adds
 NO_LINGER = struct.pack("ii", 1, 0)
 RECEIVED_AT = 128  # of tcpi_bytes_received in struct tcp_info, since Linux 4.1
@@ -68,7 +69,8 @@ class _Connection:
 class Connections:
     """Watches the connections to bound TCP sockets; ``run`` is the body of a thread.
 
-    ``budgets`` are by port, with the name of the socket. ``cut`` counts the connections that were cut, by that name.
+    ``budgets`` are by port, with the name of the socket. ``cut`` counts the connections that were cut and ``open``
+    those that are there, by that name.
     """
 
     def __init__(self, budgets: Mapping[int, tuple[str, Budget]], clock: Callable[[], float]) -> None:
@@ -77,6 +79,8 @@ class Connections:
         self._known: dict[int, _Connection] = {}  # by inode
         self._by_descriptor: dict[int, _Connection] = {}
         self.cut = Counter[str]()
+        self.open = {name: 0 for name, _ in self._budgets.values()}  # connections at the last sweep, by the same name
+        self._spare = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(SPARE)]
 
     def taken(self, descriptor: int, size: int) -> None:
         """A message of ``size`` bytes was taken from a connection. For the thread that receives."""
@@ -90,11 +94,35 @@ class Connections:
             wait(SWEEP_S)
 
     def sweep(self) -> None:
-        """Look at every connection once."""
+        """Look at every connection once; not when there is no descriptor for that, and none comes free."""
+        try:
+            sockets = _sockets()
+        except OSError:
+            self._give_up_spare()
+            with suppress(OSError):
+                self._sweep(_sockets())
+            self._take_spare()
+        else:
+            self._sweep(sockets)
+
+    def close(self) -> None:
+        """Do not sweep any more."""
+        self._give_up_spare()
+
+    def _give_up_spare(self) -> None:
+        while self._spare:
+            os.close(self._spare.pop())
+
+    def _take_spare(self) -> None:
+        with suppress(OSError):  # at the next sweep, then
+            while len(self._spare) < SPARE:
+                self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def _sweep(self, sockets: list[tuple[int, int]]) -> None:
         now, known = self._clock(), self._known
         self._known, by_descriptor = {}, {}
         watched: dict[int, list[_Connection]] = {port: [] for port in self._budgets}
-        for descriptor, inode in _sockets():
+        for descriptor, inode in sockets:
             connection = self._known.get(inode)  # a second descriptor of the same socket, as ``duplicate`` makes them
             if connection is None:
                 connection = known.get(inode) or _Connection(inode, self._port(descriptor), now, now)
@@ -105,6 +133,7 @@ class Connections:
                     self._charge(connection, now)
             by_descriptor[descriptor] = connection
         self._by_descriptor = by_descriptor
+        self.open = {self._budgets[port][0]: len(connections) for port, connections in watched.items()}
         for connections in watched.values():
             # Of too many connections those go that sent least, and of these the oldest.
             connections.sort(key=lambda connection: (connection.received, connection.began_s))
@@ -153,6 +182,23 @@ def _sockets() -> list[tuple[int, int]]:
             if stat.S_ISSOCK(status.st_mode):
                 found.append((int(name), status.st_ino))
     return found
+
+
+def is_connected(endpoint: str) -> bool | None:
+    """Whether this process has a TCP connection with the port of an endpoint at one end; None: not to be seen."""
+    port = port_of(endpoint)
+    if port is None:
+        return None
+    try:
+        sockets = _sockets()
+    except OSError:  # no descriptor is left to look with
+        return None
+    for descriptor, _ in sockets:
+        with duplicate(descriptor) as connection:
+            ends = ends_of(connection)
+        if ends is not None and port in (ends[0], ends[1][1]):
+            return True
+    return False
 
 
 def _received(connection: socket.socket) -> int:

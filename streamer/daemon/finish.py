@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 
 from streamer.config import Config
 from streamer.core.memory import Memory
-from streamer.daemon.scans import Scans, now
+from streamer.daemon.scans import VOLUME_ITEM_BYTES, Scans, now
 from streamer.daemon.session import Session
-from streamer.flow.latency import LatencyHistogram
+from streamer.flow.latency import LatencyHistogram, StageTimes
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import Decision, FrameKind, Quality, Reason, ReasonCode, StreamerError, Verdict
@@ -33,6 +34,9 @@ from streamer.pipeline.store import FRAMES_PER_BATCH
 
 log = logging.getLogger(__name__)
 
+STAGES = ("fold", "judge", "publish", "center", "tomogram", "raw_file")
+"""Work on a scan that is timed: of the compute thread, the last one while it waits for the raw writer."""
+
 
 class Finisher:
     """Finishes one scan after the other, on the compute thread. A failure ends the scan, never the daemon."""
@@ -41,9 +45,11 @@ class Finisher:
         self, scans: Scans, writer: WriterProcess, events: Publisher, config: Config, clock: Callable[[], float]
     ) -> None:
         self._scans, self._writer, self._events = scans, writer, events
-        self._make_tomogram, self._clock = config.writer.tomogram, clock
+        self.makes_tomogram, self._clock = config.writer.tomogram, clock
         self._max_missing_share = config.limits.max_missing_share
         self.latency = LatencyHistogram()  # last frame received → tomogram on disk
+        self.stages = StageTimes(STAGES, clock)
+        self.tomogram_bytes = 0  # voxels written, of all scans
 
     def reconstruct(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
         """Find the final centre, judge, and write the tomogram; before the end message when every frame has arrived.
@@ -53,15 +59,22 @@ class Finisher:
         """
         session.reconstructed = True
         try:
-            pipeline.refine_center()
+            with self.stages.time("center"):
+                pipeline.refine_center()
             session.result.geometry = pipeline.layout.to_dict()
             with ExitStack() as afterwards:
                 if pipeline.in_memory:
                     afterwards.callback(self._judge, session, pipeline)
                 else:
                     self._judge(session, pipeline)
-                if pipeline.count and self._make_tomogram:
-                    self._tomogram(session, pipeline)
+                if pipeline.count and self.makes_tomogram:
+                    with self.stages.time("tomogram"):
+                        if pipeline.series is None:
+                            self._tomogram(session, pipeline)
+                        while self._moment(session, pipeline):
+                            pass
+                    if session.result.last_frame_to_tomogram_s is not None:
+                        self.latency.observe(session.result.last_frame_to_tomogram_s)
                     session.result.artefacts = pipeline.artefacts()
             pipeline.view.catch_up()
             show()
@@ -69,14 +82,32 @@ class Finisher:
             log.exception("scan %s could not be reconstructed", session.spec.scan_id)
             self._failed(session, f"{type(problem).__name__}: {problem}")
 
+    def follow(self, session: Session, pipeline: ScanPipeline) -> bool:
+        """Write the next tomogram of a scan that has several, while it runs. False when there is none to write."""
+        if session.reconstructed or not (self.makes_tomogram and pipeline.in_memory):
+            return False
+        with self.stages.time("tomogram"):
+            return self._moment(session, pipeline)
+
     def finish(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
         """Close the raw file, reconstruct unless it is done, and enter the final state.
 
-        Where darks or flats were overtaken by projections, the reconstruction is to be made anew: ``begin_anew``.
+        The reconstruction catches up before that, so that the file lists what is found to be of no use only then. Where
+        darks or flats were overtaken by projections, the reconstruction is to be made anew: ``begin_anew``.
         """
+        behind = not session.reconstructed and (
+            pipeline.arrivals.seen < session.ledger.received or pipeline.arrivals.late_fields > 0
+        )
+        if behind and self._is_readable(session) and self._catch_up(session, pipeline):
+            session.pipeline, session.anew = None, True
+            return
         self._end_raw(session)
         if not session.reconstructed:
-            if not pipeline.in_memory or pipeline.seen < session.ledger.received or pipeline.late_fields:
+            if (
+                not pipeline.in_memory
+                or pipeline.arrivals.seen < session.ledger.received
+                or pipeline.arrivals.late_fields
+            ):
                 self._close_raw(session)  # the reconstruction reads it
             if self._catch_up(session, pipeline):
                 session.pipeline, session.anew = None, True
@@ -90,7 +121,7 @@ class Finisher:
         """Replace the reconstruction, whose memory is free by now, by one that has no frames yet."""
         log.info("scan %s: darks or flats came after projections; all is read again", session.spec.scan_id)
         session.anew = False
-        session.pipeline = self._scans.pipeline(session.spec)
+        session.pipeline = self._scans.pipeline(session.spec, session.mask, session.saturation)
 
     def give_up(self, session: Session, error: str) -> None:
         """Drop the reconstruction of a scan after an error. Its frames still go into the raw file until it ends."""
@@ -135,14 +166,22 @@ class Finisher:
             "corrupt": ledger.corrupt_indices(),
             "unusable": () if pipeline is None else pipeline.set_aside,
         }
-        self._writer.end(status, lists, now(), ending.note, ledger.expected)
+        self._writer.end(status, lists, now(), session.note, ledger.expected)
+
+    def _is_readable(self, session: Session) -> bool:
+        """Wait until the raw file, which is still open, holds all frames; False where it will not."""
+        if session.state is not ScanState.DRAINING or session.restored or not self._writer.await_written():
+            return False
+        session.follow_writer(self._writer.written, self._writer.state)
+        return session.written == session.ledger.received
 
     def _close_raw(self, session: Session) -> None:
         """Wait until the raw file is closed and its frames are checked, once; ``raw_error`` is what is wrong."""
         if session.raw_closed:
             return
         session.raw_closed = True
-        result = self._writer.await_end()
+        with self.stages.time("raw_file"):
+            result = self._writer.await_end()
         session.follow_writer(result.written, self._writer.state)
         self._scans.lost_by_writer += result.lost
         if result.error:
@@ -159,9 +198,9 @@ class Finisher:
         True when some came too late for that, and the file has all frames, to be read again from the first one.
         """
         whole = session.written == session.ledger.received
-        lacking = session.ledger.received - pipeline.seen
-        if lacking <= 0 or (whole and pipeline.late_fields):
-            return whole and pipeline.late_fields > 0
+        lacking = session.ledger.received - pipeline.arrivals.seen
+        if lacking <= 0 or (whole and pipeline.arrivals.late_fields):
+            return whole and pipeline.arrivals.late_fields > 0
         log.info("scan %s: %d frames are read from the raw file", session.spec.scan_id, lacking)
         try:
             with ScanFile.open(session.raw_file) as scan:
@@ -169,8 +208,8 @@ class Finisher:
                 for part in (range(first), range(first, session.spec.frames)):
                     lacks = partial(_lacks, pipeline, part)
                     for metas, pixels in scan.some(lacks, FRAMES_PER_BATCH):
-                        pipeline.push_batch(metas, pixels)
-                    if whole and pipeline.late_fields:
+                        pipeline.push_batch(metas, pixels, shown=False)
+                    if whole and pipeline.arrivals.late_fields:
                         return True
         except (StreamerError, OSError) as problem:
             session.result.error = f"{lacking} frames are not in the tomogram: {problem}"
@@ -179,26 +218,51 @@ class Finisher:
     def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
         with session.lock:
             missing, corrupt = session.ledger.lacking(FrameKind.PROJECTION)
-        self._judged(session, *pipeline.judge(missing, corrupt, final=True))
+        self._judged(session, *pipeline.judge(missing, corrupt))
 
     def _tomogram(self, session: Session, pipeline: ScanPipeline) -> None:
         spec = session.spec
         path = session.raw_file.with_name(f"{spec.scan_id}.tomogram.h5")
+        blocks = pipeline.tomogram(raw_rows(session.raw_file, self._scans.memory))
+        self._write(session, pipeline, path, blocks, pipeline.parameters())
+
+    def _moment(self, session: Session, pipeline: ScanPipeline) -> bool:
+        """Write the next of several tomograms; one that an earlier daemon wrote is left as it is."""
+        moment = pipeline.next_moment()
+        if moment is None:
+            return False
+        folder = tomograms_folder(session.raw_file, session.spec.scan_id)
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{moment.number:05d}.h5"
+        if path.exists():
+            session.result.tomogram_files.append(str(path))
+            return True
+        blocks = pipeline.moment(moment, raw_rows(session.raw_file, self._scans.memory, moment.index))
+        parameters = {**pipeline.parameters(), **moment.to_dict()}
+        self._write(session, pipeline, path, blocks, parameters)
+        return True
+
+    def _write(
+        self,
+        session: Session,
+        pipeline: ScanPipeline,
+        path: Path,
+        blocks: Iterator[tuple[int, NDArray[np.float32]]],
+        parameters: dict[str, Any],
+    ) -> None:
         with TomogramFile.create(
             path,
             pipeline.shape,
-            sample=spec.sample,
-            pixel_size_m=spec.pixel_size_m,
+            session.spec,
             unit=pipeline.unit,
             raw_file=session.raw_file,
-            parameters=pipeline.parameters(),
+            parameters=parameters,
         ) as volume:
-            write_blocks(volume, pipeline.tomogram(raw_rows(session.raw_file, self._scans.memory)))
-        session.result.tomogram_file = str(path)
-        if session.last_frame_s is not None:
-            seconds = self._clock() - session.last_frame_s
-            session.result.last_frame_to_tomogram_s = seconds
-            self.latency.observe(seconds)
+            write_blocks(volume, blocks)
+        self.tomogram_bytes += math.prod(pipeline.shape) * VOLUME_ITEM_BYTES
+        session.result.tomogram_files.append(str(path))
+        if session.reconstructed and session.last_frame_s is not None:
+            session.result.last_frame_to_tomogram_s = self._clock() - session.last_frame_s
 
 
 def keep_verdict(session: Session, pipeline: ScanPipeline | None) -> None:
@@ -208,16 +272,15 @@ def keep_verdict(session: Session, pipeline: ScanPipeline | None) -> None:
         archive = Archive(spec.scan_id, spec.sample, session.verdict, session.quality, frames=frames)
     if pipeline is not None:
         archive = replace(archive, unusable=pipeline.unusable, settings=sections(pipeline.settings))
-    for path in (session.raw_file, session.result.tomogram_file):
+    for path in (session.raw_file, *map(Path, session.result.tomogram_files)):
         try:
-            if path is not None:
-                write_archive(Path(path), archive)
+            write_archive(path, archive)
         except (StreamerError, OSError) as problem:
             log.warning("scan %s: the verdict is not in %s: %s", spec.scan_id, path, problem)
 
 
 def _lacks(pipeline: ScanPipeline, part: range, index: int) -> bool:
-    return index in part and not pipeline.has(index)
+    return index in part and not pipeline.arrivals.has(index)
 
 
 def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.float32]]]) -> None:
@@ -232,11 +295,18 @@ def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.fl
             written.result()
 
 
-def raw_rows(path: Path, memory: Memory) -> ReadRows:
-    """A function that reads detector rows [first, last) of all projections from a raw file."""
+def tomograms_folder(raw_file: Path, scan_id: str) -> Path:
+    """Where the tomograms of a scan with several of them are, 00000.h5 and so on."""
+    return raw_file.with_name(f"{scan_id}.tomograms")
+
+
+def raw_rows(path: Path, memory: Memory, index: NDArray[np.int64] | None = None) -> ReadRows:
+    """A function that reads detector rows [first, last) of projections from a raw file: of all, or of those frames."""
 
     def read(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
         with ScanFile.open(path) as scan:
-            return scan.index, np.deg2rad(scan.angles_deg), scan.rows(first, last, memory)
+            places = np.arange(len(scan.index)) if index is None else np.flatnonzero(np.isin(scan.index, index))
+            rows = scan.rows(first, last, memory, places)
+            return scan.index[places], np.deg2rad(scan.angles_deg[places]), rows
 
     return read

@@ -9,9 +9,11 @@ from msgspec import UnsetType
 
 from streamer import __version__
 from streamer.core.planes.plane import Plane, orthogonal_planes
+from streamer.daemon.compute import Compute
+from streamer.daemon.pictures import spec_of, thinned
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
-from streamer.flow.wire.control import Done, Forbidden, Ping, Pong, Request
+from streamer.flow.wire.control import Busy, Done, Forbidden, Ping, Pong, Request
 from streamer.flow.wire.daemon import (
     Abort,
     Arm,
@@ -19,17 +21,22 @@ from streamer.flow.wire.daemon import (
     CenterReply,
     DaemonStatus,
     Disarm,
+    EndScan,
     FixCenter,
     GetStatus,
     GetVerdict,
-    PlaneSpec,
     Report,
+    SendPositions,
+    Trigger,
     VerdictReply,
     WatchedPlanes,
     WatchPlanes,
 )
+from streamer.flow.wire.looks import GetLatest, GetPast, LatestPlane, Look, Looked, PastScans
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.control import DeferredReply, Handler
+from streamer.io.positions import PositionSource
+from streamer.io.positions.table import PositionTable
 from streamer.keys import Client, Role
 
 ARM_WAIT_S = 120.0
@@ -41,6 +48,8 @@ def needed_role(request: Request[Any]) -> Role | None:
         case Ping():
             return None
         case GetStatus() | GetVerdict() | WatchPlanes(set=None) | FixCenter(set=UnsetType()):
+            return Role.LOOK
+        case Look() | GetLatest() | GetPast():
             return Role.LOOK
     return Role.STEER
 
@@ -59,9 +68,15 @@ class Handlers:
     """Answers requests on the control thread. A handler reads numbers or sets options; it computes nothing."""
 
     def __init__(
-        self, scans: Scans, status: Callable[[Report | None], DaemonStatus], clock: Callable[[], float]
+        self,
+        scans: Scans,
+        status: Callable[[Report | None], DaemonStatus],
+        clock: Callable[[], float],
+        compute: Compute,
+        positions: PositionSource | None = None,
     ) -> None:
-        self._scans, self._status, self._clock = scans, status, clock
+        self._scans, self._status, self._clock, self._positions = scans, status, clock, positions
+        self._compute = compute
 
     def table(self) -> Mapping[type[Request[Any]], Handler]:
         return {
@@ -69,10 +84,16 @@ class Handlers:
             Arm: self.arm,
             Disarm: self.disarm,
             Abort: self.abort,
+            Trigger: self.trigger,
+            EndScan: self.end,
             GetStatus: self.status,
             GetVerdict: self.verdict,
             WatchPlanes: self.planes,
             FixCenter: self.center,
+            SendPositions: self.positions,
+            Look: self.look,
+            GetLatest: self.latest,
+            GetPast: self.past,
         }
 
     def ping(self, _request: Ping) -> Pong:
@@ -80,6 +101,8 @@ class Handlers:
 
     def arm(self, request: Arm) -> Armed | DeferredReply:
         spec, finishing = request.spec, self._scans.current
+        if finishing is not None:
+            finishing.give_way(spec.scan_id)
         if finishing is not None and finishing.ends and not finishing.over:
             # The previous scan is being finished. The plan waits for its reply instead of asking again.
             return DeferredReply(self._clock() + ARM_WAIT_S, lambda expired: self._arm_when_free(spec, expired))
@@ -101,6 +124,14 @@ class Handlers:
 
     def abort(self, request: Abort) -> Done:
         self._scans.abort(request.scan_id, request.reason)
+        return Done()
+
+    def trigger(self, request: Trigger) -> Done:
+        self._scans.trigger(request.scan_id)
+        return Done()
+
+    def end(self, request: EndScan) -> Done:
+        self._scans.end(request.scan_id, request.frames, request.status)
         return Done()
 
     def status(self, request: GetStatus) -> DaemonStatus:
@@ -130,6 +161,15 @@ class Handlers:
             raise BadInput(f"scan {scan_id!r} is not known to this daemon")
         return VerdictReply(report.scan_id, report.verdict, report.reasons, report.final, report.quality)
 
+    def positions(self, request: SendPositions) -> Done:
+        if not isinstance(self._positions, PositionTable):
+            raise BadInput('this daemon takes no table of positions; set positions.source = "table"')
+        session = self._scans.of(request.scan_id)
+        if session is None or session.ending is not None:
+            raise BadInput(f"scan {request.scan_id!r} waits for no positions; arm it first")
+        self._positions.enter(request.first, request.values, request.last)
+        return Done()
+
     def planes(self, request: WatchPlanes) -> WatchedPlanes:
         if request.set is not None:
             self._scans.watch(tuple(Plane(p.name, p.origin, p.u, p.v, p.shape) for p in request.set))
@@ -137,7 +177,7 @@ class Handlers:
         session = self._scans.current
         if planes is None and session is not None:
             planes = orthogonal_planes(session.spec.rows, session.spec.columns)
-        return WatchedPlanes([PlaneSpec(p.name, p.origin, p.u, p.v, p.shape) for p in planes or ()])
+        return WatchedPlanes([spec_of(plane) for plane in planes or ()])
 
     def center(self, request: FixCenter) -> CenterReply:
         if not isinstance(request.set, UnsetType):
@@ -145,3 +185,15 @@ class Handlers:
         report = self._scans.report()
         found, confidence = (None, 0.0) if report is None else (report.center_px, report.center_confidence)
         return CenterReply(found, confidence, self._scans.fixed_center is not None)
+
+    def look(self, request: Look) -> Looked | DeferredReply:
+        return self._compute.detector.ask(request)
+
+    def latest(self, request: GetLatest) -> LatestPlane:
+        latest = self._compute.latest.get(request.plane)
+        if latest is None:
+            raise Busy(f"there is no picture of the plane {request.plane!r} yet")
+        return thinned(latest)
+
+    def past(self, request: GetPast) -> PastScans:
+        return PastScans(self._scans.past(request.most), list(self._compute.latest))

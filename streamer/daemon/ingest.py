@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from msgspec import structs
@@ -16,9 +16,13 @@ from streamer.daemon.session import Session
 from streamer.daemon.throttle import ThrottledLog
 from streamer.flow import wire
 from streamer.flow.acknowledged import Taken
+from streamer.flow.capture import Capture
+from streamer.flow.dialects.message import SeriesStart
+from streamer.flow.latency import LatencyHistogram
 from streamer.flow.ring import Ring
 from streamer.flow.scan import Outcome
-from streamer.frames import BadInput
+from streamer.frames import BadInput, FrameMeta
+from streamer.io.raw.pixel_mask import as_mask
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +33,7 @@ HOLD_WAIT_S = 0.005
 
 
 class Ingest:
-    """The sink of the frame receiver (see ``io.source_zmq.FrameSink``)."""
+    """The sink of the frame receiver (see ``io.sources.push.FrameSink``)."""
 
     def __init__(
         self, ring: Ring, scans: Scans, wake: Callable[[], None], stopped: threading.Event, clock: Callable[[], float]
@@ -37,17 +41,20 @@ class Ingest:
         self._ring, self._scans, self._wake, self._stopped, self._clock = ring, scans, wake, stopped, clock
         self._complaints = ThrottledLog(log, clock)
         self._stale_scan = ""
-        self._waits = self._waited = False
+        self.waits = self._waited = False  # now; at some moment since ``held_back`` was called
         self.frames_by_kind: Counter[str] = Counter()
         self.rejected_by_reason: Counter[str] = Counter()
         self.errors_by_kind: Counter[str] = Counter()
+        self.put_off_by_cause: Counter[str] = Counter()  # messages of the acknowledged transport
         self.bytes = 0
         self.full_s = 0.0  # time that the receive thread waited for a free slot, or for a scan that is being finished
         self.last_frame_ns = 0
+        self.transport = LatencyHistogram()  # stamp of the source, when it sent one, → received
+        self.ahead = 0  # frames whose stamp lies in the future: the clocks differ
 
     def held_back(self) -> bool:
         """Whether frames could not be taken at some moment since the last call, so that silence says nothing."""
-        held, self._waited = self._waits or self._waited, False
+        held, self._waited = self.waits or self._waited, False
         return held or 0 < self._ring.slots <= self._ring.occupied
 
     def start(self, message: wire.Start) -> None:
@@ -66,6 +73,7 @@ class Ingest:
 
     def _free(self, running: Session, message: wire.Start) -> bool:
         """Wait until a scan that ends is over, and read nothing meanwhile. False when the daemon stops."""
+        running.give_way(message.spec.scan_id)
         if running.owner.source == message.src:
             running.superseded(message.spec.scan_id)
         if running.ending is None or running.over:
@@ -75,7 +83,11 @@ class Ingest:
 
     def alive(self, message: wire.KeepAlive) -> None:
         session = self._scans.current
-        if message.paused and session is not None and session.owner.source in (None, message.src):
+        if session is None or session.owner.source not in (None, message.src):
+            return
+        if session.capture is not None:
+            self._pour(session, message.src)
+        if message.paused:
             session.paused()
 
     def admit(self, message: wire.Start | wire.FrameHeader | wire.End) -> str:
@@ -88,8 +100,10 @@ class Ingest:
             scan_id = message.meta.scan_id if isinstance(message, wire.FrameHeader) else message.scan_id
             return self._scans.take_up(scan_id)
         scan_id, running = message.spec.scan_id, self._scans.current
-        if running is not None and running.spec.scan_id != scan_id and running.owner.source == message.src:
-            running.superseded(scan_id)  # messages come in order: no more frames of it will
+        if running is not None and running.spec.scan_id != scan_id:
+            running.give_way(scan_id)
+            if running.owner.source == message.src:
+                running.superseded(scan_id)  # messages come in order: no more frames of it will
         if self._scans.take_up(scan_id):
             try:
                 self._scans.arm(message.spec).begins(message.src)
@@ -100,6 +114,9 @@ class Ingest:
     def position(self) -> int:
         """Frames committed to the ring so far."""
         return self._ring.committed
+
+    def put_off(self, why: str) -> None:
+        self.put_off_by_cause[why] += 1
 
     def settled(self, taken: Taken) -> bool:
         """Whether what a message brought may be acknowledged."""
@@ -115,23 +132,65 @@ class Ingest:
         spec = session.spec
         if header.shape != (spec.rows, spec.columns) or header.dtype != spec.dtype:
             reason = "dtype" if header.dtype != spec.dtype else "shape"
-            self.corrupt(header, reason)
+            rows, columns = header.shape
+            text = f"{rows}×{columns} {header.dtype}, armed were {spec.rows}×{spec.columns} {spec.dtype}"
+            self.corrupt(header, reason, text)
             return None
+        if session.capture is not None:
+            self._pour(session, header.src)
+            if session.capture.place(header.index, header.kind) is None:
+                return self._window(session, session.capture, header.index)
+        return self._slot()
+
+    def _slot(self) -> memoryview | None:
         return self._ring.acquire() or self._wait(self._ring.acquire, FULL_WAIT_S)
 
-    def frame(self, header: wire.FrameHeader) -> None:
+    @staticmethod
+    def _window(session: Session, capture: Capture, index: int) -> memoryview | None:
+        """Room for a projection that is not kept, or not yet; None for one that nobody will want."""
+        session.passed()
+        if capture.holds:
+            return capture.room()
+        capture.let_go(index)
+        return None
+
+    def _pour(self, session: Session, source: str) -> None:
+        """Enter what a trigger keeps of the window into the scan; the ring has room for it."""
+        assert session.capture is not None
+        for held in session.capture.opened():
+            slot = self._slot()
+            if slot is None:
+                return
+            slot[:] = held.pixels.data
+            packed = None if held.packed is None else memoryview(held.packed)
+            self._enter(session, held.meta, source, packed)
+
+    def frame(self, header: wire.FrameHeader, packed: memoryview | None = None) -> None:
         session = self._scans.of(header.meta.scan_id)
         if session is None:
             return
-        meta = structs.replace(header.meta, received_s=self._clock())
+        meta, capture = header.meta, session.capture
+        if meta.timestamp_ns > 0:
+            self._transported(time.time_ns() - meta.timestamp_ns)
+        if capture is not None:
+            number = capture.place(meta.index, meta.kind)
+            if number is None:
+                capture.hold(meta, None if packed is None else bytes(packed))
+                return
+            meta = structs.replace(meta, index=number)
+        self._enter(session, meta, header.src, packed)
+
+    def _enter(self, session: Session, meta: FrameMeta, source: str, packed: memoryview | None) -> None:
+        """The slot acquired last holds a frame of the scan."""
+        meta = structs.replace(meta, received_s=self._clock())
         with session.lock:  # whoever ends the scan finds each accepted frame in the ring
-            outcome = session.accept(meta, header.src)
+            outcome = session.accept(meta, source)
             if outcome is Outcome.ACCEPT:
-                self._ring.commit(meta)
+                self._ring.commit(meta, packed)
             session.settle()
         if outcome is Outcome.ACCEPT:
             self.frames_by_kind[meta.kind.name.lower()] += 1
-            self.bytes += header.size
+            self.bytes += session.spec.frame_nbytes
             self.last_frame_ns = time.time_ns()
             self._wake()
         elif outcome is Outcome.BEYOND:
@@ -139,12 +198,17 @@ class Ingest:
                 "beyond", f"frame {meta.index} of scan {meta.scan_id}, which announced {session.spec.frames} frames"
             )
 
-    def corrupt(self, header: wire.FrameHeader, reason: str) -> None:
+    def _transported(self, duration_ns: int) -> None:
+        self.transport.observe(duration_ns * 1e-9)
+        self.ahead += duration_ns < 0
+
+    def corrupt(self, header: wire.FrameHeader, reason: str, text: str = "") -> None:
         session = self._scans.of(header.meta.scan_id)
         if session is not None and session.admits(header.src):
-            session.corrupt(header.meta.index)
+            index, capture = header.meta.index, session.capture
+            session.corrupt(index if capture is None else capture.place(index, header.kind))
             session.settle()
-        self.rejected(reason, f"frame {header.meta.index} of scan {header.meta.scan_id}: {reason}")
+        self.rejected(reason, f"frame {header.meta.index} of scan {header.meta.scan_id}: {text or reason}")
 
     def end(self, message: wire.End) -> None:
         session = self._scans.of(message.scan_id)
@@ -152,8 +216,21 @@ class Ingest:
             return
         if not session.admits(message.src):
             self._foreign(session, message.src)
-        elif session.ended(message):
+            return
+        if session.capture is not None:
+            self._pour(session, message.src)
+        if session.ended(message):
             self._wake()
+
+    def series(self, scan_id: str, start: SeriesStart) -> None:
+        session = self._scans.of(scan_id)
+        if session is not None and session.ending is None:
+            self._scans.know_detector(session, None if start.mask is None else as_mask(start.mask), start.saturation)
+
+    def remarks(self, scan_id: str, texts: Sequence[str]) -> None:
+        session = self._scans.of(scan_id)
+        if session is not None:
+            session.remarks = tuple(texts)
 
     def rejected(self, reason: str, text: str) -> None:
         self.rejected_by_reason[reason] += 1
@@ -188,9 +265,9 @@ class Ingest:
 
     def _wait(self, ask: Callable[[], T | None], pause_s: float) -> T | None:
         """Ask until there is an answer; ZeroMQ holds the source back meanwhile. None when the daemon stops."""
-        began, answer, self._waits = self._clock(), None, True
+        began, answer, self.waits = self._clock(), None, True
         while answer is None and not self._stopped.wait(pause_s):
             answer = ask()
-        self._waits, self._waited = False, True
+        self.waits, self._waited = False, True
         self.full_s += self._clock() - began
         return answer

@@ -33,8 +33,10 @@ class LeftBehind:
         Raises Busy while the writer of a daemon that died still closes its file, BadInput when that was killed while it
         made the file, and there is no ``spec``.
         """
-        tomogram = self._directory / f"{scan_id}.tomogram.h5" if self._tomogram else None
-        return find_unfinished(self.raw_file(scan_id), tomogram, spec)
+        several = self._directory / f"{scan_id}.tomograms"
+        tomogram = several if several.exists() else self._directory / f"{scan_id}.tomogram.h5"
+        tomogram_or_none = tomogram if self._tomogram else None
+        return find_unfinished(self.raw_file(scan_id), tomogram_or_none, spec)
 
     def is_written(self, scan_id: str) -> bool:
         """Whether that writer is still at work."""

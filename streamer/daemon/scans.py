@@ -6,7 +6,7 @@ import gc
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -15,16 +15,21 @@ from streamer.core.backend.selection import Backend
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane, check_planes
 from streamer.daemon.left_behind import LeftBehind
+from streamer.daemon.monitoring.tally import Tally
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
+from streamer.flow.capture import window_frames
 from streamer.flow.ring import Ring
 from streamer.flow.scan import Ledger, ScanEvent, ScanLife, ScanState
+from streamer.flow.wire import End, EndStatus
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.daemon import FrameCounts, ProjectionCounts, Report
 from streamer.flow.wire.events import ProgressEvent, StateEvent
 from streamer.frames import BadInput, Decision, Reason, ReasonCode, ScanSpec
+from streamer.io.defect_map import read_defect_map
 from streamer.io.publish import Publisher
-from streamer.io.raw.writer import WriterError, WriterProcess, check_space
+from streamer.io.raw.pixel_mask import PixelMask, as_mask, joined
+from streamer.io.raw.writer import WriterError, WriterProcess, WriterSlow, check_space
 from streamer.pipeline.layout.choice import max_layout_width
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
@@ -58,17 +63,16 @@ class Scans:
         self._directory = config.writer.directory.resolve()  # the folder alone: a link in it leads to what is not ours
         since = time.time() - config.scan.stall_timeout_s
         self._left = LeftBehind(self._directory, config.writer.tomogram, since)
+        self.check: Callable[[ScanSpec], object] = lambda _spec: (
+            None
+        )  # raises BadInput for a scan that is not to be armed
+        self.make_room: Callable[[], None] = lambda: None  # called before a scan takes its memory
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # chosen by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
         self.operator_revision = 0  # grows when planes or centre are set; the compute thread then applies them
-        self.written_before = 0  # frames in the raw files of finished scans
         self.lost_by_writer = 0
-        self.results = {state.value: 0 for state in ScanState if state.final}
-        self.verdicts = dict.fromkeys(Decision, 0)
-        self.totals = dict.fromkeys(("duplicate", "late", "corrupt", "disordered"), 0)
-        self.unusable: Counter[str] = Counter()  # projections of finished scans that were set aside, by cause
-        self.missing: Counter[str] = Counter()  # frames of finished scans that never came, by kind
+        self.tally = Tally()
 
     @property
     def state(self) -> ScanState:
@@ -97,11 +101,13 @@ class Scans:
     def arm(self, spec: ScanSpec) -> Session:
         """Prepare for the frames of a scan: check the disk space, open the raw file, format the ring for its frames.
 
-        Raises Busy while another scan runs, BadInput when the scan cannot be taken; nothing is left behind then.
+        Raises Busy while another scan runs, or the raw writer does not answer, BadInput when the scan cannot be taken;
+        nothing is left behind then.
         """
         with self.lock:
             session = self.of(spec.scan_id)
             if session is not None and session.spec == spec and not session.over:
+                session.asked()
                 return session
             if self.is_busy():
                 assert self.current is not None
@@ -125,10 +131,13 @@ class Scans:
         return session
 
     def _open(self, spec: ScanSpec) -> Session:
+        self.check(spec)
         config = self._config
         directory = self._directory
         width = max_layout_width(spec, config.reconstruction)
         volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
+        if spec.tomogram_deg is not None:
+            volume *= max(1, int(abs(spec.range_deg) / spec.tomogram_deg))
         path, unfinished = self._left.raw_file(spec.scan_id), self._left.find(spec.scan_id, spec)
         if unfinished is None and self._left.exists(spec.scan_id):
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
@@ -137,17 +146,30 @@ class Scans:
         held = None if unfinished is None else len(unfinished.kinds)
         lacking = spec.frames - (held or 0)
         check_space(directory, lacking * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
+        self.make_room()
         try:
-            pipeline = self.pipeline(spec)
+            mask = joined(self._map_of_defects(), None if unfinished is None else unfinished.mask)
+            pipeline = self.pipeline(spec, mask)
         except MemoryError as error:
             way_out = "lower reconstruction.memory_mb, so that larger scans are read again from their raw file"
             raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
-        self._ring.format((spec.rows, spec.columns), spec.dtype, config.ring.max_slots)
+        shape, keep_packed = (spec.rows, spec.columns), config.writer.keep_compressed
+        slots = self._ring.format(shape, spec.dtype, config.ring.max_slots, keep_packed)
+        if spec.before_trigger is not None and window_frames(spec) > slots:
+            raise BadInput(
+                f"scan {spec.scan_id}: {window_frames(spec)} projections are to be held until the trigger, "
+                f"the ring has room for {slots}; enlarge ring.memory_mb and ring.max_slots, or keep fewer turns"
+            )
         try:
             self._writer.open(spec, path, now(), OPEN_TIMEOUT_S, held)
+        except WriterSlow as error:
+            raise Busy(f"{error}: the machine is busy; try again") from error
         except WriterError as error:
             raise BadInput(str(error)) from error
         session = Session(spec, pipeline, path, self._clock, config.scan.patience)
+        session.mask = mask
+        if mask is not None:
+            self._writer.mark(mask)
         if unfinished is not None:
             session.restore(unfinished)
         return session
@@ -174,9 +196,30 @@ class Scans:
                 return str(error)
             return ""
 
-    def pipeline(self, spec: ScanSpec) -> ScanPipeline:
-        """A reconstruction that has no frames yet. Raises MemoryError or BadInput."""
-        return ScanPipeline(spec, self._backend, self._config, self.planes, self.fixed_center, self.memory)
+    def pipeline(self, spec: ScanSpec, mask: PixelMask | None = None, saturation: float | None = None) -> ScanPipeline:
+        """A reconstruction that has no frames yet; see ``know_detector``. Raises MemoryError or BadInput."""
+        pipeline = ScanPipeline(spec, self._backend, self._config, self.planes, self.fixed_center, self.memory)
+        pipeline.know_detector(None if mask is None else mask != 0, saturation)
+        return pipeline
+
+    def _map_of_defects(self) -> PixelMask | None:
+        """What the configuration says of the detector."""
+        place = self._config.source.defects
+        return None if place is None else as_mask(read_defect_map(place))
+
+    def know_detector(self, session: Session, mask: PixelMask | None, saturation: float | None) -> None:
+        """The detector says which pixels (rows, columns) are not to be used, and where it is full.
+
+        Raises BadInput for a mask of another shape than the scan's images.
+        """
+        with session.lock:
+            if session.pipeline is not None:
+                session.pipeline.know_detector(None if mask is None else mask != 0, saturation)
+            session.saturation = saturation
+            if mask is not None and mask.shape == (session.spec.rows, session.spec.columns):
+                session.mask = joined(session.mask, mask)
+                assert session.mask is not None
+                self._writer.mark(session.mask)
 
     def refuse(self, spec: ScanSpec, source: str, why: str) -> None:
         """Record a scan that its source announced and that cannot be taken: all of its frames are missing."""
@@ -199,12 +242,8 @@ class Scans:
                 self._refused[spec.scan_id] = report
                 while len(self._refused) > REFUSED_KEPT:
                     self._refused.popitem(last=False)
-            self.results[report.state.value] += 1
-            self._count_missing(ledger)
+            self.tally.refused(ledger, report.state)
         self._publish(report)
-
-    def _count_missing(self, ledger: Ledger) -> None:
-        self.missing.update({kind.name.lower(): n for kind, n in ledger.missing_of().items()})
 
     def was_refused(self, scan_id: str) -> bool:
         return scan_id in self._refused
@@ -233,6 +272,14 @@ class Scans:
         """End the running scan as aborted; the frames received are kept. Aborting twice is allowed."""
         self._named(scan_id).end("aborted", None, reason)
 
+    def trigger(self, scan_id: str) -> None:
+        """Keep the latest turns of a scan that waits for this. Raises BadInput for another one."""
+        self._named(scan_id).trigger()
+
+    def end(self, scan_id: str, frames: int, status: EndStatus) -> None:
+        """A client says for its detector that no more frames come, as an end message does."""
+        self._named(scan_id).ended(End(scan_id, frames, status))
+
     def watch(self, planes: tuple[Plane, ...]) -> None:
         """Show these planes, in this scan and the next ones. Raises BadInput for too many planes or equal names."""
         check_planes(planes)
@@ -252,8 +299,12 @@ class Scans:
             if self.current is None and self._left.is_written(scan_id):
                 return
             self._left.newest = None
-            if self.current is None and (reason := self.take_up(scan_id)):
+            if self.current is not None:
+                return
+            if reason := self.take_up(scan_id):
                 log.warning("scan %s of the daemon before is not taken up: %s", scan_id, reason)
+            elif (session := self.of(scan_id)) is not None:
+                session.unclaimed = True
 
     def _named(self, scan_id: str) -> Session:
         session = self.of(scan_id)
@@ -269,26 +320,16 @@ class Scans:
         with self.lock:
             # Under the lock, so that no scrape of the metrics counts this scan twice or not at all.
             session.over = True
-            self.written_before += session.written
             self._reports[session.spec.scan_id] = report
             while len(self._reports) > REPORTS_KEPT:
                 self._reports.popitem(last=False)
-            self.results[session.state.value] += 1
-            self.verdicts[session.verdict.decision] += 1
-            self.unusable.update(session.quality.unusable_counts)
-            self._count_missing(session.ledger)
-            for name, value in (
-                ("duplicate", session.ledger.duplicate),
-                ("late", session.ledger.late),
-                ("corrupt", session.ledger.corrupt),
-                ("disordered", session.ledger.disordered),
-            ):
-                self.totals[name] += value
+            self.tally.add(session, self._clock(), time.time())
         fine = session.state is ScanState.COMPLETE and session.verdict.decision in (Decision.ENOUGH, Decision.CONTINUE)
         level = logging.INFO if fine else logging.WARNING
-        log.log(level, "scan %s %s: %s", session.spec.scan_id, session.state, session.verdict)
+        scan_id = session.spec.scan_id
+        log.log(level, "scan %s %s: %s", scan_id, session.state, session.verdict, extra={"scan_id": scan_id})
         if report.note:
-            log.warning("scan %s: %s", session.spec.scan_id, report.note)
+            log.warning("scan %s: %s", scan_id, report.note, extra={"scan_id": scan_id})
         self._publish(report)
 
     def report(self, scan_id: str | None = None) -> Report | None:
@@ -298,6 +339,11 @@ class Scans:
             return session.report()
         with self.lock:
             return None if scan_id is None else self._reports.get(scan_id) or self._refused.get(scan_id)
+
+    def past(self, most: int) -> list[Report]:
+        """Reports of the newest scans that are over, the oldest first."""
+        with self.lock:
+            return list(self._reports.values())[-most:] if most else []
 
     def _publish(self, report: Report) -> None:
         """Publish a final state."""

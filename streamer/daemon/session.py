@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from msgspec import structs
+
+from streamer.daemon.outcome import Ending, Result
 from streamer.flow import wire
+from streamer.flow.capture import Capture
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.losses import CounterWatch, cause_of_loss
 from streamer.flow.owner import Owner
@@ -17,6 +20,7 @@ from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
 from streamer.flow.wire.daemon import FrameCounts, Latency, ProjectionCounts, Report
 from streamer.frames import (
     NOT_JUDGED,
+    BadInput,
     Decision,
     FrameKind,
     FrameMeta,
@@ -26,28 +30,10 @@ from streamer.frames import (
     ScanSpec,
     Verdict,
 )
+from streamer.io.raw.pixel_mask import PixelMask
 from streamer.io.raw.unfinished import Batch, UnfinishedScan
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.store import FRAMES_PER_BATCH
-
-
-@dataclass
-class Ending:
-    """How the frames of a scan ended. ``status``: ok, stopped, aborted or stalled."""
-
-    status: str
-    note: str = ""
-
-
-@dataclass
-class Result:
-    """What the finisher produced."""
-
-    tomogram_file: str | None = None
-    last_frame_to_tomogram_s: float | None = None
-    artefacts: Mapping[str, float | None] = field(default_factory=dict)
-    geometry: dict[str, Any] = field(default_factory=dict)
-    error: str | None = None
 
 
 @dataclass
@@ -71,21 +57,27 @@ class Session:
     written: int = 0
     writer: tuple[str, str] = ("ok", "")  # state of the raw file and why; see ``WriterProcess.state``
     raw_loss: str = ""  # why too few of the frames received are in the raw file
+    remarks: tuple[str, ...] = ()  # what was wrong with its frames, in words
     first_preview_projections: int | None = None
     first_frame_s: float | None = None
     last_frame_s: float | None = None
     restored: int = 0  # frames that the files of an earlier daemon hold
     stored: Iterator[Batch] | None = None  # those of them that the pipeline has not seen
+    mask: PixelMask | None = None  # pixels (rows, columns) of the detector that are not to be used
+    saturation: float | None = None  # of the detector, as it said itself
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
         self.ledger = Ledger.of(self.spec)
+        self.capture = None if self.spec.before_trigger is None else Capture(self.spec)
         self.life.fire(ScanEvent.ARM)
-        self._patience = Patience(self.limits, self.clock())
+        self.armed_s = self.clock()
+        self._patience = Patience(self.limits, self.armed_s)
         self._counter = CounterWatch()
         self.plan = {} if self.pipeline is None else self.pipeline.plan.to_dict()
         self.raw_error: str | None = None  # what went wrong with the raw file
         self.raw_closed = False  # its frames are counted
+        self.unclaimed = False  # the daemon took it up by itself, and nobody has asked for it or sent for it since
         self.anew = False  # the reconstruction is made again, from the raw file
         self.reconstructed = False  # the final verdict and the tomogram were made, or failed
         self.over = False  # the last report is published; another scan may be armed
@@ -99,9 +91,16 @@ class Session:
         """No more frames are to be sent: the end message came, or the scan was ended otherwise."""
         return self.ending is not None or self.end_message is not None
 
+    @property
+    def all_came(self) -> bool:
+        """Whether every frame that is expected has been received, or will not come."""
+        with self.lock:
+            return self.ending is not None or self.ledger.seen == self.ledger.expected
+
     def begins(self, source: str) -> bool:
         """The source announces this scan. False when it belongs to another one."""
         with self.lock:
+            self.unclaimed = False
             self.owner.begins(source)
             return self.owner.admits(source)
 
@@ -114,7 +113,10 @@ class Session:
         """Enter a frame that passed its checks into the ledger."""
         with self.lock:
             outcome = self.ledger.frame(meta.index, meta.kind)
+            if self.capture is not None:
+                self.capture.entered(meta.index)
             self._counter.frame(meta.index, outcome)
+            self.unclaimed = False
             if outcome is Outcome.ACCEPT:
                 self.owner.begins(source)
                 if self.first_frame_s is None:
@@ -130,6 +132,8 @@ class Session:
             for index, kind in unfinished.kinds.items():
                 self.ledger.frame(index, kind)
             self.restored = len(unfinished.kinds)
+            if self.capture is not None and FrameKind.PROJECTION in unfinished.kinds.values():
+                self.capture.give_up()
             self.written = self.restored
             if self.restored:
                 self.life.fire(ScanEvent.FRAME)
@@ -138,21 +142,38 @@ class Session:
 
     def _lacks(self, index: int) -> bool:
         """Whether the pipeline has not seen a frame."""
-        return self.pipeline is not None and not self.pipeline.has(index)
+        return self.pipeline is not None and not self.pipeline.arrivals.has(index)
 
     def corrupt(self, index: int | None) -> None:
         with self.lock:
             self.ledger.corrupt_frame(index)
 
+    def passed(self) -> None:
+        """A frame came that is not kept, or not yet: the source is there."""
+        with self.lock:
+            self.unclaimed = False
+            self._patience.heard()
+
+    def trigger(self) -> None:
+        """Keep the last turns and the turns that follow. Raises BadInput unless the scan waits for that."""
+        with self.lock:
+            if self.capture is None:
+                raise BadInput(f"scan {self.spec.scan_id} keeps every frame: it was announced without before_trigger")
+            if self.ends:
+                raise BadInput(f"scan {self.spec.scan_id} is over; nothing of it can be kept any more")
+            self.capture.trigger()
+
     def asked(self) -> None:
         """A client asks for this very scan: before its first frame that shows that somebody still wants it."""
         with self.lock:
+            self.unclaimed = False
             if self.first_frame_s is None:
                 self._patience.heard()
 
     def paused(self) -> None:
         """The source says that it will go on."""
         with self.lock:
+            self.unclaimed = False
             self._patience.heard()
 
     def ended(self, message: wire.End) -> bool:
@@ -160,6 +181,8 @@ class Session:
         with self.lock:
             if self.ends:
                 return False
+            if self.capture is not None:
+                message = structs.replace(message, frames=self.capture.issued(message.frames))
             self.end_message = message
             self._patience.heard()
             return self.settle()
@@ -189,6 +212,11 @@ class Session:
             if begun:
                 return self.end("ok" if complete else "stalled", None, f"{silence} and no end message")
             return self.end("aborted", 0, f"given up: {silence} since it was armed, and nobody asked for it")
+
+    def give_way(self, scan_id: str) -> None:
+        """Another scan is announced. One that the daemon took up by itself, and nobody wants, must not block it."""
+        if self.unclaimed and scan_id != self.spec.scan_id:
+            self.end("stalled", None, f"nothing of it came after the restart before scan {scan_id} was announced")
 
     def superseded(self, scan_id: str) -> None:
         """Its source begins another scan."""
@@ -271,6 +299,14 @@ class Session:
                 self.raw_loss = why
                 self.judge(None, self.verdict)
 
+    @property
+    def note(self) -> str:
+        """How the scan ended, and what was wrong with its frames, in words."""
+        captured = ""
+        if self.capture is not None and self.capture.from_index:
+            captured = f"kept from projection {self.capture.from_index} of the rotation on"
+        return "; ".join(filter(None, ("" if self.ending is None else self.ending.note, *self.remarks, captured)))
+
     def report(self) -> Report:
         """Everything about the scan at this moment."""
         with self.lock:
@@ -282,7 +318,8 @@ class Session:
                 scan_id=self.spec.scan_id,
                 sample=self.spec.sample,
                 state=self.state,
-                frames=FrameCounts(**self.ledger.to_dict()),
+                frames=FrameCounts(**self.ledger.to_dict(), passed=0 if self.capture is None else self.capture.seen),
+                capture=None if self.capture is None else self.capture.state,
                 written=self.written,
                 writer=self.writer[0],
                 writer_note=self.writer[1],
@@ -296,6 +333,7 @@ class Session:
                 center_confidence=quality.center_confidence,
                 raw_file=str(self.raw_file),
                 tomogram_file=self.result.tomogram_file,
+                tomograms=len(self.result.tomogram_files),
                 artefacts=self.result.artefacts,
                 geometry=self.result.geometry,
                 plan=self.plan,
@@ -306,7 +344,7 @@ class Session:
                 scan_s=scan_s,
                 source=self.owner.source,
                 foreign=dict(self.owner.foreign),
-                note="" if self.ending is None else self.ending.note,
+                note=self.note,
                 first_preview_projections=self.first_preview_projections,
                 error=self.result.error,
             )

@@ -1,4 +1,7 @@
-"""The daemon's threads under watch: one that ends with an error begins anew, and too many errors end the daemon."""
+"""The daemon's threads under watch: one that ends with an error begins anew, and too many errors end the daemon.
+
+One that hangs cannot be replaced, because what it holds cannot be taken from it; it is named until it goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,19 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
 Work = Callable[[Callable[[], bool]], None]
-"""The body of a thread. It returns when the function that it is given says so, and not before."""
+"""The body of a thread. It returns when the function that it is given says so, and not before.
+
+It asks that function again and again, which shows that it does not hang.
+"""
 
 MOST_ERRORS = 3
 PERIOD_S = 60.0
+QUIET_S = 60.0
 
 
 class ErrorBudget:
@@ -29,6 +37,17 @@ class ErrorBudget:
         return len(self._errors) < (self._errors.maxlen or 0) or now - self._errors[0] > self._period_s
 
 
+@dataclass
+class _Watched:
+    """A thread, when it last showed that it does not hang, and for how long it need not."""
+
+    thread: threading.Thread
+    quiet_s: float
+    excused: Callable[[], bool]
+    seen_s: float
+    hangs: bool = False
+
+
 class Supervisor:
     """Runs the work of each thread until the daemon stops.
 
@@ -41,34 +60,55 @@ class Supervisor:
         self, stopped: threading.Event, fault: Callable[[str, str, bool], None], clock: Callable[[], float]
     ) -> None:
         self._stopped, self._fault, self._clock = stopped, fault, clock
-        self._threads: dict[str, threading.Thread] = {}
+        self._watched: dict[str, _Watched] = {}
         self.restarts: Counter[str] = Counter()
 
-    def add(self, name: str, work: Work) -> None:
+    def add(self, name: str, work: Work, quiet_s: float = QUIET_S, excused: Callable[[], bool] = lambda: False) -> None:
+        """The thread hangs if it does nothing for ``quiet_s`` seconds and is not ``excused`` at that moment."""
         self.restarts[name] = 0
-        self._threads[name] = threading.Thread(target=self._run, args=(name, work, ErrorBudget()), name=name)
+        thread = threading.Thread(target=self._run, args=(name, work, ErrorBudget()), name=name)
+        self._watched[name] = _Watched(thread, quiet_s, excused, self._clock())
 
     def start(self) -> None:
-        for thread in self._threads.values():
-            thread.start()
+        for watched in self._watched.values():
+            watched.seen_s = self._clock()
+            watched.thread.start()
 
     def join(self) -> None:
-        for thread in self._threads.values():
-            thread.join()
+        for watched in self._watched.values():
+            watched.thread.join()
 
     def up(self, name: str) -> bool:
-        """Whether the thread works."""
-        return self._threads[name].is_alive()
+        """Whether the thread is there, even if it hangs."""
+        return self._watched[name].thread.is_alive()
 
     @property
     def threads(self) -> dict[str, bool]:
         """Whether each thread works, by name."""
-        return {name: thread.is_alive() for name, thread in self._threads.items()}
+        return {name: one.thread.is_alive() and not one.hangs for name, one in self._watched.items()}
+
+    def hanging(self) -> dict[str, float]:
+        """Threads that began to hang since the last call, by name, and for how many seconds they have done nothing."""
+        began: dict[str, float] = {}
+        for name, one in self._watched.items():
+            if one.excused():
+                one.seen_s = self._clock()
+            quiet_s = self._clock() - one.seen_s
+            hung, one.hangs = one.hangs, one.thread.is_alive() and quiet_s > one.quiet_s
+            if one.hangs and not hung:
+                began[name] = quiet_s
+        return began
 
     def _run(self, name: str, work: Work, budget: ErrorBudget) -> None:
+        watched = self._watched[name]
+
+        def stopped() -> bool:
+            watched.seen_s = self._clock()
+            return self._stopped.is_set()
+
         while not self._stopped.is_set():
             try:
-                work(self._stopped.is_set)
+                work(stopped)
                 problem = "it ended too early"
             except BaseException as error:  # SystemExit would end the thread without a word
                 log.exception("the thread %s failed", name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,3 +78,23 @@ class LatencyHistogram:
         total = int(cumulative[-1])
         buckets = tuple((bound, int(cumulative[bisect_left(_BOUNDS, bound)])) for bound in EXPORTED_S)
         return HistogramSnapshot((*buckets, (math.inf, total)), total_s, total)
+
+
+class StageTimes:
+    """How long each of some named stages of work takes. One thread works, any thread may look."""
+
+    def __init__(self, stages: Iterable[str], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._histograms = {stage: LatencyHistogram() for stage in stages}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Measure what is done inside; also what ends with an error."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._histograms[stage].observe(self._clock() - began)
+
+    def snapshot(self) -> dict[str, HistogramSnapshot]:
+        return {stage: histogram.snapshot() for stage, histogram in self._histograms.items()}

@@ -37,6 +37,7 @@ from streamer.flow.ring_layout import (
     MAGIC_AT,
     MIN_SLOTS,
     MODE,
+    PACKED,
     READER_WORDS,
     READERS,
     ROWS,
@@ -44,6 +45,7 @@ from streamer.flow.ring_layout import (
     SLOTS,
     Layout,
     bytes_needed,
+    packed_room,
 )
 from streamer.frames import DTYPES, BadInput, Frame, FrameKind, FrameMeta
 
@@ -69,35 +71,37 @@ class Ring:
         self._layout: Layout | None = Layout(self._memory, self._words) if self._words[SLOTS] else None
         self._acquired = False
 
-    def format(self, shape: tuple[int, int], dtype: str, max_slots: int) -> int:
+    def format(self, shape: tuple[int, int], dtype: str, max_slots: int, keep_packed: bool = False) -> int:
         """Lay out slots for frames of (rows, columns); gives their number, as many as fit up to ``max_slots``.
 
-        Raises BadInput when a lossless reader has frames to read, or when fewer than 4 slots fit.
+        With ``keep_packed`` a slot has room for the compressed frame, too. Raises BadInput when a lossless reader has
+        frames to read, or when fewer than 4 slots fit.
         """
         if waiting := self.occupied:
             raise BadInput(f"ring: {waiting} frames wait for a lossless reader; its format cannot change now")
         if dtype not in DTYPES:
             raise BadInput(f"ring: dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-        slots = self._fitting(shape, dtype, max_slots)
+        packed = packed_room(shape, dtype) if keep_packed else 0
+        slots = self._fitting(shape, dtype, max_slots, packed)
         words = self._words
         words[GENERATION] += 1
         words[SLOTS], words[ROWS], words[COLUMNS], words[DTYPE] = slots, shape[0], shape[1], DTYPES.index(dtype)
-        words[BASE], words[HIGH_WATER] = words[HEAD], 0
+        words[PACKED], words[BASE], words[HIGH_WATER] = packed, words[HEAD], 0
         layout = Layout(self._memory, words)
         words[GENERATION] += 1
         layout.generation = words[GENERATION]
         self._layout, self._acquired = layout, False
         return slots
 
-    def _fitting(self, shape: tuple[int, int], dtype: str, max_slots: int) -> int:
-        one = bytes_needed(shape, dtype, 1) - bytes_needed(shape, dtype, 0)
+    def _fitting(self, shape: tuple[int, int], dtype: str, max_slots: int, packed: int) -> int:
+        one = bytes_needed(shape, dtype, 1, packed) - bytes_needed(shape, dtype, 0)
         slots = min(max_slots, self._memory.nbytes // max(one - ALIGNMENT, 1))
-        while slots >= MIN_SLOTS and bytes_needed(shape, dtype, slots) > self._memory.nbytes:
+        while slots >= MIN_SLOTS and bytes_needed(shape, dtype, slots, packed) > self._memory.nbytes:
             slots -= 1
         if slots < MIN_SLOTS:
             raise BadInput(
                 f"ring: {MIN_SLOTS} slots of {shape[0]}×{shape[1]} {dtype} need "
-                f"{bytes_needed(shape, dtype, MIN_SLOTS)} bytes, "
+                f"{bytes_needed(shape, dtype, MIN_SLOTS, packed)} bytes, "
                 f"the ring has {self._memory.nbytes} bytes and may use {max_slots} slots; make the ring larger"
             )
         return slots
@@ -119,13 +123,20 @@ class Ring:
         pixels: memoryview = layout.pixels[slot].data
         return pixels.cast("B")
 
-    def commit(self, meta: FrameMeta) -> None:
-        """Make the acquired slot a frame that readers see. Raises RuntimeError when no slot was acquired."""
+    def commit(self, meta: FrameMeta, packed: memoryview | None = None) -> None:
+        """Make the acquired slot a frame that readers see. ``packed``: the same frame compressed, kept if it has room.
+
+        Raises RuntimeError when no slot was acquired.
+        """
         layout, words = self._layout, self._words
         if layout is None or not self._acquired:
             raise RuntimeError("ring: commit without acquire")
         head = words[HEAD]
         slot = head % layout.slots
+        room = layout.packed[slot]
+        kept = packed.nbytes if packed is not None and packed.nbytes <= room.size else 0
+        if packed is not None and kept:
+            room[:kept] = packed
         layout.headers[slot] = (
             0,
             meta.index,
@@ -138,6 +149,7 @@ class Ring:
             meta.received_s,
             meta.checksum,
             meta.scan_id.encode(),
+            kept,
             b"",
         )
         layout.sequence[slot] = head + 1
@@ -228,10 +240,10 @@ class Reader:
                 if position >= words[HEAD]:
                     return None
             slot = position % layout.slots
-            meta = _meta(layout.headers[slot])
+            meta, packed = _meta(layout.headers[slot])
             self._held = position
             if not self.torn():
-                return Frame(meta, layout.readable[slot])
+                return Frame(meta, layout.readable[slot], layout.packed[slot, :packed] if packed else None)
             self._held = -1  # torn before it could be given out
             if self._lossless or words[GENERATION] != layout.generation:
                 return None  # only while the writer formats the ring: look again later
@@ -299,9 +311,12 @@ class Reader:
         return self._words[self._at + CURSOR]
 
 
-def _meta(header: Any) -> FrameMeta:
-    _, index, kind, seq, timestamp_ns, angle_deg, exposure_s, monitor, received_s, checksum, scan_id, _ = header.item()
+def _meta(header: Any) -> tuple[FrameMeta, int]:
+    """What a slot's header says of its frame, and the bytes of the compressed frame."""
+    _, index, kind, seq, timestamp_ns, angle_deg, exposure_s, monitor, received_s, check, scan_id, packed, _ = (
+        header.item()
+    )
     name = scan_id.decode("ascii", "replace")
     return FrameMeta(
-        name, index, FrameKind(kind & 3), angle_deg, seq, timestamp_ns, exposure_s, monitor, received_s, checksum
-    )
+        name, index, FrameKind(kind & 3), angle_deg, seq, timestamp_ns, exposure_s, monitor, received_s, check
+    ), packed

@@ -1,6 +1,7 @@
-"""How a ring lies in memory: ``[control][slot headers][pixels of slot 0][pixels of slot 1]…``.
+"""How a ring lies in memory: ``[control][slot headers][slot 0][slot 1]…``.
 
-Words are of 8 bytes; pixels start at multiples of 64 bytes.
+A slot has the pixels of a frame, and where the ring keeps packed frames, room for the same pixels compressed. Words are
+of 8 bytes; pixels start at multiples of 64 bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ CONTROL = np.dtype(
         ("columns", "<i8"),
         ("dtype", "<i8"),  # place in frames.DTYPES
         ("high_water", "<i8"),
-        ("spare", "<i8", 7),
+        ("packed", "<i8"),  # bytes in a slot for the compressed frame
+        ("spare", "<i8", 6),
         ("readers", _READER, READERS),
     ]
 )
@@ -48,7 +50,8 @@ HEADER = np.dtype(
         ("received_s", "<f8"),
         ("checksum", "<u8"),  # 0 when the source sent none
         ("scan_id", "S100"),
-        ("spare", "S12"),
+        ("packed", "<u4"),  # bytes of the compressed frame; 0 when there is none
+        ("spare", "S8"),
     ]
 )
 
@@ -61,7 +64,7 @@ def _word(name: str) -> int:
 
 MAGIC_AT, GENERATION, HEAD, BASE = (_word(name) for name in ("magic", "generation", "head", "base"))
 SLOTS, ROWS, COLUMNS, DTYPE = (_word(name) for name in ("slots", "rows", "columns", "dtype"))
-HIGH_WATER, FIRST_READER = _word("high_water"), _word("readers")
+HIGH_WATER, PACKED, FIRST_READER = _word("high_water"), _word("packed"), _word("readers")
 MODE, CURSOR, SKIPPED, READER_WORDS = 0, 1, 2, _READER.itemsize // 8
 
 
@@ -69,9 +72,14 @@ def padded(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def bytes_needed(shape: tuple[int, int], dtype: str, slots: int) -> int:
+def packed_room(shape: tuple[int, int], dtype: str) -> int:
+    """Bytes for a compressed frame of (rows, columns): one that hardly shrinks is not worth its place."""
+    return padded(shape[0] * shape[1] * np.dtype(dtype).itemsize * 3 // 4)
+
+
+def bytes_needed(shape: tuple[int, int], dtype: str, slots: int, packed: int = 0) -> int:
     """Size of the buffer that holds a ring of that number of slots of (rows, columns)."""
-    frame = padded(shape[0] * shape[1] * np.dtype(dtype).itemsize)
+    frame = padded(shape[0] * shape[1] * np.dtype(dtype).itemsize) + packed
     return padded(CONTROL.itemsize) + padded(slots * HEADER.itemsize) + slots * frame
 
 
@@ -87,8 +95,13 @@ class Layout:
         self.headers: NDArray[Any] = np.ndarray((self.slots,), HEADER, memory.data, start)
         self.sequence: NDArray[np.int64] = self.headers["sequence"]
         start += padded(self.slots * HEADER.itemsize)
-        stride = padded(self.shape[0] * self.shape[1] * self.dtype.itemsize)
+        room = int(words[PACKED])
+        pixels = padded(self.shape[0] * self.shape[1] * self.dtype.itemsize)
+        stride = pixels + room
         strides = (stride, self.shape[1] * self.dtype.itemsize, self.dtype.itemsize)
         self.pixels: NDArray[Any] = np.ndarray((self.slots, *self.shape), self.dtype, memory.data, start, strides)
         self.readable = self.pixels.view()
         self.readable.flags.writeable = False
+        self.packed: NDArray[np.uint8] = np.ndarray(
+            (self.slots, room), np.uint8, memory.data, start + pixels, (stride, 1)
+        )

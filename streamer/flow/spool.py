@@ -1,17 +1,18 @@
-"""The messages that a producer keeps until they are acknowledged, over any writable buffer. No files, threads, clocks.
+"""The messages that a producer keeps until they are acknowledged. No files, threads, clocks.
 
-A log that goes round in the buffer: ``[control][record][record]…``. A record is a header of 64 bytes and the parts of
-one message, each at a multiple of 64 bytes; it never wraps: a filler takes the room before the end. Positions count
-bytes from the beginning of the log and never go back. In a buffer that outlives the process (a mapped file), the
-messages survive it: the word that makes a record count is written last, and whoever attaches walks from the oldest
-record to the newest. Words are written by plain aligned stores, in the order of the program on x86-64.
+``HeldMessages`` keeps them where they are. ``Spool`` copies them into any writable buffer, a log that goes round in it:
+``[control][record][record]…``. A record is a header of 64 bytes and the parts of one message, each at a multiple of 64
+bytes; it never wraps: a filler takes the room before the end. Positions count bytes from the beginning of the log and
+never go back. In a buffer that outlives the process (a mapped file), the messages survive it: the word that makes a
+record count is written last, and whoever attaches walks from the oldest record to the newest. Words are written by
+plain aligned stores, in the order of the program on x86-64.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -37,8 +38,78 @@ def record_bytes(lengths: Sequence[int]) -> int:
     return ALIGNMENT + sum(_padded(length) for length in lengths)
 
 
+def _check_fits(size: int, parts: Sequence[Any], capacity: int) -> None:
+    if size > capacity or len(parts) > MAX_PARTS:
+        raise BadInput(f"spool: a message of {size} bytes never fits into {capacity} bytes; make it larger")
+
+
+class MessageStore(Protocol):
+    """Messages ``first`` … ``end`` − 1. ``run`` is a number of the life of the store; ``capacity`` is in bytes."""
+
+    capacity: int
+
+    @property
+    def run(self) -> int: ...
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+    def append(self, parts: Sequence[Any]) -> int | None:
+        """Keep a message and give its number; None when there is no room now.
+
+        Raises BadInput for one that can never be held.
+        """
+
+    def parts(self, number: int) -> Sequence[Any]: ...
+
+    def last(self) -> Sequence[Any] | None: ...
+
+    def release(self, first: int) -> None:
+        """Forget the messages below ``first``."""
+
+
+class HeldMessages:
+    """Messages by reference: nothing is copied, so whoever sends leaves the memory of a message as it is."""
+
+    def __init__(self, capacity: int, run: int) -> None:
+        self.capacity, self.run = capacity, run
+        self.end = self.used = 0
+        self._messages: deque[tuple[int, Sequence[Any]]] = deque()  # bytes, parts
+        self._last: Sequence[Any] | None = None
+
+    @property
+    def first(self) -> int:
+        return self.end - len(self._messages)
+
+    def append(self, parts: Sequence[Any]) -> int | None:
+        """Keep a message and give its number; None when there is no room now.
+
+        Raises BadInput for one that can never be held.
+        """
+        size = record_bytes([memoryview(part).nbytes for part in parts])
+        _check_fits(size, parts, self.capacity)
+        if self.used + size > self.capacity:
+            return None
+        self._messages.append((size, parts))
+        self._last, self.used, self.end = parts, self.used + size, self.end + 1
+        return self.end - 1
+
+    def parts(self, number: int) -> Sequence[Any]:
+        return self._messages[number - self.first][1]
+
+    def last(self) -> Sequence[Any] | None:
+        return self._last
+
+    def release(self, first: int) -> None:
+        while self.first < min(first, self.end):
+            self.used -= self._messages.popleft()[0]
+
+
 class Spool:
-    """Messages ``first`` … ``end`` − 1. Attaches to a spool that the buffer holds, else makes an empty one.
+    """Messages in a buffer, which copies them. Attaches to a spool that the buffer holds, else makes an empty one.
 
     Raises BadInput when the buffer has no room for a message at all.
     """
@@ -102,8 +173,7 @@ class Spool:
         views = [memoryview(part).cast("B") for part in parts]
         lengths = [len(view) for view in views]
         size = record_bytes(lengths)
-        if size > self.capacity or len(parts) > MAX_PARTS:
-            raise BadInput(f"spool: a message of {size} bytes never fits into {self.capacity} bytes; make it larger")
+        _check_fits(size, parts, self.capacity)
         rest = self.capacity - self._head % self.capacity
         filler = rest if rest < size else 0
         if not self._positions:

@@ -1,33 +1,40 @@
-"""Feeds a ViewModel from a daemon, without ever waiting and without changing anything there.
+"""Feeds a ViewModel from a daemon, without ever waiting, and tells the daemon what the viewer wants to see.
 
-``status`` is asked once a second; its answer names the endpoints of previews and events. A question without an answer
-costs its socket, so that nothing is expected of a daemon that died; the subscriptions move when the daemon does.
+``status`` is asked once a second; its answer names the endpoints of previews and events. The subscriptions move when
+the daemon does. Planes and centre have a socket of their own, and so have pictures of the detector.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-from streamer.client import Context, Link, LinkError, Subscriber, reachable
+from streamer.client import Context, LinkError, Subscriber, reachable
 from streamer.flow.wire import WireError
-from streamer.flow.wire.daemon import DaemonStatus, GetStatus, PreviewHeader, read_preview
+from streamer.flow.wire.control import Reply, Request
+from streamer.flow.wire.daemon import DaemonStatus, FixCenter, GetStatus, PreviewHeader, WatchPlanes, read_preview
 from streamer.flow.wire.events import read_event
-from streamer.gui.model import ViewModel
+from streamer.flow.wire.looks import GetLatest, GetPast, Look, PastScans, Subject
+from streamer.gui.asking import Asking
+from streamer.gui.state.model import ViewModel
 from streamer.keys import ClientKey
 
 ASK_EVERY_S = 1.0
-ANSWER_WITHIN_S = 2.5
+LOOK_EVERY_S = 0.5
 POLL_S = 0.015
 """Longest time that one poll may take to empty one socket."""
 
-QUEUED_PREVIEWS = 8
+QUEUED_PREVIEWS = 16
 
 Clock = Callable[[], float]
 
 
 class ViewerClient:
-    """Call ``poll`` often, ``close`` once. Raises LinkError when the endpoint makes no sense."""
+    """Call ``poll`` often, ``close`` once. Raises LinkError when the endpoint makes no sense.
+
+    ``looking`` are the pictures of the detector that are asked for, twice a second.
+    """
 
     def __init__(
         self,
@@ -39,52 +46,94 @@ class ViewerClient:
     ) -> None:
         self.endpoint, self.model = endpoint, model
         self._clock = clock
-        self._link = Link(endpoint, "the daemon", context=context, key=key)
-        self._link.open()
-        self._asked_s: float | None = None
-        self._ask_again_s = clock()
+        self._status = Asking(endpoint, self._learn, lambda _request, _why: None, clock, context, key)
+        self._steering = Asking(endpoint, self._answer, model.refuse, clock, context, key)
+        self._pictures = Asking(endpoint, self._answer, model.refuse, clock, context, key)
+        self._ask_again_s = self._look_again_s = clock()
+        self._knows_past, self._uptime_s = False, 0.0
+        self.looking: set[Subject] = set()
+        self.row: int | None = None  # of the sinogram
         self._previews = Subscriber(QUEUED_PREVIEWS, context, key)
         self._events = Subscriber(context=context, key=key)
 
     @property
     def asking(self) -> bool:
-        """A question is on its way."""
-        return self._asked_s is not None
+        """The question for the status is on its way."""
+        return self._status.asking
+
+    @property
+    def eager(self) -> bool:
+        """Whether planes or centre were changed and the answer is not there: a picture follows in a moment."""
+        return self._steering.busy
 
     def poll(self) -> bool:
         """Take what has arrived, without waiting; whether anything had."""
         heard = self._take_events(self._clock() + POLL_S)
         heard = self._take_previews(self._clock() + POLL_S) or heard
-        heard = self._take_answer() or heard
+        for asking in (self._status, self._steering, self._pictures):
+            heard = asking.poll() or heard
         self._ask()
         return heard
 
     def close(self) -> None:
-        self._previews.close()
-        self._events.close()
-        self._link.close()
+        for part in (self._previews, self._events, self._status, self._steering, self._pictures):
+            part.close()
+
+    # What the viewer wants.
+
+    def watch(self, names: set[str]) -> None:
+        """Have the planes where the model wants them; ``names`` are those that were moved."""
+        wanted = self.model.steering.wanted()
+        if wanted:
+            self.model.moved(names, self._clock())
+            self._steering.want(WatchPlanes(wanted))
+
+    def usual_planes(self) -> None:
+        """Have the three planes through the middle."""
+        self._steering.want(WatchPlanes([]))
+
+    def fix_center(self, column: float | None) -> None:
+        """Hold the centre of rotation at a column; None: have it found."""
+        self._steering.want(FixCenter(column))
+
+    # The sockets.
 
     def _ask(self) -> None:
         now = self._clock()
-        if self._asked_s is not None:
-            if now - self._asked_s > ANSWER_WITHIN_S:
-                self._link.close()
-                self._asked_s = None
-        elif now >= self._ask_again_s and self._link.post(GetStatus()):
-            self._asked_s, self._ask_again_s = now, now + ASK_EVERY_S
+        if now >= self._ask_again_s and not self._status.busy:
+            self._ask_again_s = now + ASK_EVERY_S
+            self._status.want(GetStatus())
+        if self.looking and now >= self._look_again_s and not self._pictures.busy:
+            self._look_again_s = now + LOOK_EVERY_S
+            for subject in self.looking:
+                row = self.row if subject == "sinogram" else None
+                self._pictures.want(Look(subject, row), subject)
 
-    def _take_answer(self) -> bool:
+    def _learn(self, _request: Request[Any], status: Reply) -> None:
+        if not isinstance(status, DaemonStatus):
+            return
+        if self._has_restarted(status):
+            self._knows_past = False
+        self.model.status(status, self._clock())
         try:
-            if (status := self._link.answer()) is None:
-                return False
-            if isinstance(status, DaemonStatus):
-                self.model.status(status, self._clock())
-                self._previews.follow(reachable(status.endpoints.preview, self.endpoint))
-                self._events.follow(reachable(status.endpoints.events, self.endpoint))
+            self._previews.follow(reachable(status.endpoints.preview, self.endpoint))
+            self._events.follow(reachable(status.endpoints.events, self.endpoint))
         except LinkError:
             self.model.broken += 1
-        self._asked_s = None
-        return True
+        if not self._knows_past:
+            self._knows_past = True
+            self._pictures.want(GetPast())
+            self._steering.want(FixCenter())
+
+    def _has_restarted(self, status: DaemonStatus) -> bool:
+        before, self._uptime_s = self._uptime_s, status.uptime_s
+        return status.uptime_s < before
+
+    def _answer(self, request: Request[Any], reply: Reply) -> None:
+        self.model.answer(request, reply, self._clock())
+        if isinstance(reply, PastScans):
+            for plane in reply.planes:
+                self._pictures.want(GetLatest(plane), ("latest", plane))
 
     def _take_events(self, deadline: float) -> bool:
         heard = False

@@ -1,4 +1,4 @@
-"""The widgets around the pictures: verdict banner, cards with one number each, history."""
+"""The widgets around the pictures: verdict banner, cards with one number each, sheet of the keys."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from html import escape
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
-from streamer.gui.model import ViewModel
-from streamer.gui.theme import ALARM_COLOUR, KEY_HELP, MONO_FONTS, MUTED_COLOUR, TEXT_COLOUR, TEXT_FONTS, VERDICT_STYLES
-
-HISTORY_SHOWN = 6
+from streamer.gui.state.model import ViewModel
+from streamer.gui.state.texts import Texts
+from streamer.gui.theme import DARK, KEY_HELP, MONO_FONTS, TEXT_FONTS, VERDICT_STYLES, Palette
 
 
 def label(name: str, words: str = "", parent: QWidget | None = None) -> QLabel:
@@ -34,33 +33,47 @@ def base_font() -> QFont:
     return font
 
 
+def mono_font() -> QFont:
+    font = QFont()
+    font.setFamilies(list(MONO_FONTS))
+    return font
+
+
 class Banner(QFrame):
-    """The verdict: sign, word, reasons."""
+    """The verdict: sign, word, reasons, what to do."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("banner")
-        self.setFixedHeight(92)
-        self.sign, self.word, self.reasons = label("sign"), label("word"), label("reasons")
+        self.setFixedHeight(76)
+        self.sign, self.word = label("sign"), label("word")
+        self.reasons, self.advice = label("reasons"), label("advice")
         self.reasons.setWordWrap(True)
-        self.sign.setFixedWidth(58)
+        self.sign.setFixedWidth(44)
         self.sign.setAlignment(Qt.AlignmentFlag.AlignCenter)
         row = QHBoxLayout(self)
-        row.setContentsMargins(18, 4, 24, 6)
-        row.setSpacing(16)
+        row.setContentsMargins(14, 2, 18, 4)
+        row.setSpacing(12)
         row.addWidget(self.sign)
         row.addWidget(self.word)
-        row.addSpacing(16)
-        row.addWidget(self.reasons, 1)
+        row.addSpacing(8)
+        why = QVBoxLayout()
+        why.setSpacing(0)
+        why.addStretch(1)
+        why.addWidget(self.reasons)
+        why.addWidget(self.advice)
+        why.addStretch(1)
+        row.addLayout(why, 1)
         self._shown: object = ...
 
-    def show_verdict(self, model: ViewModel) -> None:
-        scan = model.scan
-        set_text(self.word, model.verdict_text)
-        set_text(self.reasons, model.reasons_text)
-        if scan.decision is not self._shown:
-            self._shown = scan.decision
-            look = VERDICT_STYLES[scan.decision]
+    def show_verdict(self, model: ViewModel, texts: Texts) -> None:
+        set_text(self.word, texts.verdict)
+        set_text(self.reasons, texts.reasons)
+        set_text(self.advice, texts.advice)
+        self.setToolTip(f"{texts.reasons}\n{texts.advice}")
+        if model.scan.decision is not self._shown:
+            self._shown = model.scan.decision
+            look = VERDICT_STYLES[model.scan.decision]
             set_text(self.sign, look.sign)
             self.setStyleSheet(
                 f"QFrame#banner {{ background: {look.fill}; border-radius: 10px; }} QLabel {{ color: {look.ink}; }}"
@@ -73,20 +86,22 @@ class Card(QFrame):
     def __init__(self, caption: str, bar: bool = False) -> None:
         super().__init__()
         self.setObjectName("card")
+        self._palette = DARK
         self.value, self.note = label("value"), label("note")
+        self.value.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
         column = QVBoxLayout(self)
-        column.setContentsMargins(14, 8, 14, 10)
-        column.setSpacing(4)
+        column.setContentsMargins(10, 5, 10, 6)
+        column.setSpacing(2)
         column.addWidget(label("caption", caption.upper()))
         row = QHBoxLayout()
-        row.setSpacing(10)
+        row.setSpacing(8)
         row.addWidget(self.value)
         row.addWidget(self.note, 1, Qt.AlignmentFlag.AlignBottom)
         column.addLayout(row)
         self.bar = QProgressBar() if bar else None
         if self.bar is not None:
             self.bar.setTextVisible(False)
-            self.bar.setFixedHeight(8)
+            self.bar.setFixedHeight(6)
             self.bar.setRange(0, 1000)
             column.addWidget(self.bar)
         else:
@@ -98,29 +113,27 @@ class Card(QFrame):
         set_text(self.note, note)
         if alarm is not self._alarm:
             self._alarm = alarm
-            self.value.setStyleSheet(f"color: {ALARM_COLOUR};" if alarm else "")
+            self._colour()
+
+    def dress(self, palette: Palette) -> None:
+        self._palette = palette
+        self._colour()
+
+    def _colour(self) -> None:
+        self.value.setStyleSheet(f"color: {self._palette.alarm};" if self._alarm else "")
 
 
-def history_html(model: ViewModel) -> str:
-    """The last scans of this session, oldest first. The only text from the network in HTML, hence escaped."""
-    entries = []
-    for scan in list(model.history.values())[-HISTORY_SHOWN:]:
-        look = VERDICT_STYLES[scan.decision]
-        colour = look.fill if scan.decision else "#4a5563"
-        word = scan.decision.value if scan.decision else scan.state
-        ink = TEXT_COLOUR if scan.scan_id == model.scan.scan_id else MUTED_COLOUR
-        entries.append(
-            f"<span style='color:{colour}'>■</span>&nbsp;<span style='color:{ink}'>"
-            f"{escape(scan.sample or scan.scan_id)}&nbsp;&nbsp;{escape(word)}</span>"
+class KeySheet(QDialog):
+    """What keys and mouse do."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Streamer: keys and mouse")
+        rows = "".join(
+            f"<tr><td style='padding:3px 22px 3px 0'><b>{escape(key)}</b></td><td>{escape(what)}</td></tr>"
+            for key, what in KEY_HELP
         )
-    return "&nbsp;&nbsp;&nbsp;&nbsp; ".join(entries)
-
-
-def help_html() -> str:
-    return "&nbsp;&nbsp;&nbsp; ".join(f"<b style='color:{TEXT_COLOUR}'>{key}</b>&nbsp;{what}" for key, what in KEY_HELP)
-
-
-def mono_font() -> QFont:
-    font = QFont()
-    font.setFamilies(list(MONO_FONTS))
-    return font
+        self.sheet = QLabel(f"<table>{rows}</table>")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(22, 16, 22, 16)
+        column.addWidget(self.sheet)

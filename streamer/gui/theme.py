@@ -1,5 +1,5 @@
-"""Colours, fonts and style of the window. Verdict colours differ for every kind of colour vision (Okabe and Ito) and in
-lightness, and are always accompanied by a sign and the word. No Qt.
+"""Colours, fonts and style of the window, dark and light. Verdict colours differ for every kind of colour vision (Okabe
+and Ito) and in lightness, and are always accompanied by a sign and the word. No Qt.
 """
 
 from __future__ import annotations
@@ -7,15 +7,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamer.frames import Decision
-from streamer.gui.model import Connection
+from streamer.gui.state.texts import Connection
 
-BACKGROUND_COLOUR = "#0e1116"
-PANEL_COLOUR = "#161b22"
-EDGE_COLOUR = "#272e38"
-TEXT_COLOUR = "#e8ecf1"
-MUTED_COLOUR = "#8d98a8"
-ACCENT_COLOUR = "#56b4e9"
-ALARM_COLOUR = "#ff6b4a"
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of one theme."""
+
+    background: str
+    panel: str
+    edge: str
+    text: str
+    muted: str
+    accent: str
+    alarm: str
+    chosen: str
+
+
+DARK = Palette("#0e1116", "#161b22", "#272e38", "#e8ecf1", "#9aa5b4", "#56b4e9", "#ff6b4a", "#1d4a66")
+LIGHT = Palette("#f6f7f9", "#ffffff", "#d5dae1", "#171c22", "#566070", "#0067a8", "#b83214", "#cfe5f5")
 
 COLOUR_MAPS = ("grey", "grey inverted", "viridis", "inferno", "magma", "cividis")
 
@@ -39,52 +49,81 @@ VERDICT_STYLES: dict[Decision | None, VerdictStyle] = {
     Decision.REALIGN: VerdictStyle("⇄", "#f0c030", "#141414"),
     Decision.EMPTY: VerdictStyle("∅", "#cc79a7", "#141414"),
     Decision.UNKNOWN: VerdictStyle("?", "#566070", "#ffffff"),
-    None: VerdictStyle("…", "#1c222b", "#aab4c2"),
+    None: VerdictStyle("…", "#3a4452", "#e8ecf1"),
 }
 
+PLANE_COLOURS = {"xy": "#56b4e9", "xz": "#e69f00", "yz": "#2ec4a0", "free": "#cc79a7"}
+"""Of a plane's title, and of its line in the others."""
+
 LINK_COLOURS = {
-    Connection.WAITING: "#f0c030",
-    Connection.NO_SCAN: MUTED_COLOUR,
+    Connection.WAITING: "#d8a800",
+    Connection.NO_SCAN: "#8d98a8",
     Connection.LIVE: "#2ec4a0",
-    Connection.STALLED: ALARM_COLOUR,
-    Connection.FINISHED: ACCENT_COLOUR,
+    Connection.STALLED: "#d8a800",
+    Connection.FINISHED: "#56b4e9",
 }
 
 KEY_HELP = (
-    ("F", "full screen"),
-    ("A", "auto contrast"),
-    ("L", "link contrast"),
-    ("M", "colour map"),
-    ("R", "reset view"),
-    ("S", "save PNG"),
-    ("Q", "quit"),
+    ("F1  ?", "this sheet"),
+    ("drag", "put the cross-hair: the other planes follow"),
+    ("Ctrl + wheel,  ↑ ↓", "move the plane under the mouse by a voxel (PgUp, PgDn: by 10)"),
+    ("right drag", "move the plane along its normal; turn and tilt the free one"),
+    ("wheel,  middle drag", "zoom, shift"),
+    ("N", "free plane on, off"),
+    ("[  ]     {  }", "turn, tilt the free plane by 5°"),
+    ("0", "planes through the middle"),
+    (",  .     <  >", "centre of rotation by 0.5, by 0.1 px"),
+    ("C", "centre found automatically again"),
+    ("D", "what the detector sees: raw, projection, sinogram"),
+    ("P", "side panel on, off"),
+    ("B", "line for distance and profile on, off"),
+    ("X", "cross-hair and scale bar on, off"),
+    ("A     K", "contrast automatic; keep it as it is"),
+    ("L     M", "one contrast for all planes; next colour map"),
+    ("R", "show whole planes"),
+    ("Home", "back to the running scan"),
+    ("S     V", "save a PNG; begin and end a movie (GIF)"),
+    ("T     F     Q", "light or dark; full screen; quit"),
 )
 
-STYLE_SHEET = f"""
-QWidget {{ background: {BACKGROUND_COLOUR}; color: {TEXT_COLOUR}; font-size: 13px; }}
-QLabel {{ background: transparent; }}
-QLabel#brand {{ font-size: 20px; font-weight: 700; }}
-QLabel#title {{ font-size: 16px; color: {TEXT_COLOUR}; }}
-QLabel#link {{ font-size: 14px; font-weight: 600; }}
-QLabel#word {{ font-size: 50px; font-weight: 800; }}
-QLabel#sign {{ font-size: 46px; font-weight: 800; }}
-QLabel#reasons {{ font-size: 20px; }}
-QFrame#card {{ background: {PANEL_COLOUR}; border: 1px solid {EDGE_COLOUR}; border-radius: 8px; }}
-QLabel#caption {{ color: {MUTED_COLOUR}; font-size: 11px; font-weight: 600; }}
-QLabel#value {{ font-size: 21px; font-weight: 600; }}
-QLabel#note {{ color: {MUTED_COLOUR}; font-size: 13px; }}
-QLabel#empty {{ color: {MUTED_COLOUR}; font-size: 22px; }}
-QLabel#help, QLabel#history {{ color: {MUTED_COLOUR}; font-size: 12px; }}
-QLabel#cursor {{ color: {TEXT_COLOUR}; font-size: 13px; }}
-QProgressBar {{ background: {EDGE_COLOUR}; border: none; border-radius: 4px; }}
-QProgressBar::chunk {{ background: {ACCENT_COLOUR}; border-radius: 4px; }}
-QComboBox, QPushButton {{
-  background: {EDGE_COLOUR}; border: 1px solid #36404d; border-radius: 5px; padding: 4px 10px;
+
+def style_sheet(p: Palette) -> str:
+    """The window's style in a palette."""
+    return f"""
+QWidget {{ background: {p.background}; color: {p.text}; font-size: 13px; }}
+QLabel, QCheckBox {{ background: transparent; }}
+QLabel#brand {{ font-size: 18px; font-weight: 700; }}
+QLabel#title {{ font-size: 15px; color: {p.text}; }}
+QLabel#link {{ font-size: 13px; font-weight: 600; }}
+QLabel#word {{ font-size: 34px; font-weight: 800; }}
+QLabel#sign {{ font-size: 32px; font-weight: 800; }}
+QLabel#reasons {{ font-size: 15px; }}
+QLabel#advice {{ font-size: 15px; font-weight: 700; }}
+QFrame#card {{ background: {p.panel}; border: 1px solid {p.edge}; border-radius: 8px; }}
+QLabel#caption {{ color: {p.muted}; font-size: 11px; font-weight: 600; }}
+QLabel#value {{ font-size: 18px; font-weight: 600; }}
+QLabel#note {{ color: {p.muted}; font-size: 12px; }}
+QLabel#empty {{ color: {p.muted}; font-size: 20px; }}
+QLabel#help {{ color: {p.muted}; font-size: 12px; }}
+QLabel#cursor {{ color: {p.text}; font-size: 12px; }}
+QProgressBar {{ background: {p.edge}; border: none; border-radius: 3px; }}
+QProgressBar::chunk {{ background: {p.accent}; border-radius: 3px; }}
+QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {p.muted}; border-radius: 3px; }}
+QCheckBox::indicator:checked {{ background: {p.accent}; border-color: {p.accent}; }}
+QComboBox, QPushButton, QDoubleSpinBox, QSpinBox, QLineEdit {{
+  background: {p.panel}; border: 1px solid {p.edge}; border-radius: 5px; padding: 3px 8px; min-height: 18px;
 }}
-QComboBox:hover, QPushButton:hover {{ border-color: {ACCENT_COLOUR}; }}
-QPushButton:checked {{ background: #1d4a66; border-color: {ACCENT_COLOUR}; }}
+QComboBox:hover, QPushButton:hover {{ border-color: {p.accent}; }}
+QPushButton:checked {{ background: {p.chosen}; border-color: {p.accent}; }}
+QPushButton:disabled {{ color: {p.muted}; }}
 QComboBox::drop-down {{ border: none; width: 18px; }}
-QComboBox QAbstractItemView {{
-  background: {PANEL_COLOUR}; border: 1px solid {EDGE_COLOUR}; selection-background-color: #1d4a66;
+QComboBox QAbstractItemView, QListWidget, QTableWidget {{
+  background: {p.panel}; border: 1px solid {p.edge}; selection-background-color: {p.chosen};
+  selection-color: {p.text};
 }}
+QTabWidget::pane {{ border: 1px solid {p.edge}; border-radius: 6px; }}
+QTabBar::tab {{ background: {p.background}; color: {p.muted}; padding: 5px 6px; border: none; font-size: 12px; }}
+QTabBar::tab:selected {{ color: {p.text}; border-bottom: 2px solid {p.accent}; }}
+QHeaderView::section {{ background: {p.panel}; color: {p.muted}; border: none; padding: 3px; }}
+QToolTip {{ background: {p.panel}; color: {p.text}; border: 1px solid {p.edge}; }}
 """

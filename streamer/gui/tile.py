@@ -1,31 +1,90 @@
-"""One plane in the window: picture, axes, colour bar. The only module that touches pyqtgraph, which has no types."""
+"""One picture in the window: pixels, axes, colour bar, cross-hair, scale bar, measuring line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QWidget
 
-from streamer.gui.model import Levels
-from streamer.gui.plane import PlanePicture
-from streamer.gui.theme import BACKGROUND_COLOUR, COLOUR_MAPS, MUTED_COLOUR, TEXT_COLOUR, TEXT_FONTS
+from streamer.gui.state.contrast import Levels
+from streamer.gui.state.measure import length_text, scale_bar
+from streamer.gui.state.plane import PlanePicture
+from streamer.gui.state.steering import ORTHOGONAL, Point, pixel_of
+from streamer.gui.theme import COLOUR_MAPS, DARK, PLANE_COLOURS, TEXT_FONTS, Palette
 
 # Loaded after PySide6, which makes pyqtgraph use the same Qt.
 pg: Any = import_module("pyqtgraph")
 
-TILES_ABREAST = 3
-TILE_SPACING = 14
-LEFT_AXIS, RIGHT_MARGIN, TITLE_HEIGHT, BOTTOM_AXIS, BAR_GAP, BAR_HEIGHT = 54, 10, 30, 40, 10, 54
+LEFT_AXIS, RIGHT_MARGIN, TITLE_HEIGHT, BOTTOM_AXIS, BAR_GAP, BAR_HEIGHT = 50, 8, 26, 36, 6, 46
 """Pixels around the picture in a tile: axis, margin, title, axis, distance, colour bar."""
 
 EXTRA_WIDTH, EXTRA_HEIGHT = LEFT_AXIS + RIGHT_MARGIN, TITLE_HEIGHT + BOTTOM_AXIS + BAR_GAP + BAR_HEIGHT
+PAST_OPACITY = 0.45
+NARROW_PX = 250
+"""In narrower tiles the title says only what is shown and where."""
+SCALE_COLOUR = "#f0c030"  # seen on black and on white
 
-OnLevels = Callable[[str, float, float], None]
+Modifier = Qt.KeyboardModifier
+Button = Qt.MouseButton
+
+
+class Hand(Protocol):
+    """What the mouse does in a tile."""
+
+    def levels(self, name: str, low: float, high: float) -> None:
+        """The colour bar was dragged."""
+
+    def put(self, name: str, x: float, y: float) -> None:
+        """The cross-hair was put to a place on the axes."""
+
+    def pull(self, name: str, across: float, down: float) -> None:
+        """The plane was pulled with the right button, by so many pixels of the screen."""
+
+    def scroll(self, name: str, steps: int) -> None:
+        """The plane was scrolled along its normal."""
+
+    def measure(self, name: str) -> None:
+        """The measuring line was moved."""
+
+
+class PlaneBox(pg.ViewBox):  # type: ignore[misc]
+    """A view box in which the left button puts the cross-hair."""
+
+    def __init__(self, name: str, hand: Hand) -> None:
+        super().__init__(lockAspect=True, invertY=True, enableMenu=False)
+        self._name, self.hand = name, hand
+
+    def mouseDragEvent(self, event: Any, axis: Any = None) -> None:  # noqa: N802 (pyqtgraph's name)
+        button = event.button()
+        if button == Button.LeftButton and not event.modifiers() & Modifier.ShiftModifier:
+            event.accept()
+            self._put(event.pos())
+        elif button == Button.RightButton:
+            event.accept()
+            moved = event.screenPos() - event.lastScreenPos()
+            self.hand.pull(self._name, moved.x(), moved.y())
+        else:
+            super().mouseDragEvent(event, axis)
+
+    def mouseClickEvent(self, event: Any) -> None:  # noqa: N802
+        if event.button() == Button.LeftButton:
+            event.accept()
+            self._put(event.pos())
+
+    def wheelEvent(self, event: Any, axis: Any = None) -> None:  # noqa: N802
+        if event.modifiers() & Modifier.ControlModifier:
+            event.accept()
+            far = 10 if event.modifiers() & Modifier.ShiftModifier else 1
+            self.hand.scroll(self._name, far if event.delta() > 0 else -far)
+        else:
+            super().wheelEvent(event, axis)
+
+    def _put(self, place: Any) -> None:
+        on_axes = self.mapToView(place)
+        self.hand.put(self._name, on_axes.x(), on_axes.y())
 
 
 def colour_map(name: str) -> Any:
@@ -37,19 +96,20 @@ def colour_map(name: str) -> Any:
 
 
 class Tile:
-    """Shows the picture of a plane. ``on_levels(name, low, high)`` is called while the user drags the colour bar."""
+    """Shows a picture; what the mouse does in it goes to ``hand``."""
 
-    def __init__(self, name: str, on_levels: OnLevels) -> None:
+    def __init__(self, name: str, hand: Hand) -> None:
         self.name = name
         self.plane: PlanePicture | None = None
-        self._on_levels = on_levels
+        self.hand = hand
+        self._palette = DARK
         self._rect: tuple[float, float, float, float] | None = None
         self._labels: tuple[str, ...] = ()
+        self._title = ""
         self._levels: Levels | None = None
         self._size: tuple[int, int] | None = None
-        self.plot = pg.PlotItem()
-        self.plot.setAspectLocked(True)
-        self.plot.invertY(True)
+        self._bar_text = ""
+        self.plot = pg.PlotItem(viewBox=PlaneBox(name, hand))
         self.plot.hideButtons()
         self.plot.setMenuEnabled(False)
         self.plot.setMinimumSize(0, 0)
@@ -69,42 +129,85 @@ class Tile:
         )
         self.bar.setImageItem(self.image, insert_in=self.plot)
         self.bar.sigLevelsChanged.connect(self._dragged)
-        self._dress()
+        for axis in self._axes:
+            axis.enableAutoSIPrefix(False)  # once: with a label that is seen it would scale the axis
+        self._lines: dict[str, Any] = {}
+        self._cross_shown = True
+        self.line: Any = None  # what is measured
+        self._scale = pg.ScaleBar(1.0, width=4, brush=SCALE_COLOUR, pen=pg.mkPen("#000000"), offset=(-16, -14))
+        self._scale.setParentItem(self.plot.getViewBox())
+        self._scale.text.setColor(SCALE_COLOUR)
+        self._scale.anchor((1, 1), (1, 1), offset=(-16, -14))
+        self.plot.getViewBox().sigRangeChanged.connect(lambda *_: self._fit_scale())
+        self.dress(DARK)
 
-    def _dress(self) -> None:
+    @property
+    def _axes(self) -> tuple[Any, ...]:
+        return self.plot.getAxis("left"), self.plot.getAxis("bottom"), self.bar.axis
+
+    def dress(self, palette: Palette) -> None:
+        """Take the colours of a palette."""
+        self._palette = palette
+        self._labels, self._title = (), ""
         font = QFont()
         font.setFamilies(list(TEXT_FONTS))
-        font.setPixelSize(12)
-        for axis in (*(self.plot.getAxis(side) for side in ("left", "bottom")), self.bar.axis):
-            axis.setPen(pg.mkPen("#4a5563"))
-            axis.setTextPen(pg.mkPen(TEXT_COLOUR))
+        font.setPixelSize(11)
+        for axis in self._axes:
+            axis.setPen(pg.mkPen(palette.muted))
+            axis.setTextPen(pg.mkPen(palette.text))
             axis.setStyle(tickFont=font, tickLength=-4, autoExpandTextSpace=False, maxTextLevel=0)
-            axis.enableAutoSIPrefix(False)
         self.plot.getAxis("left").setWidth(LEFT_AXIS)
         self.plot.getAxis("bottom").setHeight(BOTTOM_AXIS)
         self.bar.axis.setHeight(BAR_HEIGHT - 14)
         self.plot.layout.setContentsMargins(0, 0, RIGHT_MARGIN, 0)
         self.plot.titleLabel.setMaximumHeight(TITLE_HEIGHT)
         self.plot.layout.setRowFixedHeight(0, TITLE_HEIGHT)
+        if self.plane is not None:
+            self._name_axes(self.plane)
 
     def show(self, plane: PlanePicture, levels: Levels) -> None:
         """Show a new picture."""
         self.plane = plane
         self.image.setImage(plane.image, autoLevels=False, levels=(levels.low, levels.high))
         if plane.rect != self._rect:
-            self._rect = plane.rect
+            before, self._rect = self._rect, plane.rect
             self.image.setRect(QRectF(*plane.rect))
-            self.reset()
+            if before is None or plane.place is None or before[2:] != plane.rect[2:]:
+                self.reset()
+        self._name_axes(plane)
+        self.stretch(levels)
+
+    def _name_axes(self, plane: PlanePicture) -> None:
         across, down = plane.axis_names
         labels = (f"{across} ({plane.axis_unit})", f"{down} ({plane.axis_unit})", plane.unit)
         if labels != self._labels:
             self._labels = labels
-            self.plot.setLabel("bottom", labels[0], color=MUTED_COLOUR)
-            self.plot.setLabel("left", labels[1], color=MUTED_COLOUR)
-            self.bar.setLabel("bottom", f"attenuation ({escape(plane.unit)})", color=MUTED_COLOUR)
-        share = f"<span style='color:{MUTED_COLOUR}'>{plane.angles} of {plane.of} angles</span>"
-        self.plot.setTitle(f"<b>{plane.name}</b>&nbsp;&nbsp;{share}", color=TEXT_COLOUR, size="11pt")
-        self.stretch(levels)
+            muted = self._palette.muted
+            self.plot.setLabel("bottom", labels[0], color=muted)
+            self.plot.setLabel("left", labels[1], color=muted)
+            what = f"attenuation ({escape(plane.unit)})" if plane.unit.startswith("1/") else escape(plane.unit)
+            self.bar.setLabel("bottom", what, color=muted)
+
+    def entitle(self, past: str, point: Point | None) -> None:
+        """Say what is shown: the plane, where it is, from how many angles; ``past``: of what other scan."""
+        if self.plane is None:
+            return
+        colour = PLANE_COLOURS.get(self.name, self._palette.text)
+        where = ""
+        if point is not None and self.name in ORTHOGONAL and not past:
+            axis = ORTHOGONAL[self.name]
+            where = f"&nbsp; {'xyz'[axis]} = {point[axis]:.0f}"
+        room = NARROW_PX if self._size is None else self._size[0]
+        note = escape(past or self.plane.caption) if room >= NARROW_PX or past else ""
+        title = (
+            f"<b style='color:{colour}'>{escape(self.name)}</b>{where}"
+            f"&nbsp;&nbsp;<span style='color:{self._palette.muted}'>{note}</span>"
+        )
+        if title != self._title:
+            self._title = title
+            self.plot.setTitle(title, color=self._palette.text, size="10pt")
+            self.plot.titleLabel.setMinimumWidth(0)  # a long title must not make the tile wider
+            self.image.setOpacity(PAST_OPACITY if past else 1.0)
 
     def stretch(self, levels: Levels) -> None:
         """Change the contrast of the same picture."""
@@ -140,6 +243,72 @@ class Tile:
             self.plot.setPreferredSize(*size)
             self.reset()
 
+    # Cross-hair, scale bar, measuring line.
+
+    def cross(self, point: Point | None) -> None:
+        """Show where the orthogonal planes cut this one, as lines in their colours; without a point none."""
+        plane = self.plane
+        for line in self._lines.values():
+            line.setVisible(self._cross_shown and point is not None)
+        if plane is None or plane.place is None or point is None or self.name not in ORTHOGONAL:
+            return
+        x, y = plane.on_axes(*pixel_of(plane.place, point))
+        others = {"xy": ("yz", "xz"), "xz": ("yz", "xy"), "yz": ("xz", "xy")}[self.name]
+        for angle, name, place in ((90, others[0], x), (0, others[1], y)):
+            if name not in self._lines:
+                pen = pg.mkPen(PLANE_COLOURS[name] + "b0", width=1)
+                self._lines[name] = pg.InfiniteLine(angle=angle, pen=pen, movable=False)
+                self._lines[name].setVisible(self._cross_shown)
+                self.plot.addItem(self._lines[name], ignoreBounds=True)
+            if self._lines[name].value() != place:
+                self._lines[name].setValue(place)
+
+    def show_cross(self, shown: bool) -> None:
+        self._cross_shown = shown
+        for line in self._lines.values():
+            line.setVisible(shown)
+        self._scale.setVisible(shown)
+
+    def _fit_scale(self) -> None:
+        if self.plane is None:
+            return
+        size, text = scale_bar(self.plot.getViewBox().viewRect().width(), self.plane.axis_unit)
+        if size and (text != self._bar_text or self._scale.size != size):
+            self._bar_text = text
+            self._scale.size = size
+            self._scale.text.setText(text)
+        self._scale.updateBar()
+
+    def show_line(self, shown: bool) -> None:
+        """Lay a line over the picture that can be dragged by its ends; its length and profile are measured."""
+        if not shown and self.line is not None:
+            self.plot.removeItem(self.line)
+            self.line = None
+        if shown and self.line is None and self._rect is not None:
+            left, top, width, height = self._rect
+            ends = [(left + 0.3 * width, top + 0.5 * height), (left + 0.7 * width, top + 0.5 * height)]
+            self.line = pg.LineSegmentROI(ends, pen=pg.mkPen("#f0c030", width=2))
+            self.line.sigRegionChanged.connect(lambda *_: self._measured())
+            self.plot.addItem(self.line)
+            self._measured()
+
+    @property
+    def ends(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Both ends of the measuring line on the axes."""
+        if self.line is None:
+            return None
+        points = [self.line.mapToParent(handle["pos"]) for handle in self.line.handles]
+        return (points[0].x(), points[0].y()), (points[1].x(), points[1].y())
+
+    def _measured(self) -> None:
+        self.hand.measure(self.name)
+
+    @property
+    def length(self) -> str:
+        """Length of the measuring line, in words; empty without one."""
+        ends = self.ends
+        return "" if self.plane is None or ends is None else f"{self.name}   length {length_text(self.plane, *ends)}"
+
     def readout(self, scene: QPointF) -> str:
         box = self.plot.getViewBox()
         if self.plane is None or not box.sceneBoundingRect().contains(scene):
@@ -150,73 +319,4 @@ class Tile:
     def _dragged(self, _bar: object) -> None:
         low, high = self.bar.levels()
         self._levels = None
-        self._on_levels(self.name, float(low), float(high))
-
-
-class Tiles:
-    """All planes, at least three in a row."""
-
-    def __init__(self, on_levels: OnLevels, on_cursor: Callable[[str], None]) -> None:
-        self._on_levels, self._on_cursor = on_levels, on_cursor
-        self._map = COLOUR_MAPS[0]
-        self.tiles: dict[str, Tile] = {}
-        self._room: object = None
-        self._graphics = pg.GraphicsLayoutWidget()
-        self._graphics.setBackground(BACKGROUND_COLOUR)
-        self._graphics.ci.setContentsMargins(0, 0, 0, 0)
-        self._graphics.ci.layout.setSpacing(TILE_SPACING)
-        self._graphics.scene().sigMouseMoved.connect(self._moved)
-
-    @property
-    def widget(self) -> QWidget:
-        graphics: QWidget = self._graphics
-        return graphics
-
-    def keep(self, names: list[str]) -> None:
-        """Keep one tile for each of these planes, and no others."""
-        if names != list(self.tiles):
-            self.tiles = {name: self.tiles.get(name) or self._new(name) for name in names}
-            self._room = None
-
-    def fit(self) -> None:
-        """Distribute the space among the tiles. Cheap when nothing changed, so that each refresh may call it."""
-        rects = tuple(tile.plane.rect for tile in self.tiles.values() if tile.plane is not None)
-        room = (self._graphics.width(), self._graphics.height(), rects)
-        if not self.tiles or room == self._room:
-            return
-        self._room = room
-        # The number of columns with the largest pictures, at least three.
-        counts = range(min(TILES_ABREAST, len(self.tiles)), len(self.tiles) + 1)
-        across = max(counts, key=lambda count: min(tile.scale_in(*self._cell(count)) for tile in self.tiles.values()))
-        width, height = self._cell(across)
-        layout = self._graphics.ci.layout
-        self._graphics.clear()
-        for number, tile in enumerate(self.tiles.values()):
-            tile.fit(width, height)
-            self._graphics.addItem(tile.plot, *divmod(number, across))
-            layout.setAlignment(tile.plot, Qt.AlignmentFlag.AlignCenter)
-        for column in range(layout.columnCount()):
-            layout.setColumnFixedWidth(column, width if column < across else 0)
-
-    def _cell(self, across: int) -> tuple[float, float]:
-        down = -(-len(self.tiles) // across)
-        width = (self._graphics.width() - TILE_SPACING * (across - 1)) / across
-        height = (self._graphics.height() - TILE_SPACING * (down - 1)) / down
-        return width - 4, height - 4
-
-    def _new(self, name: str) -> Tile:
-        tile = Tile(name, self._on_levels)
-        tile.paint(self._map)
-        return tile
-
-    def paint(self, map_name: str) -> None:
-        self._map = map_name
-        for tile in self.tiles.values():
-            tile.paint(map_name)
-
-    def reset(self) -> None:
-        for tile in self.tiles.values():
-            tile.reset()
-
-    def _moved(self, scene: QPointF) -> None:
-        self._on_cursor(next((text for tile in self.tiles.values() if (text := tile.readout(scene))), ""))
+        self.hand.levels(self.name, float(low), float(high))

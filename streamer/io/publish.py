@@ -41,9 +41,11 @@ class Publisher:
     def event(self, event: Event) -> None:
         self.send([event.topic.encode(), wire.pack(event)])
 
-    def plane(self, preview: PreviewHeader, pixels: NDArray[np.uint16]) -> None:
-        """The picture of one plane (rows, columns), quantised as ``preview`` says."""
-        self.send([b"plane", wire.pack(preview), np.ascontiguousarray(pixels, dtype="<u2").tobytes()])
+    def plane(self, preview: PreviewHeader, pixels: NDArray[np.uint16]) -> bytes:
+        """The picture of one plane (rows, columns), quantised as ``preview`` says; gives the payload."""
+        payload = np.ascontiguousarray(pixels, dtype="<u2").tobytes()
+        self.send([b"plane", wire.pack(preview), payload])
+        return payload
 
     def send(self, parts: list[bytes]) -> None:
         """Send the parts of one message to all subscribers."""

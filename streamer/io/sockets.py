@@ -1,14 +1,16 @@
-"""Bind and connect ZeroMQ sockets, with errors that say the way out; a context for one command."""
+"""Bind and connect ZeroMQ sockets, with errors that say the way out; a context for one command; memory of messages."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socket import AF_INET, AF_INET6
 from socket import socket as RawSocket  # noqa: N812
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from streamer.frames import BadInput
 
@@ -17,6 +19,25 @@ Socket = zmq.Socket[bytes]
 Peer = tuple[str, int]
 Guard = Callable[[Socket], None]
 """Sets the options of a socket that is not bound or connected yet, so that it admits only known clients."""
+
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8  # of mallopt
+LARGEST_IN_HEAP, KEPT_BYTES, GROWTH_BYTES = 2**25, 2**27, 2**24
+
+
+def keep_message_memory() -> None:
+    """Let libzmq find the memory of earlier frames again, instead of pages that the kernel has to clear first.
+
+    Each frame of some megabytes costs hundreds of page faults otherwise; without them receiving takes a sixth to a
+    third less CPU time. Up to 128 MiB of freed memory stay with the process. Call it before threads start. It does
+    nothing where the C library is not GNU's.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_ARENA_MAX, 1)  # the heaps of other arenas are small, and come and go
+        mallopt(M_MMAP_THRESHOLD, LARGEST_IN_HEAP)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_TOP_PAD, GROWTH_BYTES)
 
 
 def open_to_all(_socket: Socket) -> None:
@@ -82,6 +103,47 @@ def check_endpoint(context: Context, endpoint: str, name: str) -> str:
 def _endpoint(socket: Socket) -> str:
     last = socket.getsockopt(zmq.LAST_ENDPOINT)
     return last.rstrip(b"\0").decode() if isinstance(last, bytes) else str(last)
+
+
+class Watch:
+    """Notices that libzmq gave a connection up for good, and makes it anew.
+
+    It does so after a message beyond MAXMSGSIZE, bytes that are none of ZeroMQ's, or with a peer whose kind of socket
+    does not go with ours; after any other end of a connection it connects again by itself. ``met``: the kinds of both
+    sockets have ever gone together.
+    """
+
+    GIVEN_UP = "the connection ended after a message that is larger than source.max_frame_mb, or none of ZeroMQ's"
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._monitor = socket.get_monitor_socket(
+            zmq.EVENT_CONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
+        )
+        self._ended = self.met = False
+
+    def mend(self, endpoint: str) -> bool:
+        """Connect again when the connection has ended and nothing happened since the last call. Returns whether it did.
+
+        To be called while nothing comes, with pauses in which libzmq would have begun to connect.
+        """
+        event = 0
+        while self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart())["event"]
+            self.met |= event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        if event or not self._ended:
+            self._ended = event == zmq.EVENT_DISCONNECTED
+            return False
+        self._ended = False
+        self._socket.disconnect(endpoint)
+        self._socket.connect(endpoint)
+        return True
+
+    def close(self) -> None:
+        """Before the socket is closed; a second call changes nothing."""
+        if not self._socket.closed:
+            self._socket.disable_monitor()
+            self._monitor.close()
 
 
 @contextmanager

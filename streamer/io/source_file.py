@@ -23,6 +23,7 @@ from streamer.frames import NAME, BadInput, Frame, FrameKind, FrameMeta, ScanSpe
 from streamer.io.layouts.find import find_layout
 from streamer.io.layouts.layout import Layout, ReadOptions
 from streamer.io.layouts.numbering import Numbering
+from streamer.io.layouts.plain_stack import PlainStack
 from streamer.io.raw.unclosed import open_raw
 
 MAX_READ = 8 * 2**20
@@ -59,6 +60,7 @@ class ScanFile:
         """Use ``open``."""
         self.path = path
         self._files, self._layout, self._numbering = files, layout, Numbering.of(layout)
+        self._plain: dict[int, PlainStack | None] = {}  # of the datasets that were read
         self._dtype = frame_dtype(*(dataset.dtype for dataset in layout.datasets))
         kinds = np.where(layout.lost, np.uint8(FrameKind.INVALID), layout.kinds)
         self._projections = np.flatnonzero(kinds == FrameKind.PROJECTION)
@@ -66,6 +68,9 @@ class ScanFile:
         self.index = layout.index[self._projections]
         self.usable_index: NDArray[np.int64] = self._numbering.index[self._projections]
         self.missing = self._numbering.missing
+        self.mask = layout.mask
+        """Pixels (rows, columns) uint32 of the detector that are not to be used are not 0; None: the file says none."""
+        self.defects = None if layout.mask is None else layout.mask != 0
         rows, columns = layout.shape
         self.info = ScanInfo(
             layout=layout.name,
@@ -120,11 +125,12 @@ class ScanFile:
             return structs.replace(layout.spec, scan_id=scan_id or layout.spec.scan_id, projections=count, **held)
         angles = layout.angles_deg[layout.kinds == FrameKind.PROJECTION]
         first = layout.source[self._projections[0]]
-        spec = ScanSpec.recorded(
+        return ScanSpec.recorded(
             scan_id or as_name(self.path.stem),
             info.sample,
             angles,
             layout.datasets[first].dtype,
+            count - len(angles),
             rows=info.rows,
             columns=info.columns,
             flats=info.flats,
@@ -134,9 +140,6 @@ class ScanFile:
             energy_kev=info.energy_kev,
             distance_m=info.distance_m,
         )
-        span = float(angles[-1] - angles[0])
-        range_deg = span * count / (count - 1) if span else spec.range_deg
-        return structs.replace(spec, projections=count, range_deg=range_deg)
 
     def darks(self, max_bytes: int = MAX_READ) -> Iterator[NDArray[Any]]:
         """Blocks (n, rows, columns) of the frames taken with the shutter closed."""
@@ -155,12 +158,19 @@ class ScanFile:
         """
         yield from self._blocks(FrameKind.PROJECTION, rows, max_bytes, block)
 
-    def rows(self, first: int, last: int, memory: Memory | None = None) -> NDArray[Any]:
-        """Detector rows ``first`` to ``last`` (exclusive) of all projections: (projections, last − first, columns)."""
-        shape = len(self._projections), last - first, self.info.columns
-        stack, _ = (memory or Memory()).array(shape, self._dtype)
-        for places, block in self.projections(rows=slice(first, last)):
-            stack[places] = block
+    def rows(
+        self, first: int, last: int, memory: Memory | None = None, places: NDArray[np.intp] | None = None
+    ) -> NDArray[Any]:
+        """Detector rows ``first`` to ``last`` (exclusive) of all projections: (projections, last − first, columns).
+
+        ``places`` in ``angles_deg``: of those only.
+        """
+        numbers = self._projections if places is None else self._projections[places]
+        stack, _ = (memory or Memory()).array((len(numbers), last - first, self.info.columns), self._dtype)
+        done = 0
+        for _, block in self._read(numbers, slice(first, last), MAX_READ, None):
+            stack[done : done + len(block)] = block
+            done += len(block)
         return stack
 
     def frames(
@@ -175,15 +185,25 @@ class ScanFile:
             for number, pixels in zip(numbers.tolist(), block, strict=True):
                 yield Frame(self._meta(name, number), pixels)
 
-    def usable(self, rows: slice = slice(None)) -> Iterator[Frame]:
+    def usable(self, rows: slice = slice(None), by_index: bool = False) -> Iterator[Frame]:
         """The frames that show something, cut to some detector rows: darks first, and flats where all come late.
 
-        Their indices have a gap for each projection that lacks.
+        Their indices have a gap for each projection that lacks. ``by_index``: in the order of the indices instead.
         """
-        name, index = self.spec().scan_id, self._numbering.index
-        for numbers, block in self._read(self._numbering.order, rows, MAX_READ, None):
+        name, index, order = self.spec().scan_id, self._numbering.index, self._numbering.order
+        if by_index:
+            order = order[np.argsort(index[order], kind="stable")]
+        for numbers, block in self._read(order, rows, MAX_READ, None):
             for number, pixels in zip(numbers.tolist(), block, strict=True):
                 yield Frame(structs.replace(self._meta(name, number), index=int(index[number])), pixels)
+
+    def kinds_by_index(self) -> list[FrameKind]:
+        """The kind of each frame of the scan in the order of the indices; one that lacks is like that before it."""
+        index, order = self._numbering.index, self._numbering.order
+        order = order[np.argsort(index[order], kind="stable")]
+        times = np.diff(np.append(index[order], self.spec().frames))
+        times[0] += index[order[0]]
+        return [FrameKind(int(kind)) for kind in np.repeat(self._layout.kinds[order], times)]
 
     def some(self, wanted: Callable[[int], bool], most: int) -> Iterator[tuple[list[FrameMeta], NDArray[Any]]]:
         """The frames whose ``index`` is wanted, at most ``most`` at once: what ``frames`` says of them, and the pixels
@@ -194,6 +214,11 @@ class ScanFile:
         numbers = present[[wanted(index) for index in self._layout.index[present].tolist()]]
         for some, block in self._read(numbers, slice(None), MAX_READ, most):
             yield [self._meta(name, number) for number in some.tolist()], block
+
+    @property
+    def timed(self) -> bool:
+        """Whether the file says when each frame was taken."""
+        return bool(self._layout.timestamp_ns[self._numbering.order].all())
 
     def _meta(self, scan_id: str, number: int) -> FrameMeta:
         layout = self._layout
@@ -233,12 +258,25 @@ class ScanFile:
             limit = max(1, min(limit, block))
         for run in _runs(layout.source[numbers], layout.place[numbers], limit):
             some = numbers[run]
-            dataset, at = layout.datasets[layout.source[some[0]]], int(layout.place[some[0]])
+            source, at = int(layout.source[some[0]]), int(layout.place[some[0]])
             try:
-                pixels = dataset[at : at + len(some), first:last]
+                pixels = self._pixels(source, at, len(some), slice(first, last))
             except (OSError, RuntimeError) as error:
                 raise BadInput(f"{self.path}: frames from {at} on cannot be read: {error}") from error
             yield some, pixels.astype(self._dtype, copy=False)
+
+    def _pixels(self, source: int, first: int, count: int, rows: slice) -> NDArray[Any]:
+        """Rows of neighbouring frames in a dataset."""
+        dataset = self._layout.datasets[source]
+        if source not in self._plain:
+            plain = PlainStack.of(dataset)
+            self._plain[source] = None if plain is None else self._files.enter_context(plain)
+        plain = self._plain[source]
+        if plain is None or not plain.holds(first, count):
+            return np.asarray(dataset[first : first + count, rows])
+        pixels = np.empty((count, rows.stop - rows.start, self.info.columns), dataset.dtype)
+        plain.read(first, rows, pixels)
+        return pixels
 
 
 def _runs(source: NDArray[Any], place: NDArray[Any], limit: int) -> Iterator[slice]:

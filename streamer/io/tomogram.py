@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -17,14 +16,23 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.frames import BadInput
+from streamer import __version__
+from streamer.frames import BadInput, ScanSpec
 from streamer.io.archive import lay_out_archive
-from streamer.io.place import place
+from streamer.io.direct import ALIGNMENT, BulkWriter
+from streamer.io.nexus import group, lay_out_instrument, value
+from streamer.io.place import check_room, place
 
 UNITS = ("1/cm", "1/pixel")
 RECONSTRUCTION = "entry/reconstruction"
-DATA = f"{RECONSTRUCTION}/results/data"
+DATA = "entry/data/data"
+PARAMETERS = f"{RECONSTRUCTION}/parameters"
+AXES = ("z", "y", "x")
 PARTIAL = ".partial.h5"
+_SUFFIXES = {"_px": "pixel", "_deg": "deg", "_kev": "keV", "_m": "m", "_s": "s"}
+"""Units of parameters, by the end of their names."""
+_OTHERS = ("raw_file", "pixel_size")
+"""Parameters that are fields of ``Tomogram``, or of the file."""
 
 
 class TomogramFile:
@@ -39,23 +47,24 @@ class TomogramFile:
         self.path = path
         self.partial = path.with_name(path.name.removesuffix(".h5") + PARTIAL)
         self._file = file
-        self._data = file[DATA]
+        self._shape, self._place = file[DATA].shape, file[DATA].id.get_offset() or 0
+        self._bulk = BulkWriter(self.partial)
 
     @classmethod
     def create(
         cls,
         path: Path,
         shape: tuple[int, int, int],
+        spec: ScanSpec,
         *,
-        sample: str = "",
-        pixel_size_m: float | None = None,
         unit: str = "1/pixel",
         raw_file: Path | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> TomogramFile:
         """A new volume. Its space on the disk is taken now: HDF5 that finds the disk full later may crash at exit.
 
-        ``parameters`` are scalars, texts or what JSON can hold. Raises BadInput when ``path`` exists, when it cannot
+        ``spec`` is the scan that was reconstructed; its ``pixel_size_m`` is that of the volume. ``parameters`` are
+        scalars, texts or what JSON can hold. Raises BadInput when ``path`` exists, when it cannot
         be made, or when the unit is none of ``UNITS``. A partial file of an earlier attempt is replaced.
         """
         if unit not in UNITS:
@@ -64,14 +73,17 @@ class TomogramFile:
             raise BadInput(f"tomogram {path}: exists already and is never overwritten; choose another name")
         partial = path.with_name(path.name.removesuffix(".h5") + PARTIAL)
         try:
-            _check_room(path.parent, 4 * math.prod(shape))
+            check_room(path.parent, 4 * math.prod(shape))
             partial.unlink(missing_ok=True)  # the name alone: where a symbolic link leads is not ours
-            file = h5py.File(partial, "x", libver=("v110", "v110"))
+            file = h5py.File(
+                partial, "x", libver=("v110", "v110"), alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT
+            )
         except OSError as error:
             raise BadInput(f"tomogram {path}: cannot be made ({_reason(error)})") from error
         try:
-            _layout(file, shape, sample, pixel_size_m, unit, raw_file, parameters or {})
+            _layout(file, shape, spec, unit, raw_file, parameters or {})
             _reserve(file[DATA])
+            return cls(file, path)
         except BaseException as error:
             with contextlib.suppress(Exception):
                 file.close()
@@ -79,19 +91,20 @@ class TomogramFile:
             if isinstance(error, OSError):
                 raise BadInput(f"tomogram {path}: cannot be made ({_reason(error)})") from error
             raise
-        return cls(file, path)
 
     def write_rows(self, first: int, block: NDArray[np.float32]) -> None:
         """Write the rows from ``first`` on, (n, y, x). Raises ValueError when the block does not fit there."""
-        rows, *plane = self._data.shape
+        rows, *plane = self._shape
         if block.ndim != 3 or list(block.shape[1:]) != plane or not 0 <= first <= rows - len(block):
-            raise ValueError(f"block {block.shape} at row {first} does not fit into {self._data.shape}")
-        self._data[first : first + len(block)] = block
+            raise ValueError(f"block {block.shape} at row {first} does not fit into {self._shape}")
+        if block.size:
+            self._bulk.write(self._place + 4 * first * math.prod(plane), np.ascontiguousarray(block, "<f4"))
 
     def close(self, status: str = "complete") -> Path:
         """Finish the file; gives its path. "complete" gives it its name, any other status leaves it partial."""
         if not self._file:
             return self.path
+        self._bulk.close()
         self._file[f"{RECONSTRUCTION}/status"][()] = status
         self._file["entry/end_time"][()] = _now()
         self._file.close()
@@ -123,13 +136,6 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error).split("\n")[0]
 
 
-def _check_room(directory: Path, nbytes: int) -> None:
-    """Before anything is made: an allocation that fails in the end has filled the disk for everybody until then."""
-    stat = os.statvfs(directory)
-    if nbytes > stat.f_bavail * stat.f_frsize:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def _reserve(data: h5py.Dataset) -> None:
     """Take the blocks of the disk that the data will need. Raises OSError when there are not enough."""
     data.file.flush()
@@ -140,55 +146,66 @@ def _reserve(data: h5py.Dataset) -> None:
 def _layout(
     file: h5py.File,
     shape: tuple[int, int, int],
-    sample: str,
-    pixel_size_m: float | None,
+    spec: ScanSpec,
     unit: str,
     raw_file: Path | None,
     parameters: Mapping[str, Any],
 ) -> None:
     file.attrs.update(NX_class="NXroot", default="entry")
-    entry = _group(file, "entry", "NXentry", default="reconstruction")
-    entry["definition"] = "NXtomoproc"
-    entry["program_name"] = "Streamer"
-    entry["start_time"] = _now()
+    entry = group(file, "entry", "NXentry", default="data")
+    now = _now()
+    for name, text in (
+        ("definition", "NXtomoproc"),
+        ("title", spec.scan_id),
+        ("program_name", "Streamer"),
+        ("start_time", now),
+    ):
+        entry[name] = text
     entry.create_dataset("end_time", (), h5py.string_dtype(), data="")
-    _group(entry, "sample", "NXsample")["name"] = sample
-    process = _group(entry, "reconstruction", "NXprocess", default="results")
-    process["program"] = "Streamer"
+    lay_out_instrument(entry, spec)
+    group(entry, "sample", "NXsample")["name"] = spec.sample
+    process = group(entry, "reconstruction", "NXprocess")
+    process["program"], process["version"], process["date"] = "Streamer", __version__, now
     process.create_dataset("status", (), h5py.string_dtype(), data="running")
-    if pixel_size_m is not None:
-        process["pixel_size"] = pixel_size_m
-        process["pixel_size"].attrs["units"] = "m"
-    if raw_file is not None:
-        process["raw_file"] = os.path.relpath(raw_file, Path(file.filename).parent)
-    configuration = _group(process, "configuration", "NXcollection")
-    for name, value in parameters.items():
-        if value is not None:
-            configuration[name] = value if isinstance(value, (str, int, float)) else json.dumps(value)
-    _results(process, shape, pixel_size_m, unit)
+    used = group(process, "parameters", "NXparameters")
+    used["raw_file"] = "" if raw_file is None else os.path.relpath(raw_file, Path(file.filename).parent)
+    value(used, "pixel_size", spec.pixel_size_m, "m")
+    for name, content in parameters.items():
+        plain = content if content is None or isinstance(content, (str, int, float)) else json.dumps(content)
+        value(used, name, plain, _SUFFIXES.get("_" + name.rpartition("_")[2], ""))
+    _plot(entry, shape, spec.pixel_size_m, unit)
+    _for_tomoscan(process, spec.pixel_size_m)
     lay_out_archive(entry)
 
 
-def _results(process: h5py.Group, shape: tuple[int, int, int], pixel_size_m: float | None, unit: str) -> None:
-    results = _group(process, "results", "NXdata", signal="data", axes=["row", "y", "x"])
+def _plot(entry: h5py.Group, shape: tuple[int, int, int], pixel_size_m: float | None, unit: str) -> None:
+    """The volume with its axes. As in the viewer and in pictures, lengths count from the middle, pixels from 0."""
+    plot = group(entry, "data", "NXdata", signal="data", axes=list(AXES))
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    space = h5py.h5s.create_simple(shape)
-    h5py.h5d.create(results.id, b"data", h5py.h5t.IEEE_F32LE, space, properties)
-    results["data"].attrs.update(units=unit, long_name=f"attenuation coefficient ({unit})", interpretation="image")
-    step, length = (pixel_size_m, "m") if pixel_size_m is not None else (1.0, "pixel")
-    for name, n in zip(("row", "y", "x"), shape, strict=True):
-        axis = results.create_dataset(name, data=(np.arange(n) - (n - 1) / 2 if name != "row" else np.arange(n)) * step)
-        axis.attrs["units"] = length
+    h5py.h5d.create(plot.id, b"data", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple(shape), properties)
+    plot["data"].attrs.update(units=unit, long_name=f"attenuation coefficient ({unit})", interpretation="image")
+    plot["data"].attrs.update(transform="none", offset=0.0, scaling=1.0)  # NXtomoproc asks for them
+    for number, (name, n) in enumerate(zip(AXES, shape, strict=True)):
+        at = np.arange(n, dtype=np.float64)
+        value(plot, name, at if pixel_size_m is None else (at - (n - 1) / 2) * pixel_size_m, length_unit(pixel_size_m))
+        plot.attrs[f"{name}_indices"] = number
 
 
-def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:
-    group = parent.create_group(name)
-    group.attrs["NX_class"] = nx_class
-    group.attrs.update(attributes)
-    return group
+def length_unit(pixel_size_m: float | None) -> str:
+    """The unit of the axes of a volume."""
+    return "pixel" if pixel_size_m is None else "m"
+
+
+def _for_tomoscan(process: h5py.Group, pixel_size_m: float | None) -> None:
+    """The volume and the size of a voxel where tomoscan's ``HDF5Volume`` looks for them."""
+    process["results"] = h5py.SoftLink("/entry/data")
+    if pixel_size_m is not None:
+        for name in ("configuration", "processing_options", "reconstruction"):
+            process = group(process, name, "NXcollection")
+        process["voxel_size_cm"] = [pixel_size_m * 100] * 3
 
 
 @dataclass(frozen=True)
@@ -207,20 +224,25 @@ def read_tomogram(path: Path, rows: slice = slice(None)) -> Tomogram:
     """Read a volume, or some rows of it. Raises BadInput when the file holds none."""
     try:
         with h5py.File(path, "r") as file:
-            if DATA not in file:
-                raise BadInput(f"{path}: no tomogram at /{DATA}")
-            process, dataset = file[RECONSTRUCTION], file[DATA]
-            pixel_size = process.get("pixel_size")
-            return Tomogram(
-                data=dataset[rows],
-                unit=str(dataset.attrs.get("units", "")),
-                pixel_size_m=None if pixel_size is None else float(pixel_size[()]),
-                sample=_text(file, "entry/sample/name"),
-                status=_text(process, "status"),
-                parameters={name: _plain(value[()]) for name, value in process.get("configuration", {}).items()},
-            )
+            return tomogram_of(file, path, rows)
     except OSError as error:
         raise BadInput(f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]})") from error
+
+
+def tomogram_of(file: h5py.File, path: Path, rows: slice) -> Tomogram:
+    """What an open file says of its volume, and some rows of it. Raises BadInput when the file holds none."""
+    if DATA not in file or PARAMETERS not in file:
+        raise BadInput(f"{path}: no tomogram at /{DATA}")
+    process, dataset, parameters = file[RECONSTRUCTION], file[DATA], file[PARAMETERS]
+    pixel_size = parameters.get("pixel_size")
+    return Tomogram(
+        data=dataset[rows],
+        unit=str(dataset.attrs.get("units", "")),
+        pixel_size_m=None if pixel_size is None else float(pixel_size[()]),
+        sample=_text(file, "entry/sample/name"),
+        status=_text(process, "status"),
+        parameters={name: _plain(parameters[name][()]) for name in parameters if name not in _OTHERS},
+    )
 
 
 def _text(group: h5py.Group, name: str) -> str:

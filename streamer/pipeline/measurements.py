@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,22 +10,33 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from streamer.core.alignment.center import combine, refine_center, with_motion
-from streamer.core.alignment.center_of_mass import MomentTrack
+from streamer.core.alignment.center_of_mass import BEAM_PARTS, MomentTrack, drift_since_flats
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.live_opposite_views import PairTrack
 from streamer.core.alignment.opposite_views import center_from_opposites
+from streamer.core.alignment.row_binning import band_means
 from streamer.core.alignment.truncation import measure_edges
 from streamer.core.arrays import Image, Values
 from streamer.core.backend.selection import Backend
-from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.quality.angles import check_angles
-from streamer.core.quality.consistency import moments_of, open_beam, path_model, pixel_noise, residual, sudden_px
+from streamer.core.quality.beam_pattern import MovedPattern, around, flat_slopes, moved_pattern
+from streamer.core.quality.consistency import (
+    always_covered,
+    moments_of,
+    open_beam,
+    path_model,
+    pixel_noise,
+    residual,
+    sudden_px,
+)
 from streamer.core.quality.fields import bridged, dead_columns, negative_share, pattern_rms, shadow_share
-from streamer.core.quality.halves import first_half
+from streamer.core.quality.halves import first_half, shared_aliasing
 from streamer.core.quality.live import SEEN, turn_seen
+from streamer.core.quality.neighbours import sudden_between_px
 from streamer.core.quality.rigid_body import RigidBody, path_px, rigid_body
-from streamer.core.quality.signal import sample_signal
+from streamer.core.quality.signal import sample_signal, voxel_snr
 from streamer.frames import Quality, ScanSpec
+from streamer.pipeline.coverage import covered_share, widest_gap
 
 SINOGRAM_ROWS = 8
 """Sinograms that are kept for the search of the centre at the end; each is the mean of a band of detector rows."""
@@ -44,6 +56,9 @@ BEYOND = 0.05
 ONE_SIDED = 0.1
 """Share of the projections cut off at one edge that are at the other, too, where the sample is only wide."""
 
+TOUCHED = 0.2
+"""Share of the projections that may touch an edge where the open beam is read between them."""
+
 SAMPLE_LEVEL = 0.05
 """Share of the densest columns' mean attenuation that a column of the sample has."""
 
@@ -52,9 +67,6 @@ SEQUENTIAL_DEG = 10.0
 
 COMPLETE = 0.99
 """Coverage from which on projections can be compared with those of their own reconstruction."""
-
-GAP = 2.5
-"""Usual steps between angles beyond which a step is a gap; those of golden angles differ by 2.6, their mean by less."""
 
 MOST_PAIRS = 7
 """Opposite pairs that are looked for among stored projections when none was noticed as they came."""
@@ -74,10 +86,11 @@ class Measurements:
         self._index: list[int] = []
         self._row_sums = np.empty((spec.projections, spec.rows), np.float32)
         self._tested: tuple[int, RigidBody | None] = (-1, None)
-        self._bands = _bands(spec.rows)
-        self._sinograms = np.empty((spec.projections, len(self._bands), spec.columns), np.float32)
+        self._band_rows, self._band_height = _bands(spec.rows)
+        self._sinograms = np.empty((spec.projections, len(self._band_rows), spec.columns), np.float32)
         self._snr: list[float] = []
         self._peak: list[float] = []
+        self._flats: list[Image] = []  # rows about each band
 
     @property
     def count(self) -> int:
@@ -88,6 +101,12 @@ class Measurements:
         """The latest answer of ``estimate_center`` or ``refine_center``, with the curve it was picked from."""
         return self._center
 
+    def begin(self, dark: Image | None, flat: Image | None) -> None:
+        """Before the first projection: mean dark and flat (rows, columns), NaN where a defect is known."""
+        if flat is not None:
+            parts = [around(start, self._band_height, len(flat)) for start in self._band_rows.tolist()]
+            self._flats = [flat[part] - (0.0 if dark is None else np.nan_to_num(dark[part])) for part in parts]
+
     def projection(self, angle_rad: float, index: int, attenuation: Image, moments: Values) -> None:
         """Take in the attenuation (rows, columns) of the frame ``index``, and the moments (rows, 4) of its rows."""
         number = self.count
@@ -95,14 +114,21 @@ class Measurements:
         self._index.append(index)
         if number < len(self._sinograms):
             self._row_sums[number] = moments[:, 0]
-            for sinogram, (start, weights) in zip(self._sinograms[number], self._bands, strict=True):
-                np.dot(weights, attenuation[start : start + weights.size], out=sinogram)
+            band_means(attenuation, self._band_rows, self._band_height, self._sinograms[number])
         self._track.add(angle_rad, attenuation, moments)
         self._pairs.add(angle_rad, attenuation)
         if number < SIGNAL_FIRST or number % SIGNAL_EVERY == 0:
             signal = sample_signal(attenuation)
             self._snr.append(signal.snr)
             self._peak.append(signal.peak)
+
+    def so_far(self) -> Measurements:
+        """What is known at this moment, to be asked on another thread while projections come here; it takes none."""
+        seen = copy.copy(self)
+        seen._track, seen._pairs = self._track.so_far(), self._pairs.so_far()
+        seen._angles, seen._index = self._angles.copy(), self._index.copy()
+        seen._snr, seen._peak = self._snr.copy(), self._peak.copy()
+        return seen
 
     def estimate_center(self) -> CenterEstimate:
         """From the centres of mass and the opposite pairs so far; cheap enough to ask twice a second.
@@ -136,19 +162,27 @@ class Measurements:
         """Noise alone has a sharpest reconstruction, too; it must not be asked for its centre."""
         return float(np.median(self._snr)) > 0.0
 
-    def coverage(self, period: float = np.pi) -> float:
-        """Share of the wanted angular range that has come, of up to one ``period`` after which views repeat.
+    def _wanted(self) -> tuple[NDArray[np.float64], float]:
+        """Angles (n,) that are to cover a range without a gap, and that range; radian.
 
-        Where projections are missing, a gap of more than ``GAP`` usual ones was not measured.
+        Of a scan with several tomograms those of the latest one, as each turn has the angles of the one before.
         """
-        if not self.count:
-            return 0.0
-        wanted = min(abs(np.deg2rad(self._spec.range_deg)), period)
-        angles = np.array(self._angles)
-        covered = float(angular_weights(angles, period).sum())
-        if 1 < self.count < self._spec.projections:
-            covered = min(covered, _without_gaps(angles, period))
-        return float(min(1.0, covered / wanted))
+        spec, angles = self._spec, np.array(self._angles)
+        wanted = abs(float(np.deg2rad(spec.range_deg)))
+        if spec.tomogram_deg is None:
+            return angles, wanted
+        latest = np.argsort(self._index)[-spec.projections_per_tomogram :]
+        return angles[latest], min(float(np.deg2rad(spec.tomogram_deg)), wanted)
+
+    def coverage(self, period: float = np.pi) -> float:
+        """Share of the wanted angular range that has come, of up to one ``period`` after which views repeat."""
+        angles, wanted = self._wanted()
+        return covered_share(angles, min(wanted, period), period)
+
+    def gap_deg(self, period: float = np.pi) -> float | None:
+        """Widest arc (degrees) of the wanted angles that no projection shows; see ``widest_gap``."""
+        gap = widest_gap(*self._wanted(), period)
+        return None if gap is None else float(np.rad2deg(gap))
 
     def live_motion_px(self) -> float | None:
         """What the sample does across the axis that no later projection can undo.
@@ -171,6 +205,15 @@ class Measurements:
         rest = residual(path_model(theta), moments.first)
         return max(sudden_px(rest, moments.noise[1]) if follows else 0.0, path_px(views, theta, moments) * around)
 
+    def _cut_motion_px(self) -> float | None:
+        """What a sample does that is cut off in most projections; None where their angles are far apart."""
+        order = np.argsort(self._index)
+        steps = np.abs(np.diff(np.array(self._angles)[order]))
+        if (self._track.truncation or 0) <= WHOLE or not steps.size or np.median(steps) > np.deg2rad(SEQUENTIAL_DEG):
+            return None
+        views = self._views()[order]
+        return sudden_between_px(views, pixel_noise(views))
+
     @property
     def turn_seen(self) -> float:
         """Share of a half turn that the projections show, see ``live.turn_seen``."""
@@ -180,10 +223,17 @@ class Measurements:
         """Which projections, in the order in which they came, make one of two halves, see ``halves.first_half``."""
         return first_half(np.array(self._angles), np.array(self._index, np.int64), period)
 
+    def shared_aliasing(self, first: NDArray[np.bool_], center: float) -> float:
+        """What the half ``first`` (n,) and the other one alias alike about the axis, see ``halves.shared_aliasing``."""
+        return shared_aliasing(np.array(self._angles), first, center)
+
+    def dead_columns(self) -> NDArray[np.bool_]:
+        """Mask (columns,) of those that are dead, by all projections so far, see ``fields.dead_columns``."""
+        return dead_columns(self._sinograms[: self.count].mean(axis=0))
+
     def _views(self) -> Image:
         """Sinograms of the bands (n, bands, columns) without the detector's dead columns."""
-        views = self._sinograms[: self.count]
-        return bridged(views, dead_columns(views.mean(axis=0)))
+        return bridged(self._sinograms[: self.count], self.dead_columns())
 
     def cut_on_one_side(self) -> bool:
         """Whether most projections are cut off, and all at the same edge of the detector: the axis is a guess then."""
@@ -203,7 +253,7 @@ class Measurements:
             return None
         views = self._views()
         if tilt_rad:
-            middles = np.array([start + (weights.size - 1) / 2 for start, weights in self._bands])
+            middles = self._band_rows + (self._band_height - 1) / 2
             lean = np.tan(tilt_rad) * (middles - (self._spec.rows - 1) / 2)
             views = np.stack(
                 [ndimage.shift(views[:, k], (0, by), order=1, mode="nearest") for k, by in enumerate(lean)], 1
@@ -214,16 +264,28 @@ class Measurements:
 
     def detector(self, stripes: bool) -> dict[str, Any]:
         """What the projections say of the detector and the fields: see Quality. ``stripes`` are taken care of."""
-        dead = dead_columns(self._sinograms[: self.count].mean(axis=0))
+        dead = self.dead_columns()
         views = bridged(self._sinograms[: self.count], dead)
-        noise = pixel_noise(views) * np.sqrt(self._bands[0][1].size)
+        noise = pixel_noise(views) * np.sqrt(self._band_height)
         mean = views.mean(axis=0)
         center = self._center.center
         known = center is not None and not stripes
-        thick = self._bands[0][1].size
-        beam = float(np.median(open_beam(views)))
+        thick = self._band_height
+        level = open_beam(views).mean(axis=1)
+        beam = float(np.median(level))
+        touched = (self._track.truncation or 0.0) > TOUCHED or always_covered(views)
+        if touched:
+            # What covers the margins may be the sample: only its change is the beam's.
+            beam = min(beam, 0.0)
+            level = level - np.median(level[: -(-level.size // BEAM_PARTS)])
+        lines = views.mean(axis=1) - beam
+        moved = self._moved_pattern(views)
         return {
+            "beam_moved": moved.attenuation,
+            "beam_shift_px": moved.shift_px,
+            "flat_drift": self._beam_drift(level, touched),
             "noise": noise,
+            "voxel_snr": voxel_snr(lines, noise, noise / np.sqrt(thick * len(self._band_rows))),
             "projections_per_column": self._per_column(mean - beam),
             "dead_columns": int(np.count_nonzero(dead)),
             "shadow": shadow_share(mean),
@@ -232,6 +294,26 @@ class Measurements:
             if known and center is not None
             else None,
         }
+
+    def _moved_pattern(self, views: Image) -> MovedPattern:
+        if not self._flats:
+            return MovedPattern(0.0, 0.0)
+        height = self._band_height
+        slopes = [
+            flat_slopes(flat, start - around(start, height, self._spec.rows).start, height)
+            for flat, start in zip(self._flats, self._band_rows.tolist(), strict=True)
+        ]
+        order = np.argsort(self._index[: len(views)], kind="stable")
+        return moved_pattern(views[order], np.stack(slopes, axis=1))
+
+    def _beam_drift(self, level: Values, touched: bool) -> float | None:
+        """Change of the open beam since the flats, by its ``level`` (n,); where the sample may have ``touched`` the
+        margins, no more than they show by themselves."""
+        shown = self._track.beam_drift
+        if shown is None:
+            return None
+        drift = drift_since_flats(np.array(self._angles[: level.size]), level)
+        return min(drift, shown) if touched else drift
 
     def _per_column(self, mean: Image) -> float | None:
         """Projections in half a turn for each column of the sample's width, by the mean (bands, columns) of them."""
@@ -261,7 +343,8 @@ class Measurements:
         """
         center = self._center.center
         rigid = self.rigid_body(tilt_rad) if final else None
-        sudden = None if final or self.count < SIGNAL_EVERY else self.live_motion_px()
+        whole = self.detector(stripes) if final and self.count else {"flat_drift": self._track.beam_drift}
+        sudden = None if self.count < SIGNAL_EVERY else self._cut_motion_px() if final else self.live_motion_px()
         return Quality(
             projections=self.count,
             expected=self._spec.projections,
@@ -272,11 +355,12 @@ class Measurements:
             peak_attenuation=float(np.median(self._peak)) if self._peak else None,
             center_px=center,
             center_confidence=self._center.confidence,
+            center_sigma_px=None if center is None else self._center.sigma_px,
             center_offset_px=None if center is None else center - (self._spec.columns - 1) / 2,
             motion_px=sudden if rigid is None else rigid.motion_px,
             misfit_px=None if rigid is None else rigid.misfit_px,
             mass_change=None if rigid is None else rigid.mass_change,
-            flat_drift=self._track.beam_drift,
+            afterglow=None if rigid is None else rigid.lag,
             truncation=self._track.truncation,
             resolution_px=resolution_px,
             resolution_at=resolution_at,
@@ -285,7 +369,8 @@ class Measurements:
             dark_flat_share=self.dark_flat_share,
             columns=self._spec.columns,
             angle_findings=self._angle_findings() if final else (),
-            **(self.detector(stripes) if final and self.count else {}),
+            gap_deg=self.gap_deg(period) if final else None,
+            **whole,
         )
 
     def _angle_findings(self) -> tuple[str, ...]:
@@ -293,21 +378,8 @@ class Measurements:
         return check_angles(index, angles, self._spec.range_deg, self._spec.projections).words
 
 
-def _without_gaps(angle_rad: NDArray[np.float64], period: float) -> float:
-    """Angle (radian) that is covered when each gap counts as one usual step."""
-    ordered = np.sort(np.mod(angle_rad, period))
-    steps = np.diff(ordered, append=ordered[0] + period)
-    steps = steps[steps > 1e-3 * period / steps.size]
-    if steps.size < 2:
-        return float(steps.sum())
-    usual = (steps.sum() - steps.max()) / (steps.size - 1)
-    return float(np.where(steps > GAP * usual, usual, steps).sum())
-
-
-def _bands(rows: int) -> list[tuple[int, Image]]:
-    """First row of each band, and the weights (height,) of its rows; all rows of a small detector."""
+def _bands(rows: int) -> tuple[NDArray[np.int64], int]:
+    """First row of each band (bands,), and its height in rows; all rows of a small detector."""
     height = max(1, min(BAND_ROWS, rows // SINOGRAM_ROWS))
     spare = max(0, rows - SINOGRAM_ROWS * height)
-    starts = np.unique(np.linspace(0.1 * spare, rows - height - 0.1 * spare, SINOGRAM_ROWS).astype(int))
-    weights = np.full(height, 1.0 / height, np.float32)
-    return [(start, weights) for start in starts.tolist()]
+    return np.unique(np.linspace(0.1 * spare, rows - height - 0.1 * spare, SINOGRAM_ROWS).astype(np.int64)), height

@@ -23,11 +23,10 @@ def rehearse(backend: Backend) -> None:
         counts = {FrameKind.DARK: 10.0, FrameKind.FLAT: 3000.0}.get(kind, 3000.0 - shadow)
         pixels = np.broadcast_to(np.asarray(counts), (rows, columns)).astype("<u2")
         pipeline.push(FrameMeta("rehearsal", index, kind, angle), pixels)
-        pipeline.track_center()
-        pipeline.judge(0, 0)
+        pipeline.follow(pipeline.look(0, 0)())
         pipeline.images()
     pipeline.refine_center()
-    pipeline.judge(0, 0, final=True)
+    pipeline.judge(0, 0)
     for _ in pipeline.tomogram(lambda first, last: (np.empty(0, np.int64), np.empty(0), np.empty(0))):
         pass
     pipeline.view.catch_up()

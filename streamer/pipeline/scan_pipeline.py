@@ -5,32 +5,36 @@ No sockets, files, threads or clocks: frames are pushed in, results are asked fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from streamer.core.alignment.half_acquisition import extend_half_turn
-from streamer.core.arrays import Array, Image, Values
+from streamer.core.arrays import Array, Image, Mask, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.recent_projections import recent_projections
 from streamer.core.jit import at_most
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
 from streamer.core.quality.artefacts import slice_figures
+from streamer.core.simd.row_vectors import LANES
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
+from streamer.pipeline.arrivals import Arrivals
 from streamer.pipeline.frame_checks import FrameChecks
-from streamer.pipeline.judgement import Judgement
+from streamer.pipeline.judgement import Judgement, Look
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.tracker import LayoutTracker
 from streamer.pipeline.measurements import Measurements
 from streamer.pipeline.preparation.preparation import Preparation
 from streamer.pipeline.preparation.raw_projections import RawProjections
-from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, GrowingTomogram, plan_tomogram
+from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, plan_tomogram
 from streamer.pipeline.reconstruction.live_view import LiveView
-from streamer.pipeline.reconstruction.row_blocks import ReadRows, sinograms, slices
+from streamer.pipeline.reconstruction.row_blocks import ReadRows, sinograms
+from streamer.pipeline.reconstruction.series import Moment, Series, moment_blocks
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
+from streamer.pipeline.reconstruction.tomogram_in_progress import TomogramInProgress
 from streamer.pipeline.settings import Settings
 from streamer.pipeline.store import FRAMES_PER_BATCH, AttenuationStore
 
@@ -42,8 +46,6 @@ ONE_THREAD_PIXELS = 2**20
 
 LOOKS_PER_SCAN = 20
 """How often in a scan the geometry is looked at."""
-
-FIELDS = (FrameKind.DARK, FrameKind.FLAT)
 
 PROJECTIONS_AHEAD = 32
 """Projections for which memory is found before anything else is done in idle moments."""
@@ -75,25 +77,35 @@ class ScanPipeline:
         small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
         self._live = replace(backend, threads=1) if small else backend
         self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, memory_bytes, memory)
-        self._preparation = Preparation(spec, self._live.threads, settings.preparation)
+        self._preparation = Preparation(spec, backend.threads, settings.preparation)
         self._tracker = LayoutTracker(spec, self._options, fixed_center)
         kept = spec.projections if self._preparation.plain and self._store.whole else 0
         recent = recent_projections(backend, spec.rows, spec.columns, kept)
-        self._stored = StoredProjections(
-            self._store, self._preparation, self._tracker.first, self._live.threads, recent
-        )
-        self.view = LiveView(self._live, self._stored, self._options.sliding_deg, planes)
-        self._tomogram: GrowingTomogram | None = None
+        self._stored = StoredProjections(self._store, self._preparation, self._tracker.first, backend.threads, recent)
+        self.series = None if spec.tomogram_deg is None else Series(spec)
+        self.view = LiveView(self._live, self._stored, spec.tomogram_deg or self._options.sliding_deg, planes, backend)
+        self._tomogram = TomogramInProgress(backend, spec, self._options, memory)
         self._middle: Image | None = None
         self._measured = Measurements(spec, self._live)
         self._checks = FrameChecks(spec, settings.preparation.zingers > 0)
         self._judgement = Judgement(spec, settings, self._measured, self._checks, self._preparation, backend)
         self._looked = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
-        self._has = np.zeros(spec.frames, bool)
-        self._first = spec.frames  # lowest index of a projection so far
-        self.seen = 0
-        self.late_fields = 0
-        """Darks and flats that were taken before the projections and came after one: it was prepared without them."""
+        self._shown = True  # whether the planes follow what is pushed
+        self.arrivals = Arrivals(spec.frames)
+
+    def know_detector(self, defects: Mask | None = None, saturation: float | None = None) -> None:
+        """Before the first projection, from any thread: ``defects`` (rows, columns) that are never used nor judged, and
+        the level at which the detector is full, where the scan has none. Raises BadInput for defects of another shape.
+        """
+        if defects is not None:
+            self._preparation.mark_defects(defects)
+        if self.spec.saturation is None:
+            self._checks.saturation = saturation
+
+    @property
+    def store(self) -> AttenuationStore:
+        """The prepared projections, to look at."""
+        return self._store
 
     @property
     def count(self) -> int:
@@ -104,6 +116,11 @@ class ScanPipeline:
     def center(self) -> float:
         """Of rotation, a detector column."""
         return self.layout.detector_center if self._tracker.final else self.view.center
+
+    @property
+    def axis(self) -> float:
+        """About which tomograms are made, a detector column: the planes may still be on their way there."""
+        return self.layout.detector_center
 
     @property
     def layout(self) -> Layout:
@@ -131,33 +148,25 @@ class ScanPipeline:
         """Whether the tomogram can be made without the raw file."""
         return self._store.whole
 
-    @property
-    def complete(self) -> bool:
-        """Whether every announced frame was pushed, and each projection after the darks and flats that it needs."""
-        return self.seen == self.spec.frames and not self.late_fields
-
-    def has(self, index: int) -> bool:
-        """Whether the frame of this index was pushed."""
-        return bool(self._has[index])
-
     def push(self, meta: FrameMeta, pixels: Array) -> None:
         """Take one accepted frame (rows, columns); its pixels are not kept. Raises BadInput on another shape."""
         self.push_batch((meta,), pixels[None])
 
-    def push_batch(self, metas: Sequence[FrameMeta], pixels: Array) -> None:
+    def push_batch(self, metas: Sequence[FrameMeta], pixels: Array, shown: bool = True) -> None:
         """``push`` frames (frames, rows, columns) that came one after the other.
 
-        Projections among them are folded in together, which takes less time and gives the same numbers.
+        Projections among them are folded in together, which takes less time and gives the same numbers. Those that
+        need not be ``shown`` at once, as the scan is over, enter the planes only when these catch up, or are cut out of
+        the tomogram; all threads work on them.
         """
-        if pixels.shape[1:] != (self.spec.rows, self.spec.columns):
-            announced = (self.spec.rows, self.spec.columns)
+        self._shown = shown or not self.in_memory
+        announced = (self.spec.rows, self.spec.columns)
+        if pixels.shape[1:] != announced:
             frame = f"frame {metas[0].index} is {pixels.shape[1:]}"
             raise BadInput(f"{frame}, scan {self.spec.scan_id} announced {announced}")
         first = 0  # of the projections that wait to be folded in
         for k, meta in enumerate(metas):
-            new = not self._has[meta.index]
-            self._has[meta.index] = True
-            self.seen += new
+            new = self.arrivals.note(meta.index)
             # There may be more projections than announced, in place of flats or darks.
             projection = meta.kind is FrameKind.PROJECTION and self.count + k - first < self.spec.projections
             if new and projection and k - first < FRAMES_PER_BATCH:
@@ -169,7 +178,7 @@ class ScanPipeline:
         self._project(metas[first:], pixels[first:])
 
     def _calibrate(self, meta: FrameMeta, pixels: Array) -> None:
-        self.late_fields += meta.kind in FIELDS and meta.index < self._first < self.spec.frames
+        self.arrivals.field(meta)
         if meta.kind is FrameKind.DARK:
             self._measured.darks += 1
             self._preparation.dark(pixels)
@@ -179,28 +188,33 @@ class ScanPipeline:
 
     def _project(self, metas: Sequence[FrameMeta], raw: Array) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
-        self._first = min((self._first, *(meta.index for meta in metas)))
+        self.arrivals.projections([meta.index for meta in metas])
         if metas and not self._checks.begun:
             prepared = self._preparation
-            self._checks.begin(*prepared.fields(), prepared.flat_noise, prepared.flats_have_noise)
+            fields = prepared.fields()
+            self._checks.begin(*fields, prepared.flat_noise, prepared.flats_have_noise)
+            self._measured.begin(*fields)
         metas, raw = self._checks.usable(metas, raw)
         if metas:
-            with at_most(self._live.threads):
+            with at_most(self._live.threads if self._shown else self._backend.threads):
                 self._fold(RawProjections.of(metas, raw, self.count))
 
     def _fold(self, raw: RawProjections) -> None:
         if raw.number == 0:
             self._begin(raw)
         attenuation, moments = self._store.next(len(raw)), np.empty((len(raw), self.spec.rows, 4))
-        fused = self._preparation.plain and self.view.takes_raw
+        fused = self._shown and self._preparation.plain and self.view.takes_raw
         self._preparation.prepare(raw, attenuation, moments, self.view if fused else None)
         self._store.add(raw.angle_rad)
-        if not fused:
+        if not self._shown:
+            self.view.leave_out()
+        elif not fused:
             self.view.add(self._stored.laid_out(attenuation, raw.numbers), raw.angle_rad)
         for k, (angle, index) in enumerate(zip(raw.angle_rad.tolist(), raw.index.tolist(), strict=True)):
             self._measured.projection(angle, index, attenuation[k], moments[k])
         self._stored.recent.arrived(self.count)
-        self.view.replay(len(raw))
+        if self._shown:
+            self.view.replay(len(raw))
 
     def _begin(self, raw: RawProjections) -> None:
         """The first projection fixes darks and flats, and shows whether the sample is wider than the detector."""
@@ -216,22 +230,9 @@ class ScanPipeline:
         with at_most(self._live.threads):
             if self._preparation.prepare_ahead() or self.view.work():
                 return True
-        return self._grow() or self._store.find_memory(self.spec.projections)
-
-    def _grow(self) -> bool:
-        """Use an idle moment for the tomogram, which begins to grow once the axis is known. False if it is done."""
-        center = self.view.target_center
-        if self._tomogram is not None and not self._tomogram.reaches(center):
-            self._tomogram = None
-        if self._tomogram is None and self._tracker.known:
-            self._tomogram = self._new_tomogram(center)
-        return self._tomogram is not None and self._tomogram.work()
-
-    def _new_tomogram(self, center: float) -> GrowingTomogram | None:
-        """None where it has to be made after the scan."""
-        if not GrowingTomogram.fits(self._stored, self._options.memory_bytes, self._backend.threads):
-            return None
-        return GrowingTomogram(self._backend, self.spec, self._stored, center, self._options.window, self._memory)
+        known = self._tracker.known and self.series is None
+        grown = self._tomogram.work(self._stored, self.view.target_center, known)
+        return grown or self._store.find_memory(self.spec.projections)
 
     def _use(self, layout: Layout, tolerance_px: float) -> None:
         """Bring planes and tomogram to another layout or axis; one less than ``tolerance_px`` away changes nothing."""
@@ -241,32 +242,75 @@ class ScanPipeline:
             self._stored.layout = replace(before, reason=layout.reason)
         elif same and not layout.changes:
             self._stored.layout = layout
-            if self._tomogram is not None and not self._tomogram.reaches(center):
-                self._tomogram = None
+            self._tomogram.keep(center)
             self.view.recenter(center)
         else:
             self._stored = self._stored.with_layout(layout)
-            self._tomogram = None
+            self._tomogram.drop()
             self.view.lay_out(self._stored)
 
     def _invalidate_stored(self) -> None:
         """The corrections of stored projections have changed: what was made of them is made again."""
-        self._tomogram = None
+        self._tomogram.drop()
         if self._store.whole:
             self.view.recenter(self.view.target_center)
 
     def images(self) -> dict[str, Image]:
         """The watched planes from what has come so far, by name, (height, width) float32 in ``unit``."""
+        return self.snapshot()()
+
+    def snapshot(self) -> Callable[[], dict[str, Image]]:
+        """``images`` of this moment, of which most of the work is left to do: another thread may, as frames come."""
+        threads, scale = self._live.threads, self._scale
+        with at_most(threads):
+            unscaled = self.view.snapshot()
+
+        def finish() -> dict[str, Image]:
+            with at_most(threads):
+                return {name: image * scale for name, image in unscaled().items()}
+
+        return finish
+
+    def move(self) -> bool:
+        """Work on the planes that somebody moves. False when there are none, or all is done."""
+        with at_most(self._backend.threads):
+            return self.view.move()
+
+    def moved(self) -> tuple[int, Callable[[], dict[str, Image]]]:
+        """Projections in the planes that somebody moves, and ``snapshot`` of these."""
+        moving, scale = self.view.moving, self._scale
+        assert moving is not None
+        with at_most(self._backend.threads):
+            count, unscaled = moving.count, moving.snapshot()
+        return count, lambda: {name: image * scale for name, image in unscaled().items()}
+
+    def browse(self) -> bool:
+        """Use an idle moment after the scan, for the planes only. False when there was nothing to do."""
         with at_most(self._live.threads):
-            return {name: image * self._scale for name, image in self.view.images().items()}
+            return self.view.work()
 
     def fix_center(self, center: float | None) -> None:
         """Hold the centre at a detector column (None: find it). Raises BadInput if no slice could be made about it."""
         self._use(self._tracker.fix(center, self.layout), 0.0)
+        self.view.hurry()
 
-    def track_center(self) -> None:
-        """Determine centre and layout from the projections so far, and move the planes there."""
-        found = self._measured.estimate_center()
+    def look(self, missing: int, corrupt: int) -> Callable[[], Look]:
+        """Measure axis, quality and verdict of this moment, of which most of the work is left to do.
+
+        Another thread may do it, as frames come; then ``follow`` it, before the next look. ``missing`` and ``corrupt``
+        are the ledger's.
+        """
+        threads, measure = self._live.threads, self._judgement.look(self._stored, self.center, missing, corrupt)
+
+        def look() -> Look:
+            with at_most(threads):
+                return measure()
+
+        return look
+
+    def follow(self, look: Look) -> None:
+        """Choose the layout by what was found, and move the planes to the axis."""
+        found = look.center
         if self._preparation.refresh():
             self._invalidate_stored()
         looked = int(LOOKS_PER_SCAN * self.count / self.spec.projections)
@@ -293,11 +337,9 @@ class ScanPipeline:
         """The same by cause, as "70-72, 80"."""
         return self._checks.by_cause()
 
-    def judge(self, missing: int, corrupt: int, final: bool = False) -> tuple[Quality, Verdict]:
-        """The measured quality and what it means. ``missing`` and ``corrupt`` are the ledger's."""
-        if final:
-            return self._judgement.final(self._stored, self.center, missing, corrupt)
-        return self._judgement.live(self._stored, self.center, missing, corrupt)
+    def judge(self, missing: int, corrupt: int) -> tuple[Quality, Verdict]:
+        """The quality of the whole scan and what it means. ``missing`` and ``corrupt`` are the ledger's."""
+        return self._judgement.final(self._stored, self.center, missing, corrupt)
 
     def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.
@@ -306,19 +348,30 @@ class ScanPipeline:
         be overwritten once the next but one is asked for.
         """
         middle, scale = self.spec.rows // 2, self._scale
-        if self._tomogram is None:
-            self._tomogram = self._new_tomogram(self.center)
-        for first, block in self._blocks(read_rows):
+        blocks = self._tomogram.blocks(self._stored, self.center, read_rows)
+        for first, block in self.view.cut_out_of(blocks, self.shape):
             block *= scale
             if first <= middle < first + len(block):
                 self._middle = block[middle - first].copy()
             yield first, block
 
-    def _blocks(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
-        if self._tomogram is not None:
-            return self._tomogram.finish(self.center)
-        window, memory_bytes = self._options.window, self._options.memory_bytes
-        return slices(self._backend, self._stored, read_rows, self.center, window, memory_bytes, self._memory)
+    def next_moment(self) -> Moment | None:
+        """The next tomogram of a scan with several, once the axis is known and its projections have come."""
+        if self.series is None or not (self._tracker.final or self._tracker.known):
+            return None
+        return self.series.next(self._stored, self.arrivals.first, self.arrivals.last, self._tracker.final)
+
+    def moment(self, moment: Moment, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
+        """Blocks of one of several tomograms, as ``tomogram`` gives them."""
+        scale = np.float32(1.0 if self.spec.pixel_size_m is None else 1.0 / (100.0 * self.spec.pixel_size_m))
+        middle, window, rows = self.spec.rows // 2, self._options.window, LANES * self._backend.threads
+        for first, block in moment_blocks(
+            self._backend, self._stored, moment.numbers, read_rows, self.axis, window, self._memory, rows
+        ):
+            block *= scale
+            if first <= middle < first + len(block):
+                self._middle = block[middle - first].copy()
+            yield first, block
 
     def artefacts(self) -> dict[str, float]:
         """Noise, rings, truncation and cupping of the middle slice of the tomogram; empty before it was made."""
@@ -337,7 +390,7 @@ class ScanPipeline:
     def parameters(self) -> dict[str, Any]:
         """What a reader of the tomogram needs to repeat it."""
         return {
-            "center_px": self.center,
+            "center_px": self.axis,
             "window": self._options.window,
             "projections": self.count,
             "backend": self._backend.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from streamer.core.arrays import Image, Values
@@ -47,7 +49,7 @@ class AttenuationStore:
         self._frames = np.empty((0 if self.whole else FRAMES_PER_BATCH, rows, columns), np.float32)
         self._angles = np.empty(projections, np.float64)
         self._pages = Pages(self._data if new else self._data[:0])
-        self.count = 0
+        self.count = self._last = 0  # projections in all, and of the last batch
 
     def next(self, count: int = 1) -> Image:
         """Array (count, rows, columns) float32 into which the next projections are written.
@@ -62,7 +64,11 @@ class AttenuationStore:
         if not self.whole:
             self._data[new] = self._frames[: len(angle_rad), self.first_row : self.last_row]
         self._angles[new] = angle_rad
-        self.count = new.stop
+        self.count, self._last = new.stop, len(angle_rad)
+
+    def so_far(self) -> AttenuationStore:
+        """The projections of this moment; a view, which does not grow."""
+        return copy.copy(self)
 
     def find_memory(self, ahead: int) -> bool:
         """Let the system find some of the memory for the next ``ahead`` projections. False when it is all there."""
@@ -72,6 +78,20 @@ class AttenuationStore:
     @property
     def angles_rad(self) -> Values:
         return self._angles[: self.count]
+
+    @property
+    def newest(self) -> Image:
+        """(rows, columns) of the projection that came last, with all its rows; there must be one."""
+        newest: Image = self._data[self.count - 1] if self.whole else self._frames[self._last - 1]
+        return newest
+
+    def sinogram(self, row: int | None = None) -> tuple[int, Image]:
+        """The nearest detector row to ``row`` (None: to the middle) that is kept, and what it shows (projections,
+        columns) float32, in order of the angles.
+        """
+        wanted = self.first_row + self.middle if row is None else row
+        kept = min(max(wanted, self.first_row), self.last_row - 1)
+        return kept, self.all[np.argsort(self.angles_rad, kind="stable"), kept - self.first_row]
 
     @property
     def all(self) -> Image:

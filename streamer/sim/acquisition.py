@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamer.flow.wire import End, EndStatus, Start, encode, encode_frame
+from streamer.flow.wire import End, EndStatus, KeepAlive, Start, encode, encode_frame
 from streamer.frames import FrameMeta
-from streamer.io.outlet import Outlet
+from streamer.io.senders.outlet import Outlet
 from streamer.sim.faults import Message, light
 from streamer.sim.hardware.beamline import Beam
 from streamer.sim.hardware.detector import Sensor
@@ -28,6 +28,9 @@ OFFER_S = 0.05
 LINGER_S = 0.5
 GIVE_UP_S = 2.0
 """An aborted scan stops sending after this time when the receiver takes nothing."""
+
+ALIVE_S = 5.0
+"""So often a prepared scan that takes no frames tells the receiver that it will go on."""
 
 SCAN_APART_S = 100.0
 """Beam time between two scans."""
@@ -87,7 +90,10 @@ class Acquirer(threading.Thread):
 
     def run(self) -> None:
         while not self._quit.is_set():
-            job = self._jobs.get()
+            try:
+                job = self._jobs.get(timeout=ALIVE_S)
+            except queue.Empty:
+                job = self._keep_alive
             if job is not None:
                 self._guarded(job)
         self._outlet.close(LINGER_S)
@@ -98,6 +104,13 @@ class Acquirer(threading.Thread):
 
     def _start(self, scan: VirtualScan) -> None:
         self._send(scan, [*encode(Start(scan.spec, seq=self._take_seq(), src=SOURCE_NAME))])
+
+    def _keep_alive(self) -> None:
+        """A scan that pauses is not over; a receiver that is gone is not waited for."""
+        with self._station.lock:
+            open_scan = self._station.scan is not None
+        if open_scan and self._outlet.offer([*encode(KeepAlive(seq=self._seq, src=SOURCE_NAME, paused=True))], 0.0):
+            self._seq += 1
 
     def _guarded(self, job: Callable[[], None]) -> None:
         try:
@@ -184,11 +197,12 @@ class Acquirer(threading.Thread):
                 position = station.rotation.position(moment)
             shot = station.shot(position, scan.progress)
             angle = station.header_angle(scan, shot.angle_deg)
+            ring = station.ring.light
         if series.position_triggered and look.scene is not None and look.open:
             self._look_ahead(scan, look.scene, position, series)
-        pixels, monitor = self._expose(scan, look, shot)
+        pixels, monitor = self._expose(scan, look, shot, ring)
         index = scan.issued
-        exposure_s = scan.spec.exposure_s or 1.0 / scan.rate_hz
+        exposure_s = scan.exposure_s
         timestamp = self._clock.utc_ns(moment)
 
         def make() -> Message:
@@ -211,12 +225,13 @@ class Acquirer(threading.Thread):
                 return
 
     def _expose(
-        self, scan: VirtualScan, look: BeamContent, shot: Shot
+        self, scan: VirtualScan, look: BeamContent, shot: Shot, ring: float
     ) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.uint16]], float]:
         """Pixels of one frame and the reading of the beam monitor (before the shutter)."""
         beam_time = scan.serial * SCAN_APART_S + scan.issued / scan.rate_hz
-        intensity = self._beam.current(beam_time) * light(scan.faults, scan.issued, scan.spec.frames)
-        rows = self._beam.rows(beam_time) * np.float32(intensity) if look.open else self._no_light
+        intensity = ring * self._beam.current(beam_time) * light(scan.faults, scan.issued, scan.spec.frames)
+        collected = intensity * self._station.setup.light(scan.exposure_s)
+        rows = self._beam.rows(beam_time) * np.float32(collected) if look.open else self._no_light
         seen = self._open
         if look.open and look.scene is not None:
             seen = self._ahead.take(look.scene, shot)

@@ -60,6 +60,7 @@ class VirtualScan:
     stop: bool = False
     aborted: bool = False
     given_up: bool = False
+    owner: str | None = None  # the claim under which it was prepared; None: that of its own scan id
 
     def __post_init__(self) -> None:
         self.transport = Transport(self.faults)
@@ -68,6 +69,10 @@ class VirtualScan:
     def progress(self) -> float:
         """Share of the planned projections that were taken."""
         return self.projections / self.spec.projections
+
+    @property
+    def exposure_s(self) -> float:
+        return self.spec.exposure_s or 1.0 / self.rate_hz
 
     def note(self, kind: FrameKind, look: BeamContent, angle_deg: float) -> None:
         """Record one frame as issued."""
@@ -95,9 +100,10 @@ class VirtualScan:
             "geometry": {
                 "rows": rows,
                 "columns": columns,
-                "pixel_size_m": preset.pixel_mm(columns) * 1e-3,
+                "pixel_size_m": (preset.pixel_mm(columns) if view is None else view.pixel_mm) * 1e-3,
                 "center_px": None if view is None else view.axis_column,
-                "roll_deg": preset.roll_deg,
+                "roll_deg": preset.roll_deg if view is None else view.roll_deg,
+                "placed_mm": [0.0, 0.0, 0.0] if self.scene is None else list(self.scene.placed_mm),
                 "pitch_deg": preset.pitch_deg,
                 "blur_px": preset.blur_px,
             },

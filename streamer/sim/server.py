@@ -18,7 +18,7 @@ from streamer.flow.wire.beamline import BeamlineEndpoints
 from streamer.frames import BadInput
 from streamer.io import sockets
 from streamer.io.control import ControlServer
-from streamer.io.outlet import open_outlet
+from streamer.io.senders.outlet import open_outlet
 from streamer.sim.acquisition import SOURCE_NAME, Acquirer, Clock
 from streamer.sim.control import BeamlineControl
 from streamer.sim.prerender import Renderer
@@ -34,12 +34,15 @@ SPOOL_FRAMES = 64
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Endpoints to bind (ports may be ``*``), the file in which the bound ones are announced, how frames are sent."""
+    """Endpoints to bind (ports may be ``*``), the file in which the bound ones are announced, how frames are sent, and
+    whether the process ends when its parent does.
+    """
 
     frames: str = "tcp://127.0.0.1:*"
     control: str = "tcp://127.0.0.1:*"
     ready_file: Path | None = None
     transport: Transport = "push"
+    with_parent: bool = False
 
 
 class Server:
@@ -62,20 +65,25 @@ class Server:
             self._context, addresses.control, self._control.table(), clock.now, name="--control"
         )
         self.endpoints = BeamlineEndpoints(self._server.endpoint, outlet.endpoint)
-        self._parent = os.getppid()
+        self._parent = os.getppid() if addresses.with_parent else None
         self._stop = False
         warm(setup)
         self._acquirer.warm()
 
     def run(self) -> None:
-        """Serve until ``quit``, a signal, or the end of the parent process."""
+        """Serve until ``quit``, a signal, or the end of the parent process where that is wanted."""
         self._acquirer.start()
         if self._ready_file is not None:
             write_json(self._ready_file, {**structs.asdict(self.endpoints), "pid": os.getpid()})
         try:
-            self._server.run(lambda: self._stop or self._control.finished or os.getppid() != self._parent)
+            self._server.run(self._ended)
         finally:
             self._close()
+
+    def _ended(self) -> bool:
+        """Asked in every round of the control loop, which the watchdog uses, too."""
+        self._control.watch()
+        return self._stop or self._control.finished or (self._parent is not None and os.getppid() != self._parent)
 
     def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
         """A signal handler: leave ``run`` soon."""

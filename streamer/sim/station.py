@@ -6,14 +6,16 @@ The control and the acquisition thread share it, under ``lock``. Times are secon
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from streamer.flow.wire.axes import AXIS_LIMITS, AxisStatus
 from streamer.flow.wire.beamline import (
     X_LIMIT_MM,
     BeamlineEndpoints,
     BeamlineStatus,
-    ChangerStatus,
+    BeamStatus,
     DetectorStatus,
     Faults,
     RotationStatus,
@@ -21,19 +23,26 @@ from streamer.flow.wire.beamline import (
 )
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput
+from streamer.sim.hardware.changer import SampleChanger
 from streamer.sim.hardware.noise import gauss
-from streamer.sim.hardware.stage import BeamShutter, Motor, SampleChanger
+from streamer.sim.hardware.stage import BeamShutter, Motor, StorageRing
+from streamer.sim.ownership import Claims
 from streamer.sim.prerender import Shot
 from streamer.sim.presets import NOMINAL_FIELD_MM, Preset
 from streamer.sim.scan import BeamContent, VirtualScan
 from streamer.sim.scene.motion import Motion
 from streamer.sim.scene.phantom import compile_bodies
 from streamer.sim.scene.render import Scene, View
-from streamer.sim.scene.samples import magazine
+from streamer.sim.scene.samples import arranged, magazine
 from streamer.sim.truth import write_json
 
 ANGLE_DIGITS = 6
 """The encoder counts microdegrees; trigger positions are snapped to it."""
+
+
+EXCHANGE_X_MM = 0.0
+EXCHANGE_TOLERANCE_MM = 0.01
+"""Where the stage must stand, at rest, for the gripper to come in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,12 @@ class Setup:
     seed: int = 1
     truth_dir: Path | None = None
     max_rate_hz: float = 1000.0
+    kinds: tuple[str, ...] | None = None  # what is in each slot; None: the magazine of the demo
+    flat_exposure_s: float | None = None  # that gives the camera's flat level; None: any exposure does
+
+    def light(self, exposure_s: float) -> float:
+        """Light that an exposure collects, as a share of the flat level's."""
+        return 1.0 if self.flat_exposure_s is None else exposure_s / self.flat_exposure_s
 
 
 class VirtualStation:
@@ -56,18 +71,21 @@ class VirtualStation:
         preset = setup.preset
         self.setup = setup
         self.lock = threading.RLock()
-        self.pixel_mm = preset.pixel_mm(setup.columns)
-        self.samples = magazine(
-            setup.slots, setup.columns, self.pixel_mm, preset.field_mm / NOMINAL_FIELD_MM, setup.seed
-        )
+        view = (setup.columns, preset.pixel_mm(setup.columns), preset.field_mm / NOMINAL_FIELD_MM, setup.seed)
+        self.samples = magazine(setup.slots, *view) if setup.kinds is None else arranged(setup.kinds, *view)
         self._quadrics = [compile_bodies(s.bodies, preset.energies_kev, s.scale) for s in self.samples]
         self._rested: set[int] = set()
+        self._grips_lost = {slot: sample.grips_lost for slot, sample in enumerate(self.samples) if sample.grips_lost}
         self.rotation = Motor(velocity=preset.rotation_deg_s)
         self.x = Motor(velocity=preset.x_mm_s)
+        self.axes = {name: Motor(velocity=preset.x_mm_s) for name in AXIS_LIMITS}
+        self.axes["magnification"] = Motor(origin=1.0, target=1.0, velocity=preset.x_mm_s)
         self._x_in_beam = 0.0
         self.shutter = BeamShutter()
-        self.changer = SampleChanger(setup.slots, preset.mount_s)
+        self.ring = StorageRing()
+        self.changer = SampleChanger(len(self.samples), preset.mount_s)
         self.faults = Faults()
+        self.claims = Claims()
         self.scan: VirtualScan | None = None
         self.acquiring = False
         self.error: str | None = None
@@ -75,22 +93,44 @@ class VirtualStation:
         self._serial = 0
 
     def command_x(self, target_mm: float, now: float) -> None:
+        self.changer.check_parked("x", now)
         self.x = self.x.move(target_mm, now)
         if abs(target_mm) < self.setup.preset.out_mm:
             self._x_in_beam = target_mm
 
+    def command_axis(self, name: str, target: float, now: float) -> None:
+        """Move one of the smaller motors. Raises Busy while the gripper is in."""
+        self.changer.check_parked(name, now)
+        self.axes[name] = self.axes[name].move(target, now)
+
     def command_mount(self, slot: int | None, now: float) -> None:
-        if slot is not None and not 0 <= slot < len(self.samples):
-            raise BadInput(f"slot {slot} does not exist, the magazine has slots 0 to {len(self.samples) - 1}")
+        """Start the robot, whose gripper comes in. Raises Busy or BadInput when that is not safe."""
         if self.acquiring:
             raise Busy("the detector is acquiring, the sample stays")
-        if self.changer.busy(now):
-            raise Busy("the sample changer is moving")
-        self.changer = self.changer.command(slot, now)
+        if any(motor.moving(now) for motor in (self.rotation, self.x, *self.axes.values())):
+            raise Busy("mount: the stage moves")
+        if abs(self.x.position(now) - EXCHANGE_X_MM) > EXCHANGE_TOLERANCE_MM:
+            where = f"the stage is at x = {self.x.position(now):g} mm"
+            raise BadInput(f"mount: {where}, samples are exchanged at {EXCHANGE_X_MM:g} mm")
+        if slot is None:
+            self.changer = self.changer.unmount(now)
+            return
+        slips = self._grips_lost.get(slot, 0) > 0
+        changer = replace(self.changer, faults=("grip_failed", *self.changer.faults)) if slips else self.changer
+        self.changer = changer.mount(slot, now)
+        if slips:
+            self._grips_lost[slot] -= 1
+
+    def rest(self, now: float) -> None:
+        """Close the shutter, stop the stages, give the rotation its usual speed."""
+        self.shutter = self.shutter.command(False)
+        self.rotation = self.rotation.move(self.rotation.position(now), now, self.setup.preset.rotation_deg_s)
+        self.x = self.x.move(self.x.position(now), now)
+        self.axes = {name: motor.move(motor.position(now), now) for name, motor in self.axes.items()}
 
     def set_faults(self, faults: Faults) -> None:
         self.faults = faults
-        self.changer = replace(self.changer, grip_failures=faults.grip_failures)
+        self.changer = replace(self.changer, faults=tuple(faults.changer))
 
     def begin(self, scan: VirtualScan) -> None:
         """Arm for a scan; faults that were set apply to it and are used up."""
@@ -109,7 +149,8 @@ class VirtualStation:
     def conclude(self, scan: VirtualScan) -> None:
         """Disarm: the shutter works again, and a sample that has slipped stays where it is."""
         motion = None if scan.scene is None else scan.scene.motion
-        if scan.slot is not None and motion and motion.knots and scan.progress >= motion.knots[-1].progress:
+        moved = motion is not None and bool(motion.knots) and scan.progress >= motion.knots[-1].progress
+        if scan.slot is not None and moved and not self.samples[scan.slot].loose:
             self._rested.add(scan.slot)
         if scan.faults.shutter:
             self.shutter = BeamShutter(open=self.shutter.asked, asked=self.shutter.asked)
@@ -117,16 +158,18 @@ class VirtualStation:
 
     def look(self, now: float) -> BeamContent:
         """What the beam meets at ``now``."""
-        slot = self.changer.mounted(now)
+        slot = self.changer.at(now).stage
         x = self.x.position(now)
         if slot is None or abs(x) >= self.setup.preset.out_mm or not self.samples[slot].bodies:
             return BeamContent(self.shutter.open, None)
-        return BeamContent(self.shutter.open, self._scene(slot, x))
+        places = {name: motor.position(now) for name, motor in self.axes.items()}
+        return BeamContent(self.shutter.open, self._scene(slot, x, places))
 
     def expected_scene(self) -> tuple[int | None, Scene | None]:
         """The slot that is or will be mounted, and its scene at the last x position inside the beam."""
         slot = self.changer.coming
-        return slot, None if slot is None else self._scene(slot, self._x_in_beam)
+        places = {name: motor.target for name, motor in self.axes.items()}
+        return slot, None if slot is None else self._scene(slot, self._x_in_beam, places)
 
     def observe(self, scan: VirtualScan, look: BeamContent) -> None:
         """Note the geometry of the scan at its first projection. Call it with every frame."""
@@ -172,14 +215,13 @@ class VirtualStation:
         return BeamlineStatus(
             RotationStatus(self.rotation.position(now), self.rotation.target, self.rotation.moving(now)),
             TranslationStatus(self.x.position(now), self.x.target, self.x.moving(now), out_mm, X_LIMIT_MM),
+            {name: AxisStatus(axis.position(now), axis.target, axis.moving(now)) for name, axis in self.axes.items()},
             self.shutter.readback,
-            ChangerStatus(
-                len(self.samples), self.changer.mounted(now), self.changer.busy(now), self.changer.fault(now)
-            ),
+            self.changer.at(now).status(),
             DetectorStatus(
                 rows=setup.rows,
                 columns=setup.columns,
-                pixel_size_m=self.pixel_mm * 1e-3,
+                pixel_size_m=self._pixel_mm(self.axes["magnification"].position(now)) * 1e-3,
                 max_rate_hz=setup.max_rate_hz,
                 saturation=float(setup.preset.camera.saturation),
                 energy_kev=setup.preset.mean_energy_kev,
@@ -189,24 +231,31 @@ class VirtualStation:
                 issued=0 if self._last is None else self._last.issued,
                 error=self.error,
             ),
+            self.claims.status(),
+            BeamStatus(self.ring.current, "open" if self.ring.front_end_open else "closed"),
             endpoints,
         )
 
-    def _scene(self, slot: int, x_mm: float) -> Scene:
+    def _pixel_mm(self, magnification: float) -> float:
+        return self.setup.preset.pixel_mm(self.setup.columns) / magnification
+
+    def _scene(self, slot: int, x_mm: float, places: Mapping[str, float]) -> Scene:
         setup, sample = self.setup, self.samples[slot]
-        preset = setup.preset
+        preset, zoom = setup.preset, places["magnification"]
+        pixel_mm = self._pixel_mm(zoom)
         view = View(
             rows=setup.rows,
             columns=setup.columns,
-            pixel_mm=self.pixel_mm,
-            axis_column=(setup.columns - 1) / 2 + sample.axis_offset_px + x_mm / self.pixel_mm,
-            roll_deg=preset.roll_deg,
+            pixel_mm=pixel_mm,
+            axis_column=(setup.columns - 1) / 2 + sample.axis_offset_px * zoom + x_mm / pixel_mm,
+            roll_deg=preset.roll_deg + places["roll"],
             pitch_deg=preset.pitch_deg,
             weights=preset.weights,
             blur_px=preset.blur_px,
         )
         motion: Motion = sample.motion.rest() if slot in self._rested else sample.motion
-        return Scene(f"{slot}:{sample.name}", self._quadrics[slot], motion, view)
+        placed = (places["top_x"], places["top_y"], places["z"])
+        return Scene(f"{slot}:{sample.name}", self._quadrics[slot], motion, view, placed)
 
     def _fix(self, scan: VirtualScan, slot: int | None, scene: Scene | None) -> None:
         scan.slot, scan.scene = slot, scene

@@ -45,7 +45,9 @@ def truth_bodies(truth: Truth | str | Path, progress: float = 0.0) -> Quadrics:
     sample, spectrum = data["sample_model"], data["spectrum"]
     bodies = [Body.from_dict(body) for body in sample["bodies"]]
     quadrics = compile_bodies(bodies, spectrum["energies_kev"], sample["scale"])
-    return quadrics.moved(*Motion.from_dict(data["motion"]).state(progress))
+    motion = Motion.from_dict(data["motion"])
+    placed_mm = np.asarray(data["geometry"].get("placed_mm", (0.0, 0.0, 0.0)))
+    return quadrics.moved(*motion.state(progress), motion.last).moved(placed_mm)
 
 
 def truth_volume(

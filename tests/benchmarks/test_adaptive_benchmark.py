@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.adaptive import Outcome, case, compare, ordered, regretted, run, summary, true_resolution
+from benchmarks.adaptive import Outcome, case, compare, ordered, regretted, run, summary
+from benchmarks.verdict.resolution import true_resolution
 from benchmarks.verdict.scans import Draft, expose, metas, spec_of
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.quality.verdict import Limits
@@ -71,11 +72,12 @@ def running(order: str, at: float, jump_px: float, light: float) -> tuple[list[V
     seen = []
     for meta, pixels in metas(draft, expose(draft)):
         pipeline.push(meta, pixels)
-        if meta.kind is FrameKind.PROJECTION and pipeline.seen % 8 == 0:
-            pipeline.track_center()
-            seen.append(pipeline.judge(0, 0)[1])
+        if meta.kind is FrameKind.PROJECTION and pipeline.arrivals.seen % 8 == 0:
+            look = pipeline.look(0, 0)()
+            pipeline.follow(look)
+            seen.append(look.verdict)
     pipeline.refine_center()
-    return seen, pipeline.judge(0, 0, final=True)[1]
+    return seen, pipeline.judge(0, 0)[1]
 
 
 @pytest.mark.parametrize("order", ["golden", "interlaced"])

@@ -126,3 +126,16 @@ def test_a_port_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             f"control.endpoint: give an endpoint: tcp://HOST:PORT or ipc://PATH, not 'tcp://127.0.0.1:{port}'"
             in complaint(capsys, "check", str(config))
         )
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--to", "tcp://127.0.0.1:1"], "--to: pva://NAME of a PV"),
+        (["--to", "pva://cam:1", "--control", "none"], "--control none: a PV drops what nobody takes in time"),
+        (["--to", "pva://cam:1", "--connect"], "--connect: a PV is served"),
+        (["--to", "pva://cam:1", "--socket", "sub"], "--socket: the dialect pva has pva, not sub"),
+    ],
+)
+def test_a_pv_that_cannot_be_served(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert text in complaint(capsys, "replay", "scan.nx", "--dialect", "pva", *words)

@@ -60,10 +60,11 @@ def test_volume_tells_its_error(tmp_path: Path) -> None:
 
 def test_ingest_takes_frames_from_another_process(tmp_path: Path) -> None:
     found = figures(tmp_path, "ingest", "--size", "64")
-    for way in ("push, tcp", "acknowledged, tcp", "push, ipc", "acknowledged, ipc"):
+    for way in ("push, tcp", "acknowledged, tcp", "push, ipc", "acknowledged, ipc", "push, tcp, 2 senders"):
         into_ring, into_file = named(found, f"{way} → ring"), named(found, f"{way} → ring → raw file")
         assert min(into_ring["value"], into_file["value"]) > 0
         assert into_ring["beside"].startswith("bare PULL recv_into")
+        assert into_file["beside"] == f"{into_ring['beside']} or plain file"
     assert named(found, "corrupt or rejected")["value"] == 0
 
 

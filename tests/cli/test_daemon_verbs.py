@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -100,13 +102,27 @@ def test_a_replayed_scan_becomes_a_tomogram_and_a_status(
     assert "45 of 45 frames, 0 missing, 0 duplicate, 0 late, 0 corrupt; 45 written" in told.out
     assert f"verdict  {report['verdict']}: " in told.out
     with h5py.File(report["tomogram_file"]) as file:
-        assert file["entry/reconstruction/results/data"].shape == (ROWS, COLUMNS, COLUMNS)
+        assert file["entry/data/data"].shape == (ROWS, COLUMNS, COLUMNS)
 
 
 def test_each_replay_is_a_scan_of_its_own(daemon: ManagedProcess, scan: Path, tmp_path: Path) -> None:
     seen = {replayed(daemon, scan, tmp_path, "--rate", "1000")["scan_id"] for _ in range(2)}
     assert len(seen) == 2
     assert all(name.startswith("replay-") for name in seen)
+
+
+def test_the_newest_scan_of_a_folder_is_replayed_with_the_pauses_that_it_had(
+    daemon: ManagedProcess, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = replayed(daemon, scan, tmp_path)
+    with h5py.File(first["raw_file"], "r+") as raw:
+        stamps = raw["entry/instrument/detector/timestamp"]
+        stamps[:] = 10**9 + 20_000_000 * np.arange(len(stamps))
+    began = time.monotonic()
+    second = replayed(daemon, Path(first["raw_file"]).parent, tmp_path, "--as-recorded")
+    assert time.monotonic() - began >= 0.02 * (second["frames"]["received"] - 1)
+    assert "note: the newest scan of" in capsys.readouterr().out
+    assert second["frames"]["received"] == first["frames"]["received"]
 
 
 def test_a_file_that_lacks_projections_becomes_a_scan_that_lacks_them(
@@ -182,7 +198,7 @@ def test_a_reconstruction_of_the_raw_file_is_the_daemons(daemon: ManagedProcess,
     out = tmp_path / "out.h5"
     assert main(["reconstruct", report["raw_file"], "-o", str(out)]) == 0
     with h5py.File(out) as ours, h5py.File(report["tomogram_file"]) as theirs:
-        here, there = (file["entry/reconstruction/results/data"][()] for file in (ours, theirs))
+        here, there = (file["entry/data/data"][()] for file in (ours, theirs))
     np.testing.assert_allclose(here, there, atol=1e-5 * np.abs(there).max())
 
 
@@ -226,10 +242,18 @@ def test_a_scan_that_nobody_takes_is_given_up(scan: Path, capsys: pytest.Capture
     [
         (["--rate", "0"], "--rate: give a number above 0, not '0'"),
         (["--timeout", "-1"], "--timeout: give a number from 0 to 1000000, not '-1'"),
-        (["--to", "nowhere"], "--to: give an endpoint: tcp://HOST:PORT or ipc://PATH, not 'nowhere'"),
+        (["--to", "nowhere"], "--to: give an endpoint: tcp://HOST:PORT, ipc://PATH or pva://NAME, not 'nowhere'"),
         (["--scan-id", "a/b", "--to", ANYWHERE, "--control", "none"], "scan_id"),
         (["--control", "nowhere"], "--control: give none or an endpoint: tcp://HOST:PORT or ipc://PATH, not 'nowhere'"),
+        (["--tiled", "beamline-7"], "--tiled beamline-7: give the address of a server"),
         (["--dialect", "klingon"], "--dialect: invalid choice: 'klingon'"),
+        (["--dialect", "odin", "--socket", "pull"], "--socket: the dialect odin has sub, not pull"),
+        (["--dialect", "odin", "--transport", "acknowledged"], "--transport: acknowledged is for the native dialect"),
+        (
+            ["--as-recorded", "--control", "none", "--to", ANYWHERE],
+            "does not say when its frames were taken; give --rate",
+        ),
+        (["--as-recorded", "--rate", "5"], "--as-recorded: not together with --rate"),
     ],
 )
 def test_a_replay_that_makes_no_sense_is_one_line(
@@ -293,3 +317,36 @@ def test_a_reconstruction_that_is_interrupted_leaves_no_tomogram(tmp_path: Path)
     assert errors.splitlines()[-1] == "streamer reconstruct: interrupted"
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["disc.h5"]
+
+
+def test_systemd_is_told_and_every_line_of_the_log_is_an_object(tmp_path: Path) -> None:
+    """READY=1 comes once the kernels are loaded, STOPPING=1 before the end, and the watchdog is fed in between."""
+    config = tmp_path / "lab.toml"
+    sections = {"source": f'endpoint = "{ANYWHERE}"\nbind = true', "preview": f'endpoint = "{ANYWHERE}"'}
+    sections["control"] = f'endpoint = "{ANYWHERE}"\nevents = "{ANYWHERE}"'
+    sections |= {"metrics": "port = 0", "writer": f'directory = "{tmp_path}"\nreserve_mb = 0'}
+    config.write_text("\n".join(f"[{name}]\n{text}" for name, text in sections.items()), encoding="utf-8")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(START_S)
+        told: list[str] = []
+
+        def hear(word: str) -> None:
+            while not (told and word in told[-1].splitlines()):
+                told.append(manager.recv(4096).decode())
+
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamer", "run", str(config), "--log-format", "json"],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+            stderr=subprocess.PIPE,
+        )
+        hear("READY=1")
+        hear("WATCHDOG=1")
+        assert any(line.startswith("STATUS=idle") for line in told[-1].splitlines())
+        process.send_signal(signal.SIGTERM)
+        hear("STOPPING=1")
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    entries = [json.loads(line) for line in errors.decode().splitlines()]
+    assert any(entry["message"].startswith("listening: control tcp://127.0.0.1:") for entry in entries)
+    assert {entry["level"] for entry in entries} == {"info"}

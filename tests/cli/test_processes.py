@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from streamer.cli.processes import ManagedProcess, ProcessError, start_daemon
+from streamer.client import Link
 from streamer.config import load
-from streamer.frames import BadInput
+from streamer.flow.wire.daemon import Arm
+from streamer.frames import BadInput, ScanSpec
 
 READY = """
 import json, pathlib, signal, sys, threading
@@ -105,7 +108,7 @@ def test_the_daemon_listens_on_free_ports_with_the_options_given(tmp_path: Path)
         tmp_path / "logs",
         source={"endpoint": "tcp://127.0.0.1:*", "bind": True},
         metrics={"enabled": False},
-        writer={"directory": tmp_path / "data"},
+        writer={"directory": tmp_path / "data", "mode": "640"},
         reconstruction={"window": "hann"},
     )
     try:
@@ -116,6 +119,11 @@ def test_the_daemon_listens_on_free_ports_with_the_options_given(tmp_path: Path)
         assert set(endpoints) >= {"control", "events", "preview", "source", "backend", "pid"}
         assert "metrics" not in endpoints
         assert endpoints["pid"] == daemon.pid
+        assert stat.S_IMODE((tmp_path / "logs" / "daemon.json").stat().st_mode) == 0o640
+        with Link(endpoints["control"], "the daemon", 60.0) as link:
+            raw_file = Path(link.ask(Arm(ScanSpec("scan-1", "noise", 8, 16, 4))).raw_file)
+        assert stat.S_IMODE(raw_file.stat().st_mode) == 0o640
+        assert stat.S_IMODE(raw_file.parent.stat().st_mode) == 0o750
         assert not any(endpoints[name].endswith((":*", ":0")) for name in ("control", "events", "preview", "source"))
     finally:
         daemon.stop(timeout_s=60)

@@ -156,7 +156,7 @@ class PlaneSuite:
 
     @pytest.mark.parametrize("wider", [0, 1])
     def test_horizontal_planes_by_definition(self, backend: Backend, wider: int) -> None:
-        """Whole and from every second frame, between detector rows, turned, magnified, at any axis."""
+        """Between detector rows, turned, magnified, at any axis."""
         n, rows, angles = N + wider, 9, half_turn(61) + 0.2
         center = (n - 1) / 2 - 3.6
         frames = projections(blobs(n, rows), rows, n, angles, center)
@@ -165,17 +165,11 @@ class PlaneSuite:
         live = LivePlanes(backend, planes, rows, n, center)
         for first in range(0, 61, 5):
             live.add(frames[first : first + 5], angles[first : first + 5])
-        images, halves = live.images(), live.half_images()
-        assert halves is not None
+        images = live.images()
         for plane in planes:
             expected, mask = level_truth(frames, angles, center, plane), inside(plane, rows, n)
             error = (images[plane.name] - expected)[mask]
             assert np.abs(error).max() < self.level_error * np.abs(expected).max(), plane.name
-        mask = inside(planes[0], rows, n)
-        for k, half in enumerate(halves):
-            expected = level_truth(frames[k::2], angles[k::2], center, planes[0])
-            expected *= np.sum(angular_weights(angles[k::2])) / np.pi
-            assert np.abs(half - expected)[mask].max() < self.level_error * np.abs(expected).max()
 
     def test_horizontal_planes_with_exact_weights(self, backend: Backend) -> None:
         """Uneven angles; most frames are added again with a difference of weights."""
@@ -266,22 +260,6 @@ class PlaneSuite:
         live.add_raw(raw, FlatFieldCorrection(None, None), 0.0, seen)
         np.testing.assert_allclose(seen[0], FlatFieldCorrection(None, None).attenuation(raw[0]), atol=2e-6)
 
-    @pytest.mark.parametrize("window", [None, np.pi])
-    def test_halves_average_to_the_whole(self, backend: Backend, window: float | None) -> None:
-        angles = half_turn(75)
-        live = LivePlanes(backend, orthogonal_planes(3, N), 3, N, 47.5, window)
-        assert live.half_images() is None
-        live.add(projections(blobs(N, 3), 3, N, angles, 47.5), angles)
-        halves = live.half_images()
-        assert halves is not None
-        whole = live.images()["xy"]
-        np.testing.assert_allclose(0.5 * (halves[0] + halves[1]), whole, atol=0.02 * whole.max())
-        assert not np.allclose(halves[0], halves[1], atol=1e-4)
-        frames = projections(blobs(N, 3), 3, N, angles, 47.5)
-        for k, half in enumerate(halves):
-            slow = filtered_planes(orthogonal_planes(3, N)[:1], frames[k::2], angles[k::2], 47.5)["xy"]
-            assert rms(half - slow) < 0.01 * whole.max()
-
     def test_a_sample_wider_than_the_detector(self, backend: Backend) -> None:
         """With ``extend`` the same extrapolation as the ramp filter's, so the same image."""
         n = 80
@@ -305,7 +283,6 @@ class PlaneSuite:
         ]
         live = LivePlanes(backend, far, 4, 16, 7.5)
         live.add(projections(blobs(16, 4), 4, 16, half_turn(20), 7.5), half_turn(20))
-        assert live.half_images() is None
         for name, picture in live.images().items():
             assert np.abs(picture).max() < 0.05, name
 

@@ -180,6 +180,9 @@ class ShimEngine:
     def free_bytes(self) -> int:
         return min(self.memory, self.capacity - self.used) if self.claims is None else self.claims
 
+    def memory_bytes(self) -> tuple[int, int]:
+        return self.used, self.capacity
+
     def release(self) -> None:
         pass
 

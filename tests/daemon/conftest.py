@@ -22,8 +22,8 @@ def build(transport: Transport, numba_backend: Backend, tmp_path: Path) -> Itera
     """Make the test's rig: ``build(ring={"max_slots": 16})``."""
     built: list[Rig] = []
 
-    def make(**sections: dict[str, Any]) -> Rig:
-        built.append(Rig(transport, numba_backend, tmp_path, **sections))
+    def make(**options: Any) -> Rig:
+        built.append(Rig(transport, numba_backend, tmp_path, **options))
         return built[-1]
 
     yield make

@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import zmq
@@ -37,6 +38,8 @@ from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
 from streamer.phantoms import body_projections, exposures, half_turn, random_body
 
+T = TypeVar("T")
+
 RING_BYTES = 2**20
 COMPUTE_READER = 1
 TURN_S = 0.02  # what one turn of the compute thread takes on the rig's clock
@@ -53,6 +56,49 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class AtOnce(Executor):
+    """Does what it is given before it returns."""
+
+    def __init__(self, name: str) -> None:
+        """``name`` of the thread that it stands for."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+class Late(Executor):
+    """Does what it is given when the test says so, or when somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Later[Any]] = []
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        later = Later(lambda: fn(*args, **kwargs))
+        self.waiting.append(later)
+        return later
+
+    def work(self) -> None:
+        self.waiting.pop(0).result()
+
+
+class Later(Future[T]):
+    """Comes true when it is asked for."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        super().__init__()
+        self._work = work
+
+    def result(self, timeout: float | None = None) -> T:
+        if not self.done():
+            self.set_result(self._work())
+        return super().result(timeout)
 
 
 class Transport:
@@ -97,7 +143,14 @@ class Listener:
 class Rig:
     """``sections`` of the configuration go on top of the defaults."""
 
-    def __init__(self, transport: Transport, backend: Backend, folder: Path, **sections: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        backend: Backend,
+        folder: Path,
+        threads: Callable[[str], Executor] = AtOnce,
+        **sections: dict[str, Any],
+    ) -> None:
         writer = {"directory": folder, "reserve_mb": 0, **sections.pop("writer", {})}
         self.config = Config.model_validate({"writer": writer, **sections})
         self.clock, self.directory, self.backend = Clock(), folder, backend
@@ -114,13 +167,13 @@ class Rig:
         self.scans = Scans(self.config, backend, self.ring, self.writer, self.events, self.clock)
         self.finisher = Finisher(self.scans, self.writer, self.events, self.config, self.clock)
         self.compute = Compute(
-            self.config, self.reader, self.scans, self.finisher, self.events, self.previews, self.clock
+            self.config, self.reader, self.scans, self.finisher, self.events, self.previews, self.clock, threads=threads
         )
         self.access, self.insecure, self.connections = None, False, Connections({}, self.clock)
         self.stopped = threading.Event()
         self.supervisor = Supervisor(self.stopped, lambda _part, _text, _fatal: None, self.clock)
         self.ingest = Ingest(self.ring, self.scans, self.wake, self.stopped, self.clock)
-        self.handlers = Handlers(self.scans, self.status, self.clock)
+        self.handlers = Handlers(self.scans, self.status, self.clock, self.compute)
         self.control = ControlServer(self.context, f"{here}/control", self.handlers.table(), self.clock)
 
     def status(self, report: Report | None) -> DaemonStatus:
@@ -138,6 +191,7 @@ class Rig:
             self.turn_until(lambda: session.over)
         for part in (self.control, self.events, self.previews, self.event_listener, self.preview_listener):
             part.close()
+        self.connections.close()
         self.reader.detach()
 
     # ── what the source does ────────────────────────────────────────────────────────────────────────────────────

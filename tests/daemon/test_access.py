@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -24,9 +26,12 @@ from streamer.flow.wire.daemon import (
     PlaneSpec,
     WatchPlanes,
 )
-from streamer.frames import BadInput
+from streamer.frames import BadInput, FrameKind, ScanSpec
 from streamer.io.control import ControlServer
+from streamer.io.sources.acknowledged import AcknowledgingReceiver
 from streamer.keys import ClientKey, KeyFolder, KeyPair, Role
+from streamer.producer import Producer
+from tests.io.sources.receiving_daemon import MAX_FRAME, Disk, Sink
 
 PATIENCE_MS = 60_000
 OUTCOMES = {
@@ -151,6 +156,28 @@ def test_a_source_with_a_key_may_bind(house: House) -> None:
         push.send(b"a frame")
         assert pull.poll(PATIENCE_MS)
         assert pull.recv() == b"a frame"
+
+
+def test_acknowledged_frames_are_taken_of_a_key_that_may_send_only(house: House) -> None:
+    sink, ended = Sink(Disk()), threading.Event()
+    guard = house.access.guard("source")
+    receiver = AcknowledgingReceiver(
+        house.context, "tcp://127.0.0.1:*", True, 8, MAX_FRAME, daemon=1, clock=time.monotonic, guard=guard
+    )
+    thread = threading.Thread(target=receiver.run, args=(sink, ended.is_set))
+    thread.start()
+    spec, pixels = ScanSpec("scan-1", "noise", 4, 8, 4), np.ones((4, 8), "<u2")
+    looker = Producer(receiver.endpoint, spec, spool_mb=1, key_file=house.files / Role.LOOK)
+    try:
+        looker.send(0, FrameKind.PROJECTION, 0.0, pixels)
+        with Producer(receiver.endpoint, spec, spool_mb=1, key_file=house.files / Role.SEND) as sender:
+            sender.send(1, FrameKind.PROJECTION, 1.0, pixels)
+            sender.finish(timeout_s=PATIENCE_MS / 1000)
+    finally:
+        looker.close()
+        ended.set()
+        thread.join()
+    assert (set(sink.disk.frames), sink.disk.ended) == ({1}, 1)
 
 
 def test_a_new_client_is_let_in_at_once_and_a_removed_one_is_not(house: House) -> None:

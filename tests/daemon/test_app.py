@@ -49,13 +49,13 @@ def config(folder: Path, **sections: dict[str, Any]) -> Config:
 class Running:
     """A daemon on its threads, a source that is connected to it, and a client."""
 
-    def __init__(self, settings: Config) -> None:
+    def __init__(self, settings: Config, ready: Callable[[], None] = lambda: None) -> None:
         self.daemon = Daemon(settings)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.source = self.context.socket(zmq.PUSH)
         self.source.connect(self.daemon.endpoints["source"])
         self._link = Link(self.daemon.endpoints["control"], "the daemon", PATIENCE_S, self.context)
-        self.thread = threading.Thread(target=self.daemon.run)
+        self.thread = threading.Thread(target=self.daemon.run, kwargs={"ready": ready})
         self.thread.start()
 
     def send(self, scan: TinyScan, indices: range) -> None:
@@ -93,8 +93,8 @@ class Running:
 def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
-    def make(**sections: dict[str, Any]) -> Running:
-        started.append(Running(config(tmp_path, **sections)))
+    def make(ready: Callable[[], None] = lambda: None, **sections: dict[str, Any]) -> Running:
+        started.append(Running(config(tmp_path, **sections), ready))
         return started[-1]
 
     yield make
@@ -173,11 +173,12 @@ def test_a_thread_that_fails_again_and_again_ends_the_daemon(
     assert subscribed.wait(PATIENCE_S), "progress of the scan"
     running.report(lambda report: report.frames.received == 40)
 
-    def broken(_sink: object) -> None:
+    def broken(*_: object) -> None:
         raise zmq.ZMQError(zmq.ENOTSOCK)
 
     monkeypatch.setattr(running.daemon._receiver, "_guarded", broken)
-    running.source.send_multipart(wire.encode(wire.KeepAlive()))
+    for _ in range(MOST_ERRORS + 1):
+        running.source.send_multipart(wire.encode(wire.KeepAlive()))
     running.thread.join(PATIENCE_S)
     assert not running.thread.is_alive()
     heard_of = [faults.get(timeout=PATIENCE_S) for _ in range(MOST_ERRORS + 1)]
@@ -210,6 +211,26 @@ def test_readiness_is_a_page(start: Callable[..., Running]) -> None:
     with pytest.raises(urllib.error.HTTPError, match="503"):
         urllib.request.urlopen(reply.url, timeout=60)
     running.daemon.failure = ""
+
+
+def test_frames_are_received_and_written_while_the_kernels_are_loaded(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loaded, ready = threading.Event(), threading.Event()
+    monkeypatch.setattr("streamer.daemon.app.warm", lambda *_, **__: loaded.wait(PATIENCE_S))
+    running = start(ready=ready.set)
+    scan = TinyScan()
+    running.send(scan, range(40))
+    report = running.report(lambda report: report.written == 40)
+    assert report.projections.received == 0
+    assert [line for line in running.daemon.problems() if "kernels" in line]
+    assert not ready.is_set()
+    loaded.set()
+    assert ready.wait(PATIENCE_S)
+    for index in range(40, scan.spec.frames):
+        running.source.send_multipart(wire.encode_frame(scan.metas[index], scan.pixels[index]))
+    running.source.send_multipart(wire.encode(wire.End(scan.spec.scan_id, scan.spec.frames)))
+    assert (running.final().state, running.final().verdict) == ("complete", "ENOUGH")
 
 
 def test_an_endpoint_in_use_is_named_and_nothing_stays_open(

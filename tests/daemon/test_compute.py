@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from streamer.core.planes.plane import Plane
+from streamer.daemon import compute
 from streamer.daemon.compute import JUDGE_EVERY_S, JUDGE_SHARE, PROGRESS_EVERY_S
 from streamer.frames import Verdict
-from tests.daemon.rig import PROJECTIONS, Rig, TinyScan
+from streamer.pipeline.judgement import Look
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from tests.daemon.rig import PROJECTIONS, AtOnce, Late, Rig, TinyScan
 
 DIAGONAL = Plane("diagonal", (0.0, 0.0, 8.0), (0.7, 0.7, 0.0), (0.0, 0.0, 1.0), (16, 32))
 
@@ -30,7 +33,7 @@ def test_every_frame_is_folded_in_and_timed(rig: Rig) -> None:
     assert (rig.compute.backlog, rig.compute.skipped) == (0, 0)
     assert session.latency.count == rig.compute.latency.count == PROJECTIONS
     assert session.pipeline is not None
-    assert session.pipeline.seen == scan.spec.frames
+    assert session.pipeline.arrivals.seen == scan.spec.frames
 
 
 def test_previews_show_how_far_the_scan_is_and_what_it_is_worth(rig: Rig) -> None:
@@ -122,17 +125,135 @@ def test_judging_keeps_its_pace(rig: Rig) -> None:
 def test_a_slow_judgement_takes_a_small_share_of_the_time(
     build: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, judged = build(scan={"stall_timeout_s": 1000.0}), list[float]()
+    rig, judged, usual = build(scan={"stall_timeout_s": 1000.0}), list[float](), ScanPipeline.look
 
-    def slow(_session: object, _pipeline: object) -> None:
-        judged.append(rig.clock.now)
-        rig.clock.now += 2.0
+    def slow(pipeline: ScanPipeline, missing: int, corrupt: int) -> Callable[[], Look]:
+        look = usual(pipeline, missing, corrupt)
 
-    monkeypatch.setattr(rig.compute, "_judge", slow)
+        def slowly() -> Look:
+            judged.append(rig.clock.now)
+            rig.clock.now += 2.0
+            return look()
+
+        return slowly
+
+    monkeypatch.setattr(ScanPipeline, "look", slow)
     rig.run(TinyScan(), range(30))
     rig.turn_for(60.0)
     assert 3 <= len(judged) <= 60 / (2.0 / JUDGE_SHARE) + 2
     assert all(later - earlier >= 2.0 / JUDGE_SHARE for earlier, later in pairwise(judged))
+
+
+def test_frames_that_wait_come_before_pictures_and_judgements(build: Callable[..., Rig]) -> None:
+    rig, scan, batch = build(preview={"max_rate_hz": 5.0}), TinyScan(), 8
+    rig.run(scan, range(scan.first_projection + batch))
+    rig.preview_listener.heard()
+    session, first = rig.session(scan), scan.first_projection + batch
+    judged = session.quality.projections
+    for index in range(first, first + 4 * batch):
+        rig.send(scan.metas[index], scan.pixels[index])
+    rig.clock.now += 1.2 * JUDGE_EVERY_S
+    for left in (3, 2, 1):
+        turns = iter((False, True))
+        rig.compute.run(lambda turns=turns: next(turns))
+        assert rig.compute.backlog == left * batch
+        assert session.quality.projections == judged
+        assert not of(rig.preview_listener.heard(), "plane")
+    rig.fold()
+    assert session.quality.projections == 5 * batch
+    assert {plane["angles"] for plane in of(rig.preview_listener.heard(), "plane")} == {5 * batch}
+
+
+def test_what_waits_long_when_the_last_frame_is_in_is_seen_in_the_tomogram(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "SOON_PIXELS", 0)
+    scan = TinyScan()
+    rig.run(scan, range(60))
+    rig.turn_for(1.0)
+    rig.preview_listener.heard()
+    for index in range(60, scan.spec.frames):
+        rig.send(scan.metas[index], scan.pixels[index])
+    seen = rig.compute.latency.count
+    rig.fold()
+    assert rig.compute.folded == PROJECTIONS
+    assert seen < rig.compute.latency.count < PROJECTIONS, "the last batch alone went into the planes"
+    report = rig.finish(scan)
+    assert (report.verdict, rig.compute.latency.count) == ("ENOUGH", PROJECTIONS)
+    last = of(rig.preview_listener.heard(), "plane")[-3:]
+    assert [plane["angles"] for plane in last] == [PROJECTIONS] * 3
+
+
+def test_what_is_soon_in_the_planes_does_not_wait_for_the_tomogram(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(60))
+    rig.turn_for(1.0)
+    for index in range(60, scan.spec.frames):
+        rig.send(scan.metas[index], scan.pixels[index])
+    rig.fold()
+    assert rig.compute.folded == rig.compute.latency.count == PROJECTIONS
+
+
+def test_a_look_is_made_while_frames_come_and_used_when_it_is_done(build: Callable[..., Rig]) -> None:
+    """It tells of the frames that had come when it was begun; the next look follows when it is used."""
+    late = Late()
+    rig, scan = build(threads=lambda name: late if name == "look" else AtOnce(name)), TinyScan()
+    rig.run(scan, range(40))
+    rig.turn_for(2 * JUDGE_EVERY_S)
+    late.work()  # the look at the first frame
+    rig.turn_for(0.1)
+    session = rig.session(scan)
+    assert (len(late.waiting), session.quality.projections) == (1, 0)
+    rig.feed(scan, range(40, 60), turn_every=5)
+    rig.turn_for(2 * JUDGE_EVERY_S)
+    assert len(late.waiting) == 1
+    late.work()
+    rig.turn_for(0.1)
+    assert (len(late.waiting), session.quality.projections) == (1, 40 - scan.first_projection)
+    late.work()
+    rig.turn_for(0.1)
+    assert session.quality.projections == 60 - scan.first_projection
+
+
+def test_a_look_that_fails_ends_one_reconstruction(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> Callable[[], Look]:
+        def fail() -> Look:
+            raise MemoryError("no memory for a look")
+
+        return fail
+
+    scan = TinyScan()
+    monkeypatch.setattr(ScanPipeline, "look", broken)
+    rig.run(scan, range(60))
+    rig.turn_for(1.0)
+    monkeypatch.undo()
+    assert "no memory for a look" in caplog.text
+    rig.feed(scan, range(60, scan.spec.frames))
+    assert rig.finish(scan).state == "failed"
+    following = TinyScan("scan-2")
+    rig.run(following)
+    assert rig.finish(following).verdict == "ENOUGH"
+
+
+def test_what_goes_wrong_with_pictures_ends_one_reconstruction(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("no memory for a picture")
+
+    scan = TinyScan()
+    monkeypatch.setattr(rig.previews, "plane", broken)
+    rig.run(scan, range(60))
+    rig.turn_for(1.0)
+    monkeypatch.undo()
+    assert "no memory for a picture" in caplog.text
+    rig.feed(scan, range(60, scan.spec.frames))
+    assert rig.finish(scan).state == "failed"
+    following = TinyScan("scan-2")
+    rig.run(following)
+    assert rig.finish(following).verdict == "ENOUGH"
 
 
 def test_planes_are_changed_while_the_scan_runs(rig: Rig) -> None:
@@ -190,7 +311,7 @@ def test_frames_of_another_scan_in_the_ring_are_passed_over(rig: Rig) -> None:
     rig.feed(scan, range(20))
     session = rig.session(scan)
     assert session.pipeline is not None
-    assert session.pipeline.seen == 20
+    assert session.pipeline.arrivals.seen == 20
 
 
 def test_scans_of_other_shapes_follow_each_other(rig: Rig) -> None:
@@ -215,7 +336,7 @@ def test_frames_in_any_order_give_the_same_verdict(rig: Rig) -> None:
     second = rig.finish(shuffled)
     assert (first.verdict, second.verdict) == ("ENOUGH", "ENOUGH")
     assert second.center_px == pytest.approx(first.center_px, abs=0.05)
-    assert rig.scans.totals["disordered"] > 0
+    assert rig.scans.tally.totals["disordered"] > 0
 
 
 def test_without_a_scan_a_turn_does_nothing(rig: Rig) -> None:

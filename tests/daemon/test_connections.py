@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import zmq
@@ -48,6 +51,7 @@ class Door:
 def door() -> Iterator[Door]:
     door = Door()
     yield door
+    door.connections.close()
     door.context.destroy(linger=0)
 
 
@@ -163,3 +167,21 @@ def test_connections_to_other_sockets_are_not_looked_at(door: Door) -> None:
         for end in ends:
             end.close()
     assert not door.connections.cut
+
+
+def test_a_connection_is_cut_although_no_descriptor_is_left(door: Door) -> None:
+    limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), list[int]()
+    with zmtp.greet(door.endpoint, "DEALER") as stranger:
+        assert zmtp.unfinished(stranger, bytes(1000), 100_000) > 0
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            door.sweep_until_cut(1)
+        finally:
+            for descriptor in taken:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert is_ended(stranger)

@@ -133,6 +133,24 @@ ORDERS = pytest.mark.parametrize(
 """How frames arrive, and how often the compute thread turns: with 8 slots it is overtaken by nearly all of a burst."""
 
 
+@pytest.mark.parametrize("order", [burst, projections_shuffled, all_shuffled, all_backwards])
+def test_frames_that_are_found_to_be_of_no_use_at_the_end_are_listed_in_the_file(
+    build: Callable[..., Rig], order: Callable[[TinyScan], list[int]]
+) -> None:
+    """Hardly a frame is looked at before the end, and where darks come late all of them are looked at anew."""
+    rig, scan = build(ring={"max_slots": 8}), TinyScan()
+    dark = scan.first_projection + np.arange(60, 63)
+    scan.pixels[dark] = scan.pixels[0] + np.arange(3, dtype="<u2")[:, None, None]
+    rig.run(scan, order(scan), turn_every=10_000)
+    assert rig.compute.skipped > PROJECTIONS // 2
+    report = rig.finish(scan)
+    assert (report.state, report.error) == ("complete", None)
+    assert report.quality.unusable_counts == {"no light": 3}
+    assert read_archive(rig.directory / RAW)["unusable"] == {"no light": f"{dark[0]}-{dark[-1]}"}
+    with open_raw(rig.directory / RAW) as file:
+        assert file["entry/streamer/unusable_frames"][()].tolist() == dark.tolist()
+
+
 def paced_and(
     rig: Rig, order: Callable[[TinyScan], list[int]], turn_every: int, jump_px: int = 0
 ) -> tuple[Report, Report]:

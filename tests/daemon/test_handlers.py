@@ -12,11 +12,14 @@ from msgspec import structs
 
 from streamer import __version__
 from streamer.core.planes.plane import orthogonal_planes
+from streamer.daemon.handlers import Handlers
 from streamer.flow import wire
+from streamer.flow.positions import Position, RunEnds
 from streamer.flow.wire.control import Busy, Reply, read_request
 from streamer.flow.wire.daemon import PlaneSpec
 from streamer.frames import BadInput, Verdict
 from streamer.io.control import DeferredReply
+from streamer.io.positions.table import PositionTable
 from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
 
 SPEC = TinyScan().spec
@@ -280,3 +283,34 @@ def test_a_center_that_is_no_column_is_refused(rig: Rig, center: Any) -> None:
     with pytest.raises(BadInput, match="center"):
         ask(rig, "center", {"set": center})
     assert not ask(rig, "center", {})["fixed"]
+
+
+def test_a_client_ends_a_scan_for_its_detector(rig: Rig) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(60))
+    assert ask(rig, "end", {"scan_id": scan.spec.scan_id, "frames": 60, "status": "stopped"}) == {}
+    report = rig.finished(scan)
+    assert (report.state, report.frames.missing, report.frames.received) == ("complete", 0, 60)
+    assert ask(rig, "end", {"scan_id": scan.spec.scan_id, "frames": 60}) == {}
+    with pytest.raises(BadInput, match="nobody"):
+        ask(rig, "end", {"scan_id": "nobody", "frames": 1})
+
+
+# ── positions ───────────────────────────────────────────────────────────────────────────────────────────────────────
+TABLE = {"scan_id": SPEC.scan_id, "first": 0, "values": [0.0, 1.5]}
+
+
+def test_a_table_of_positions_is_for_a_daemon_that_wants_one(rig: Rig) -> None:
+    ask(rig, "arm", {"spec": SPEC.to_dict()})
+    with pytest.raises(BadInput, match=r"takes no table of positions; set positions\.source"):
+        ask(rig, "positions", TABLE)
+
+
+def test_a_table_of_positions_is_for_the_armed_scan(rig: Rig) -> None:
+    table = PositionTable()
+    rig.handlers = Handlers(rig.scans, rig.handlers._status, rig.clock, rig.compute, table)
+    with pytest.raises(BadInput, match=r"scan 'scan-1' waits for no positions; arm it first"):
+        ask(rig, "positions", TABLE)
+    ask(rig, "arm", {"spec": SPEC.to_dict()})
+    assert now(ask(rig, "positions", {**TABLE, "last": True})) == {}
+    assert table.drain() == [Position(0, 0.0), Position(1, 1.5), RunEnds()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from msgspec import structs
 from streamer.daemon.throttle import BURST, PERIOD_S
 from streamer.flow import wire
 from streamer.flow.acknowledged import Taken
-from streamer.frames import FrameMeta
+from streamer.flow.dialects.message import SeriesStart
+from streamer.frames import BadInput, FrameKind, FrameMeta
 from tests.daemon.rig import COLUMNS, PATIENCE_S, ROWS, Rig, TinyScan
 
 
@@ -94,7 +96,7 @@ def test_a_scan_that_follows_at_once_is_held_back_and_loses_nothing(rig: Rig) ->
 
     source = threading.Thread(target=receive)
     source.start()
-    rig.turn_until(lambda: rig.scans.results["complete"] == len(scans))
+    rig.turn_until(lambda: rig.scans.tally.results["complete"] == len(scans))
     source.join(PATIENCE_S)
     assert not rig.ingest.rejected_by_reason
     reports = [rig.scans.report(scan.spec.scan_id) for scan in scans]
@@ -324,3 +326,40 @@ def test_a_source_that_starts_another_scan_has_left_the_one_before(rig: Rig, sca
     assert "scan scan-1 is" in rig.ingest.admit(wire.Start(other, src="camera"))  # it is being finished
     rig.finished(scan)
     assert rig.ingest.admit(wire.Start(other, src="camera")) == ""
+
+
+def saturated_share(rig: Rig, scan: TinyScan, mask: np.ndarray[Any, Any] | None) -> float | None:
+    """What the projections show after the announcement of a detector of which one block is at its limit."""
+    rig.scans.arm(scan.spec)
+    rig.ingest.series(scan.spec.scan_id, SeriesStart("1", mask=mask, saturation=60_000.0))
+    for meta, image in zip(scan.metas, scan.pixels, strict=True):
+        pixels = image.copy()
+        if meta.kind is FrameKind.PROJECTION:
+            pixels[2:6, 3:7] = 60_000
+        assert rig.send(meta, pixels)
+        if meta.index % 8 == 7:
+            rig.fold()
+    rig.fold()
+    pipeline = rig.session(scan).pipeline
+    assert pipeline is not None
+    return pipeline.look(0, 0)().quality.saturation
+
+
+def test_what_a_detector_says_of_itself_reaches_the_judgement(rig: Rig, scan: TinyScan) -> None:
+    mask = np.zeros((ROWS, COLUMNS), np.uint32)
+    mask[2:6, 3:7] = 16
+    assert saturated_share(rig, scan, mask) == 0.0
+    rig.ingest.series("another scan", SeriesStart("1", mask=mask))  # is nobody's
+
+
+def test_the_level_of_the_detector_is_used_where_the_scan_has_none(rig: Rig, scan: TinyScan) -> None:
+    assert saturated_share(rig, scan, None) == pytest.approx(16 / (ROWS * COLUMNS), rel=0.1)
+
+
+def test_a_map_of_defects_of_another_detector_refuses_the_scan(
+    build: Callable[..., Rig], scan: TinyScan, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "map.npy", np.zeros((3, 4), np.uint8))
+    rig = build(source={"defects": str(tmp_path / "map.npy")})
+    with pytest.raises(BadInput, match=r"the map of defects is \(3, 4\)"):
+        rig.scans.arm(scan.spec)

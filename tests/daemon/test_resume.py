@@ -10,7 +10,10 @@ import pytest
 from msgspec import structs
 
 from streamer.flow import wire
-from streamer.flow.wire.daemon import Report
+from streamer.flow.dialects.message import SeriesStart
+from streamer.flow.wire.control import Busy
+from streamer.flow.wire.daemon import Arm, Armed, Report
+from streamer.io.control import DeferredReply
 from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.raw.writer_process import ORPHANED
 from streamer.io.source_file import ScanFile
@@ -77,7 +80,7 @@ def test_the_planes_are_built_from_the_disk_at_once(build: Callable[..., Rig], s
     session = rig.session(scan)
     rig.turn_until(lambda: session.stored is None)
     assert session.pipeline is not None
-    assert session.pipeline.seen == HALF
+    assert session.pipeline.arrivals.seen == HALF
     assert session.report().written == HALF
 
 
@@ -129,3 +132,56 @@ def test_a_file_that_was_being_made_when_its_writer_was_killed_loses_nothing(
     rig.feed(scan, range(scan.spec.frames))
     report = rig.finish(scan)
     assert (report.state, report.written) == ("complete", scan.spec.frames)
+
+
+def test_a_scan_that_was_taken_up_and_that_nobody_wants_gives_way(
+    build: Callable[..., Rig], scan: TinyScan, uninterrupted: TinyScan, tmp_path: Path
+) -> None:
+    leave(tmp_path, scan, range(HALF))
+    rig = build()
+    rig.scans.wait(held=False)
+    session = rig.session(scan)
+    assert isinstance(rig.handlers.arm(Arm(uninterrupted.spec)), DeferredReply)  # until the files are closed
+    rig.turn_until(lambda: session.over)
+    report = rig.scans.report(scan.spec.scan_id)
+    assert report is not None
+    assert (report.state, report.written) == ("incomplete", HALF)
+    assert report.note.startswith("nothing of it came after the restart before scan whole was announced")
+    assert isinstance(rig.handlers.arm(Arm(uninterrupted.spec)), Armed)
+
+
+def test_a_scan_that_was_taken_up_and_goes_on_does_not_give_way(
+    build: Callable[..., Rig], scan: TinyScan, uninterrupted: TinyScan, tmp_path: Path
+) -> None:
+    leave(tmp_path, scan, range(HALF))
+    rig = build()
+    rig.scans.wait(held=False)
+    rig.feed(scan, range(HALF, HALF + 1))
+    with pytest.raises(Busy):
+        rig.handlers.arm(Arm(uninterrupted.spec))
+
+
+def test_the_mask_of_the_detector_is_in_every_file_and_goes_on_with_the_scan(
+    build: Callable[..., Rig], scan: TinyScan, tmp_path: Path
+) -> None:
+    shape = scan.spec.rows, scan.spec.columns
+    known, own = np.zeros(shape, bool), np.zeros(shape, np.uint32)
+    known[0, 1], own[2, 3] = True, 16
+    np.save(tmp_path / "map.npy", known)
+    file = NXtomoFile.create(tmp_path / f"{scan.spec.scan_id}.nx", scan.spec, "")
+    file.mark(own)
+    for index in range(HALF):
+        file.append(scan.metas[index], scan.pixels[index])
+    file.close("incomplete", note=ORPHANED)
+    rig = build(source={"defects": str(tmp_path / "map.npy")})
+    assert rig.ingest.admit(message(scan, HALF)) == ""
+    session, both = rig.session(scan), own + 256 * known
+    assert session.mask is not None
+    np.testing.assert_array_equal(session.mask, both)
+    both[4, 4] = 2
+    rig.ingest.series(scan.spec.scan_id, SeriesStart("1", mask=both & 31))
+    np.testing.assert_array_equal(session.mask, both)
+    rig.feed(scan, range(HALF, scan.spec.frames))
+    with ScanFile.open(Path(rig.finish(scan).raw_file)) as master:
+        assert master.mask is not None
+        np.testing.assert_array_equal(master.mask, both)

@@ -184,8 +184,8 @@ def test_a_scan_that_cannot_be_taken_is_a_record(rig: Rig) -> None:
     assert (report.state, report.error, report.source) == ("refused", "no room", "camera")
     assert (report.frames.expected, report.frames.missing) == (SPEC.frames, SPEC.frames)
     assert [reason.code for reason in report.reasons] == ["refused"]
-    assert rig.scans.results["refused"] == 1
-    assert rig.scans.missing.total() == SPEC.frames
+    assert rig.scans.tally.results["refused"] == 1
+    assert rig.scans.tally.missing.total() == SPEC.frames
     ((_, event),) = [heard for heard in rig.event_listener.heard() if heard[0] == "scan"]
     assert convert(event["report"], Report) == report
     assert rig.scans.arm(SPEC).state == "armed", "later it may be taken"
@@ -216,12 +216,12 @@ def test_every_scan_is_counted_once(rig: Rig) -> None:
     rig.finished(cut)
     rig.run(lossy, [*range(30), *range(10), *range(60, lossy.spec.frames)])
     rig.finish(lossy)
-    assert rig.scans.results == {"complete": 1, "incomplete": 1, "aborted": 1, "failed": 0, "refused": 0}
-    assert rig.scans.missing.total() == 30
-    assert rig.scans.totals["duplicate"] == 10
-    assert rig.scans.written_before == good.spec.frames + 40 + lossy.spec.frames - 30
-    assert sum(rig.scans.verdicts.values()) == 3
-    assert rig.scans.verdicts["ENOUGH"] == 1
+    assert rig.scans.tally.results == {"complete": 1, "incomplete": 1, "aborted": 1, "failed": 0, "refused": 0}
+    assert rig.scans.tally.missing.total() == 30
+    assert rig.scans.tally.totals["duplicate"] == 10
+    assert rig.scans.tally.written == good.spec.frames + 40 + lossy.spec.frames - 30
+    assert sum(rig.scans.tally.verdicts.values()) == 3
+    assert rig.scans.tally.verdicts["ENOUGH"] == 1
 
 
 @pytest.mark.parametrize(

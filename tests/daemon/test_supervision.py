@@ -89,3 +89,34 @@ def test_an_error_while_the_daemon_stops_is_no_fault() -> None:
     watched = Watched(work)
     watched.run()
     assert watched.faults == []
+
+
+def test_a_thread_that_hangs_is_named_once_until_it_goes_on() -> None:
+    goes_on, looked, stopped, clock = threading.Event(), threading.Event(), threading.Event(), Clock()
+    excused = False
+    supervisor = Supervisor(stopped, lambda *_: None, clock)
+
+    def body(ends: Callable[[], bool]) -> None:
+        while not ends():
+            looked.set()
+            assert goes_on.wait(PATIENCE_S)
+
+    supervisor.add("receive", body, quiet_s=60.0, excused=lambda: excused)
+    supervisor.start()
+    assert looked.wait(PATIENCE_S)
+    clock.now += 60.0
+    assert (supervisor.hanging(), supervisor.threads) == ({}, {"receive": True})
+    clock.now += 1.0
+    assert (supervisor.hanging(), supervisor.threads) == ({"receive": 61.0}, {"receive": False})
+    assert supervisor.hanging() == {}
+    excused = True
+    assert (supervisor.hanging(), supervisor.threads) == ({}, {"receive": True})
+    excused = False
+    clock.now += 61.0
+    assert supervisor.hanging() == {"receive": 61.0}
+    looked.clear()
+    goes_on.set()
+    assert looked.wait(PATIENCE_S)
+    assert (supervisor.hanging(), supervisor.threads) == ({}, {"receive": True})
+    stopped.set()
+    supervisor.join()

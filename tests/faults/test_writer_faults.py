@@ -32,12 +32,24 @@ def test_a_hung_writer_loses_nothing(tmp_path: Path) -> None:
     assert_nothing_lost(writer.hangs(tmp_path, hang_s=2.0))
 
 
+def test_a_daemon_without_descriptors_for_a_new_writer_loses_nothing(tmp_path: Path) -> None:
+    assert_nothing_lost(writer.out_of_descriptors(tmp_path))
+
+
 def test_a_file_that_may_not_grow_loses_nothing(tmp_path: Path) -> None:
     assert_nothing_lost(writer.file_size_limit(tmp_path))
 
 
 def test_a_disk_that_is_full_and_freed_loses_nothing(tmp_path: Path) -> None:
     assert_nothing_lost(writer.full_disk(tmp_path, 16.0))
+
+
+def test_a_file_system_that_turns_read_only_loses_nothing(tmp_path: Path) -> None:
+    assert_nothing_lost(writer.read_only(tmp_path))
+
+
+def test_a_file_system_that_shrinks_and_grows_loses_nothing(tmp_path: Path) -> None:
+    assert_nothing_lost(writer.shrunk(tmp_path))
 
 
 def test_a_disk_that_stays_full_loses_what_is_listed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from streamer.flow.scan import ScanState
-from streamer.flow.wire import WireError, beamline, control, daemon, decode_as, events, pack
+from streamer.flow.wire import WireError, axes, beamline, changer, control, daemon, decode_as, events, looks, pack
 from streamer.flow.wire.control import Pong, Refusal, Reply, Request, pack_request, read_reply, read_request
 from streamer.flow.wire.daemon import PreviewHeader, Report, read_preview
 from streamer.flow.wire.events import StateEvent, read_event
@@ -44,9 +44,12 @@ PLANE = daemon.PlaneSpec("row-8", (0.0, 0.0, 8.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0
 STATUS = beamline.BeamlineStatus(
     beamline.RotationStatus(1.5, 2.0, True),
     beamline.TranslationStatus(0.0, 0.0, False, 6.0, 10.0),
+    {"z": axes.AxisStatus(0.5, 1.0, True)},
     "open",
-    beamline.ChangerStatus(4, None, True, "lost it"),
+    changer.ChangerStatus(2, None, True, "lost it", changer.ChangerState.GRIP_FAILED, ["magazine", "nowhere"]),
     beamline.DetectorStatus(16, 32, 1e-6, 1000.0, 4095.0, 25.0, True, "s-1", False, 12, None),
+    beamline.BeamlineOwner("s-1", "ann", ["bob"]),
+    beamline.BeamStatus(0.98, "open"),
     beamline.BeamlineEndpoints("tcp://127.0.0.1:1", "tcp://127.0.0.1:2"),
 )
 FAULTS = beamline.Faults(drop=frozenset({1, 5}), probability={"late": 0.5}, beam_dump=(3, 4), shutter="lying")
@@ -55,28 +58,50 @@ DAEMON_REQUESTS: list[Request[Any]] = [
     daemon.Arm(SPEC),
     daemon.Disarm("s-1"),
     daemon.Abort("s-1", "tea"),
+    daemon.Trigger("s-1"),
+    daemon.EndScan("s-1", 40, "stopped"),
     daemon.GetStatus("s-1"),
     daemon.GetVerdict("s-1", wait=True, timeout_s=2.5),
     daemon.WatchPlanes([PLANE]),
     daemon.FixCenter(15.5),
     daemon.FixCenter(None),
     daemon.FixCenter(UNSET),
+    daemon.SendPositions("s-1", 5, [0.0, -1.5], last=True),
+    looks.Look("sinogram", 8),
+    looks.GetLatest("xy"),
+    looks.GetPast(20),
 ]
 BEAMLINE_REQUESTS: list[Request[Any]] = [
     control.Ping(),
     beamline.GetBeamlineStatus(),
+    beamline.Claim("s-1", "ann"),
+    beamline.Release("s-1"),
     beamline.MoveRotation(90.0, 10.0),
     beamline.MoveX(-6.0),
+    axes.MoveAxis("roll", 0.5, "s-1"),
     beamline.SetShutter(True),
-    beamline.Mount(None),
+    beamline.SetBeam(0.5, "closed"),
+    changer.Mount(None),
+    changer.Park(),
+    changer.HandOver(),
+    changer.Confirm(3),
     beamline.Prepare(SPEC, 100.0),
-    beamline.Acquire(90, FrameKind.PROJECTION, "position", 0.0, 2.0),
-    beamline.StopAcquire(),
-    beamline.Finish("stopped"),
+    beamline.Acquire("s-1", 90, FrameKind.PROJECTION, "position", 0.0, 2.0),
+    beamline.StopAcquire("s-1"),
+    beamline.Finish("s-1", "stopped"),
     beamline.SetFaults(FAULTS),
     beamline.FindTruth("s-1"),
     beamline.Quit(),
 ]
+PREVIEW = PreviewHeader(
+    scan_id="s-1", sample="tooth", plane="xy", angles=45, of=90, shape=(2, 3), lo=-1.0, hi=2.0, unit="1/cm", **JUDGED,
+    place=PLANE, volume=(16, 32, 32),
+)  # fmt: skip
+PAYLOAD = np.array([[0, 1, 2], [3, 4, 65535]], "<u2").tobytes()
+LOOKED = looks.Looked(
+    scan_id="s-1", sample="tooth", subject="raw", shape=(2, 3), lo=0.0, hi=4000.0, unit="counts", index=7,
+    kind=FrameKind.FLAT, angle_deg=1.5, count=8, pixels=PAYLOAD,
+)  # fmt: skip
 REPLIES: list[tuple[Request[Any], Reply]] = [
     (control.Ping(), Pong("1.0")),
     (daemon.Arm(SPEC), daemon.Armed("s-1", "/data/s-1.nx", "<u2", (16, 32), {"memory_mb": 12.5})),
@@ -94,8 +119,11 @@ REPLIES: list[tuple[Request[Any], Reply]] = [
     (daemon.GetVerdict("s-1"), daemon.VerdictReply("s-1", *JUDGED.values(), QUALITY)),
     (daemon.WatchPlanes(), daemon.WatchedPlanes([PLANE])),
     (daemon.FixCenter(), daemon.CenterReply(None, 0.0, False)),
+    (looks.Look("raw"), LOOKED),
+    (looks.GetLatest("xy"), looks.LatestPlane(PREVIEW, PAYLOAD)),
+    (looks.GetPast(), looks.PastScans([REPORT], ["xy", "xz"])),
     (beamline.GetBeamlineStatus(), STATUS),
-    (beamline.Finish(), beamline.Finished(95)),
+    (beamline.Finish("s-1"), beamline.Finished(95)),
     (beamline.FindTruth("s-1"), beamline.TruthFile("/truth/s-1.json")),
     (beamline.Quit(), control.Done()),
 ]
@@ -105,18 +133,15 @@ EVENTS: list[events.Event] = [
     events.VerdictEvent.of(REPORT),
     events.FaultEvent(part="receive", text="OSError: no more files", fatal=True, time_ns=5),
 ]
-PREVIEW = PreviewHeader(
-    scan_id="s-1", sample="tooth", plane="xy", angles=45, of=90, shape=(2, 3), lo=-1.0, hi=2.0, unit="1/cm", **JUDGED
-)
-PAYLOAD = np.array([[0, 1, 2], [3, 4, 65535]], "<u2").tobytes()
 
 
-DAEMON_VERBS = {kind.verb: kind for kind in daemon.DAEMON_REQUESTS}
+KNOWN = daemon.DAEMON_REQUESTS + looks.LOOK_REQUESTS
+DAEMON_VERBS = {kind.verb: kind for kind in KNOWN}
 BEAMLINE_VERBS = {kind.verb: kind for kind in beamline.BEAMLINE_REQUESTS}
 
 
 def test_there_is_an_example_of_each_request() -> None:
-    assert {type(request) for request in DAEMON_REQUESTS} == set(daemon.DAEMON_REQUESTS)
+    assert {type(request) for request in DAEMON_REQUESTS} == set(KNOWN)
     assert {type(request) for request in BEAMLINE_REQUESTS} == set(beamline.BEAMLINE_REQUESTS)
 
 
@@ -151,6 +176,16 @@ def test_a_preview_survives_the_wire() -> None:
     preview, payload = read_preview([b"plane", pack(PREVIEW), PAYLOAD])
     assert preview == PREVIEW
     np.testing.assert_allclose(preview.values(payload)[[0, 1], [0, 2]], [-1.0, 2.0])
+
+
+@pytest.mark.parametrize("changes", [{"shape": [2, 4]}, {"pixels": b""}, {"lo": 5000.0}, {"subject": "weather"}])
+def test_a_picture_that_cannot_be_true_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(WireError):
+        read_reply(msgpack.packb({**msgpack.unpackb(pack(LOOKED)), **changes}), looks.Look("raw"))
+
+
+def test_a_picture_on_request_has_its_values() -> None:
+    np.testing.assert_allclose(LOOKED.image[[0, 1], [0, 2]], [0.0, 4000.0])
 
 
 def test_a_report_is_the_same_map_for_another_reader() -> None:

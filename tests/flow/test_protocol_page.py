@@ -14,17 +14,17 @@ from msgspec import NODEFAULT, Struct, inspect
 
 from streamer.core.quality.artefacts import Artefacts
 from streamer.flow import wire
-from streamer.flow.wire import acknowledged, beamline, control, daemon, events
+from streamer.flow.wire import acknowledged, axes, beamline, changer, control, daemon, events, looks
 from streamer.flow.wire.control import Reply, Request
 from streamer.frames import Quality, Reason, ScanSpec
 from streamer.pipeline.layout.layout import Layout
 from streamer.schema import rules
 from tests.gui.stand_in_daemon import StandInDaemon
-from tests.io.receiving_daemon import Disk, Sink, receiving
+from tests.io.sources.receiving_daemon import Disk, Sink, receiving
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-MODULES = (wire, acknowledged, control, daemon, events, beamline)
+MODULES = (wire, acknowledged, control, daemon, looks, events, axes, changer, beamline)
 BASES = (wire.Header, Reply)
 """Their keys are described once, for all headers and all replies."""
 
@@ -41,9 +41,7 @@ def structs_of(module: ModuleType) -> set[type[Struct]]:
 
 
 DOCUMENTED: dict[str, Any] = {kind.__name__: kind for kind in (ScanSpec, Quality, Reason)} | {
-    kind.__name__: kind
-    for module in (wire, acknowledged, control, daemon, events, beamline)
-    for kind in structs_of(module)
+    kind.__name__: kind for module in MODULES for kind in structs_of(module)
 }
 
 
@@ -110,7 +108,8 @@ def test_a_table_says_what_the_struct_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "requests"), [("### 2.1", daemon.DAEMON_REQUESTS), ("### 2.2", beamline.BEAMLINE_REQUESTS)]
+    ("section", "requests"),
+    [("### 2.1", daemon.DAEMON_REQUESTS + looks.LOOK_REQUESTS), ("### 2.2", beamline.BEAMLINE_REQUESTS)],
 )
 def test_every_verb_is_described_with_its_arguments_and_its_reply(section: str, requests: Any) -> None:
     text = PAGE.partition(section)[2].partition("\n## ")[0].partition("\n### ")[0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streamer.flow.ring import Reader, Ring
-from streamer.flow.ring_layout import CONTROL, bytes_needed
+from streamer.flow.ring_layout import CONTROL, bytes_needed, packed_room
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.shared import SharedBuffer
 
@@ -462,3 +462,31 @@ def test_readers_in_other_processes_see_every_frame_whole() -> None:
         assert wrong == 0
         assert seen + torn + skipped == frames
         del ring
+
+
+def test_a_compressed_frame_is_kept_beside_its_pixels_where_it_has_room() -> None:
+    shape = (8, 16)
+    room = packed_room(shape, "<u4")
+    ring = Ring(bytearray(bytes_needed(shape, "<u4", 5, room)))
+    assert ring.format(shape, "<u4", 100, keep_packed=True) == 5
+    reader = ring.reader(0, lossless=True)
+    for position, size in enumerate([10, 0, room, room + 1, 7]):
+        slot = ring.acquire()
+        assert slot is not None
+        fill(slot, position)
+        ring.commit(meta(position), memoryview(bytes([position + 1] * size)) if size else None)
+    for position, kept in enumerate([10, 0, room, 0, 7]):
+        frame = reader.poll(position)
+        assert frame is not None
+        assert (frame.pixels == position).all()
+        assert (b"" if frame.packed is None else frame.packed.tobytes()) == bytes([position + 1] * kept)
+
+
+def test_a_ring_without_room_for_compressed_frames_keeps_none() -> None:
+    ring = ring_of(4)
+    reader = ring.reader(0, lossless=True)
+    ring.acquire()
+    ring.commit(meta(0), memoryview(b"x"))
+    frame = reader.poll()
+    assert frame is not None
+    assert frame.packed is None

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.flow.spool import ALIGNMENT, Spool, record_bytes
+from streamer.flow.spool import ALIGNMENT, HeldMessages, Spool, record_bytes
 from streamer.frames import BadInput
 
 CAPACITY = 20 * ALIGNMENT
@@ -40,6 +41,25 @@ def test_a_full_spool_takes_nothing_until_something_is_released() -> None:
     assert [spool.append(message(n, 100)) for n in range(count + 1)] == [*range(count), None]
     spool.release(1)
     assert spool.append(message(count, 100)) == count
+
+
+def test_held_messages_are_those_that_came_until_they_are_released() -> None:
+    held, pixels = HeldMessages(CAPACITY, RUN), np.arange(40, dtype=np.uint8)
+    assert held.last() is None
+    assert held.append([b"header", pixels.data]) == 0
+    pixels[3] = 77  # nothing was copied
+    assert bytes(held.parts(0)[1])[3] == 77
+    size = record_bytes([6, 40])
+    assert held.used == size
+    count = CAPACITY // size
+    assert [held.append([b"header", pixels.data]) for _ in range(count)] == [*range(1, count), None]
+    held.release(2)
+    assert (held.first, held.end, held.used) == (2, count, (count - 2) * size)
+    held.release(count + 5)
+    assert (held.first, held.used) == (count, 0)
+    assert held.last() == [b"header", pixels.data]
+    with pytest.raises(BadInput, match="make it larger"):
+        held.append([b"", bytes(CAPACITY)])
 
 
 def test_a_message_that_never_fits_is_refused() -> None:

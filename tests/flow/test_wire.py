@@ -278,7 +278,7 @@ def test_the_complaint_names_the_key_what_it_held_and_the_rule(change: dict[str,
     ("change", "text"),
     [
         ({"rows": 0}, "start message: spec.rows is 0, expected a whole number from 1 to 65535"),
-        ({"colour": 1}, "start message: unknown key 'spec.colour'; known keys: center_px, columns, darks,"),
+        ({"colour": 1}, "start message: unknown key 'spec.colour'; known keys: before_trigger, center_px, columns,"),
         ({"metadata": {"a": 1}}, "start message: spec.metadata is {'a': 1}, expected a map of texts to a text"),
         ({"range_deg": 0.0}, "scan s: range_deg is 0.0, expected anything but 0"),
     ],
@@ -359,3 +359,12 @@ def test_numpy_scalars_are_packed_and_arrays_are_not() -> None:
     assert wire.unpack(wire.pack({"a": np.float32(0.5), "b": np.int64(3)})) == {"a": 0.5, "b": 3}
     with pytest.raises(TypeError, match="ndarray cannot be sent"):
         wire.pack({"a": np.zeros(3)})
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, wire.PIECE_BYTES - 1, wire.PIECE_BYTES, 2 * wire.PIECE_BYTES + 17])
+def test_a_payload_is_copied_whole_and_its_checksum_compared(nbytes: int) -> None:
+    payload = np.random.default_rng(nbytes).integers(0, 256, nbytes).astype(np.uint8)
+    for expected, sound in ((wire.checksum(payload.data), True), (1, False), (None, True)):
+        slot = bytearray(nbytes)
+        assert wire.copy_checked(payload.data, memoryview(slot), expected) is sound
+        assert slot == payload.tobytes()

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamer.daemon.http import Page, PageServer
+from streamer.daemon.monitoring.http import Page, PageServer
 from streamer.flow import wire
+from streamer.flow.dialects import DIALECTS
 from streamer.flow.wire.acknowledged import decode_credit, decode_hello, decode_number
 from streamer.flow.wire.beamline import BEAMLINE_REQUESTS
 from streamer.flow.wire.control import Request, read_reply, read_request
 from streamer.flow.wire.daemon import DAEMON_REQUESTS, Abort, GetStatus, GetVerdict, WatchPlanes, read_preview
 from streamer.flow.wire.events import read_event
+from streamer.flow.wire.looks import LOOK_REQUESTS, GetLatest, GetPast, Look
 from streamer.frames import BadInput
 
 LONGEST_COMPLAINT = 2000
 
-DAEMON = {kind.verb: kind for kind in DAEMON_REQUESTS}
+DAEMON = {kind.verb: kind for kind in DAEMON_REQUESTS + LOOK_REQUESTS}
 BEAMLINE = {kind.verb: kind for kind in BEAMLINE_REQUESTS}
-ASKED: tuple[Request[object], ...] = (GetStatus(), GetVerdict("scan-1"), WatchPlanes(), Abort("scan-1"))
+ASKED: tuple[Request[object], ...] = (GetStatus(), GetVerdict("scan-1"), WatchPlanes(), Abort("scan-1"),
+    Look("raw"), GetLatest("xy"), GetPast())  # fmt: skip
 
 
 def _taken(work: Callable[[], object]) -> bool:
@@ -89,16 +92,23 @@ def credits(data: bytes) -> bool:
     return _taken(lambda: decode_credit(data))
 
 
+def dialects(data: bytes) -> bool:
+    """The same parts as a message of each foreign detector."""
+    parts = [memoryview(part) for part in parts_of(data)]
+    outcomes = [_taken(lambda dialect=dialect: dialect.decode(parts)) for dialect in DIALECTS.values()]
+    return any(outcomes)
+
+
 def http(data: bytes) -> bool:
     """The request of a client of the metrics."""
-    page = PageServer.page({"/metrics": lambda: Page(b"up 1\n")}, data)
+    page = PageServer.page({"/metrics": lambda _accept: Page(b"up 1\n")}, data)
     assert page.status in (200, 400, 404, 405)
     return page.status == 200
 
 
 TARGETS: dict[str, Callable[[bytes], bool]] = {
     target.__name__: target
-    for target in (frames, requests, beamline, replies, events, previews, producers, credits, http)
+    for target in (frames, requests, beamline, replies, events, previews, producers, credits, dialects, http)
 }
 
 

@@ -9,10 +9,19 @@ from collections.abc import Callable, Iterator
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 import pytest
+from PySide6.QtWidgets import QApplication
 
+from streamer.gui.qt import hold_none
 from tests.gui.stand_in_daemon import QUEUED_PREVIEWS, StandInDaemon
 
 Spin = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture(scope="session")
+def qt() -> QApplication:
+    hold_none()
+    existing = QApplication.instance()
+    return existing if isinstance(existing, QApplication) else QApplication([])
 
 
 @pytest.fixture

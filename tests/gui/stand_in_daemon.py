@@ -8,23 +8,29 @@ from typing import Any
 
 import numpy as np
 import zmq
-from msgspec import structs
+from msgspec import UnsetType, structs
 from numpy.typing import NDArray
 
 from streamer.flow.scan import ScanState
-from streamer.flow.wire.control import Request
+from streamer.flow.wire.control import Busy, Request
 from streamer.flow.wire.daemon import (
+    CenterReply,
     DaemonStatus,
     Endpoints,
+    FixCenter,
     FrameCounts,
     GetStatus,
+    PlaneSpec,
     PreviewHeader,
     ProjectionCounts,
     Report,
     RingStatus,
+    WatchedPlanes,
+    WatchPlanes,
 )
 from streamer.flow.wire.events import ProgressEvent, StateEvent
-from streamer.frames import NOT_JUDGED, Verdict
+from streamer.flow.wire.looks import GetLatest, GetPast, LatestPlane, Look, Looked, PastScans
+from streamer.frames import NOT_JUDGED, FrameKind, Verdict
 from streamer.io.control import ControlServer, Handler
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, Publisher
 from streamer.phantoms import image, shepp_logan
@@ -35,7 +41,10 @@ VERSION = "stand-in"
 
 
 class StandInDaemon:
-    """Answers ``status`` with ``report``, and what ``handlers`` are for. Call ``serve`` between the sends."""
+    """Answers ``status`` with ``report``, and what ``handlers`` are for. Call ``serve`` between the sends.
+
+    ``watched`` and ``centers`` are what clients have set, ``looked`` what they asked to see.
+    """
 
     def __init__(
         self,
@@ -47,7 +56,20 @@ class StandInDaemon:
         self.asked = 0
         self.report: Report | None = None
         self.pixel_size_m: float | None = 6.5e-6
-        self.server = ControlServer(self.context, control, {GetStatus: self.status, **(handlers or {})}, time.monotonic)
+        self.watched: list[list[PlaneSpec]] = []
+        self.centers: list[float | None] = []
+        self.looked: list[Look] = []
+        self.latest: dict[str, LatestPlane] = {}
+        self.scans: list[Report] = []
+        table: dict[type[Request[Any]], Handler] = {
+            GetStatus: self.status,
+            WatchPlanes: self.watch,
+            FixCenter: self.center,
+            Look: self.look,
+            GetLatest: lambda request: self.latest[request.plane],
+            GetPast: lambda _request: PastScans(self.scans, list(self.latest)),
+        }
+        self.server = ControlServer(self.context, control, {**table, **(handlers or {})}, time.monotonic)
         self.events = Publisher(self.context, ANYWHERE, EVENT_HIGH_WATER_MARK, "events")
         self.previews = Publisher(self.context, ANYWHERE, queued_previews, "previews")
         self.endpoint = self.server.endpoint
@@ -58,6 +80,28 @@ class StandInDaemon:
         state = ScanState.IDLE if self.report is None else self.report.state
         endpoints = Endpoints(self.endpoint, self.events.endpoint, self.previews.endpoint, source="")
         return DaemonStatus(state, VERSION, "none", endpoints, RingStatus(0, 0, 0), self.report)
+
+    def watch(self, request: WatchPlanes) -> WatchedPlanes:
+        if request.set is not None:
+            self.watched.append(request.set)
+        return WatchedPlanes(self.watched[-1] if self.watched else [])
+
+    def center(self, request: FixCenter) -> CenterReply:
+        if not isinstance(request.set, UnsetType):
+            self.centers.append(request.set)
+        held = self.centers[-1] if self.centers else None
+        return CenterReply(held, 0.9, held is not None)
+
+    def look(self, request: Look) -> Looked:
+        """A ramp in every direction, of 20 rows and 30 columns."""
+        self.looked.append(request)
+        if self.report is None:
+            raise Busy("no scan has come yet")
+        pixels = np.add.outer(np.arange(20), np.arange(30)).astype("<u2") * 1000
+        return Looked(
+            scan_id=self.report.scan_id, sample=self.report.sample, subject=request.subject, shape=(20, 30), lo=0.0,
+            hi=65535.0, unit="counts", index=3, kind=FrameKind.FLAT, row=request.row, count=9, pixels=pixels.tobytes(),
+        )  # fmt: skip
 
     def serve(self, wait_s: float = 0.0) -> None:
         """Answer the requests that have come, waiting at most this long for the first."""

@@ -12,7 +12,8 @@ from streamer.client import LinkError
 from streamer.flow.wire import pack
 from streamer.frames import Decision, Verdict
 from streamer.gui.client import ViewerClient
-from streamer.gui.model import Connection, ViewModel
+from streamer.gui.state.model import ViewModel
+from streamer.gui.state.texts import Connection, Texts
 from tests.gui.stand_in_daemon import VERSION, StandInDaemon, report_of
 
 Spin = Callable[..., None]
@@ -46,7 +47,9 @@ def test_finds_previews_and_events_through_the_control_socket(
     assert model.planes["xy"].angles == 7
     assert model.version == VERSION
     # The subscription to events may come up later than that to previews: tell it until it is heard.
-    spin(lambda: model.verdict_text == "ENOUGH", client.poll, lambda: server.tell(Verdict(Decision.ENOUGH, final=True)))
+    spin(
+        lambda: Texts(model).verdict == "ENOUGH", client.poll, lambda: server.tell(Verdict(Decision.ENOUGH, final=True))
+    )
 
 
 @nothing_dropped
@@ -129,7 +132,7 @@ def test_never_waits_for_a_daemon_that_is_not_there() -> None:
         took.append(time.monotonic() - began)
     client.close()
     assert np.median(took) < 0.1
-    assert model.link(time.monotonic()) is Connection.WAITING
+    assert Texts(model).link(time.monotonic()) is Connection.WAITING
 
 
 def test_a_mute_daemon_is_asked_again_on_a_new_socket(server: StandInDaemon, spin: Spin) -> None:

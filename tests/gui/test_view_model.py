@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamer.flow.scan import ScanState
 from streamer.flow.wire import WireError, decode_as, pack
 from streamer.flow.wire.daemon import DaemonStatus, read_preview
 from streamer.flow.wire.events import read_event
 from streamer.frames import Decision
-from streamer.gui.model import MAX_HISTORY, MAX_PLANES, Connection, ViewModel
-from streamer.gui.plane import robust_levels
+from streamer.gui.state.model import MAX_HISTORY, MAX_PLANES, ViewModel
+from streamer.gui.state.plane import robust_levels
+from streamer.gui.state.scan import ShownScan
+from streamer.gui.state.texts import Connection, Texts, duration
 
 ENDPOINT = "tcp://127.0.0.1:5581"
 FINE = {"code": "nothing_wrong", "text": "fine so far"}
@@ -79,11 +83,11 @@ def test_a_plane_is_shown_with_its_values(model: ViewModel) -> None:
     image = model.planes["xy"].image
     assert image.dtype == np.float32
     np.testing.assert_allclose(image.ravel(), np.linspace(-1, 3, 24), atol=4 / 65535)
-    assert model.angles_text == "127 of 360 angles"
-    assert model.center_text == "511.50 px"
-    assert model.rate_text(0.5) == "480 frames/s"
-    assert model.verdict_text == "CONTINUE"
-    assert model.reasons_text == "so far: nothing_wrong: fine so far"
+    assert Texts(model).angles == "127 of 360 angles"
+    assert Texts(model).center == "511.50 px"
+    assert Texts(model).rate(0.5) == "480 frames/s"
+    assert Texts(model).verdict == "CONTINUE"
+    assert Texts(model).reasons == "so far: nothing_wrong: fine so far"
     assert model.revisions["xy"] == 1
 
 
@@ -104,7 +108,7 @@ def test_a_plane_that_cannot_be_true_is_counted_and_changes_nothing(model: ViewM
     assert not show(model, header(**changes), pixels(), 1.0)
     assert model.broken == 1
     assert (model.scan, model.planes, model.revisions) == before
-    assert model.status_line(1.0).endswith("1 unreadable messages")
+    assert Texts(model).status_line(1.0).endswith("1 unreadable messages")
 
 
 values = st.recursive(
@@ -132,48 +136,73 @@ def test_garbage_never_raises(changes: dict[str, Any], payload: bytes, topic: st
         hear(model, each, changes, 1.0)
     learn(model, {"scan": {**report(), **changes}}, 2.0)
     learn(model, changes, 2.0)
-    assert model.status_line(3.0).isprintable()
-    assert all(np.isfinite([model.levels(name).low, model.levels(name).high]).all() for name in model.planes)
-    assert isinstance(model.reasons_text + model.title_text + model.empty_text(3.0), str)
+    assert Texts(model).status_line(3.0).isprintable()
+    assert all(
+        np.isfinite([model.contrast.levels(name).low, model.contrast.levels(name).high]).all() for name in model.planes
+    )
+    assert isinstance(Texts(model).reasons + Texts(model).title + Texts(model).empty(3.0), str)
 
 
 def test_the_connection_in_words(model: ViewModel) -> None:
-    assert model.link_text(0.0) == f"waiting for the daemon at {ENDPOINT}"
+    assert Texts(model).link_text(0.0) == f"waiting for the daemon at {ENDPOINT}"
     learn(model, {"state": "idle", "scan": None}, 1.0)
-    assert model.link_text(1.0) == "connected, no scan"
+    assert Texts(model).link_text(1.0) == "connected, no scan"
     hear(model, "scan", {"scan_id": "s1", "state": "armed"}, 2.0)
-    assert model.link_text(2.0) == "connected, scan armed"
+    assert Texts(model).link_text(2.0) == "connected, scan armed"
     hear(model, "scan", {"scan_id": "s1", "state": "acquiring"}, 3.0)
     show(model, header(), pixels(), 3.0)
-    assert (model.link(4.0), model.link_text(4.0)) == (Connection.LIVE, "live")
+    assert (Texts(model).link(4.0), Texts(model).link_text(4.0)) == (Connection.LIVE, "live")
     learn(model, {"scan": report(frames={"received": 0})}, 7.0)
-    assert (model.link(7.0), model.link_text(7.0)) == (Connection.STALLED, "no data for 4 s")
-    assert model.rate_text(7.0) == "–"
+    assert (Texts(model).link(7.0), Texts(model).link_text(7.0)) == (Connection.STALLED, "no frame for 4 s")
+    assert Texts(model).rate(7.0) == "–"
     hear(model, "progress", {"scan_id": "s1", "report": report()}, 8.0)
-    assert model.link_text(8.0) == "live"
+    assert Texts(model).link_text(8.0) == "live"
     hear(model, "scan", {"scan_id": "s1", "state": "draining"}, 9.0)
-    assert model.link_text(9.0) == "live, draining"
+    assert Texts(model).link_text(9.0) == "live, draining"
     hear(model, "scan", {"scan_id": "s1", "state": "incomplete", "report": report(state="incomplete")}, 9.0)
-    assert (model.link(10.0), model.link_text(10.0)) == (Connection.FINISHED, "scan incomplete")
-    assert model.link_text(21.0) == f"waiting for the daemon at {ENDPOINT} (silent for 12 s)"
+    assert (Texts(model).link(10.0), Texts(model).link_text(10.0)) == (Connection.FINISHED, "scan incomplete")
+    assert Texts(model).link_text(21.0) == f"waiting for the daemon at {ENDPOINT} (silent for 12 s)"
+
+
+def test_between_flats_and_projections_nothing_is_wrong(model: ViewModel) -> None:
+    texts = Texts(model)
+    model.heard_s, model.data_s = 9.0, 0.0
+    scan = model.scan = ShownScan("s1", state=ScanState.ACQUIRING, of=60, received=20)
+    assert (texts.link(9.0), texts.link_text(9.0)) == (Connection.LIVE, "live, darks and flats")
+    model.scan = replace(scan, angles=10, frame_rate_hz=0.2)
+    assert texts.link(9.0) is Connection.LIVE, "a slow camera"
+    model.scan = replace(scan, angles=10, frame_rate_hz=20.0)
+    assert texts.link(9.0) is Connection.STALLED
+    model.scan = replace(scan, angles=60, frame_rate_hz=20.0)
+    assert texts.link(9.0) is Connection.LIVE, "flats follow"
+
+
+def test_time_that_is_left(model: ViewModel) -> None:
+    texts = Texts(model)
+    model.heard_s = model.data_s = 0.0
+    model.scan = ShownScan("s1", state=ScanState.ACQUIRING, angles=10, of=610, frame_rate_hz=4.0)
+    assert texts.left(0.0) == "2 min 30 s left"
+    model.scan = replace(model.scan, angles=610)
+    assert texts.left(0.0) == ""
+    assert [duration(s) for s in (0.4, 59, 601, 7300)] == ["0 s", "59 s", "10 min", "2 h 1 min"]
 
 
 def test_flats_and_darks_count_as_data(model: ViewModel) -> None:
     for second in range(10):
         frames = {"received": second, "missing": 0, "corrupt": 0}
         hear(model, "progress", {"scan_id": "s1", "report": report(frames=frames)}, float(second))
-    assert model.link(9.5) is Connection.LIVE
+    assert Texts(model).link(9.5) is Connection.LIVE
 
 
 def test_a_report_fills_the_cards(model: ViewModel) -> None:
     quality = {"resolution_px": 2.44}
     hear(model, "progress", {"scan_id": "s1", "report": report(quality=quality)}, 0.0)
     assert model.scan.lost == 3
-    assert model.lost_text == "2 missing, 1 corrupt"
-    assert (model.center_text, model.confidence_text) == ("511.52 px", "confidence 93 %")
-    assert model.resolution_text == "2.4 px"
-    assert model.fraction == pytest.approx(130 / 360)
-    assert model.title_text == "foam   ·   scan s1"
+    assert Texts(model).lost == "2 missing, 1 corrupt"
+    assert (Texts(model).center, Texts(model).confidence) == ("511.52 px", "confidence 93 %")
+    assert Texts(model).resolution == "2.4 px"
+    assert Texts(model).fraction == pytest.approx(130 / 360)
+    assert Texts(model).title == "foam   ·   scan s1"
 
 
 def test_a_new_scan_never_shows_the_old_sample(model: ViewModel) -> None:
@@ -209,13 +238,13 @@ def test_the_last_word_stands_against_a_late_preview(model: ViewModel) -> None:
     hear(model, "verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": [MOVED], "final": True}, 0.0)
     show(model, header(), pixels(), 0.1)
     assert model.scan.decision is Decision.RETAKE
-    assert model.reasons_text == "motion: it moved"
+    assert Texts(model).reasons == "motion: it moved"
 
 
 def test_a_word_of_a_newer_daemon_is_unknown_but_told(model: ViewModel) -> None:
     hear(model, "verdict", {"scan_id": "s1", "verdict": "DEFROST", "reasons": [], "final": True}, 0.0)
-    assert model.verdict_text == "UNKNOWN"
-    assert model.reasons_text == "other: the decision 'DEFROST' is not known to this version"
+    assert Texts(model).verdict == "UNKNOWN"
+    assert Texts(model).reasons == "other: the decision 'DEFROST' is not known to this version"
 
 
 def test_history_of_the_session(model: ViewModel) -> None:
@@ -259,26 +288,30 @@ def test_contrast_of_a_flat_picture_is_not_empty(value: float) -> None:
 def test_contrast_by_hand_stays_until_auto(model: ViewModel) -> None:
     show(model, header(), pixels(), 0.0)
     show(model, header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
-    automatic = model.levels("xy")
-    model.set_levels("xy", 0.5, 1.5)
+    automatic = model.contrast.levels("xy")
+    model.contrast.set_levels("xy", 0.5, 1.5)
     show(model, header(hi=9.0), pixels(), 1.0)
-    assert (model.levels("xy").low, model.levels("xy").high, model.manual) == (0.5, 1.5, True)
-    assert model.levels("xz").auto
-    model.set_levels("xy", 2.0, 1.0)
-    model.set_levels("xy", float("nan"), 1.0)
-    assert model.levels("xy").low == 0.5
-    model.auto_levels()
-    assert model.levels("xy").auto
-    assert model.levels("xy").high > automatic.high
+    assert (model.contrast.levels("xy").low, model.contrast.levels("xy").high, model.contrast.manual) == (
+        0.5,
+        1.5,
+        True,
+    )
+    assert model.contrast.levels("xz").auto
+    model.contrast.set_levels("xy", 2.0, 1.0)
+    model.contrast.set_levels("xy", float("nan"), 1.0)
+    assert model.contrast.levels("xy").low == 0.5
+    model.contrast.auto_levels()
+    assert model.contrast.levels("xy").auto
+    assert model.contrast.levels("xy").high > automatic.high
 
 
 def test_linked_planes_share_one_contrast(model: ViewModel) -> None:
     show(model, header(), pixels(), 0.0)
     show(model, header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
-    model.linked = True
-    assert model.levels("xy") == model.levels("xz")
-    model.set_levels("xz", 1.0, 2.0)
-    assert model.levels("xy").high == 2.0
+    model.contrast.linked = True
+    assert model.contrast.levels("xy") == model.contrast.levels("xz")
+    model.contrast.set_levels("xz", 1.0, 2.0)
+    assert model.contrast.levels("xy").high == 2.0
 
 
 def test_readout_in_mm(model: ViewModel) -> None:
@@ -302,5 +335,5 @@ def test_readout_in_pixels_of_the_detector(model: ViewModel) -> None:
 def test_texts_of_a_peer_are_tamed(model: ViewModel) -> None:
     reasons = [{"code": "motion", "text": "a\nb\x1b[31m" + "x" * 999}]
     hear(model, "verdict", {"scan_id": "s1", "verdict": "RETAKE", "reasons": reasons, "final": True}, 0.0)
-    assert model.reasons_text.startswith("motion: a b [31m")
-    assert len(model.reasons_text) <= len("motion: ") + 300
+    assert Texts(model).reasons.startswith("motion: a b [31m")
+    assert len(Texts(model).reasons) <= len("motion: ") + 300

@@ -61,7 +61,7 @@ class Station(ScanDriver):
         self.begin(spec, slot=slot, faults=faults)
         self.fly(spec)
         self.until(self.at_rest, "all projections are taken")
-        self.do(Finish())
+        self.do(Finish(scan_id))
         return self.final(scan_id)
 
     def truth(self, scan_id: str) -> Any:

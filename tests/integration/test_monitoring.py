@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
+from scraping import PROMETHEUS, Prometheus
 from station import Station, eventually
 
+from streamer.daemon.monitoring.http import PageServer, exposition
+from streamer.daemon.monitoring.pages import PROCESS_OF_WRITER
 from streamer.flow.wire.beamline import Faults
-from streamer.metrics import MetricsSnapshot, StreamerCollector
+from streamer.metrics import EMPTY, QUALITY, MetricsSnapshot, StreamerCollector
 from tests.paths import ROOT
 
-PROMETHEUS = ROOT / "deploy" / "prometheus"
-DASHBOARD: dict[str, Any] = json.loads((ROOT / "dashboards" / "overview.json").read_text(encoding="utf-8"))
-PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
-TARGETS = [(panel, target) for panel in PANELS for target in panel["targets"]]
+BOARDS: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "dashboards").glob("*.json"))
+}
+QUERIES = [
+    pytest.param(panel["title"], target["expr"], id=f"{name}-{panel['title']}-{target['refId']}".replace(" ", "-"))
+    for name, dashboard in BOARDS.items()
+    for panel in dashboard["panels"]
+    for target in panel["targets"]
+]
 ALERTS = {
     "StreamerDown",
     "FramesLost",
@@ -41,11 +44,14 @@ ALERTS = {
     "LatencySLO",
     "BadSamplesRun",
     "StrangersAtTheDoor",
+    "FramesRejected",
+    "GpuFallback",
+    "ClocksDiffer",
+    "DaemonRestarts",
 }
 LOST = re.compile(r"1 frames were lost in the last 5 min on 127\.")
-GRID_WIDTH = 24
-VALUES = {"instance": ".+", "__rate_interval": "1m", "__range": "1m"}
-"""What Grafana would put in for the variables of a query."""
+INTERVALS = {"__rate_interval": "1m", "__range": "1m"}
+"""What Grafana would put in for the other variables of a query."""
 
 
 def names_in(expression: str) -> set[str]:
@@ -56,9 +62,24 @@ def names_in(expression: str) -> set[str]:
 def exported() -> set[str]:
     """Every name that the collector gives, with the disk's."""
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    ProcessCollector(PROCESS_OF_WRITER, registry=registry)
     registry.register(
         StreamerCollector(
-            lambda: MetricsSnapshot(disk_free_bytes=1, threads={"receive": True}, thread_restarts={"receive": 0})
+            lambda: MetricsSnapshot(
+                disk_free_bytes=1,
+                disk_size_bytes=1,
+                gpu_memory_used_bytes=0,
+                gpu_memory_bytes=1,
+                threads={"receive": True},
+                thread_restarts={"receive": 0},
+                control_requests={("arm", "ok"): 0},
+                connections_open={"control": 0},
+                written_bytes={"raw": 0},
+                phases_s={"between": 0.0},
+                stages={"fold": EMPTY},
+                quality=dict.fromkeys(QUALITY, 0.0),
+            )
         )
     )
     return {sample.name for family in registry.collect() for sample in family.samples}
@@ -80,158 +101,85 @@ def test_every_alert_is_seen_to_fire_in_the_rule_tests() -> None:
     assert set(re.findall(r"alertname=\"(\w+)\"", tested)) == ALERTS
 
 
-def test_panels_have_ids_titles_units_and_room() -> None:
-    assert len({panel["id"] for panel in PANELS}) == len(PANELS)
-    assert len({panel["title"] for panel in PANELS}) == len(PANELS)
-    for panel in PANELS:
-        assert panel["type"] in ("stat", "gauge", "bargauge", "timeseries")
-        assert panel["description"]
-        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
-        references = [target["refId"] for target in panel["targets"]]
-        assert references, panel["title"]
-        assert len(set(references)) == len(references), panel["title"]
-        place = panel["gridPos"]
-        assert min(place["x"], place["y"]) >= 0, panel["title"]
-        assert min(place["w"], place["h"]) > 0, panel["title"]
-        assert place["x"] + place["w"] <= GRID_WIDTH, panel["title"]
-    for one, other in combinations(PANELS, 2):
-        a, b = one["gridPos"], other["gridPos"]
-        beside = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
-        above = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
-        assert beside or above, f"{one['title']} lies on {other['title']}"
+def test_every_alert_has_a_page_that_says_what_to_do() -> None:
+    """Meaning, what to look at, and what to do; the alert names the place."""
+    page = (ROOT / "docs" / "how-to" / "alerts.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert set(sections) == ALERTS
+    for name, text in sections.items():
+        assert re.findall(r"^\*\*(\w+)\*\*", text, re.MULTILINE) == ["Means", "Look", "Do"], name
+    named = re.findall(r"runbook_url: (\S+)", (PROMETHEUS / "rules.yml").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(f"docs/how-to/alerts.md#{name.lower()}" for name in ALERTS)
 
 
-def test_every_variable_is_defined_and_every_query_asks_the_chosen_source() -> None:
-    variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
-    assert variables["datasource"]["type"] == "datasource"
-    used = set(re.findall(r"\$\{?(\w+)", json.dumps(PANELS)))
-    assert used <= {*variables, "__rate_interval", "__range"}
-    assert set(variables) <= used
-    chosen = {"type": "prometheus", "uid": "${datasource}"}
-    assert all(part["datasource"] == chosen for pair in TARGETS for part in pair)
-
-
-def test_a_lost_frame_is_red() -> None:
-    (lost,) = (panel for panel in PANELS if panel["title"] == "Lost frames")
-    steps = lost["fieldConfig"]["defaults"]["thresholds"]["steps"]
-    assert [(step["value"], step["color"]) for step in steps] == [(None, "green"), (1, "red")]
-
-
-class Prometheus:
-    """A server on loopback, on a port of its own choice, with the shipped rules and a quicker pulse."""
-
-    def __init__(self, folder: Path, metrics_url: str) -> None:
-        config = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
-        config, targets = re.subn(r"127\.0\.0\.1:9108", urllib.parse.urlsplit(metrics_url).netloc, config)
-        config, pulses = re.subn(r"_interval: 5s", "_interval: 250ms", config)
-        assert (targets, pulses) == (1, 2)
-        folder.mkdir()
-        (folder / "prometheus.yml").write_text(config, encoding="utf-8")
-        shutil.copy(PROMETHEUS / "rules.yml", folder)
-        self._log = folder / "log"
-        with self._log.open("wb") as sink:
-            self._process = subprocess.Popen(
-                [
-                    "prometheus",
-                    f"--config.file={folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={folder / 'data'}",
-                    "--web.listen-address=127.0.0.1:0",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-            )
-        try:
-            self._address = eventually(self._listens, "prometheus listens", 100.0)
-            eventually(lambda: self.query('up{job="streamer"} == 1'), "the daemon is scraped", 100.0)
-        except BaseException:
-            self.close()
-            raise
-
-    def _listens(self) -> str | None:
-        log = self._log.read_text(encoding="utf-8")
-        assert self._process.poll() is None, log
-        found = re.search(r'msg="Listening on" address=(127\.0\.0\.1:\d+)', log)
-        return found[1] if found and "Server is ready" in log else None
-
-    def get(self, path: str, **arguments: str) -> Any:
-        url = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
-        try:
-            with urllib.request.urlopen(url, timeout=60) as reply:
-                answer = json.load(reply)
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                pytest.fail(f"{path} {arguments}: {refusal.read().decode()}")
-        assert answer["status"] == "success", answer
-        assert not answer.get("warnings"), answer
-        return answer["data"]
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        series: list[dict[str, Any]] = self.get("query", query=expression)["result"]
-        return series
-
-    def shows(self, expression: str) -> bool:
-        """There is a series, and not all is NaN."""
-        return any(series["value"][1] != "NaN" for series in self.query(expression))
-
-    def number(self, expression: str) -> float:
-        """The value of the one series; waits for it, because a scrape that came too late leaves a gap."""
-        (series,) = eventually(lambda: self.query(expression), f"{expression} has a value")
-        return float(series["value"][1])
-
-    def rules(self) -> list[dict[str, Any]]:
-        return [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
-
-    def close(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(15.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+def instance(station: Station) -> str:
+    """What Prometheus calls the daemon."""
+    return urllib.parse.urlsplit(station.daemon["metrics"]).netloc
 
 
 @pytest.fixture(scope="module")
-def prometheus(shared_station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def with_a_gpu() -> Iterator[str]:
+    """The metrics page of a daemon that has a GPU, which this machine may lack; the numbers are made up."""
+    numbers = MetricsSnapshot(writer_up=True, ring_slots=1, gpu_memory_used_bytes=2**30, gpu_memory_bytes=2**34)
+    registry = CollectorRegistry()
+    registry.register(StreamerCollector(lambda: numbers))
+    server = PageServer({"/metrics": exposition(registry)}, "127.0.0.1", 0)
+    yield f"127.0.0.1:{server.port}"
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    shared_station: Station, with_a_gpu: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
     """It has seen the daemon before, during and after a scan in which one frame was lost."""
-    server = Prometheus(tmp_path_factory.mktemp("monitoring") / "prometheus", shared_station.daemon["metrics"])
+    server = Prometheus(tmp_path_factory.mktemp("monitoring") / "prometheus", instance(shared_station), with_a_gpu)
     try:
         report = shared_station.scan("watched", faults=Faults(drop=frozenset({50})))
         assert report.frames.missing == 1, report
         eventually(lambda: server.number("sum(streamer_frames_missing_total)") == 1, "the end of the scan is scraped")
         scraped = time.time()
-        eventually(lambda: server.number("timestamp(up)") > scraped, "the end of the scan is scraped twice")
+        eventually(lambda: server.number("min(timestamp(up))") > scraped, "the end of the scan is scraped twice")
         yield server
     finally:
         server.close()
 
 
-def filled(expression: str) -> str:
-    return re.sub(r"\$(\w+)", lambda found: VALUES[found[1]], expression)
+def filled(expression: str, daemon: str) -> str:
+    return re.sub(r"\$(\w+)", lambda found: {**INTERVALS, "instance": daemon}[found[1]], expression)
 
 
-@pytest.mark.parametrize(
-    ("panel", "target"), [pytest.param(p, t, id=f"{p['title']} {t['refId']}".replace(" ", "-")) for p, t in TARGETS]
-)
-def test_every_query_of_the_dashboard_shows_something(
-    prometheus: Prometheus, panel: dict[str, Any], target: dict[str, Any]
+@pytest.mark.parametrize(("title", "expression"), QUERIES)
+def test_every_query_of_every_panel_shows_something(
+    prometheus: Prometheus, shared_station: Station, with_a_gpu: str, title: str, expression: str
 ) -> None:
-    assert names_in(target["expr"]) <= exported()
-    eventually(lambda: prometheus.shows(filled(target["expr"])), panel["title"], 30.0)
+    """A wrong name fails twice: it is not exported, and shows nothing."""
+    assert names_in(expression) <= exported()
+    daemon = with_a_gpu if "gpu_memory" in expression else instance(shared_station)
+    eventually(lambda: prometheus.shows(filled(expression, daemon)), title, 60.0)
 
 
-def test_the_dashboard_tells_the_truth(prometheus: Prometheus) -> None:
+def test_a_wrong_name_would_be_found(prometheus: Prometheus) -> None:
+    wrong = "sum(streamer_frames_recieved_total)"
+    assert not names_in(wrong) <= exported()
+    assert not prometheus.shows(wrong)
+
+
+def test_the_dashboard_tells_the_truth(prometheus: Prometheus, shared_station: Station) -> None:
     def panel(title: str) -> list[float]:
-        (found,) = (p for p in PANELS if p["title"] == title)
-        return [prometheus.number(filled(target["expr"])) for target in found["targets"]]
+        (found,) = (p for p in BOARDS["overview"]["panels"] if p["title"] == title)
+        return [prometheus.number(filled(target["expr"], instance(shared_station))) for target in found["targets"]]
 
     assert panel("Lost frames") == [1, 0, 0, 0]
-    state = eventually(lambda: prometheus.query("streamer_scan_state == 1"), "the state of the scan")
+    here = f'instance="{instance(shared_station)}"'
+    state = eventually(lambda: prometheus.query(f"streamer_scan_state{{{here}}} == 1"), "the state of the scan")
     assert state[0]["metric"]["streamer_scan_state"] == "incomplete"
     assert 0 < panel("Last frame → tomogram")[0] < 60
     latency = panel("Latency frame → preview")
     assert latency == sorted(latency)
     assert all(0 <= share <= 1 for share in panel("Ring"))
+    report = shared_station.final("watched")
+    assert prometheus.number(f"streamer_quality_center_px{{{here}}}") == report.center_px
 
 
 def test_every_rule_evaluates_and_only_the_lost_frame_is_told(prometheus: Prometheus) -> None:

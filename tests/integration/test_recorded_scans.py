@@ -116,10 +116,11 @@ def judged(scan: Path) -> tuple[Quality, Verdict, list[Verdict]]:
         looks = []
         for metas, pixels in file.some(lambda index: True, 32):
             pipeline.push_batch(metas, pixels)
-            pipeline.track_center()
-            looks.append(pipeline.judge(0, 0)[1])
+            look = pipeline.look(0, 0)()
+            pipeline.follow(look)
+            looks.append(look.verdict)
     pipeline.refine_center()
-    return *pipeline.judge(0, 0, final=True), looks
+    return *pipeline.judge(0, 0), looks
 
 
 def moved(frames: NDArray[Any], by_px: NDArray[np.float64]) -> NDArray[Any]:

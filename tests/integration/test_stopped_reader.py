@@ -114,7 +114,7 @@ def test_a_second_scan_is_refused_while_one_runs(shared_station: Station) -> Non
         reply = wire.unpack(client.recv())
     assert (reply["ok"], reply["code"]) == (False, "busy")
     assert "first" in reply["error"]
-    shared_station.do(Finish("aborted"))
+    shared_station.do(Finish("first", "aborted"))
     assert shared_station.final("first").state == "aborted"
 
 

@@ -25,6 +25,8 @@ from streamer.io.raw.unclosed import open_raw
 pytestmark = pytest.mark.timeout(600)
 
 SMALL = ("--size", "128", "--projections", "180", "--rate", "300", "--headless")
+LONG = ("--samples", "1", "--projections", "2000", "--rate", "100")
+"""20 s of projections, in which something happens."""
 
 
 def start(out: Path, *options: str) -> subprocess.Popen[str]:
@@ -73,6 +75,24 @@ def test_each_sample_ends_as_it_was_made_to(finished: tuple[Path, dict[str, Any]
     assert empty["attempts"][0]["reasons"][0]["code"] == "empty"
 
 
+@pytest.mark.parametrize("control", ["epics", "ophyd-async"])
+def test_the_same_over_channel_access(finished: tuple[Path, dict[str, Any], str], tmp_path: Path, control: str) -> None:
+    process = start(tmp_path, "--json", str(tmp_path / "r.json"), "--control", control)
+    _, errors = process.communicate(timeout=550)
+    assert process.returncode == 0, errors
+    assert processes_of(tmp_path) == []
+    over = json.loads((tmp_path / "r.json").read_text())["samples"]
+    for here, there in zip(over, finished[1]["samples"], strict=True):
+        for key in ("verdict", "action", "frames", "center_truth_px"):
+            assert here[key] == there[key]
+        assert [attempt["action"] for attempt in here["attempts"]] == [each["action"] for each in there["attempts"]]
+        given = [{k: v for k, v in each["geometry"].items() if "center" not in k} for each in (here, there)]
+        assert given[0] == given[1]  # pixel size, energy and the rest reached the daemon
+        if there["center_px"] is not None:
+            assert here["center_px"] == pytest.approx(there["center_px"], abs=0.05)
+            assert here["rmse_vs_truth"] == pytest.approx(there["rmse_vs_truth"], rel=0.05)
+
+
 def test_no_frame_is_lost_and_the_centre_is_right(finished: tuple[Path, dict[str, Any], str]) -> None:
     _, result, _ = finished
     for sample in result["samples"]:
@@ -97,7 +117,7 @@ def test_files_and_pictures_are_there(finished: tuple[Path, dict[str, Any], str]
     for sample in result["samples"]:
         with h5py.File(sample["raw_file"]) as raw, h5py.File(sample["tomogram_file"]) as tomogram:
             assert raw["entry/streamer/status"].asstr()[()] == "complete"
-            assert tomogram["entry/reconstruction/results/data"].shape == (128, 128, 128)
+            assert tomogram["entry/data/data"].shape == (128, 128, 128)
         assert matplotlib.image.imread(sample["preview_png"]).std() > 0.05
         assert sample["name"] in output
     assert matplotlib.image.imread(out / "while-scanning.png").std() > 0.05
@@ -118,8 +138,8 @@ def in_mid_scan(out: Path) -> Callable[[], bool]:
 
 
 def test_ctrl_c_leaves_no_process_and_no_file_without_status(tmp_path: Path) -> None:
-    process = start(tmp_path, "--samples", "1", "--projections", "2000")
-    eventually(in_mid_scan(tmp_path), "a scan runs", 200)
+    process = start(tmp_path, *LONG)
+    eventually(in_mid_scan(tmp_path), "a scan runs", 400)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=150)
     assert process.returncode == 1
@@ -131,8 +151,8 @@ def test_ctrl_c_leaves_no_process_and_no_file_without_status(tmp_path: Path) -> 
 
 
 def test_a_killed_daemon_fails_the_run_and_keeps_the_frames(tmp_path: Path) -> None:
-    process = start(tmp_path, "--samples", "1", "--projections", "2000")
-    eventually(in_mid_scan(tmp_path), "a scan runs", 200)
+    process = start(tmp_path, *LONG)
+    eventually(in_mid_scan(tmp_path), "a scan runs", 400)
     daemon = json.loads((tmp_path / "logs" / "daemon.json").read_text())["pid"]
     os.kill(daemon, signal.SIGKILL)
     killed = time.monotonic()

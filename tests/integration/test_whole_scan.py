@@ -149,7 +149,7 @@ def test_an_aborted_scan_is_closed_with_its_frames(shared_station: Station) -> N
     shared_station.begin(spec)
     shared_station.ask(Abort("aborted", "the test wants it"))
     report = shared_station.final("aborted")
-    shared_station.do(Finish("aborted"))
+    shared_station.do(Finish("aborted", "aborted"))
     assert report.state == "aborted"
     assert report.written == report.frames.received == 12
     with h5py.File(report.raw_file) as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -64,6 +65,14 @@ def commit(ring: Ring, index: int, spec: ScanSpec = SPEC) -> bool:
     np.frombuffer(slot, spec.dtype).reshape(spec.rows, spec.columns)[...] = pixels_of(index, spec)
     ring.commit(meta_of(index, spec))
     return True
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 100.0) -> None:

@@ -43,7 +43,7 @@ def raw_file(path: Path) -> Path:
 
 
 def tomogram(path: Path) -> Path:
-    with TomogramFile.create(path, (2, 4, 4)) as file:
+    with TomogramFile.create(path, (2, 4, 4), SPEC) as file:
         file.write_rows(0, np.ones((2, 4, 4), np.float32))
     return path
 

@@ -124,8 +124,19 @@ class TestNXtomo:
         with h5py.File(path, "r+") as file:
             file["entry/sample/rotation_angle"][13] = np.nan
             file["entry/sample/rotation_angle"][2] = np.nan  # of a dark: nobody needs it
+            del file["entry/streamer"]
         with pytest.raises(BadInput, match="the angle of projection 3 is not a number"):
             ScanFile.open(path)
+
+    def test_projections_of_ours_that_had_no_position_are_left_out(self, tmp_path: Path) -> None:
+        path = raw_file(tmp_path / "a.nx", range(16))
+        with h5py.File(path, "r+") as file:
+            file["entry/sample/rotation_angle"][13] = np.nan
+        with ScanFile.open(path) as scan:
+            assert 13 not in [frame.meta.index for frame in scan.frames()]
+            assert np.isfinite(scan.angles_deg).all()
+            assert scan.missing == 1
+            assert "projections without a position are left out: frames 13" in scan.info.notes
 
     def test_nothing_but_darks_is_no_scan(self, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match="holds no projections"):

@@ -9,10 +9,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from msgspec import structs
 
+from streamer import __version__
 from streamer.frames import BadInput
 from streamer.io.tomogram import DATA, TomogramFile, read_tomogram
-from tests.io.helpers import small_disk
+from tests.io.helpers import SPEC, small_disk
 from tests.paths import ROOT
 
 SHAPE = (6, 5, 4)
@@ -20,8 +22,8 @@ VOLUME = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
 
 
 def create(path: Path, **changes: Any) -> TomogramFile:
-    options: dict[str, Any] = {"sample": "tooth", "pixel_size_m": 6.5e-6, "unit": "1/cm", **changes}
-    return TomogramFile.create(path, SHAPE, **options)
+    options: dict[str, Any] = {"unit": "1/cm", **changes}
+    return TomogramFile.create(path, SHAPE, options.pop("spec", SPEC), **options)
 
 
 def test_a_volume_written_in_blocks_comes_back(tmp_path: Path) -> None:
@@ -45,16 +47,17 @@ def test_the_layout_is_that_of_the_contract(tmp_path: Path) -> None:
         pass
     with h5py.File(tmp_path / "v.h5") as file:
         assert file["entry/definition"].asstr()[()] == "NXtomoproc"
-        data = file["entry/reconstruction/results/data"]
+        data = file["entry/data/data"]
         assert (data.dtype, data.shape, data.chunks) == (np.dtype("<f4"), SHAPE, None)
         assert data.attrs["units"] == "1/cm"
-        assert file["entry/reconstruction/raw_file"].asstr()[()] == "raw/a.nx"
-        assert file["entry/reconstruction/results/x"].attrs["units"] == "m"
+        assert file["entry/reconstruction/parameters/raw_file"].asstr()[()] == "raw/a.nx"
+        assert file["entry/reconstruction/version"].asstr()[()] == __version__
+        assert file["entry/instrument/beam/incident_energy"][()] == SPEC.energy_kev
         assert file["entry/end_time"].asstr()[()]
 
 
 def test_without_a_pixel_size_the_unit_is_that_of_the_pixel(tmp_path: Path) -> None:
-    with create(tmp_path / "v.h5", pixel_size_m=None, unit="1/pixel"):
+    with create(tmp_path / "v.h5", spec=structs.replace(SPEC, pixel_size_m=None), unit="1/pixel"):
         pass
     back = read_tomogram(tmp_path / "v.h5")
     assert (back.unit, back.pixel_size_m) == ("1/pixel", None)
@@ -73,7 +76,7 @@ def test_silx_plots_it_by_default(tmp_path: Path) -> None:
         assert plot is not None
         assert plot.is_valid
         assert plot.signal.shape == SHAPE
-        assert plot.axes_names == ["row (m)", "y (m)", "x (m)"]
+        assert plot.axes_names == ["z (m)", "y (m)", "x (m)"]
 
 
 def test_tomoscan_loads_it(tmp_path: Path) -> None:
@@ -83,6 +86,8 @@ def test_tomoscan_loads_it(tmp_path: Path) -> None:
         volume.write_rows(0, VOLUME)
     loaded = HDF5Volume(str(tmp_path / "v.h5"), data_path="entry/reconstruction")
     np.testing.assert_array_equal(loaded.load_data(), VOLUME)
+    loaded.load_metadata()
+    np.testing.assert_allclose(loaded.voxel_size, 6.5e-6)
 
 
 def test_an_error_leaves_it_partial(tmp_path: Path) -> None:
@@ -163,7 +168,7 @@ def test_a_place_that_cannot_take_it_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be made"):
         create(tmp_path / "none" / "v.h5")
     with pytest.raises(BadInput, match=r"v\.h5: cannot be made \(No space left on device\)$"):
-        TomogramFile.create(tmp_path / "v.h5", (60_000, 60_000, 60_000))
+        TomogramFile.create(tmp_path / "v.h5", (60_000, 60_000, 60_000), SPEC)
     assert not list(tmp_path.iterdir())
 
 
@@ -176,12 +181,12 @@ def test_what_cannot_be_noted_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_small_disk_is_not_filled_up(tmp_path: Path) -> None:
     with small_disk(tmp_path, 1024) as folder:
         with pytest.raises(BadInput, match="cannot be made"):
-            TomogramFile.create(folder / "v.h5", (60, 100, 100))
+            TomogramFile.create(folder / "v.h5", (60, 100, 100), SPEC)
         assert not list(folder.iterdir())
 
 
 def test_space_is_taken_at_the_start(tmp_path: Path) -> None:
-    volume = TomogramFile.create(tmp_path / "v.h5", (64, 128, 128))
+    volume = TomogramFile.create(tmp_path / "v.h5", (64, 128, 128), SPEC)
     assert volume.partial.stat().st_blocks * 512 >= 64 * 128 * 128 * 4
     volume.close()
 

@@ -81,7 +81,7 @@ def test_a_buffer_that_is_used_for_every_frame_gives_what_fresh_arrays_give(numb
             yield kind, index, angle, buffer
 
     def both_look(pipeline):
-        return lambda number: (pipeline.work(), number % 9 == 0 and pipeline.track_center())
+        return lambda number: (pipeline.work(), number % 9 == 0 and pipeline.follow(pipeline.look(0, 0)()))
 
     push(fresh, frames, both_look(fresh))
     push(reused, through_the_buffer(), both_look(reused))
@@ -90,7 +90,7 @@ def test_a_buffer_that_is_used_for_every_frame_gives_what_fresh_arrays_give(numb
         pipeline.refine_center()
         pipeline.view.catch_up()
     assert reused.center == fresh.center
-    assert reused.judge(0, 0, final=True) == fresh.judge(0, 0, final=True)
+    assert reused.judge(0, 0) == fresh.judge(0, 0)
     np.testing.assert_array_equal(volume(reused), volume(fresh))
     for name, image in fresh.images().items():
         np.testing.assert_array_equal(reused.images()[name], image)
@@ -107,7 +107,7 @@ def test_damaged_pixels_never_make_a_picture_of_no_numbers(numba_backend, value,
         if index == 20:
             pixels[...] = value
     pipeline = new(numba_backend, spec, None, PreparationOptions(**choice))
-    push(pipeline, frames, lambda number: (pipeline.track_center(), pipeline.judge(0, 0), pipeline.work()))
+    push(pipeline, frames, lambda number: (pipeline.follow(pipeline.look(0, 0)()), pipeline.work()))
     pipeline.refine_center()
     assert np.isfinite(volume(pipeline)).all()
     assert all(np.isfinite(image).all() for image in pipeline.images().values())
@@ -124,10 +124,10 @@ def test_the_smallest_detectors_and_scans(numba_backend, rows, columns, projecti
         level = (10, 900, 500)[min(index, 2)]
         pixels = rng.integers(level, level + 9, (rows, columns)).astype("<u2")
         pipeline.push(FrameMeta("s", index, kind, 180.0 * index / projections), pixels)
-        pipeline.track_center()
+        pipeline.follow(pipeline.look(0, 0)())
         pipeline.work()
     pipeline.refine_center()
-    pipeline.judge(0, 0, final=True)
+    pipeline.judge(0, 0)
     assert np.isfinite(volume(pipeline)).all()
 
 
@@ -167,7 +167,7 @@ def test_live_planes_take_stripes_off_the_frames_that_come_after_they_were_found
     for pipeline in (quick, slow):
 
         def between(number, pipeline=pipeline):
-            pipeline.track_center()
+            pipeline.follow(pipeline.look(0, 0)())
             while pipeline.work():
                 pass
 
@@ -192,7 +192,7 @@ def test_half_acquisition_about_an_axis_beside_the_detector_does_not_end_the_sca
     def between(number):
         if number == 40:
             pipeline.fix_center(center)
-        pipeline.track_center()
+        pipeline.follow(pipeline.look(0, 0)())
         pipeline.work()
 
     push(pipeline, frames, between)
@@ -204,7 +204,7 @@ def test_half_acquisition_about_an_axis_beside_the_detector_does_not_end_the_sca
 def test_an_axis_that_was_given_is_not_looked_for(numba_backend):
     spec, frames = scan(steps(60))
     pipeline = new(numba_backend, spec, 20.0)
-    push(pipeline, frames, lambda number: pipeline.track_center())
+    push(pipeline, frames, lambda number: pipeline.follow(pipeline.look(0, 0)()))
     pipeline.refine_center()
     assert pipeline.center == 20.0
 
@@ -220,7 +220,7 @@ def test_flats_that_were_taken_with_the_shutter_closed_are_named(numba_backend, 
 
     pipeline = new(numba_backend, spec)
     push(pipeline, [(kind, index, angle, closed(kind, index, pixels)) for kind, index, angle, pixels in frames])
-    _, verdict = pipeline.judge(0, 0, final=True)
+    _, verdict = pipeline.judge(0, 0)
     assert verdict.decision is Decision.UNKNOWN
     assert verdict.codes[0] is ReasonCode.NO_LIGHT
 

@@ -8,7 +8,7 @@ import pytest
 from streamer.core.backend.selection import Backend
 from streamer.frames import Decision, FrameKind, FrameMeta, ReasonCode, ScanSpec
 from streamer.phantoms import Ellipse, sinogram
-from streamer.pipeline.frame_checks import FrameChecks, runs
+from streamer.pipeline.frame_checks import FrameChecks
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.settings import Settings
 
@@ -63,7 +63,7 @@ def judged(backend: Backend, scan: Scan, order: np.ndarray | None = None, togeth
         part = frames[first : first + together]
         pipeline.push_batch([meta for meta, _ in part], np.stack([pixels for _, pixels in part]))
     pipeline.refine_center()
-    return pipeline, *pipeline.judge(0, 0, final=True)
+    return pipeline, *pipeline.judge(0, 0)
 
 
 def test_a_good_scan_is_enough_without_a_remark(numba_backend, scan):
@@ -167,11 +167,6 @@ def test_equal_pixels_without_noise_are_not_saturated(numba_backend, scan):
     _, quality, verdict = judged(numba_backend, scan)
     assert quality.saturation == 0.0
     assert ReasonCode.SATURATED not in verdict.codes
-
-
-def test_runs_are_written_short():
-    assert runs([70, 71, 72, 80]) == "70-72, 80"
-    assert runs(list(range(0, 40, 2))).endswith(", …")
 
 
 def test_nothing_is_known_before_the_first_projection():

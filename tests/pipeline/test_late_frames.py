@@ -206,6 +206,6 @@ def test_planes_of_a_scan_that_does_not_fit_in_memory(numba_backend: Backend, fr
     pipeline.view.watch(None)
     frames.push(pipeline, [])
     assert set(pipeline.images()) == {"xy", "xz", "yz"}
-    pipeline.track_center()
+    pipeline.follow(pipeline.look(0, 0)())
     while pipeline.work():
         pass

@@ -145,6 +145,68 @@ def test_more_projections_than_announced_are_measured_all_the_same(numba_backend
     assert measured.coverage() == pytest.approx(1.0)
 
 
+def test_directions_that_lack_though_all_projections_came_are_not_covered(numba_backend: Backend) -> None:
+    angles = half_turn(120) * (172 / 180)
+    measured = begin(numba_backend, noisy(angles, 66.0))
+    push(measured, angles, noisy(angles, 66.0))
+    assert measured.coverage() == pytest.approx(1 - 8 / 180, abs=0.005)
+
+
+@pytest.mark.parametrize("moves_px", [0.0, 2.0])
+def test_a_beam_whose_stripes_move_is_told_from_a_sample_that_turns(numba_backend: Backend, moves_px: float) -> None:
+    angles, column = half_turn(120), np.arange(128)
+    frames = noisy(angles, 63.0)
+    shift = moves_px * np.arange(120)[:, None] / 120
+    stripes = 0.1 * np.sin((column - shift) / 2.5) - 0.1 * np.sin(column / 2.5)
+    measured = begin(numba_backend, frames)
+    measured.begin(None, np.tile(1000 * np.exp(0.1 * np.sin(column / 2.5)), (32, 1)).astype(np.float32))
+    push(measured, angles, (frames - stripes[:, None]).astype(np.float32))
+    measured.refine_center()
+    found = measured.quality(0, 0, None, final=True)
+    assert found.beam_shift_px == pytest.approx(moves_px / np.sqrt(3), rel=0.2)
+    assert (found.beam_moved > 0.02) == (moves_px > 0)
+
+
+def test_a_jolt_shows_where_all_projections_are_cut_off(numba_backend: Backend) -> None:
+    angles = half_turn(180)
+    wide, moved = (noisy(angles, center, columns=256)[..., 96:160] for center in (128.0, 130.0))
+    jolted = np.where((np.arange(180) < 70)[:, None, None], wide, moved)
+    found = []
+    for frames in (wide, jolted):
+        measured = begin(numba_backend, frames)
+        push(measured, angles, np.ascontiguousarray(frames))
+        measured.refine_center()
+        found.append(measured.quality(0, 0, None, final=True))
+    assert found[0].truncation > 0.5
+    assert found[0].motion_px < 0.25
+    assert found[1].motion_px == pytest.approx(2.0, abs=0.5)
+
+
+GOLDEN = np.pi * np.mod(np.arange(120) * (5**0.5 - 1) / 2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("angles", "range_deg", "gap"),
+    [
+        (half_turn(120), 180.0, 0.0),
+        (GOLDEN, 180.0, 0.0),
+        (half_turn(120) * 8, 1440.0, 0.0),
+        (half_turn(120) * 150 / 180, 150.0, 0.0),
+        (np.delete(half_turn(120), [50]), 180.0, 0.0),
+        (np.delete(half_turn(120), [50, 51]), 180.0, 3.0),
+        (half_turn(120) * (176.5 / 180), 180.0, 3.5),
+        (GOLDEN[(GOLDEN < 1.0) | (GOLDEN > 1.07)], 180.0, 4.0),
+    ],
+)
+def test_an_arc_without_projections_is_measured(
+    numba_backend: Backend, angles: np.ndarray, range_deg: float, gap: float
+) -> None:
+    measured = begin(numba_backend, np.zeros((120, 8, 64), np.float32), range_deg)
+    push(measured, angles, np.zeros((len(angles), 8, 64), np.float32))
+    found = measured.gap_deg()
+    assert found == pytest.approx(gap, abs=0.05) if gap in (0.0, 3.0, 3.5) else 2.5 < found < 5.0
+
+
 def through_measurements(
     numba_backend: Backend, angles: np.ndarray, frames: np.ndarray, range_deg: float
 ) -> CenterEstimate:
@@ -171,3 +233,20 @@ def test_neutron_sinogram_with_stripes(numba_backend: Backend) -> None:
     found = through_measurements(numba_backend, np.linspace(0, 2 * np.pi, len(frames)), frames, 360.0)
     assert found.center == pytest.approx(245.1, abs=0.5)
     assert found.confidence > 0.5
+
+
+def test_what_is_known_at_a_moment_stays_while_projections_come(numba_backend: Backend) -> None:
+    """Asked later, it answers as it would have at once; and the object goes on as if nobody had asked."""
+    angles = np.linspace(0, 2 * np.pi, 240, endpoint=False)
+    frames = noisy(angles, 67.3)
+    measured, unasked = (begin(numba_backend, frames, 360.0) for _ in range(2))
+    push(measured, angles[:150], frames[:150])
+    push(unasked, angles[:150], frames[:150])
+    then = measured.so_far()
+    push(measured, angles[150:], frames[150:])
+    assert (then.count, measured.count) == (150, 240)
+    assert then.estimate_center().center == unasked.estimate_center().center
+    assert then.quality(0, 0, None) == unasked.quality(0, 0, None)
+    push(unasked, angles[150:], frames[150:])
+    assert measured.refine_center().center == unasked.refine_center().center
+    assert measured.quality(0, 0, None, final=True) == unasked.quality(0, 0, None, final=True)

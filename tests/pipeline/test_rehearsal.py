@@ -34,7 +34,7 @@ for index in range(32):
     pipeline.work()
 pipeline.images()
 pipeline.refine_center()
-pipeline.judge(0, 0, final=True)
+pipeline.judge(0, 0)
 for _ in pipeline.tomogram(lambda first, last: (np.empty(0, np.int64), np.empty(0), np.empty(0))):
     pass
 assert [len(kernel.signatures) for kernel in kernels] == compiled

@@ -107,6 +107,28 @@ def reference(numba_backend, scan, center):
     return reconstruct_block(numba_backend, scan.attenuation.astype(np.float32), scan.angles, center)
 
 
+def test_the_final_planes_are_those_of_the_tomogram(numba_backend):
+    """Also where half of the projections were read from the file at the end, and never seen."""
+    scan = Scan(even())
+    pipeline = new(numba_backend, scan)
+    scan.push(pipeline, only=range(0, ANGLES, 2))
+    before = pipeline.images()
+    metas = [FrameMeta("scan", 8 + k, FrameKind.PROJECTION, float(np.rad2deg(scan.angles[k]))) for k in range(ANGLES)]
+    pipeline.push_batch(metas, scan.projections, shown=False)
+    assert (pipeline.count, pipeline.view.count) == (ANGLES, ANGLES // 2)
+    np.testing.assert_array_equal(pipeline.images()["xy"], before["xy"])
+    volume = finish(pipeline)
+    images, middle = pipeline.images(), pipeline.shape[1] // 2
+    np.testing.assert_allclose(images["xy"], volume[ROWS // 2], rtol=1e-6)
+    np.testing.assert_allclose(images["xz"], volume[:, middle], rtol=1e-6)
+    np.testing.assert_allclose(images["yz"], volume[:, :, middle], rtol=1e-6)
+    whole = new(numba_backend, scan)
+    scan.push(whole)
+    whole.refine_center()
+    whole.view.catch_up()
+    assert rms(images["xy"], whole.images()["xy"]) < 0.02 * whole.images()["xy"].max()
+
+
 @pytest.mark.parametrize("way", ["gathered while scanning", "from the store", "from the file"])
 def test_the_tomogram_is_that_of_direct_backprojection(numba_backend, way):
     scan = Scan(even())
@@ -157,7 +179,7 @@ def test_the_centre_is_found_while_the_scan_runs_and_the_planes_move_there(numba
     pipeline = new(numba_backend, scan)
 
     def between():
-        pipeline.track_center()
+        pipeline.follow(pipeline.look(0, 0)())
         pipeline.work()
 
     scan.push(pipeline, between=between)
@@ -195,7 +217,7 @@ def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(numba_back
     pipeline = new(numba_backend, scan)
 
     def between():
-        pipeline.track_center()
+        pipeline.follow(pipeline.look(0, 0)())
         pipeline.work()
 
     scan.push(pipeline, between=between)
@@ -208,7 +230,7 @@ def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(numba_back
     pipeline.view.catch_up()
     assert pipeline.images()["xy"].shape == (width, width)
     assert pipeline.layout.to_dict()["geometry"] == "half acquisition"
-    quality, verdict = pipeline.judge(0, 0, final=True)
+    quality, verdict = pipeline.judge(0, 0)
     assert verdict.decision is Decision.ENOUGH, verdict
     assert quality.coverage == 1.0
 
@@ -251,7 +273,7 @@ def test_flats_without_any_noise_are_no_reason_to_distrust_the_detector(numba_ba
     scan.push(pipeline)
     assert pipeline.parameters()["defect_pixels"] == 0
     pipeline.refine_center()
-    _, verdict = pipeline.judge(0, 0, final=True)
+    _, verdict = pipeline.judge(0, 0)
     assert verdict.decision is not Decision.UNKNOWN
 
 
@@ -265,9 +287,9 @@ def test_a_frame_that_comes_twice_counts_once(numba_backend):
     scan = Scan(even())
     pipeline = new(numba_backend, scan, CENTER)
     scan.push(pipeline)
-    seen = pipeline.seen
+    seen = pipeline.arrivals.seen
     scan.push(pipeline)
-    assert (pipeline.seen, pipeline.count) == (seen, ANGLES)
+    assert (pipeline.arrivals.seen, pipeline.count) == (seen, ANGLES)
 
 
 WAYS = {
@@ -296,12 +318,12 @@ def test_frames_that_waited_are_folded_in_together_with_the_same_result(numba_ba
         part = frames[first : first + together]
         joined.push_batch([meta for meta, _ in part], np.stack([raw for _, raw in part]))
     assert joined.count == single.count == ANGLES
-    assert joined.seen == single.seen == len(frames) - 2
+    assert joined.arrivals.seen == single.arrivals.seen == len(frames) - 2
     for name, image_of in single.images().items():
         np.testing.assert_array_equal(joined.images()[name], image_of)
     for pipeline in (single, joined):
         pipeline.refine_center()
-    assert joined.judge(0, 0, final=True)[0] == single.judge(0, 0, final=True)[0]
+    assert joined.judge(0, 0)[0] == single.judge(0, 0)[0]
     ours, theirs = (np.concatenate([b.copy() for _, b in p.tomogram(scan.rows())]) for p in (joined, single))
     np.testing.assert_array_equal(ours, theirs)
 
@@ -313,7 +335,7 @@ def test_more_projections_than_announced_do_no_harm(numba_backend):
     raw = np.concatenate((scan.projections, scan.projections[: scan.spec.frames - ANGLES]))
     pipeline.push_batch(metas, raw)
     assert pipeline.count == ANGLES
-    assert pipeline.seen == scan.spec.frames
+    assert pipeline.arrivals.seen == scan.spec.frames
 
 
 def test_a_scan_without_projections_has_no_tomogram_and_no_opinion(numba_backend):
@@ -321,7 +343,7 @@ def test_a_scan_without_projections_has_no_tomogram_and_no_opinion(numba_backend
     pipeline = new(numba_backend, scan)
     scan.push_fields(pipeline)
     pipeline.refine_center()
-    _, verdict = pipeline.judge(ANGLES, 0, final=True)
+    _, verdict = pipeline.judge(ANGLES, 0)
     assert verdict.decision is Decision.UNKNOWN
     assert sum(pipeline.work() for _ in range(9)) < 9  # what can be done ahead is done, and that is all
 
@@ -380,7 +402,7 @@ def test_a_full_turn_laid_out_wide_is_gathered_anew_when_its_axis_is_set(numba_b
     pipeline = new(numba_backend, scan, center + 1.5, geometry="half")
 
     def between():
-        pipeline.track_center()
+        pipeline.follow(pipeline.look(0, 0)())
         pipeline.work()
 
     scan.push(pipeline, between=between)

@@ -1,6 +1,13 @@
-"""Real processes: the virtual beamline, and a small daemon that can be made to fail."""
+"""Real processes: the virtual beamline, and a small daemon that can be made to fail.
+
+With STREAMER_TEST_CONTROL=epics an IOC stands before the virtual beamline, and the devices are those of ``epics.toml``:
+``test_over_epics.py`` runs the tests again that way, in processes of their own.
+"""
 
 import json
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +17,13 @@ from bluesky import RunEngine
 from event_model import DocumentNames, schema_validators
 from msgspec import convert
 
-from streamer.cli.processes import ManagedProcess, start_beamline
+from streamer.cli.processes import ManagedProcess, start_beamline, start_ioc
 from streamer.client import Link
-from streamer.flow.wire.beamline import Faults, MoveRotation, MoveX, SetFaults
-from streamer_plans.devices.beamline import Beamline, sim_beamline
+from streamer.flow.wire.beamline import Faults, GetBeamlineStatus, MoveRotation, MoveX, SetFaults
+from streamer.flow.wire.changer import Confirm, HandOver
+from streamer_plans.devices.beamline import Beamline
+from streamer_plans.devices.beamline_file import open_beamline
+from streamer_plans.devices.epics.record import Record
 from streamer_plans.tomo import TomoScan
 from tests.paths import ROOT
 
@@ -34,6 +44,11 @@ class Documents:
     def of(self, name: str) -> list[dict[str, Any]]:
         return [document for kind, document in self.all if kind == name]
 
+    def events(self, stream: str) -> list[dict[str, Any]]:
+        """Events of one stream, of all runs."""
+        wanted = {document["uid"] for document in self.of("descriptor") if document["name"] == stream}
+        return [event for event in self.of("event") if event["descriptor"] in wanted]
+
     def announced(self, key: str) -> int:
         """Frames of a data key that the last run announced, gapless from 0."""
         resource = [r["uid"] for r in self.of("stream_resource") if r["data_key"] == key][-1:]
@@ -46,6 +61,44 @@ class Documents:
         return stop
 
 
+def as_an_operator(act: Callable[[], object]) -> None:
+    """Call ``act`` on a thread. Returns when that runs, which a busy machine may start late."""
+    begun = threading.Event()
+
+    def work() -> None:
+        begun.set()
+        act()
+
+    threading.Thread(target=work, daemon=True).start()
+    begun.wait()
+
+
+def after_frames(count: int, act: Callable[[], object]) -> Callable[[str, dict[str, Any]], None]:
+    """A subscriber that calls ``act`` once, as an operator would, when so many frames are announced."""
+    done = threading.Event()
+
+    def look(name: str, document: dict[str, Any]) -> None:
+        if name == "stream_datum" and document["indices"]["stop"] >= count and not done.is_set():
+            done.set()
+            as_an_operator(act)
+
+    return look
+
+
+def set_velocity(beamline: Beamline, velocity: float) -> None:
+    """As an operator does, by hand."""
+    if os.environ.get("STREAMER_TEST_CONTROL"):
+        Record("SIM:rot.VELO", "SIM:rot.VELO").order(velocity)
+    else:
+        beamline.rotation.velocity.put(velocity)
+
+
+def velocity_of(beamline: Beamline) -> float:
+    if os.environ.get("STREAMER_TEST_CONTROL"):
+        return float(Record("SIM:rot.VELO").read())
+    return float(beamline.rotation.velocity.get())
+
+
 @pytest.fixture(scope="session")
 def beamline_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagedProcess]:
     options = ("--size", str(SIZE), "--rows", "8", "--samples", "4", "--mount-s", "0.05")
@@ -53,6 +106,19 @@ def beamline_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manag
     process.wait_ready()
     yield process
     process.kill()
+
+
+@pytest.fixture(scope="session")
+def where(beamline_process: ManagedProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What ``open_beamline`` opens."""
+    control = os.environ.get("STREAMER_TEST_CONTROL")
+    if control is None:
+        yield beamline_process.endpoints["control"]
+        return
+    ioc = start_ioc(tmp_path_factory.mktemp("ioc"), beamline_process.endpoints["control"], {})
+    ioc.wait_ready()
+    yield control
+    ioc.kill()
 
 
 @pytest.fixture
@@ -74,17 +140,24 @@ def start_daemon(beamline_process: ManagedProcess, tmp_path: Path) -> Iterator[C
 
 
 @pytest.fixture
-def connect(beamline_process: ManagedProcess) -> Iterator[Callable[..., Beamline]]:
+def connect(beamline_process: ManagedProcess, where: str) -> Iterator[Callable[..., Beamline]]:
     """The devices; the virtual beamline is brought back to its rest before and after."""
     built: list[Beamline] = []
     link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
     link.ask(SetFaults(Faults()))
+    changer = link.ask(GetBeamlineStatus()).changer
+    if changer.fault or "nowhere" in changer.inventory:  # a person comes, and fills the magazine
+        link.ask(HandOver())
+        link.ask(Confirm(None))
+    while link.ask(GetBeamlineStatus()).changer.busy:
+        time.sleep(0.01)
     link.ask(MoveX(0.0))
     link.ask(MoveRotation(0.0, 1000.0))
 
-    def build(daemon: ManagedProcess, stall_s: float = 8.0) -> Beamline:
-        built.append(sim_beamline(beamline_process.endpoints["control"], daemon.endpoints["control"], stall_s))
-        built[-1].rotation.velocity.put(2000.0)
+    def build(daemon: ManagedProcess, stall_s: float = 30.0) -> Beamline:
+        overrides = {"streamer.endpoint": daemon.endpoints["control"], "detector.stall_s": stall_s}
+        built.append(open_beamline(where, overrides))
+        set_velocity(built[-1], 2000.0)
         return built[-1]
 
     yield build

@@ -2,8 +2,9 @@
 
 ``python -m tests.plans.peer READY_FILE FRAMES_ENDPOINT DIRECTORY [SCRIPT]``: SCRIPT is a JSON list, one map for each
 scan: ``verdict``, ``reasons``, ``center_px``, ``silent`` (never a final verdict), ``deaf_after`` (receives no frame
-beyond this one), ``live_after`` (gives the verdict ``live``, not final, from this projection on), ``fail_after`` (gives
-the scan up). The last map holds for all further scans. It writes real HDF5 files in SWMR mode.
+beyond this one), ``live_after`` (gives the verdict ``live``, not final, from this projection on), ``live_when`` (and
+not before this file is there), ``fail_after`` (gives the scan up). The last map holds for all further scans. It writes
+real HDF5 files in SWMR mode.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from streamer.flow.wire.daemon import (
     Abort,
     Arm,
     Armed,
+    EndScan,
     FrameCounts,
     GetVerdict,
     ProjectionCounts,
@@ -44,7 +46,13 @@ RUNNING = (ScanState.ARMED, ScanState.ACQUIRING, ScanState.DRAINING)
 
 class Peer(StandInDaemon):
     def __init__(self, ready: Path, frames: str, directory: Path, script: list[dict[str, Any]]) -> None:
-        handlers = {Ping: lambda _: Pong(VERSION), Arm: self.arm, Abort: self.abort, GetVerdict: self.verdict}
+        handlers: dict[Any, Any] = {
+            Ping: lambda _: Pong(VERSION),
+            Arm: self.arm,
+            Abort: self.abort,
+            GetVerdict: self.verdict,
+        }
+        handlers[EndScan] = lambda _: Done()  # the stream of the virtual beamline says it as well
         super().__init__(handlers=handlers)
         self.frames = self.context.socket(zmq.PULL)
         self.frames.connect(frames)
@@ -142,7 +150,8 @@ class Peer(StandInDaemon):
             frames=structs.replace(report.frames, received=report.frames.received + 1),
             projections=structs.replace(report.projections, received=projections),
         )
-        if projections >= self.plan.get("live_after", NEVER):
+        when = self.plan.get("live_when")
+        if projections >= self.plan.get("live_after", NEVER) and (when is None or Path(when).exists()):
             code = ReasonCode(self.plan["live"])
             decision = code.decision or Decision.ENOUGH
             self.report = structs.replace(self.report, verdict=decision, reasons=(Reason(code, code.meaning),))

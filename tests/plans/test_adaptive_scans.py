@@ -28,7 +28,7 @@ def beamline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beamline]:
     limits = {"max_resolution_px": 10.0, "max_center_offset_share": 0.2}
     daemon = start_daemon(folder, source=source, writer=writer, limits=limits)
     daemon.wait_ready()
-    devices = sim_beamline(hardware.endpoints["control"], daemon.endpoints["control"], 8.0)
+    devices = sim_beamline(hardware.endpoints["control"], daemon.endpoints["control"], 30.0)
     devices.rotation.velocity.put(2000.0)
     yield devices
     devices.close()

@@ -21,15 +21,15 @@ def test_a_fly_scan_is_one_run_with_all_frames_and_a_verdict(engine, documents, 
     (start,), (stop,) = documents.of("start"), documents.of("stop")
     assert (start["plan_name"], start["sample_name"], start["num_points"]) == ("tomo_fly", "wood", FRAMES)
     assert start["tomo_scan_id"] == outcome.scan_id
-    assert stop["exit_status"] == "success"
-    assert stop["num_events"] == {"primary": FRAMES, "verdict": 1}
+    assert (stop["exit_status"], stop["reason"]) == ("success", "nothing_wrong: fine")
+    assert (stop["num_events"]["primary"], stop["num_events"]["verdict"]) == (FRAMES, 1)
     for key in ("detector", "detector_image_key", "detector_rotation_angle"):
         assert documents.announced(key) == FRAMES
     assert outcome.run_uid == start["uid"]
     assert outcome.verdict.decision is Decision.ENOUGH
     assert outcome.verdict.reasons == (Reason(ReasonCode.NOTHING_WRONG, "fine"),)
     assert outcome.verdict.final
-    (event,) = documents.of("event")
+    (event,) = documents.events("verdict")
     told = {key: event["data"][f"streamer_{key}"] for key in ("decision", "reason_codes", "reason_texts", "final")}
     assert told == {"decision": "ENOUGH", "reason_codes": ["nothing_wrong"], "reason_texts": ["fine"], "final": 1}
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 from ophyd.status import Status
 
-from streamer_plans.devices.waiting import Patience, done, in_thread, settle, watch
+from streamer_plans.devices.waiting import Patience, Progress, WatchedStatus, done, in_thread, settle, watch
 
 PATIENCE_S = 60.0
 
@@ -100,3 +100,39 @@ def test_the_first_number_may_take_longer():
     assert not patience.lost(0)
     clock.now += 2.0
     assert patience.lost(0)
+
+
+def test_a_status_tells_how_far_it_is_to_those_who_watch():
+    told, steps = [], iter([0.0, 25.0, 25.0, 100.0])
+    now = 0.0
+    status = WatchedStatus("the move", clock=lambda: now)
+    status.tell(Progress(0.0, next(steps), 100.0, "deg"))
+    status.watch(lambda **words: told.append(words))
+    for current in steps:
+        now += 1.0
+        status.tell(Progress(0.0, current, 100.0, "deg"))
+    assert [words["current"] for words in told] == [0.0, 25.0, 100.0], "what has not changed is not told again"
+    assert [words["time_remaining"] for words in told] == [None, 3.0, 0.0]
+    assert {(words["name"], words["unit"], words["target"]) for words in told} == {("the move", "deg", 100.0)}
+
+
+def test_a_watcher_that_raises_is_left_out(caplog):
+    told = []
+    status = WatchedStatus("the move")
+
+    def broken(**_):
+        told.append("broken")
+        raise RuntimeError("terminal is gone")
+
+    status.watch(broken)
+    status.watch(lambda **words: told.append(words["current"]))
+    for current in (1.0, 2.0):
+        status.tell(Progress(0.0, current, 2.0, "mm"))
+    assert told == ["broken", 1.0, 2.0]
+    assert "a watcher of the progress" in caplog.text
+
+
+def test_progress_that_goes_nowhere_is_complete():
+    assert Progress(5.0, 5.0, 5.0, "mm").fraction == 1.0
+    assert Progress(0.0, -1.0, 10.0, "mm").fraction == 0.0
+    assert Progress(10.0, 2.5, 0.0, "mm").fraction == 0.75

@@ -30,6 +30,7 @@ class Beamline:
         self.pull = self.context.socket(zmq.PULL)
         self.pull.set_hwm(8)
         self.pull.connect(self.endpoints["frames"])
+        self.scan_id = "none"
         self.control = self.context.socket(zmq.REQ)
         self.control.connect(self.endpoints["control"])
 
@@ -39,11 +40,15 @@ class Beamline:
         return msgpack.unpackb(self.control.recv())
 
     def ask(self, verb: str, **args: Any) -> dict[str, Any]:
+        if verb in ("acquire", "stop_acquire", "finish"):
+            args = {"scan_id": self.scan_id, **args}
         return self.raw(msgpack.packb({"v": 1, "verb": verb, "args": args}))
 
     def do(self, verb: str, **args: Any) -> dict[str, Any]:
         reply = self.ask(verb, **args)
         assert reply["ok"], reply
+        if verb == "prepare":
+            self.scan_id = args["spec"]["scan_id"]
         return reply
 
     def wait(self, condition: Callable[[], bool]) -> None:
@@ -64,6 +69,21 @@ class Beamline:
 
         self.wait(quiet)
         return status
+
+    def mount(self, slot: int) -> None:
+        """Exchange the sample, unless it is there; after a fault the robot parks first."""
+        changer = self.settle()["changer"]
+        if changer["fault"] is not None:
+            self.do("park")
+            changer = self.settle()["changer"]
+        self.do("x", target_mm=0.0)
+        self.settle()
+        if changer["mounted"] not in (None, slot):
+            self.do("mount", slot=None)
+            self.settle()
+        if changer["mounted"] != slot:
+            self.do("mount", slot=slot)
+            self.settle()
 
     def spec(self, scan_id: str, projections: int = 20, **more: Any) -> dict[str, Any]:
         detector = self.do("status")["detector"]
@@ -184,12 +204,10 @@ def shared_beamline(start_beamline: Callable[..., Beamline]) -> Beamline:
 @pytest.fixture
 def beamline(shared_beamline: Beamline) -> Iterator[Beamline]:
     """The shared server with slot 0 mounted, x = 0, shutter closed, nothing armed."""
-    shared_beamline.do("mount", slot=0)
-    shared_beamline.do("x", target_mm=0.0)
+    shared_beamline.mount(0)
     shared_beamline.do("shutter", open=False)
-    shared_beamline.settle()
     yield shared_beamline
-    shared_beamline.do("stop_acquire")
+    shared_beamline.ask("stop_acquire")
     if shared_beamline.ask("finish", status="aborted")["ok"]:  # a scan was open: its end must not meet the next test
         ended = False
         while not ended:

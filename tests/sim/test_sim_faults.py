@@ -85,7 +85,7 @@ def test_light_of_dump_scale_and_drift() -> None:
         {"beam_scale": "bright"},
         {"shutter": "gone"},
         {"stall": True},
-        {"grip_failures": -1},
+        {"changer": ["tired"]},
     ],
 )
 def test_bad_fault_maps_are_refused_by_name(wrong: dict[str, Any]) -> None:

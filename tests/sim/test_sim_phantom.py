@@ -13,7 +13,7 @@ from streamer.sim.scene.materials import ATTENUATION_PER_CM, attenuation_per_cm
 from streamer.sim.scene.motion import Knot, Motion, slip
 from streamer.sim.scene.phantom import Body, compile_bodies, view_basis
 from streamer.sim.scene.render import Scene, View
-from streamer.sim.scene.samples import magazine
+from streamer.sim.scene.samples import KINDS, arranged, magazine
 from streamer.sim.scene.volume import attenuation_volume
 
 SIZE, PIXEL = 64, 0.03
@@ -201,6 +201,24 @@ def test_magazine_fits_the_field_of_view(columns: int) -> None:
             assert 0.8 < paths.max() < 1.6
         rows = (np.arange(0, columns, 5) - (columns - 1) / 2) * pixel
         assert attenuation_volume(quadrics, rows, columns, pixel).min() > -1e-3
+
+
+def test_a_magazine_may_hold_any_kinds_of_samples() -> None:
+    columns = 64
+    pixel = PRESETS["demo"].pixel_mm(columns)
+    kinds = [*KINDS, "good"]
+    samples = arranged(kinds, columns, pixel, 1.0, seed=3)
+    assert [sample.name for sample in samples] == [f"{kind}-{slot}" for slot, kind in enumerate(kinds)]
+    for kind, sample in zip(kinds, samples, strict=True):
+        assert (sample.bodies == ()) == (kind == "empty")
+        assert sample.motion.still == (kind not in ("slips", "loose", "stirrer"))
+        assert sample.loose == (kind in ("loose", "stirrer"))
+        assert (sample.axis_offset_px / columns > 0.11) == (kind == "off_axis")
+        quadrics = compile_bodies(sample.bodies, (20.0,), sample.scale)
+        paths = View(columns, columns, pixel, (columns - 1) / 2).paths(quadrics, 20.0)[0]
+        assert bool(paths[:, 0].any()) == (kind == "wide")
+    with pytest.raises(BadInput, match="slot 1 holds 'cat', expected one of good"):
+        arranged(["good", "cat"], columns, pixel, 1.0, seed=3)
 
 
 def test_scene_uses_its_motion() -> None:

@@ -51,13 +51,28 @@ def test_stalled_camera_and_dumped_beam(beamline: Any) -> None:
     assert [h.meta.monitor > 1 for h, _ in frames[:4]] == [True, True, False, False]
 
 
+def test_light_follows_the_exposure_where_it_is_asked_to(start_beamline: Callable[..., Any]) -> None:
+    beamline = start_beamline("--size", "32", "--samples", "1", "--flat-exposure", "0.01")
+    lit = []
+    for number, exposure_s in enumerate([0.002, 0.004, 0.1]):
+        scan = beamline.scan(f"scan-{number}", projections=1, exposure_s=exposure_s)
+        lit.append(scan.stack(1) - scan.stack(2).mean(axis=0))
+    assert np.median(lit[1]) == pytest.approx(2 * np.median(lit[0]), rel=0.02)
+    assert np.median(lit[2]) > 1.4 * 5 * np.median(lit[0]), "ten times the flat level"
+    assert np.ptp(np.median(lit[2], axis=(1, 2))) < 1, "which the camera cannot hold"
+
+
 def test_grip_failure_is_reported_and_the_next_mount_works(beamline: Any) -> None:
-    beamline.do("faults", set={"grip_failures": 1})
+    beamline.do("faults", set={"changer": ["grip_failed"]})
+    beamline.do("mount", slot=None)
+    beamline.settle()
     beamline.do("mount", slot=4)
     status = beamline.settle()
     assert status["changer"]["mounted"] is None
     assert "slot 4" in status["changer"]["fault"]
-    beamline.do("mount", slot=4)
+    assert beamline.ask("mount", slot=4)["code"] == "bad_input"
+    assert beamline.ask("x", target_mm=1.0)["code"] == "busy", "the gripper is in"
+    beamline.mount(4)
     changer = beamline.settle()["changer"]
     assert (changer["mounted"], changer["fault"]) == (4, None)
 
@@ -102,7 +117,8 @@ def test_sigterm_ends_it_cleanly_even_when_nobody_receives(start_beamline: Calla
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     child = (
-        f"[{sys.executable!r}, '-m', 'streamer.sim', '--size', '16', '--samples', '1', '--ready-file', {str(ready)!r}]"
+        f"[{sys.executable!r}, '-m', 'streamer.sim', '--size', '16', '--samples', '1', '--with-parent', "
+        f"'--ready-file', {str(ready)!r}]"
     )
     script = (
         "import subprocess, pathlib, time\n"
@@ -117,7 +133,14 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--size", "3"], ["--preset", "dream"], ["--rate-limit", "-1"], ["--frames", "tcp://nowhere"]]
+    "options",
+    [
+        ["--size", "3"],
+        ["--preset", "dream"],
+        ["--rate-limit", "-1"],
+        ["--flat-exposure", "0"],
+        ["--frames", "tcp://nowhere"],
+    ],
 )
 def test_bad_options_end_with_code_2_and_no_traceback(options: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "streamer.sim", *options], capture_output=True, text=True, timeout=100)

@@ -102,6 +102,24 @@ def test_shutter_and_x_decide_what_is_seen_not_the_label(beamline: Any) -> None:
     assert truth["frames"]["kind"] == [3] * 8
 
 
+def test_without_a_beam_there_is_no_light_and_the_monitor_says_so(beamline: Any) -> None:
+    join = beamline.collect()
+    beamline.do("prepare", spec=beamline.spec("dump"), rate_hz=500.0)
+    beamline.do("shutter", open=True)
+    for changes in ({}, {"current": 0.5}, {"front_end": "closed"}, {"current": 1.0, "front_end": "open"}):
+        beamline.do("beam", **changes)
+        beamline.take(2, 3)
+        beamline.settle()
+    assert beamline.do("status")["beam"] == {"current": 1.0, "front_end": "open"}
+    beamline.do("finish", status="stopped")
+    seen = [(header.monitor, np.frombuffer(payload, "<u2").mean()) for header, payload in beamline.frames(join())]
+    monitors, light = np.array(seen[::2]).T
+    assert monitors == pytest.approx([1.0, 0.5, 0.0, 1.0], abs=0.01)
+    assert light[0] == pytest.approx(light[3], rel=0.01)
+    assert light[1] == pytest.approx(light[0] / 2, rel=0.1)
+    assert light[2] < 60
+
+
 def test_x_shifts_axis_and_sample_together(beamline: Any) -> None:
     pixel_mm = beamline.do("status")["detector"]["pixel_size_m"] * 1e3
     straight = beamline.scan("straight", 6, 12)
@@ -161,7 +179,7 @@ def test_angles_run_backwards_with_a_negative_step(beamline: Any) -> None:
 
 
 def test_slipping_sample_slips_once_and_then_rests(beamline: Any) -> None:
-    beamline.do("mount", slot=2)
+    beamline.mount(2)
     beamline.settle()
     slipping, resting = beamline.scan("slip", 20, 2), beamline.scan("rest", 20, 2)
     before, after = (read_truth(beamline.truth_dir / f"{name}.truth.json") for name in ("slip", "rest"))
@@ -176,12 +194,12 @@ def test_slipping_sample_slips_once_and_then_rests(beamline: Any) -> None:
 
 
 def test_misplaced_sample_and_empty_holder(beamline: Any) -> None:
-    beamline.do("mount", slot=1)
+    beamline.mount(1)
     beamline.settle()
     beamline.scan("misplaced", 4)
     center = read_truth(beamline.truth_dir / "misplaced.truth.json")["geometry"]["center_px"]
     assert (center - 23.5) / 48 > 0.11
-    beamline.do("mount", slot=3)
+    beamline.mount(3)
     beamline.settle()
     attenuation = beamline.scan("nothing", 4, 12).attenuation()
     assert abs(np.median(attenuation)) < 0.02
@@ -193,7 +211,7 @@ def test_status_has_the_keys_of_the_protocol(beamline: Any) -> None:
     assert set(status) >= {"rotation", "x", "shutter", "changer", "detector", "endpoints"}
     assert set(status["rotation"]) == {"position_deg", "target_deg", "moving"}
     assert set(status["x"]) >= {"position_mm", "target_mm", "moving", "out_mm"}
-    assert set(status["changer"]) == {"slots", "mounted", "busy", "fault"}
+    assert set(status["changer"]) == {"slots", "mounted", "busy", "fault", "state", "inventory"}
     keys = {"rows", "columns", "pixel_size_m", "max_rate_hz", "armed", "acquiring", "issued", "error"}
     assert set(status["detector"]) >= keys
     assert status["endpoints"] == {k: beamline.endpoints[k] for k in ("control", "frames")}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.sim.hardware.noise import gauss
-from streamer.sim.hardware.stage import BeamShutter, Motor, SampleChanger
+from streamer.sim.hardware.stage import BeamShutter, Motor, StorageRing
 
 reals = st.floats(-1000, 1000)
 
@@ -46,24 +46,12 @@ def test_stuck_shutter_tells_the_truth_and_a_lying_one_does_not() -> None:
     assert (lying.open, lying.readback) == (False, "open")
 
 
-def test_changer_needs_its_time_and_twice_when_it_swaps() -> None:
-    changer = SampleChanger(4, mount_s=2.0).command(1, now=0.0)
-    assert (changer.busy(1.9), changer.mounted(1.9)) == (True, None)
-    assert (changer.busy(2.0), changer.mounted(2.0)) == (False, 1)
-    swap = changer.command(3, now=10.0)
-    assert (swap.busy(13.9), swap.mounted(14.0)) == (True, 3)
-    assert swap.command(3, now=20.0).mounted(20.0) == 3
-    assert swap.command(None, now=20.0).mounted(22.0) is None
-
-
-def test_grip_failure_leaves_nothing_mounted_and_heals() -> None:
-    failed = SampleChanger(4, 1.0, grip_failures=1).command(2, now=0.0)
-    assert failed.fault(0.5) is None
-    assert failed.mounted(1.0) is None
-    assert "slot 2" in str(failed.fault(1.0))
-    again = failed.command(2, now=5.0)
-    assert again.fault(6.0) is None
-    assert again.mounted(6.0) == 2
+def test_light_needs_the_ring_and_the_front_end() -> None:
+    ring = StorageRing()
+    assert ring.light == 1.0
+    assert ring.set(0.25, None).light == 0.25
+    assert ring.set(None, "closed").light == 0.0
+    assert ring.set(None, "closed").set(0.5, "open") == StorageRing(0.5, True)
 
 
 def test_hashed_deviates_are_normal() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -26,6 +27,7 @@ from streamer.core.backend.selection import Backend, select_backend
 from streamer.pipeline.settings import ReconstructionOptions
 
 WIDTH = 150
+QUIET_LOAD = 0.75  # processes that want a core, for each core
 
 Measurement = Callable[[Backend, Task, Step], list[Figure]]
 
@@ -72,7 +74,7 @@ def add_parser(verbs: Any) -> None:
         help="measure each size for S seconds (default 10)",
     )
     add_options(parser, ReconstructionOptions, ("threads",))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE; - is stdout")
     parser.set_defaults(run=run)
 
 
@@ -80,6 +82,9 @@ def run(args: argparse.Namespace) -> int:
     what = MEASUREMENTS[args.what]
     sizes = tuple(dict.fromkeys(args.size or what.sizes))
     check_outputs({"--json": args.json})
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1  # before the measurement adds to it
+    if load > QUIET_LOAD * cores:
+        print(f"the machine is busy (load {load:.1f}, {cores} cores): the figures will be too low", file=sys.stderr)
     backend, _ = select_backend("numba", args.threads)
     if what.module == "numerics":
         warm_with_bar(backend)
@@ -95,12 +100,12 @@ def run(args: argparse.Namespace) -> int:
         figures = measure(backend, Task(sizes, args.seconds, backend.threads), step)
         bar.at(total)
     print_table(f"{args.what}, {backend.threads} threads, Streamer {__version__}", figures)
-    write_json(args.json, result(args.what, backend, figures))
+    write_json(args.json, result(args.what, backend, figures, load))
     return 0
 
 
-def result(what: str, backend: Backend, figures: list[Figure]) -> dict[str, Any]:
-    """The content of the file of ``--json``."""
+def result(what: str, backend: Backend, figures: list[Figure], load: float) -> dict[str, Any]:
+    """The content of the file of ``--json``; ``load`` is that of the machine before it was measured."""
     return {
         "version": __version__,
         "bench": what,
@@ -112,7 +117,7 @@ def result(what: str, backend: Backend, figures: list[Figure]) -> dict[str, Any]
             "system": platform.platform(),
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "load": os.getloadavg()[0],
+            "load": load,
         },
         "figures": [figure.to_dict() for figure in figures],
     }

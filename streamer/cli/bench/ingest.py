@@ -1,7 +1,8 @@
 """``streamer bench ingest``: frames of another process into the ring, as the daemon receives them.
 
-Beside it in the same rounds: a plain TCP socket, and a PULL socket that receives each payload into the same memory and
-does nothing else. The ways take turns, so that a ratio holds on a machine that others use as well.
+Beside it in the same rounds: a plain TCP socket; a PULL socket that receives each payload into the same memory and does
+nothing else; the disk alone, a plain file that the same bytes are written to. What goes into the raw file is compared
+with the slower of network and disk. The ways take turns, so that a ratio holds on a machine that others use as well.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import ScanSpec, StreamerError
 from streamer.io.raw.writer import WriterProcess
 from streamer.io.shared import SharedBuffer
-from streamer.io.source_acknowledged import AcknowledgingReceiver
-from streamer.io.source_zmq import FrameReceiver
+from streamer.io.sockets import keep_message_memory
+from streamer.io.sources.acknowledged import AcknowledgingReceiver
+from streamer.io.sources.push import FrameReceiver
 
 RING_BYTES = 2**27
 MAX_SLOTS = 512
 HIGH_WATER = 8
 FIRST_FRAME_S = 60.0
 WARM_FRAMES = 16
+SENDERS = 2  # at once, each with a connection and an I/O thread of its own
 ROUNDS = 5
 WHOLE_ROUNDS_S = 2.0
 """With less time than this for each way there is one round only."""
@@ -45,29 +48,35 @@ Counted = Callable[[], int]
 
 @dataclass(frozen=True)
 class Way:
-    """How frames travel, and into what. ``beside`` names the way that it is compared with."""
+    """How frames travel, and into what. ``beside`` names the ways of which the slower one is compared with it."""
 
     name: str
     sender: str
     protocol: str
-    kind: str  # "plain", "bare", "ring" or "writer"
-    beside: str = ""
+    kind: str  # "plain", "disk", "bare", "ring" or "writer"
+    beside: tuple[str, ...] = ()
+    senders: int = 1
 
 
 def ways() -> list[Way]:
-    found = [Way("plain TCP socket", "tcp", "tcp", "plain")]
-    for protocol in ("tcp", "ipc"):
-        bare = f"bare PULL recv_into, {protocol}"
-        found.append(Way(bare, "push", protocol, "bare"))
+    disk = Way("plain file", "", "", "disk")
+    found = [Way("plain TCP socket", "tcp", "tcp", "plain"), disk]
+    for protocol, senders in (("tcp", 1), ("ipc", 1), ("tcp", SENDERS)):
+        which = protocol if senders == 1 else f"{protocol}, {senders} senders"
+        bare = Way(f"bare PULL recv_into, {which}", "push", protocol, "bare", senders=senders)
+        found.append(bare)
         for sender in ("push", "acknowledged"):
-            name = f"{sender}, {protocol}"
-            found.append(Way(f"{name} → ring", sender, protocol, "ring", bare))
-            found.append(Way(f"{name} → ring → raw file", sender, protocol, "writer", bare))
+            name = f"{sender}, {which} → ring"
+            found.append(Way(name, sender, protocol, "ring", (bare.name,), senders))
+            found.append(Way(f"{name} → raw file", sender, protocol, "writer", (bare.name, disk.name), senders))
+        if which == "tcp":
+            found.append(Way("acknowledged, copied to a spool, tcp → ring", "spooled", protocol, "ring", (bare.name,)))
     return found
 
 
 def ingest(_backend: Backend, task: Task, step: Step) -> list[Figure]:
     """Measure frames per second of every way, with checksums."""
+    keep_message_memory()
     step("limits")
     figures = limits_figures(task.seconds, task.threads)
     rounds = ROUNDS if task.seconds >= WHOLE_ROUNDS_S else 1
@@ -92,8 +101,8 @@ def _figures(size: str, nbytes: int, rates: dict[str, list[float]], copied: floa
         rate = float(np.median(rates[way.name]))
         beside, value = memory, copied / nbytes
         if way.beside:
-            ratios = np.divide(rates[way.name], rates[way.beside])
-            beside, value = way.beside, rate / float(np.median(ratios))
+            ratios = np.divide(rates[way.name], np.min([rates[name] for name in way.beside], axis=0))
+            beside, value = " or ".join(way.beside), rate / float(np.median(ratios))
         yield Figure(f"{size}, {way.name}", rate, "frames/s", beside, value)
     fastest = max(float(np.median(rates[way.name])) for way in ways() if way.kind == "ring")
     yield Figure(f"{size}, fastest way into the ring", fastest * nbytes / 1e9, "GB/s")
@@ -102,21 +111,23 @@ def _figures(size: str, nbytes: int, rates: dict[str, list[float]], copied: floa
 def measure(way: Way, size: int, seconds: float) -> tuple[float, int]:
     """Frames per second of one way, and how many were wrong."""
     with TemporaryDirectory(prefix="streamer-bench-") as folder, ExitStack() as stack:
+        if way.kind == "disk":
+            return _rate(stack.enter_context(_disk(Path(folder), size)), seconds), 0
         endpoint = ANYWHERE if way.protocol == "tcp" else f"ipc://{folder}/frames"
         if way.kind == "plain":
             place, counted = stack.enter_context(_plain(size))
             sink = None
         elif way.kind == "bare":
-            place, counted = stack.enter_context(_bare(endpoint, size))
+            place, counted = stack.enter_context(_bare(endpoint, size, way.senders))
             sink = None
         else:
             transport: Transport = "push" if way.sender == "push" else "acknowledged"
             writer_folder = Path(folder) if way.kind == "writer" else None
-            place, sink = stack.enter_context(_into_ring(transport, endpoint, size, writer_folder))
+            place, sink = stack.enter_context(_into_ring(transport, endpoint, size, writer_folder, way.senders))
             counted = sink.count
         arguments = ["-m", "streamer.cli.bench.sender", way.sender, place, str(size)]
-        sender = ManagedProcess("sender", arguments, Path(folder) / "sender.log")
-        stack.callback(sender.kill)
+        for number in range(way.senders):
+            stack.callback(ManagedProcess("sender", arguments, Path(folder) / f"sender-{number}.log").kill)
         return _rate(counted, seconds), 0 if sink is None else sink.bad
 
 
@@ -134,8 +145,10 @@ def _running(work: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _into_ring(transport: Transport, endpoint: str, size: int, folder: Path | None) -> Iterator[tuple[str, RingSink]]:
-    with SharedBuffer.create(RING_BYTES) as shared, zmq.Context() as context, ExitStack() as stack:
+def _into_ring(
+    transport: Transport, endpoint: str, size: int, folder: Path | None, senders: int
+) -> Iterator[tuple[str, RingSink]]:
+    with SharedBuffer.create(RING_BYTES) as shared, zmq.Context(senders) as context, ExitStack() as stack:
         ring = Ring(shared.memory)
         ring.format((size, size), "<u2", MAX_SLOTS)
         writer = None
@@ -157,7 +170,7 @@ def _into_ring(transport: Transport, endpoint: str, size: int, folder: Path | No
 
 
 @contextmanager
-def _bare(endpoint: str, size: int) -> Iterator[tuple[str, Counted]]:
+def _bare(endpoint: str, size: int, senders: int) -> Iterator[tuple[str, Counted]]:
     """ZeroMQ alone: each payload into memory as large as the ring."""
     count = 0
 
@@ -169,7 +182,7 @@ def _bare(endpoint: str, size: int) -> Iterator[tuple[str, Counted]]:
                 pull.recv_into(slots[count % len(slots)])
                 count += 1
 
-    with _slots(size) as slots, zmq.Context() as context, context.socket(zmq.PULL) as pull:
+    with _slots(size) as slots, zmq.Context(senders) as context, context.socket(zmq.PULL) as pull:
         pull.setsockopt(zmq.LINGER, 0)
         pull.setsockopt(zmq.RCVHWM, HIGH_WATER)
         pull.bind(endpoint)
@@ -196,6 +209,22 @@ def _plain(size: int) -> Iterator[tuple[str, Counted]]:
 
     with _slots(size) as slots, socket.create_server(("127.0.0.1", 0)) as server, _running(receive):
         yield f"tcp://127.0.0.1:{server.getsockname()[1]}", lambda: count
+
+
+@contextmanager
+def _disk(folder: Path, size: int) -> Iterator[Counted]:
+    """The disk alone: frame after frame into a plain file."""
+    count = 0
+
+    def write(stopped: Callable[[], bool]) -> None:
+        nonlocal count
+        with (folder / "plain").open("xb", buffering=0) as file:
+            while not stopped():
+                file.write(slots[count % len(slots)])
+                count += 1
+
+    with _slots(size) as slots, _running(write):
+        yield lambda: count
 
 
 @contextmanager

@@ -34,6 +34,8 @@ class RingSink:
     def position(self) -> int:
         return self._ring.committed
 
+    def put_off(self, why: str) -> None: ...
+
     def settled(self, taken: Taken) -> bool:
         if self._writer is None or taken.position is None:
             return True
@@ -53,8 +55,8 @@ class RingSink:
             slot = self._ring.acquire()
         return slot
 
-    def frame(self, header: wire.FrameHeader) -> None:
-        self._ring.commit(header.meta)
+    def frame(self, header: wire.FrameHeader, packed: memoryview | None = None) -> None:
+        self._ring.commit(header.meta, packed)
         if self._writer is not None:
             self._writer.notify()
         self.frames += 1

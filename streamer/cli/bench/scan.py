@@ -126,12 +126,16 @@ class _Bench:
         began = time.perf_counter()
         rate = self._projections_per_s(name, projections)
         driver.until(driver.at_rest, "the end of the exposures")
-        driver.command(Finish())
+        driver.command(Finish(name))
         return _Measured(driver.final(name), projections, rate, time.perf_counter() - began)
 
     def _projections_per_s(self, name: str, wanted: int) -> float:
-        """Projections per second that the daemon received, from the first tenth of them to the last one."""
+        """Projections per second that the daemon received, from the first tenth of them to the last one.
+
+        From the first one where all come between two looks.
+        """
         moments: list[tuple[float, int]] = []
+        start = time.perf_counter(), 0
 
         def all_came() -> bool:
             # Received ones: those that the ring overtakes are folded in only after the scan.
@@ -141,5 +145,5 @@ class _Bench:
             return got >= wanted
 
         self._driver.until(all_came, "all projections")
-        (began, first), (ended, last) = moments[0], moments[-1]
-        return (last - first) / (ended - began) if ended > began else 0.0
+        (began, first), (ended, last) = moments[0] if len(moments) > 1 else start, moments[-1]
+        return (last - first) / (ended - began)

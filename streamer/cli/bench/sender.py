@@ -1,6 +1,7 @@
 """``python -m streamer.cli.bench.sender WAY ENDPOINT SIZE``: a detector that sends as fast as it is let.
 
-WAY is ``push`` or ``acknowledged``, or ``tcp`` for the payloads alone over a plain socket.
+WAY is ``push``, ``acknowledged``, ``spooled`` (acknowledged, each frame copied into a spool, as ``Producer`` does), or
+``tcp`` for the payloads alone over a plain socket.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import zmq
 
+from streamer.flow.spool import Spool
 from streamer.flow.wire import encode_frame
 from streamer.frames import FrameKind, FrameMeta
-from streamer.io.outlet import open_outlet
+from streamer.io.senders.acknowledged import AcknowledgedSender, SpoolFullError, new_run
+from streamer.io.senders.outlet import open_outlet
+from streamer.io.shared import SharedBuffer
 
 SCAN = "bench"
 HEADERS = 4096
@@ -45,7 +50,22 @@ def main() -> None:
         number += send(messages[number % HEADERS])
 
 
+def spooled(endpoint: str) -> Callable[[Any], bool]:
+    messages = Spool(SharedBuffer.create(SPOOL_BYTES).memory, new_run())
+    sender = AcknowledgedSender(zmq.Context.instance(), endpoint, False, messages, SCAN, print)
+
+    def send(message: Any) -> bool:
+        with suppress(SpoolFullError):
+            sender.send(message, OFFER_S)
+            return True
+        return False
+
+    return send
+
+
 def framed(way: Any, endpoint: str) -> Callable[[Any], bool]:
+    if way == "spooled":
+        return spooled(endpoint)
     outlet = open_outlet(way, zmq.Context.instance(), endpoint, False, "ENDPOINT", SCAN, SPOOL_BYTES)
     return lambda message: outlet.offer(message, OFFER_S)
 

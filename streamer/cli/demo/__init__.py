@@ -4,42 +4,48 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 from pydantic import Field
 
 from streamer import __version__
-from streamer.cli.demo.recording import Recorder
-from streamer.cli.demo.results import print_table, sample_results
-from streamer.cli.processes import ManagedProcess, ProcessError, start_beamline, start_daemon
+from streamer.cli.processes import (
+    ManagedProcess,
+    ProcessError,
+    local_channel_access,
+    start_beamline,
+    start_daemon,
+    start_ioc,
+)
 from streamer.cli.terminal.arguments import add_options, add_verb
+from streamer.cli.terminal.extras import need
 from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.cli.terminal.progress import Progress
-from streamer.cli.warming import warm_with_bar
 from streamer.client import Link
-from streamer.core.backend.selection import select_backend
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.daemon import GetStatus
 from streamer.frames import BadInput, Verdict
-from streamer.io.picture import strip_picture
 from streamer.io.raw.writer import check_space
 from streamer.io.sockets import until_done
 from streamer.options import Options
+
+if TYPE_CHECKING:
+    from streamer.cli.demo.recording import Recorder
 
 FINISH_S = 120.0
 DARKS_AND_FLATS = 30
 WEEK_S = 7 * 86400.0
 TRANSPORT: Transport = "acknowledged"
+CONTROLS = {"sim": (), "epics": ("caproto", "epics"), "ophyd-async": ("caproto", "epics", "ophyd_async", "aioca")}
+"""What each way of control needs beside the plans."""
 
 
 class DemoOptions(Options):
@@ -83,13 +89,23 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--headless", action="store_true", help="open no window, but save a picture of the live planes")
     parser.add_argument(
-        "--control", choices=["sim"], default="sim", help="how the plans reach the devices (default sim)"
+        "--control",
+        choices=list(CONTROLS),
+        default="sim",
+        help="how the plans reach the devices: directly (sim, the default), or through an IOC of EPICS with devices of "
+        "ophyd (epics) or of ophyd-async (ophyd-async)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
+    # Heavy, and not needed to say what is wrong or to show the help.
+    from streamer.cli.demo.recording import Recorder
+    from streamer.cli.warming import warm_with_bar
+    from streamer.core.backend.selection import select_backend
+
+    headless = args.headless or _no_window()
     warm_with_bar(select_backend()[0])  # the daemon would do it without showing its progress
     logs = args.out / "logs"
     with ExitStack() as stack:
@@ -116,13 +132,20 @@ def run(args: argparse.Namespace) -> int:
         control = daemon.wait_ready()["control"]
         print(f"metrics: {daemon.endpoints['metrics']}   viewer: streamer view {control}")
         recorder = viewer = None
-        if args.headless or not _has_display():
+        if headless:
             recorder = Recorder(daemon.endpoints["preview"])
             stack.callback(recorder.stop)
         else:
             viewer = ManagedProcess("viewer", ["-m", "streamer", "view", control], logs / "viewer.log")
             stack.callback(viewer.stop)
-        outcome = _run_plans(args, beamline, daemon, stack)
+        where, environment = beamline.endpoints["control"], {}
+        if args.control != "sim":
+            environment = local_channel_access()
+            ioc = start_ioc(logs, where, environment)
+            stack.callback(ioc.stop)
+            ioc.wait_ready()
+            where = args.control
+        outcome = _run_plans(args, where, environment, (beamline, daemon), stack)
         _await_reports(outcome, control)
         _show_results(args, outcome, daemon.endpoints["backend"], recorder)
         if viewer is not None:
@@ -131,25 +154,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
+    need("plans", "the demo", "bluesky", "ophyd", "event_model")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"--out {args.out}: {error.strerror}") from error
     check_outputs({"--json": args.json})
+    need("plans,epics", f"--control {args.control}", *CONTROLS[args.control])
     frames = args.projections + DARKS_AND_FLATS
     tries = args.samples + 2
     check_space(args.out, tries * (2 * frames * args.size**2 + 4 * args.size**3), 2**28)
 
 
-def _has_display() -> bool:
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return False
+def _no_window() -> bool:
+    """Whether no window can be opened; says why, before the scans."""
+    from streamer.gui.qt import cannot_open
+
     try:
-        import pyqtgraph  # noqa: F401
-        import PySide6  # noqa: F401
-    except ImportError:
-        return False
-    return True
+        need("gui", "a window", "pyqtgraph", "PySide6")
+        reason = cannot_open()
+    except BadInput as error:
+        reason = str(error)
+    if reason is not None:
+        print(f"no window: {reason}; a picture of the live planes is saved instead")
+    return reason is not None
 
 
 @contextmanager
@@ -167,30 +195,28 @@ def _terminated_as_interrupt() -> Iterator[None]:
 
 
 def _run_plans(
-    args: argparse.Namespace, beamline: ManagedProcess, daemon: ManagedProcess, stack: ExitStack
+    args: argparse.Namespace,
+    where: str,
+    environment: Mapping[str, str],
+    servers: tuple[ManagedProcess, ManagedProcess],
+    stack: ExitStack,
 ) -> dict[str, Any]:
     """Run the batch to its end and read what the plans wrote. Raises ProcessError when a process failed."""
     result = args.out / "logs" / "plans.json"
     result.unlink(missing_ok=True)
-    command = [
-        "-m",
-        "streamer_plans.demo",
-        "--beamline",
-        beamline.endpoints["control"],
-        "--daemon",
-        daemon.endpoints["control"],
-    ]
+    daemon = servers[-1].endpoints["control"]
+    command = ["-m", "streamer_plans.demo", "--beamline", where, "--daemon", daemon]
     for name in DemoOptions.model_fields:
         command += [f"--{name}", str(getattr(args, name))]
     command += ["--out", str(args.out), "--json", str(result)]
-    plans = ManagedProcess("RunEngine", command, args.out / "logs" / "plans.log", pipe=True)
+    plans = ManagedProcess("RunEngine", command, args.out / "logs" / "plans.log", pipe=True, environment=environment)
     stack.callback(plans.stop, signal.SIGINT)
     with Progress(parts=4) as progress:
         for line in plans.output:
             show_event(progress, line, args.samples)
     code = plans.wait(FINISH_S)
     if code != 0:
-        dead = [process for process in (beamline, daemon) if process.poll() is not None]
+        dead = [process for process in servers if process.poll() is not None]
         why = f"; the {dead[0].name} ended: {dead[0].last_line()}" if dead else ""
         raise ProcessError(f"the run failed: {plans.last_line()}{why}")
     outcome: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -230,6 +256,9 @@ def _await_reports(outcome: dict[str, Any], daemon: str) -> None:
 
 
 def _show_results(args: argparse.Namespace, outcome: dict[str, Any], backend: str, recorder: Recorder | None) -> None:
+    from streamer.cli.demo.results import print_table, sample_results
+    from streamer.io.picture import strip_picture
+
     results = sample_results(outcome, args.out, args.out / "truth")
     if recorder is not None and recorder.stages:
         stages = [(s.angles / s.of, s.angles, s.of, s.planes) for s in recorder.stages]

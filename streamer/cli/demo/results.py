@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from streamer.core.masks import circle_mask
 from streamer.frames import Decision, Verdict
@@ -81,30 +83,40 @@ def _captions(report: dict[str, Any]) -> list[str]:
     return [f"{verdict.decision}: {first}", *map(str, others)]
 
 
-def print_table(results: list[dict[str, Any]]) -> None:
-    table = Table(title="samples")
-    for heading in ("sample", "frames", "lost", "verdict", "centre found / true", "resolution", "RMSE 1/cm"):
-        table.add_column(heading)
-    table.add_column("latency p50 / p99 ms", justify="right")
-    table.add_column("to tomogram s", justify="right")
-    for result in results:
-        frames, latency = result["frames"], result["latency_ms"]
-        table.add_row(
+WIDTH = 80
+
+
+def print_table(results: list[dict[str, Any]], console: Console | None = None) -> None:
+    """The outcome of each sample, readable in 80 columns: names and words are never cut, and times come below."""
+    console = console or Console(soft_wrap=True, width=None if Console().is_terminal else WIDTH)
+    headings = ("sample", "verdict → action", "frames", "lost", "centre", "true", "res. px")
+    rows = [
+        (
             result["name"],
-            f"{frames.get('received', 0)} of {frames.get('expected', 0)}",
-            str(frames.get("missing", 0) + frames.get("corrupt", 0)),
-            f"[{COLOURS[Decision(result['verdict'])]}]{result['verdict']}[/] {result['action']}",
-            f"{_number(result['center_px'], 2)} / {_number(result['center_truth_px'], 2)}",
+            f"{result['verdict']} → {result['action']}",
+            f"{result['frames'].get('received', 0)}/{result['frames'].get('expected', 0)}",
+            str(result["frames"].get("missing", 0) + result["frames"].get("corrupt", 0)),
+            _number(result["center_px"], 2),
+            _number(result["center_truth_px"], 2),
             _number(result["resolution_px"], 1),
-            _number(result["rmse_vs_truth"], 3),
-            f"{_number(latency.get('p50'), 1)} / {_number(latency.get('p99'), 1)}",
-            _number(result["last_frame_to_tomogram_s"], 2),
         )
-    console = Console(soft_wrap=True, width=None if Console().is_terminal else 150)
+        for result in results
+    ]
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for column, heading in enumerate(headings):
+        width = max(len(row[column]) for row in (headings, *rows))
+        table.add_column(heading, no_wrap=True, min_width=width, justify="left" if column < 2 else "right")
+    for result, (name, verdict, *numbers) in zip(results, rows, strict=True):
+        table.add_row(escape(name), Text(verdict, style=COLOURS[Decision(result["verdict"])]), *numbers)
     console.print(table)
     for result in results:
+        latency = result["latency_ms"]
+        figures = f"{_number(latency.get('p50'), 0)} / {_number(latency.get('p99'), 0)} ms to the planes (50 / 99 %)"
+        figures += f", tomogram {_number(result['last_frame_to_tomogram_s'], 2)} s after the last frame"
+        figures += f", off the truth by {_number(result['rmse_vs_truth'], 3)} 1/cm (rms)"
+        console.print(f"{result['name']}: {figures}", markup=False)
         for attempt in result["attempts"]:
-            console.print(f"  {result['name']} → {attempt['action']}: {Verdict.from_dict(attempt)}", markup=False)
+            console.print(f"  → {attempt['action']}: {Verdict.from_dict(attempt)}", markup=False)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -17,7 +17,8 @@ from streamer.options import Options, alternatives, field_type, rule
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
-HELP_WIDTH = 100
+HELP_WIDTH = 80
+"""Columns of a terminal that nobody made wider."""
 
 UNITS = ("mb", "px", "deg", "kev", "m", "s")
 """Units that end the name of an option."""
@@ -32,14 +33,25 @@ class Parser(argparse.ArgumentParser):
 
 def add_verb(verbs: Any, name: str, description: str, examples: Mapping[str, str], more: str = "") -> Any:
     """Add the parser of a verb. ``examples`` map command lines, without ``streamer``, to what they do."""
-    width = max(map(len, examples))
-    lines = [f"  streamer {command:{width}}   {effect}" for command, effect in examples.items()]
     return verbs.add_parser(
         name,
-        description="\n\n".join(textwrap.fill(part, HELP_WIDTH) for part in description.split("\n\n")),
-        epilog="\n".join(["examples:", *lines, *([] if not more else ["", more])]),
+        description=_paragraphs(description),
+        epilog="\n".join(["examples:", *_examples(examples), *([] if not more else ["", _paragraphs(more)])]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(textwrap.fill(part, HELP_WIDTH, break_on_hyphens=False) for part in text.split("\n\n"))
+
+
+def _examples(examples: Mapping[str, str]) -> list[str]:
+    """A line for each, or two where it would be too long: the command, and below it what it does."""
+    width = max(map(len, examples))
+    lines = [f"  streamer {command:{width}}   {effect}" for command, effect in examples.items()]
+    if max(map(len, lines)) <= HELP_WIDTH:
+        return lines
+    return [line for command, effect in examples.items() for line in (f"  streamer {command}", f"      {effect}")]
 
 
 def checked(kind: Any) -> Callable[[str], Any]:

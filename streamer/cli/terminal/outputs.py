@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from streamer.frames import BadInput, StreamerError
+
+STDOUT = Path("-")
+_json_stream: ContextVar[TextIO | None] = ContextVar("json_stream", default=None)
 
 
 class OutputError(StreamerError):
@@ -23,7 +28,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Sequence[Path] = (
     """
     taken = {path.resolve(): "the file that is read" for path in inputs}
     for option, path in outputs.items():
-        if path is None:
+        if path is None or path == STDOUT:
             continue
         folder = path.absolute().parent
         if not folder.is_dir():
@@ -47,8 +52,24 @@ def writing(option: str, path: Path) -> Iterator[None]:
         raise OutputError(f"{option} {path}: cannot be written ({reason.lower()})") from error
 
 
+@contextmanager
+def json_alone(path: Path | None) -> Iterator[None]:
+    """With ``--json -`` whatever is printed goes to stderr, so that stdout has the JSON alone."""
+    if path != STDOUT:
+        yield
+        return
+    token = _json_stream.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _json_stream.reset(token)
+
+
 def write_json(path: Path | None, content: Any, option: str = "--json") -> None:
-    """Write the file of ``--json``, if there is a path. Raises OutputError."""
-    if path is not None:
+    """Write the file of ``--json``, if there is a path; ``-`` is stdout. Raises OutputError."""
+    if path == STDOUT:
+        print(json.dumps(content, indent=2), file=_json_stream.get() or sys.stdout)
+    elif path is not None:
         with writing(option, path):
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

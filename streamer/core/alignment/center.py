@@ -36,8 +36,10 @@ def combine(estimates: Sequence[CenterEstimate]) -> CenterEstimate:
     weight = np.array([1.0 / e.sigma_px**2 for e in camp])
     centers = np.array([e.center for e in camp], np.float64)
     center = float(weight @ centers / weight.sum())
-    scatter = float(np.sqrt(weight @ (centers - center) ** 2 / weight.sum()))
-    sigma = float(np.hypot(1.0 / np.sqrt(weight.sum()), scatter))
+    # Methods that differ by more than their errors have larger ones.
+    freedom = max(1, len(camp) - 1)
+    excess = max(1.0, float(np.sqrt(weight @ (centers - center) ** 2 / freedom)))
+    sigma = excess / float(np.sqrt(weight.sum()))
     confidence = _joint(camp) * (1.0 - against) * (ALONE_SHARE if len(camp) == 1 else 1.0)
     # The curve of the most precise method of the camp that has one.
     exact = sorted(camp, key=lambda e: e.sigma_px)

@@ -6,10 +6,12 @@ The mass of a rigid sample is the same in every projection, and its centre of ma
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from streamer.core.alignment.estimate import CenterEstimate, confidence_of, stripes_of
-from streamer.core.alignment.row_binning import bin_rows, binned_rows
+from streamer.core.alignment.row_binning import add_binned_rows, binned_rows
 from streamer.core.arrays import Array, Image, Mask, Values
 from streamer.core.preprocessing.kernels import moment_margin
 from streamer.core.statistics import robust_sigma
@@ -18,6 +20,7 @@ from streamer.frames import BadInput
 EDGE_BANDS = 16  # bands of rows, in each of which the sample may touch the edge
 NOISE_ROWS = 128  # about; from which the noise is measured
 TOUCHING_LEVEL = 0.1  # of the margin above the open beam, in units of the densest band's mean attenuation
+CLEAR_SHARE = 0.3  # of that, below which a projection is surely whole, and counts for the path
 SYSTEMATIC_PX = 0.03  # error of a centre of mass that does not average out (uneven beam)
 STRIPE_SIGMAS = 4.0  # standard deviations of noise and sample by which a stripe stands out
 STRIPE_PULL_LEFT = 0.5  # share of the stripes' pull on the centre that remains after their removal
@@ -31,7 +34,8 @@ ALIKE_LEVEL, ALIKE_SHARE = (
 PROFILE_EVERY = 2  # every second projection enters the column profile, which shows the stripes
 DIGEST_BATCH = 64  # projections whose row moments are evaluated together
 MIN_FRAMES = 6
-BEAM_PARTS = 8  # parts of the scan; the one in which the beam has changed most counts
+BEAM_PARTS = 8  # parts of the half circle; the one in which the beam has changed most counts
+SINGLE = 0.3  # attenuation of the beam, at most, by which a single projection counts in its part
 MIN_MASS_SNR = 5.0
 SIGNIFICANT_GAIN = 30.0  # in chi-square, for a jump; 2 or 3 parameters and some 30 places are tried
 LEAST_EXPLAINED = 0.5  # share of the unexplained path that one jump must explain to count as motion
@@ -42,7 +46,7 @@ class MomentTrack:
     """Follows mass and centre of mass from frame to frame, in constant time per frame."""
 
     def __init__(self) -> None:
-        self._records = np.zeros((0, 7))
+        self._records = np.zeros((0, 10))
         self._angles: list[float] = []
         self._pending: Values = np.zeros((0, 0, 4))
         self._shape: tuple[int, int] | None = None
@@ -63,14 +67,22 @@ class MomentTrack:
             self._profile = np.zeros((binned_rows(rows), cols))
         self._pending[self.count - len(self._records)] = moments
         if self.count % PROFILE_EVERY == 0:
-            self._profile += bin_rows(attenuation)
+            add_binned_rows(attenuation, self._profile)
             self._profiles += 1
         self._angles.append(float(angle_rad))
         if self.count - len(self._records) == DIGEST_BATCH:
             self._digest()
 
+    def so_far(self) -> MomentTrack:
+        """What is known at this moment, to be asked on another thread while projections come here; it takes none."""
+        seen = copy.copy(self)
+        seen._angles = self._angles.copy()
+        seen._pending = self._pending[: self.count - len(self._records)].copy()
+        seen._profile = self._profile.copy()
+        return seen
+
     def _digest(self) -> None:
-        """Turn the row sums that wait into records: angle, mass, first moments, edges, whether the sample touches."""
+        """Turn the row sums that wait into records: angle, mass, first moments, edges, and signs of a touched edge."""
         waiting = self.count - len(self._records)
         if not waiting or self._shape is None:
             return
@@ -82,10 +94,10 @@ class MomentTrack:
         mass = sums[:, :, 0].sum(axis=1) - background * rows * cols
         height = (sums[:, :, 0] - background[:, None] * cols) @ np.arange(rows)
         margins = _bands(sides)
-        touches = _touches(sums[:, :, 0] / cols, sides, margins)
+        signs = _signs_of_touching(sums[:, :, 0] / cols, sides, margins)
         self._margins = margins.sum(axis=0) + (self._margins if len(self._records) else 0.0)
         angles = np.array(self._angles[-waiting:])
-        fresh = np.stack([angles, mass, sums[:, :, 1].sum(axis=1), height, left, right, touches], axis=1)
+        fresh = np.stack([angles, mass, sums[:, :, 1].sum(axis=1), height, left, right, *signs], axis=1)
         self._records = np.concatenate([self._records, fresh])
 
     @property
@@ -101,12 +113,26 @@ class MomentTrack:
     def truncation(self) -> float | None:
         """Share of the projections whose sample touches the left or right edge; None before the first."""
         self._digest()
-        return float(np.mean(self._records[:, 6])) if self.count else None
+        return float(np.mean(self._touches())) if self.count else None
+
+    def _touches(self, share: float = 1.0) -> Mask:
+        """Whether the sample reaches the left or right edge, for each of the n projections, by ``share`` of
+        ``TOUCHING_LEVEL``.
+
+        If even the emptiest margin is dense, the sample covers the detector. The few rows of one projection tell their
+        noise badly: what is usual in the scan counts where it is more.
+        """
+        rise, dense, noise, covered = self._records[:, 6:].T
+        usual = float(np.median(noise)) if noise.size else 0.0
+        return np.asarray(
+            (covered > 0) | (rise > np.maximum(share * TOUCHING_LEVEL * dense, 8.0 * np.maximum(noise, usual)))
+        )
 
     @property
     def beam_drift(self) -> float | None:
         """Largest relative change of the open beam since the flats; None where the sample leaves no margin.
 
+        It is that of a part of the half circle: what differs between neighbouring angles does no harm to a slice.
         A beam that fades does so alike at both edges and at all heights. Edges that do not agree hold sample, even
         where single projections do not show it: in half acquisition the one near the axis always does.
         """
@@ -114,16 +140,15 @@ class MomentTrack:
         if truncation is None:
             return None
         cut = truncation > SELDOM_TOUCHING
-        left, right = self._records[(self._records[:, 6] == 0) | cut, 4:6].T
+        theta, left, right = self._records[~self._touches() | cut][:, [0, 4, 5]].T
         beam = 0.5 * (left + right)
-        parts = [float(np.median(part)) for part in np.array_split(beam, min(BEAM_PARTS, beam.size))]
         # What covers both edges from the first projection on may be the sample: then only the change counts.
-        level = max(parts, key=abs) if not cut else max((part - parts[0] for part in parts), key=abs)
-        flicker = robust_sigma(np.diff(beam)) / np.sqrt(2.0) if beam.size > 2 else 0.0
+        first = float(np.median(beam[: -(-beam.size // BEAM_PARTS)])) if cut else 0.0
+        level = _furthest(theta, beam - first)
         apart = float(max(np.ptp(self._margins) / self.count, robust_sigma(right - left)))
         if apart > (ALIKE_LEVEL if cut else max(ALIKE_LEVEL, ALIKE_SHARE * abs(level))):
             return None
-        return max(abs(float(np.expm1(-level))), flicker if apart < flicker else 0.0)
+        return drift_since_flats(theta, beam - first)
 
     def estimate(self) -> CenterEstimate:
         """Axis from the path of the centre of mass; unknown when there is no mass, or too much of it lies outside."""
@@ -158,9 +183,11 @@ class MomentTrack:
         uneven = self._records[:, 5] - self._records[:, 4]
         slope = 1.25 * robust_sigma(uneven) / np.sqrt(uneven.size) * rows * (cols**2 - 1) / 12.0 / typical
         height = float(np.median(z)) - (rows - 1) / 2
-        known = [SYSTEMATIC_PX, STRIPE_PULL_LEFT * pull, MASS_ERROR * offset, TILT_RAD * height, slope]
-        steady = np.concatenate([known, unseen])
-        sigma = float(np.hypot(noise * np.sqrt(dilution), np.linalg.norm(steady) * np.sqrt(dilution * theta.size)))
+        # What moves all centres of mass alike moves the axis by as much; what goes slowly with the angle, by more where
+        # less than a full turn was seen.
+        alike = float(np.linalg.norm([STRIPE_PULL_LEFT * pull, TILT_RAD * height, slope, *unseen]))
+        slow = float(np.hypot(SYSTEMATIC_PX, MASS_ERROR * offset)) * np.sqrt(dilution * theta.size)
+        sigma = float(np.linalg.norm([noise * np.sqrt(dilution), slow, alike]))
         center = offset + (cols - 1) / 2
         confidence = confidence_of(sigma) * (1.0 - (self.truncation or 0.0))
         if confidence < 0.01 or not -0.5 <= center <= cols - 0.5:
@@ -196,16 +223,18 @@ class MomentTrack:
             return None
         self._digest()
         rows, cols = self._shape
-        theta, mass, first, height, left, right, touches = self._records.T
+        theta, mass, first, height, left, right = self._records[:, :6].T
         stripes, margin = self._stripes()[0], moment_margin(cols)
         column = np.arange(cols) - (cols - 1) / 2
         left, right = left - stripes[:margin].mean(), right - stripes[-margin:].mean()
         extra = rows * (float(stripes.sum()) - 0.5 * cols * float(stripes[:margin].mean() + stripes[-margin:].mean()))
         mass, height = mass - extra, height - extra * (rows - 1) / 2
         first = first - rows * float(stripes @ column)
-        whole = touches == 0
+        whole = ~self._touches()
         if np.count_nonzero(whole) < max(MIN_FRAMES, 0.5 * self.count):
             return None
+        clear = ~self._touches(CLEAR_SHARE)
+        whole = clear if np.count_nonzero(clear) >= max(MIN_FRAMES, 0.5 * self.count) else whole
         # A steady uneven beam tilts the background of all projections alike.
         slope = float(np.median((right - left)[whole])) / cols
         first = first - slope * rows * cols * (cols**2 - 1) / 12.0
@@ -226,6 +255,20 @@ class MomentTrack:
         return np.where(np.abs(found) > STRIPE_SIGMAS * noise, found, 0.0), noise
 
 
+def drift_since_flats(theta: Values, beam: Values) -> float:
+    """Relative change of an open beam of attenuation (n,) at angles (n,), in the part of the half circle that lies
+    furthest from the flats'."""
+    return abs(float(np.expm1(-_furthest(theta, beam))))
+
+
+def _furthest(theta: Values, beam: Values) -> float:
+    """Median or mean of the part that lies furthest from 0; one projection does not make the mean of a part."""
+    around = beam[np.argsort(np.mod(theta, np.pi), kind="stable")]
+    parts = np.array_split(around, min(BEAM_PARTS, beam.size))
+    means = [float(np.clip(part, -SINGLE, SINGLE).mean()) for part in parts]
+    return max([*means, *(float(np.median(part)) for part in parts)], key=abs)
+
+
 def _bands(values: Values) -> Values:
     """Means (n, bands, ...) over bands of rows of values (n, rows, ...)."""
     rows = values.shape[1]
@@ -234,11 +277,11 @@ def _bands(values: Values) -> Values:
     return np.asarray(np.add.reduceat(values, edges[:-1], axis=1) / size)
 
 
-def _touches(mean: Values, sides: Values, margins: Values) -> Mask:
-    """Whether the sample reaches the left or right edge of the detector, for each of n projections.
+def _signs_of_touching(mean: Values, sides: Values, margins: Values) -> tuple[Values, Values, Values, Mask]:
+    """Of n projections: how far the densest margin stands above the emptiest, which counts as open beam, and how far
+    the densest rows do; the noise of a margin in one band of rows; and whether even the emptiest one is dense.
 
-    ``mean`` (n, rows) of the rows, ``sides`` (n, rows, 2) of their margins, ``margins`` (n, bands, 2) of those in
-    bands. The emptiest counts as open beam. If even that is dense, the sample covers the detector.
+    ``mean`` (n, rows) of the rows, ``sides`` (n, rows, 2) of their margins, ``margins`` (n, bands, 2) of bands of them.
     """
     rows, bands = mean.shape[1], margins.shape[1]
     densest = _bands(mean).max(axis=1)
@@ -249,9 +292,7 @@ def _touches(mean: Values, sides: Values, margins: Values) -> Mask:
         spread = 1.4826 * np.median(np.abs(steps - np.median(steps, axis=1, keepdims=True)), axis=1)
         # The rows of a sample differ, too, most of all on few rows: the quieter margin shows the noise.
         noise = spread.min(axis=1) / np.sqrt(2.0 * rows / bands)
-    covered = (beam > 0.3) & (beam > 0.25 * densest)
-    limit = np.maximum(TOUCHING_LEVEL * (densest - beam), 8.0 * noise)
-    return np.asarray(covered | (margins.max(axis=(1, 2)) - beam > limit))
+    return margins.max(axis=(1, 2)) - beam, densest - beam, noise, (beam > 0.3) & (beam > 0.25 * densest)
 
 
 def _calmed(mass: Values) -> Values:

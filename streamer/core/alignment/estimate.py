@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import maximum_filter1d, median_filter
 
 from streamer.core.arrays import Array, Values
 
 STRIPE_WINDOW = 11  # columns from whose median a stripe, alike in all projections, differs
 WINDOWS_PER_DETECTOR = 24  # at least; small detectors have a narrower window
+
+PARTNER, BESIDE = 0.3, 7  # share of it that a column of the sample shows on the other side of the axis, within so many
 
 Curve = tuple[Values, Values]
 
@@ -62,6 +64,19 @@ def stripes_of(mean: Array) -> Values:
     padded = np.concatenate([before, wide, behind], axis=-1)
     size = (1,) * (wide.ndim - 1) + (width,)
     return np.asarray(wide - median_filter(padded, size, mode="nearest")[..., half:-half])
+
+
+def without_mirrored(stripes: Values, center: float) -> Values:
+    """Stripes (..., columns) without those that have a like one on the other side of the axis, column ``center``.
+
+    The walls of a round sample about the axis stay in their place as well, but on both sides.
+    """
+    opposite = np.rint(2 * center - np.arange(stripes.shape[-1])).astype(int)
+    inside = (opposite >= 0) & (opposite < stripes.shape[-1])
+    partner = np.clip(opposite, 0, stripes.shape[-1] - 1)
+    bright, dark = (maximum_filter1d(sign * stripes, BESIDE, axis=-1)[..., partner] for sign in (1.0, -1.0))
+    mirrored = inside & (np.where(stripes > 0, bright, dark) > PARTNER * np.abs(stripes))
+    return np.where(mirrored, 0.0, stripes)
 
 
 def _carried_on(wide: Values, width: int) -> Values:

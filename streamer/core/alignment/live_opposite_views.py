@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamer.core.alignment.estimate import CenterEstimate, stripes_of
+from streamer.core.alignment.estimate import CenterEstimate, stripes_of, without_mirrored
 from streamer.core.alignment.opposite_views import (
     END_FRAMES,
     EXACT_RAD,
@@ -98,6 +99,16 @@ class PairTrack:
         if self._seamed:
             self._at_the_ends(angle_rad, attenuation)
 
+    def so_far(self) -> PairTrack:
+        """What is known at this moment, to be asked on another thread while projections come here.
+
+        Both know the matches that either has made; one is asked at a time.
+        """
+        seen = copy.copy(self)
+        seen._anchors = [replace(anchor) for anchor in self._anchors]
+        seen._ends = (self._ends[0].copy(), self._ends[1].copy())
+        return seen
+
     def _is_apart(self, angle_rad: float, anchor: _Anchor) -> bool:
         apart = (angle_rad - anchor.view.angle_rad) % np.pi
         return bool(min(apart, np.pi - apart) >= APART_RAD)
@@ -122,12 +133,13 @@ class PairTrack:
         which takes as long as some frames; ``final`` matches all, then again with the axis' common tilt held.
         """
         pairs = self._pairs()
-        self._matches = {key: match for key, match in self._matches.items() if key in pairs}
+        for old in self._matches.keys() - pairs.keys():
+            del self._matches[old]
         # Few pairs are not matched again below: the stripes may have become clearer since.
         fresh = [key for key in pairs if key not in self._matches or (final and len(pairs) < FEW_PAIRS)]
         clean = pairs
         if mean is not None and frames >= MIN_FRAMES and pairs and (fresh or final):
-            stripes = stripes_of(mean)
+            stripes = without_mirrored(stripes_of(mean), self._about(pairs))
             clean = {key: (one - stripes, other - stripes) for key, (one, other) in pairs.items()}
         for key in fresh if final else fresh[:1]:
             self._matches[key] = register(*clean[key], self._squeeze)
@@ -135,6 +147,14 @@ class PairTrack:
             return CenterEstimate.unknown("pairs")
         both = [clean[key] for key in self._matches]
         return from_matches(list(self._matches.values()), both, self._squeeze, again=final)
+
+    def _about(self, pairs: dict[tuple[float, ...], tuple[Values, Values]]) -> float:
+        """Where the axis is, about; near the middle where stripes are stronger than the sample."""
+        found = [match.center for match in self._matches.values() if match.center is not None]
+        one, other = next(iter(pairs.values()))
+        first = None if found else register(one, other, self._squeeze).center
+        middle = (one.shape[1] - 1) / 2
+        return float(np.median(found)) if found else middle if first is None else first
 
     def _pairs(self) -> dict[tuple[float, ...], tuple[Values, Values]]:
         found = [pair for anchor in self._anchors if (pair := anchor.pair()) is not None]

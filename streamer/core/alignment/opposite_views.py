@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter, spline_filter
 
-from streamer.core.alignment.estimate import CenterEstimate, Curve, confidence_of, stripes_of
+from streamer.core.alignment.estimate import CenterEstimate, Curve, confidence_of, stripes_of, without_mirrored
 from streamer.core.alignment.row_binning import bin_rows, row_bin
 from streamer.core.arrays import Array, Mask, Values
 from streamer.core.statistics import robust_sigma
@@ -22,11 +22,12 @@ MIN_OVERLAP = 0.3  # share of the columns on which the two must overlap
 MAX_DROP = 0.1  # share of the rows by which the sample may have moved
 DISTINCT_ROWS = 16  # least number of rows for which movement along the axis is measured
 MAX_MISMATCH = 0.45  # two pictures of noise alone differ by 0.71
-SYSTEMATIC_PX = 0.03  # by which uneven illumination shifts all pairs alike
+SYSTEMATIC_PX = 0.01  # by which uneven illumination shifts all pairs alike
 FEW_PAIRS_SHARE = 0.85  # of the confidence is left for one or two pairs, which none could contradict
 EXACT_RAD = 1e-5
 WIDEST_RAD = np.deg2rad(3.5)  # a mean of two views this far apart misplaces a point at 500 px by a quarter of a pixel
 NEWTON_STEPS = 12
+FEW_ERRORS = 1.5  # by which the error of a single pair exceeds that of noise: the two are not alike in all
 FEW_PAIRS = 3  # least number of pairs whose scatter means something
 END_FRAMES = 4  # projections at each end that are extrapolated when half a turn is not complete
 MIN_FRAMES = 20  # least number of projections whose mean shows the stripes
@@ -51,10 +52,13 @@ class PairMatch:
 
 @dataclass(frozen=True)
 class Match(PairMatch):
-    """``lean`` is the angle (radian) between the two pictures, twice the tilt of the axis."""
+    """``lean`` is the angle (radian) between the two pictures, twice the tilt of the axis; ``error_px`` the standard
+    error of the centre by what the two differ in.
+    """
 
     lean: float
     curve: Curve
+    error_px: float = float("inf")
 
 
 def center_from_pair(p0: Array, p180: Array) -> PairMatch:
@@ -116,7 +120,9 @@ def center_from_opposites(attenuation: Array, angle_rad: Array, most: int = 15) 
     if len(attenuation) >= MIN_FRAMES:
         used = np.unique(np.linspace(0, len(attenuation) - 1, min(MEAN_FRAMES, len(attenuation))).astype(int))
         mean = sum(np.asarray(bin_rows(attenuation[k]), np.float64) for k in used) / used.size
-        stripes = stripes_of(np.asarray(mean))
+        about = register(*both[0], squeeze).center
+        middle = (attenuation.shape[2] - 1) / 2
+        stripes = without_mirrored(stripes_of(np.asarray(mean)), middle if about is None else about)
         both = [(one - stripes, other - stripes) for one, other in both]
     return from_matches([register(*pair, squeeze) for pair in both], both, squeeze)
 
@@ -135,10 +141,10 @@ def from_matches(
         held = [register(*both[k], squeeze, start=match, lean=lean) for k, match in zip(fit, matches, strict=True)]
         matches = [match for match in held if match.center is not None] or matches
     centers = np.array([match.center for match in matches])
-    mismatch = float(np.median([match.mismatch for match in matches]))
-    # One pair cannot show its own scatter; the mismatch measures how much of the picture is noise or change.
+    # One pair cannot show its own scatter; what the two pictures differ in tells how well they fit.
     few = centers.size < FEW_PAIRS
-    scatter = 0.05 + mismatch if few else 1.25 * robust_sigma(centers) / np.sqrt(centers.size)
+    own = FEW_ERRORS * float(np.median([match.error_px for match in matches]))
+    scatter = own if few else 1.25 * robust_sigma(centers) / np.sqrt(centers.size)
     sigma = float(np.hypot(SYSTEMATIC_PX, scatter))
     confidence = confidence_of(sigma) * min(1.0, centers.size / tried) * (FEW_PAIRS_SHARE if few else 1.0)
     if confidence < 0.01:
@@ -216,13 +222,13 @@ def register(p0: Array, p180: Array, squeeze: int = 1, start: Match | None = Non
         curve = ((cols - 1 + lags * factor) / 2, 1.0 - score)
     else:
         dx, dz = 2 * start.center - (cols - 1), -start.dy / squeeze
-    dx, dz, found, mismatch = _refine(first, mirror, dx, dz, squeeze, lean)
+    dx, dz, found, mismatch, error = _refine(first, mirror, dx, dz, squeeze, lean)
     if round(dz) and not _has_dropped(first, mirror, dx, dz, found, squeeze):
-        dx, dz, found, mismatch = _refine(first, mirror, dx, 0.0, squeeze, lean)
+        dx, dz, found, mismatch, error = _refine(first, mirror, dx, 0.0, squeeze, lean)
         dz = 0.0
     # mirror(t) = first(t + dx) and mirror(t) = p0(2·center - (cols-1) + t)
     center = None if mismatch > MAX_MISMATCH or abs(dx) > (1 - MIN_OVERLAP) * cols else (cols - 1 + dx) / 2
-    return Match(center, -dz * squeeze, mismatch, found, curve)
+    return Match(center, -dz * squeeze, mismatch, found, curve, 0.5 * error)
 
 
 def _best_shift(first: Values, mirror: Values) -> tuple[int, int, Values]:
@@ -261,15 +267,19 @@ def _best_shift(first: Values, mirror: Values) -> tuple[int, int, Values]:
 
 def _refine(
     first: Values, mirror: Values, dx: float, dz: float, squeeze: int, lean: float | None
-) -> tuple[float, float, float, float]:
-    """Sub-pixel (dx, dz), the turn between the two (radian) and the mismatch. The brightness may differ by an offset.
+) -> tuple[float, float, float, float, float]:
+    """Sub-pixel (dx, dz), the turn between the two (radian), the mismatch, and the standard error of dx.
+
+    The brightness may differ by an offset.
 
     mirror(z, t) ≈ first(z + dz + turn·(t - middle), t + dx - turn·(z - middle)). A row is ``squeeze`` columns high.
     """
     rows, cols = first.shape
     vertical = rows >= DISTINCT_ROWS
     turning = vertical and lean is None
-    turn, mismatch, edge = lean or 0.0, 1.0, 3
+    most_drop = MAX_DROP * rows + 1.0
+    turn, mismatch, edge, error = lean or 0.0, 1.0, 3, float("inf")
+    alike = CORRELATED_PIXELS if vertical else float(np.sqrt(CORRELATED_PIXELS))
     spline = spline_filter(first, order=3, mode="nearest")
     z, t = (np.arange(rows) - (rows - 1) / 2)[:, None], (np.arange(cols) - (cols - 1) / 2)[None, :]
     for _ in range(NEWTON_STEPS):
@@ -278,7 +288,7 @@ def _refine(
         if vertical:
             r0, r1 = max(0, int(np.ceil(-dz))) + edge, min(rows, int(np.floor(rows - dz))) - edge
         if c1 - c0 < 8 or r1 - r0 < (4 if vertical else 1):
-            return dx, dz, turn, 1.0
+            return dx, dz, turn, 1.0, float("inf")
         matrix = np.array([[1.0, turn / squeeze], [-turn * squeeze, 1.0]])
         middle = np.array([(rows - 1) / 2, (cols - 1) / 2])
         offset = middle - matrix @ middle + (dz, dx)
@@ -294,14 +304,17 @@ def _refine(
             across, along = slopes
             slopes.append(along * t[:, c0:c1] / squeeze - across * z[r0:r1] * squeeze)
         model = np.stack([(slope - slope.mean()).ravel() for slope in slopes], axis=1)
-        step = np.linalg.lstsq(model.T @ model, model.T @ difference.ravel(), rcond=None)[0]
+        normal = model.T @ model
+        step = np.linalg.lstsq(normal, model.T @ difference.ravel(), rcond=None)[0]
+        error = float(np.sqrt(alike * np.mean(difference**2) * np.linalg.pinv(normal)[0, 0]))
         step[:2] = np.clip(step[:2], -2.0, 2.0)
         dx += float(step[0])
-        dz += float(step[1]) if vertical else 0.0
+        # What looks alike at all heights would run away along the axis.
+        dz = float(np.clip(dz + step[1], -most_drop, most_drop)) if vertical else dz
         turn = float(np.clip(turn + step[2], -MOST_LEAN, MOST_LEAN)) if turning else turn
         if float(np.abs(step[:2]).max()) < 2e-3:
             break
-    return dx, dz, turn, mismatch
+    return dx, dz, turn, mismatch, error
 
 
 def _has_dropped(first: Values, mirror: Values, dx: float, dz: float, turn: float, squeeze: int) -> bool:

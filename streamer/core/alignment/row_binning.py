@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamer.core.arrays import Array
+from streamer.core.arrays import Array, Image, Values
+from streamer.core.jit import as_input, kernel
 
 LEAST_ROWS = 96
 """Larger projections are binned to between this number of rows and twice that."""
@@ -32,3 +33,41 @@ def bin_rows(image: Array) -> Array:
     skip = (rows - height * count) // 2
     stacked = image[skip : skip + height * count].reshape(count, height, columns)
     return np.asarray(np.matmul(np.full(height, 1.0 / height, image.dtype), stacked))
+
+
+def add_binned_rows(image: Image, total: Values) -> None:
+    """Add ``bin_rows`` of an image (rows, columns) float32 to ``total`` (binned_rows(rows), columns) float64."""
+    height, count = row_bin(len(image)), len(total)
+    _add_bands(as_input(image), (len(image) - height * count) // 2, height, total)
+
+
+def band_means(image: Image, first_rows: Array, height: int, means: Image) -> None:
+    """Means (bands, columns) float32 of bands of ``height`` rows of an image (rows, columns) float32, each from one of
+    ``first_rows`` (bands,) on.
+    """
+    _band_means(as_input(image), first_rows, height, means)
+
+
+@kernel()
+def _add_bands(image: Array, skip: int, height: int, total: Array) -> None:
+    share = 1.0 / height
+    for band in range(total.shape[0]):
+        line = total[band]
+        for r in range(skip + band * height, skip + (band + 1) * height):
+            row = image[r]
+            for c in range(line.size):
+                line[c] += share * row[c]
+
+
+@kernel()
+def _band_means(image: Array, first_rows: Array, height: int, means: Array) -> None:
+    share = np.float32(1.0 / height)
+    for band in range(first_rows.size):
+        line = means[band]
+        line[:] = np.float32(0.0)
+        for r in range(first_rows[band], first_rows[band] + height):
+            row = image[r]
+            for c in range(line.size):
+                line[c] += row[c]
+        for c in range(line.size):
+            line[c] *= share

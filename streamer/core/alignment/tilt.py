@@ -11,7 +11,13 @@ from numba import prange
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from streamer.core.alignment.estimate import confidence_of
-from streamer.core.alignment.opposite_views import MAX_MISMATCH, center_from_pair, opposite_pairs
+from streamer.core.alignment.opposite_views import (
+    MAX_MISMATCH,
+    across_the_seam,
+    center_from_pair,
+    opposite_pairs,
+    seam_frames,
+)
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.jit import as_input, kernel
 from streamer.core.preprocessing.binning import bin_frame
@@ -87,14 +93,20 @@ def tilt_from_pair(first: Array, opposite: Array) -> tuple[Tilt, float]:
 
 
 def find_tilt(attenuation: Array, angle_rad: Array, most: int = 5) -> Tilt:
-    """Median over up to ``most`` opposite pairs of projections (angles, rows, columns); confidence 0 without any."""
+    """Median over up to ``most`` opposite pairs of projections (angles, rows, columns); confidence 0 without any.
+
+    Where a scan stops short of half a turn, its ends are extrapolated to meet, see ``across_the_seam``.
+    """
     pairs = opposite_pairs(angle_rad)
-    found = []
-    for index in np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)) if pairs else ():
-        i, j, k, share = pairs[index]
-        tilt, _ = tilt_from_pair(attenuation[i], (1 - share) * attenuation[j] + share * attenuation[k])
-        if tilt.confidence > 0:
-            found.append(tilt)
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)) if pairs else ()
+    both = [
+        (attenuation[i], (1 - share) * attenuation[j] + share * attenuation[k])
+        for i, j, k, share in (pairs[index] for index in chosen)
+    ]
+    if not both:
+        seam = seam_frames(angle_rad)
+        both = across_the_seam([attenuation[k] for k in seam], np.asarray(angle_rad)[seam])
+    found = [tilt for tilt, _ in (tilt_from_pair(*pair) for pair in both) if tilt.confidence > 0]
     if not found:
         return Tilt((attenuation.shape[2] - 1) / 2, 0.0, float("inf"), 0.0)
     angles = np.array([tilt.tilt_rad for tilt in found])

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from streamer.core.alignment.estimate import CenterEstimate, confidence_of, stripes_of
+from streamer.core.alignment.estimate import CenterEstimate, confidence_of, stripes_of, without_mirrored
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import backproject_rows
@@ -66,7 +66,7 @@ def center_from_sharpness(
     subsets = _subsets(theta)
     if not subsets:
         return CenterEstimate.unknown("sharpness")
-    lines, height = _telling_sinograms(sinograms)
+    lines, height = _telling_sinograms(sinograms, start)
     stacks = [_Stack(lines[used], theta[used], height) for used in subsets]
     squeeze, fine = max(1, -(-columns // WIDE_COLUMNS)), max(1, -(-columns // NARROW_COLUMNS))
     grid = _grid(start, reach, min(float(squeeze), max(0.5, reach / 6)))
@@ -148,8 +148,9 @@ def _curves(backend: Backend, stack: _Stack, grid: Values, squeeze: int, window:
     return np.reshape(cost, (count, grid.size))
 
 
-def _telling_sinograms(sinograms: Image) -> tuple[Image, Values]:
-    """Sinograms (angles, n, columns) for the search, and their heights: means of adjacent rows, without stripes.
+def _telling_sinograms(sinograms: Image, about: float) -> tuple[Image, Values]:
+    """Sinograms (angles, n, columns) for the search, and their heights: means of adjacent rows, without stripes that
+    are not mirrored ``about`` the likely axis.
 
     One is taken from each of VOTING_SINOGRAMS sections of the detector, where it varies most, so that their votes are
     independent. Sections with hardly any structure do not vote.
@@ -161,7 +162,7 @@ def _telling_sinograms(sinograms: Image) -> tuple[Image, Values]:
         first = max(int(section[0]), min(best - SINOGRAM_ROWS // 2, int(section[-1]) + 1 - SINOGRAM_ROWS))
         last = min(first + SINOGRAM_ROWS, int(section[-1]) + 1)
         mean = sinograms[:, first:last].mean(axis=1)
-        chosen.append(mean - stripes_of(np.median(mean, axis=0)))
+        chosen.append(mean - without_mirrored(stripes_of(np.median(mean, axis=0)), about))
         height.append(0.5 * (first + last - 1))
         weight.append(strength[best])
     telling = np.array(weight) >= 0.1 * max(weight)

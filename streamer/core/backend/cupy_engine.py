@@ -106,6 +106,11 @@ class CupyEngine:
             pool = self._cupy.get_default_memory_pool()
             return int(self._cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
 
+    def memory_bytes(self) -> tuple[int, int]:
+        with self.errors():
+            free, whole = self._cupy.cuda.runtime.memGetInfo()
+            return int(whole) - int(free), int(whole)
+
     def release(self) -> None:
         with self.errors():
             self._cupy.fft.config.get_plan_cache().clear()  # of this thread; its plans keep their work areas

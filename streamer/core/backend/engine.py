@@ -69,6 +69,9 @@ class Engine(Protocol):
     def free_bytes(self) -> int:
         """Memory that can be allocated now."""
 
+    def memory_bytes(self) -> tuple[int, int]:
+        """Memory of the device in use, by this and other processes, and all of it. Raises DeviceError."""
+
     def release(self) -> None:
         """Give memory that is kept for reuse back to the device."""
 

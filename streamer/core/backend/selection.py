@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from streamer.core.backend.gpu_kernels import Kernels
 from streamer.frames import StreamerError
 
 BACKEND_NAMES = ("auto", "numba", "cupy")
+
+GPU = Path("/dev/nvidiactl")
+"""Is there where the driver of an NVIDIA GPU is loaded."""
 
 NOT_MEASURED = "the whole daemon has not been measured on a GPU yet; ask for 'cupy' to use one"
 """Why "auto" does not take a GPU. "cupy" makes planes and tomogram on it; preparation beyond darks, flats and dead
@@ -62,7 +66,7 @@ def select_backend(request: str = "auto", threads: int | None = None) -> tuple[B
     if request == "numba":
         return host, f"backend numba with {count} threads, as asked for"
     if request == "auto":
-        return host, f"backend numba with {count} threads: {NOT_MEASURED}"
+        return host, f"backend numba with {count} threads" + (f": {NOT_MEASURED}" if GPU.exists() else "")
     try:
         backend, gpu = _cupy_backend(count)
     except BackendError as error:

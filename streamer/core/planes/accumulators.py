@@ -31,13 +31,12 @@ NO_ROWS = np.empty((0, 0, 0), np.float32)
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Frames that are folded in together, with consecutive running numbers.
+    """Frames that are folded in together.
 
     ``frames`` (frames, rows, cols) are of a ``kind`` of PIXEL_KINDS and prepared by ``tables``, or are ATTENUATION.
-    ``angles`` (radian) and ``gains`` (weights) are float64 (frames,), ``center`` is the column of the axis. ``first``
-    is the running number of the first frame among those that are or were shown; ``place`` is its number in a store of
-    attenuation on the device, None without one. ``attenuation`` (frames, rows, cols) float32 and ``moments`` (frames,
-    rows, 4) float64 on the host are filled in unless they have no frames.
+    ``angles`` (radian) and ``gains`` (weights) are float64 (frames,), ``center`` is the column of the axis. ``place``
+    is the first frame's number in a store of attenuation on the device, None without one. ``attenuation`` (frames,
+    rows, cols) float32 and ``moments`` (frames, rows, 4) float64 on the host are filled in unless they have no frames.
     """
 
     frames: Array
@@ -46,17 +45,16 @@ class FrameBatch:
     angles: Values
     gains: Values
     center: float
-    first: int
     attenuation: Image
     moments: Values
     place: int | None = None
 
-    def part(self, first: int, last: int, number: int) -> FrameBatch:
-        """Frames first … last-1 with running numbers from ``number`` on; their gains are a copy."""
+    def part(self, first: int, last: int) -> FrameBatch:
+        """Frames first … last-1; their gains are a copy."""
         part, place = slice(first, last), None if self.place is None else self.place + first
         return FrameBatch(
             self.frames[part], self.kind, self.tables, self.angles[part], self.gains[part].copy(), self.center,
-            number, self.attenuation[part], self.moments[part], place,
+            self.attenuation[part], self.moments[part], place,
         )  # fmt: skip
 
 
@@ -83,10 +81,7 @@ class PlaneAccumulator(Protocol):
         """
 
     def horizontal(self, sets: Sequence[Any], k: int, gains: Values) -> Image:
-        """The k-th horizontal plane (height, width), on the host: Σ gains[s, h]·(frames h of sets[s]).
-
-        The first plane keeps even (h = 0) and odd frames (h = 1) apart, the others have h = 0 only.
-        """
+        """The k-th horizontal plane (height, width), on the host: Σ gains[s]·sets[s]."""
 
 
 class PlaneGeometry:
@@ -129,7 +124,7 @@ class CpuPlaneSums:
     vertical: Image  # (planes, blocks, samples, 16)
     tails: Image  # (planes, blocks, 16, bins)
     tilted: list[tuple[Image, Image]]  # (lines, samples) and (lines, bins)
-    horizontal: list[Sums]  # of the first plane, those of even and odd frames apart
+    horizontal: list[Sums]
 
 
 class CpuPlaneAccumulator:
@@ -157,7 +152,7 @@ class CpuPlaneAccumulator:
             np.zeros((planes, blocks, g.samples, LANES), np.float32),
             np.zeros((planes, blocks, LANES, g.bins), np.float32),
             [(np.zeros((n, g.samples), np.float32), np.zeros((n, g.bins), np.float32)) for n in heights],
-            [shear.zeros(1 if k else 2) for k, shear in enumerate(self._shear)],
+            [shear.zeros() for shear in self._shear],
         )
 
     def add(self, sums: CpuPlaneSums, batch: FrameBatch) -> None:
@@ -179,9 +174,8 @@ class CpuPlaneAccumulator:
             grid = g.grids[name]
             line, height = as_input(np.array(grid.course)), as_input(np.array(grid.height))
             fold_tilted(ready, g.taper, line, angles, gains, center, height, g.edges, parts, lines, tails)
-        for shear, mixed, halves in zip(self._shear, self._mixed, sums.horizontal, strict=True):
-            half = as_input((batch.first + np.arange(count)) % len(halves[0]))
-            shear.add(picked, mixed, angles, gains, batch.center, half, halves)
+        for shear, mixed, level in zip(self._shear, self._mixed, sums.horizontal, strict=True):
+            shear.add(picked, mixed, angles, gains, batch.center, level)
 
     def lines(self, sets: Sequence[CpuPlaneSums], name: str, gains: Values) -> tuple[float, Image, Image]:
         if self._geometry.grids[name].vertical:
@@ -199,7 +193,7 @@ class CpuPlaneAccumulator:
         """A set from sums that were made elsewhere.
 
         ``lines`` holds sums (lines, samples) and tails (lines, bins) of each plane that is not horizontal; ``levels``
-        images (1 or 2, height, width) of each horizontal plane, with even and odd frames apart as in ``zeros``.
+        an image (height, width) of each horizontal plane.
         """
         sums = self.zeros()
         for k, name in enumerate(self._vertical):
@@ -207,8 +201,8 @@ class CpuPlaneAccumulator:
             sums.vertical[k] = to_blocks(samples)
             sums.tails[k].reshape(-1, self._geometry.bins)[: len(tails)] = tails
         sums.tilted = [lines[name] for name in self._tilted]
-        for (straight, _), images in zip(sums.horizontal, levels, strict=True):
-            straight[...] = images
+        for (straight, _), image in zip(sums.horizontal, levels, strict=True):
+            straight[...] = image
         return sums
 
 

@@ -52,7 +52,7 @@ class GpuPlaneSums:
 
     lines: Any  # (lines of all planes, samples)
     tails: Any  # (lines of all planes, bins)
-    levels: list[Any]  # (1 or 2, height, width) of each horizontal plane; of the first even and odd frames apart
+    levels: list[Any]  # (height, width) of each horizontal plane
 
 
 class GpuPlaneAccumulator:
@@ -62,7 +62,6 @@ class GpuPlaneAccumulator:
         """``sets`` is how many sets of sums there will be. Raises DeviceOutOfMemory if they do not fit."""
         self._kernels, self._geometry, self._recent = backend.kernels, geometry, recent
         self._engine: Engine = backend.kernels.engine
-        self._heights = [2 if k == 0 else 1 for k in range(len(geometry.horizontal))]
         grids = geometry.grids.values()
         ends = np.cumsum([0, *(grid.lines for grid in grids)]).tolist()
         self._ranges = dict(zip(geometry.grids, pairwise(ends), strict=True))
@@ -89,7 +88,7 @@ class GpuPlaneAccumulator:
     def _check_memory(self, sets: int) -> None:
         """Raises DeviceOutOfMemory without room for sums, attenuation, and queues of counts and of attenuation."""
         g = self._geometry
-        levels = sum(n * plane.shape[0] * plane.shape[1] for n, plane in zip(self._heights, g.horizontal, strict=True))
+        levels = sum(plane.shape[0] * plane.shape[1] for plane in g.horizontal)
         each = 4 * (self._count * (g.samples + g.bins) + levels)
         need, free = sets * each + 16 * MAX_FRAMES * g.rows * g.columns, int(USABLE_SHARE * self._engine.free_bytes())
         if need > free:
@@ -100,7 +99,7 @@ class GpuPlaneAccumulator:
         return GpuPlaneSums(
             zeros((self._count, g.samples), np.float32),
             zeros((self._count, g.bins), np.float32),
-            [zeros((n, *plane.shape), np.float32) for n, plane in zip(self._heights, g.horizontal, strict=True)],
+            [zeros(plane.shape, np.float32) for plane in g.horizontal],
         )
 
     def add(self, sums: GpuPlaneSums, batch: FrameBatch) -> None:
@@ -125,13 +124,13 @@ class GpuPlaneAccumulator:
             engine.download(moments, batch.moments)
         if len(batch.attenuation):
             engine.download(image, batch.attenuation)
-        self._fold(sums, image, batch.first, tables, rows)
+        self._fold(sums, image, tables, rows)
         if not raw:
             queue.done()
         if pinned:
             queue.drain()  # the caller may write to its frames from now on
 
-    def _fold(self, sums: GpuPlaneSums, image: Any, first: int, tables: Any, rows: tuple[Any, Any] | None) -> None:
+    def _fold(self, sums: GpuPlaneSums, image: Any, tables: Any, rows: tuple[Any, Any] | None) -> None:
         """Attenuation (frames, rows, cols) on the device into the sums."""
         engine, planes = self._engine, len(self._courses)
         if planes:
@@ -141,7 +140,7 @@ class GpuPlaneAccumulator:
             filter_rows(engine, image, self._level_rows, self._taper, self._lag, room, filtered)
             for k, level in enumerate(sums.levels):
                 geometry = tables[planes + k : planes + k + 1]
-                fold_level(engine, filtered[k : k + 1], geometry, first, level)
+                fold_level(engine, filtered[k : k + 1], geometry, level)
 
     def _tables(self, batch: FrameBatch) -> Any:
         """How frames run through the planes, on the device: first the lines' courses, then the horizontal planes."""
@@ -207,13 +206,9 @@ class GpuPlaneAccumulator:
         return scale, to_blocks(sums), tails
 
     def horizontal(self, sets: Sequence[GpuPlaneSums], k: int, gains: Values) -> Image:
-        parts = [(s.levels[k], h, gain) for s, row in zip(sets, gains, strict=True) for h, gain in enumerate(row)]
-        seen = [(level[h : h + 1], gain) for level, h, gain in parts if gain != 0.0]
-        if not seen:
-            return np.zeros(self._geometry.horizontal[k].shape, np.float32)
-        scale, image = self._total([level for level, _ in seen], np.array([gain for _, gain in seen]))
+        scale, image = self._total([s.levels[k] for s in sets], gains)
         image *= np.float32(scale)
-        return image.reshape(image.shape[1:])
+        return image
 
     def _total(self, parts: Sequence[Any], gains: Values) -> tuple[float, Image]:
         """Σ gains[k]·parts[k] on the host, as a factor and what it multiplies: a single part is only downloaded."""

@@ -70,18 +70,18 @@ def filter_rows(engine: Engine, image: Array, height: Array, taper: Array, lag: 
     engine.launch("filter_rows", grid, (256, 1, 1), (room, np.int32(cols), np.int32(pad), lag, np.int32(lag.size), out))
 
 
-def fold_level(engine: Engine, filtered: Array, geometry: Array, first: int, sums: Array) -> None:
-    """Add filtered rows (1, frames, cols + 4) of ``filter_rows`` to a horizontal plane, sums (sets, height, width).
+def fold_level(engine: Engine, filtered: Array, geometry: Array, sums: Array) -> None:
+    """Add filtered rows (1, frames, cols + 4) of ``filter_rows`` to a horizontal plane, sums (height, width).
 
     geometry (1, frames, 4) float64: column of pixel (0, 0), its change from column to column and from row to row of the
-    image, and the frame's weight. Frame k goes into set (first + k) mod sets. At most MAX_FRAMES frames.
+    image, and the frame's weight. At most MAX_FRAMES frames.
     """
     _, frames, width = filtered.shape
-    sets, high, wide = sums.shape
+    high, wide = sums.shape
     if frames > MAX_FRAMES:
         raise ValueError(f"{frames} frames in one launch; at most {MAX_FRAMES} are possible")
-    sizes = np.int32(first % sets), np.int32(sets), np.int32(high), np.int32(wide)
-    grid = -(-wide // 32), -(-high // 8), sets
+    sizes = np.int32(high), np.int32(wide)
+    grid = -(-wide // 32), -(-high // 8), 1
     engine.launch(
         "fold_level", grid, (32, 8, 1), (filtered, np.int32(frames), np.int32(width - 4), geometry, *sizes, sums)
     )

@@ -13,6 +13,7 @@ exact at any distance, and no model of the tail has to be subtracted, nor a cons
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ def transform_lines(
 
 
 class HilbertLines:
-    """The Hilbert transform of lines of a given number of samples, with the bins outside of them."""
+    """The Hilbert transform of lines of a given number of samples, with the bins outside of them. Thread-safe."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
@@ -213,6 +214,12 @@ class HilbertLines:
             back.factors, self._shares, self._courses, threads, image,
         )  # fmt: skip
         return image
+
+
+@lru_cache(4)
+def hilbert_lines(samples: int) -> HilbertLines:
+    """Those of the lengths last used are kept: they take as long to make as some frames to fold in."""
+    return HilbertLines(samples)
 
 
 def _far_field(samples: int) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ from streamer.core.planes.accumulators import (
     no_correction,
 )
 from streamer.core.planes.gpu_accumulator import GpuPlaneAccumulator, RecentStore
-from streamer.core.planes.hilbert import HilbertLines, to_pixels
+from streamer.core.planes.hilbert import hilbert_lines, to_pixels
 from streamer.core.planes.plane import Plane, check_planes
 from streamer.core.planes.sliding_window import ExactWeights, SlidingWindow
 from streamer.core.preprocessing.flat_field import NO_MOMENTS, CorrectionTables, FlatFieldCorrection
@@ -70,6 +70,7 @@ class LivePlanes:
         stored: Callable[[int], Image] | None = None,
         period: float = np.pi,
         recent: RecentStore | None = None,
+        weighted: bool = False,
     ) -> None:
         """Empty planes of a detector of ``rows`` × ``columns`` whose axis is at column ``center``.
 
@@ -77,6 +78,7 @@ class LivePlanes:
         sample wider than the detector on, see RampFilter. ``stored`` returns attenuation (rows, columns) float32 of the
         i-th frame added; the exact weights that it allows are those of angular_weights for ``period``, and are not for
         windows. On a device, raw frames are prepared into ``recent``, as projections ``recent.next`` and following.
+        ``weighted``: without ``stored``, every frame comes with its weight, which is not corrected.
         Raises BadInput.
         """
         check_planes(planes)
@@ -88,11 +90,12 @@ class LivePlanes:
         self.rows, self.columns, self.center = rows, columns, float(center)
         self._backend, self._recent = backend, recent
         self._geometry = PlaneGeometry(planes, rows, columns, extend)
-        self._lines = HilbertLines(self._geometry.samples) if self._geometry.grids else None
+        self._lines = hilbert_lines(self._geometry.samples) if self._geometry.grids else None
         self._plain = no_correction(rows)
         self._prepared: tuple[FlatFieldCorrection, np.dtype[Any], CorrectionTables] | None = None
         self._stored, self._period = stored, period
         self._exact = ExactWeights(period)
+        self._told: list[float] | None = [] if weighted else None  # weights that came with the frames, and stay
         self._window = SlidingWindow(window_rad)
         self._sums = self._choose(self._window.most)
         self._window.begin(self._new_set())
@@ -110,7 +113,9 @@ class LivePlanes:
     @property
     def weights(self) -> Values:
         """Weight (count,) of each of these frames in the images: exact, else 1 or what SlidingWindow.gains says."""
-        return self._window.weights if self._stored is None else self._exact.given.copy()
+        if self._stored is not None:
+            return self._exact.given.copy()
+        return self._window.weights if self._told is None else np.array(self._told)
 
     def add_raw(
         self,
@@ -138,9 +143,7 @@ class LivePlanes:
         whole = NO_ROWS if attenuation is None else attenuation.reshape(frames.shape)
         sums = NO_MOMENTS if moments is None else moments.reshape(len(frames), self.rows, 4)
         place = None if self._recent is None else self._recent.next
-        self._enter(
-            FrameBatch(frames, kind, known[2], angles, np.ones(len(frames)), self.center, 0, whole, sums, place)
-        )
+        self._enter(FrameBatch(frames, kind, known[2], angles, np.ones(len(frames)), self.center, whole, sums, place))
 
     def add(self, attenuation: Image, angle_rad: float | Angles, weight: float | Angles | None = None) -> None:
         """Fold in attenuation (rows, columns) or (frames, rows, columns) float32. Raises BadInput as ``add_raw``.
@@ -149,7 +152,7 @@ class LivePlanes:
         """
         frames, angles = self._checked(np.asarray(attenuation, np.float32), angle_rad)
         weights = None if weight is None else np.broadcast_to(np.asarray(weight, np.float64), angles.shape)
-        self._enter(self._ready(frames, angles, np.ones(len(frames)), 0), weights)
+        self._enter(self._ready(frames, angles, np.ones(len(frames))), weights)
 
     def work(self) -> bool:
         """Add one frame again whose exact weight has changed visibly. False if there is none."""
@@ -157,39 +160,40 @@ class LivePlanes:
 
     def images(self) -> dict[str, Image]:
         """Every plane by name, (height, width) float32, as the reconstruction from the frames so far."""
+        return self.snapshot()()
+
+    def snapshot(self) -> Callable[[], dict[str, Image]]:
+        """``images`` of this moment, of which most of the work is left to do: another thread may, as frames come."""
         self._settle()
         gains = self._window.gains() * _scale(self.angles, self.weights, self._period)
         shapes = {plane.name: plane.shape for plane in self.planes}
         images = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         for k, plane in enumerate(self._geometry.horizontal):
-            images[plane.name] = self._horizontal(k, gains[:, None] * np.ones(1 if k else 2))
-        for name in self._geometry.grids:
-            images[name] = self._from_lines(name, gains, shapes[name])
-        return images
+            images[plane.name] = self._horizontal(k, gains)
+        taken = {name: self._take(name, gains) for name in self._geometry.grids}
 
-    def half_images(self) -> tuple[Image, Image] | None:
-        """The first horizontal plane from the even and from the odd frames; None without such a plane or two frames.
+        def finish() -> dict[str, Image]:
+            for name, sums in taken.items():
+                images[name] = self._from_lines(name, sums, shapes[name])
+            return images
 
-        Exact weights are those of all frames here, too, scaled so that each half covers its own angle.
-        """
-        if not self._geometry.horizontal or self.count < 2:
-            return None
-        self._settle()
-        gains, angles, weights, parity = self._window.gains(), self.angles, self.weights, self._window.numbers % 2
-        scale = np.diag([_scale(angles[parity == h], weights[parity == h], self._period) for h in (0, 1)])
-        even, odd = (self._horizontal(0, gains[:, None] * scale[h]) for h in (0, 1))
-        return even, odd
+        return finish
 
     def _horizontal(self, k: int, gains: Values) -> Image:
-        """The k-th horizontal plane from all sectors, gains (sectors, 1 or 2)."""
+        """The k-th horizontal plane from all sectors, gains (sectors,)."""
         return self._attempt(lambda: self._sums.horizontal([s.sums for s in self._window.sectors], k, gains))
 
-    def _from_lines(self, name: str, gains: Values, shape: tuple[int, int]) -> Image:
-        """A plane that is not horizontal: the weighted sums of the sectors, transformed and resampled to pixels."""
-        assert self._lines is not None
+    def _take(self, name: str, gains: Values) -> tuple[float, Image, Image]:
+        """The weighted sums of the sectors for a plane that is not horizontal, in memory of their own."""
         scale, sums, tails = self._attempt(
             lambda: self._sums.lines([s.sums for s in self._window.sectors], name, gains)
         )
+        return scale, sums.copy(), tails.copy()
+
+    def _from_lines(self, name: str, taken: tuple[float, Image, Image], shape: tuple[int, int]) -> Image:
+        """A plane that is not horizontal: its sums, transformed and resampled to pixels."""
+        assert self._lines is not None
+        scale, sums, tails = taken
         lines = self._lines.apply(sums, tails, scale, self._backend.threads)
         return to_pixels(self._geometry.grids[name], lines, shape)
 
@@ -203,19 +207,22 @@ class LivePlanes:
             raise BadInput(f"{len(stack)} projections with the angles {angles}: one finite angle for each is needed")
         return stack, angles
 
-    def _ready(self, frames: Image, angles: Values, gains: Values, first: int) -> FrameBatch:
-        """Attenuation as a batch that needs no preparation; ``first`` is the running number of its first frame."""
-        return FrameBatch(frames, ATTENUATION, self._plain, angles, gains, self.center, first, NO_ROWS, NO_MOMENTS)
+    def _ready(self, frames: Image, angles: Values, gains: Values) -> FrameBatch:
+        """Attenuation as a batch that needs no preparation."""
+        return FrameBatch(frames, ATTENUATION, self._plain, angles, gains, self.center, NO_ROWS, NO_MOMENTS)
 
     def _enter(self, batch: FrameBatch, weights: Values | None = None) -> None:
         """Fold new frames in, at most FRAMES_PER_FOLD at once and all of one sector."""
         first, angles = 0, batch.angles
         while first < len(batch.frames):
             last = first + self._window.enter(angles[first : first + FRAMES_PER_FOLD], self._new_set)
-            part = batch.part(first, last, self._window.seen)
+            part = batch.part(first, last)
             if self._stored is not None:
                 known = [None] * (last - first) if weights is None else weights[first:last].tolist()
                 part.gains[:] = [self._exact.enter(a, w) for a, w in zip(part.angles.tolist(), known, strict=True)]
+            elif self._told is not None and weights is not None:
+                part.gains[:] = weights[first:last]
+                self._told += weights[first:last].tolist()
             self._add(part)
             self._window.add(part.angles)
             first = last
@@ -227,7 +234,7 @@ class LivePlanes:
         due = self._exact.due(limit)
         for k, weight in due:
             frame = np.asarray(self._stored(k), np.float32)[None]
-            self._add(self._ready(frame, np.array([self._exact.angles[k]]), np.array([weight]), k))
+            self._add(self._ready(frame, np.array([self._exact.angles[k]]), np.array([weight])))
         return len(due)
 
     def _add(self, batch: FrameBatch) -> None:

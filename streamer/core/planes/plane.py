@@ -14,6 +14,9 @@ MAX_PLANES = 16
 MAX_PIXELS = 2**29
 """Of all watched planes together: 2 GB in float32."""
 
+FLAT = 1e-7
+"""Rise from pixel to pixel, in voxels, below which a plane counts as horizontal."""
+
 Vector = tuple[float, float, float]
 
 
@@ -46,8 +49,8 @@ class Plane:
 
     @property
     def horizontal(self) -> bool:
-        """True when the plane is perpendicular to the rotation axis."""
-        return self.u[2] == 0.0 and self.v[2] == 0.0
+        """True when the plane is perpendicular to the rotation axis, to thousandths of a voxel over its sides."""
+        return max(abs(self.u[2]), abs(self.v[2])) < FLAT
 
 
 def orthogonal_planes(rows: int, columns: int) -> tuple[Plane, Plane, Plane]:

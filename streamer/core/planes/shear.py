@@ -119,18 +119,18 @@ def _place(grid: Array, angle: float, center: float, height: int, width: int, ge
 @kernel(parallel=True)
 def fold_rows(
     rows: Array, upper: int, lower: int, mix: Any, taper: Array, lags: Array, grid: Array, angles: Array, gains: Array,
-    center: float, half: Array, threads: int, table: Array, straight: Array, across: Array,
+    center: float, threads: int, table: Array, straight: Array, across: Array,
 ) -> None:  # fmt: skip
     """Add the rows that a horizontal plane sees, of attenuation, to its sums.
 
     rows (frames, slots, cols) float32; the plane takes (1 - mix)·rows[:, upper] + mix·rows[:, lower], continued beyond
-    both ends by ``taper``. lags: see ``_ramp``; grid, center: see ``_place``; angles and gains (weights) float64, half
-    int64 (frames,). table (frames, phases, …) is scratch. A frame's lines are the image's rows, straight[half[f]]
-    (height, width), or its columns, across[half[f]] (width, height).
+    both ends by ``taper``. lags: see ``_ramp``; grid, center: see ``_place``; angles and gains (weights) float64
+    (frames,). table (frames, phases, …) is scratch. A frame's lines are the image's rows, ``straight`` (height, width),
+    or its columns, ``across`` (width, height).
     """
     frames, cols = rows.shape[0], rows.shape[2]
     phases, side, reach = table.shape[1], taper.size, 2 * lags.size
-    height, width = straight.shape[1], straight.shape[2]
+    height, width = straight.shape
     at = reach
     filtered = np.empty((frames, cols + 2 * CUBIC_PAD), np.float32)
     geometry, turned = np.empty((frames, 5), np.float64), np.empty(frames, np.int64)
@@ -161,7 +161,7 @@ def fold_rows(
         for side_on in range(2):
             sums = across if side_on else straight
             # Lines are dealt out in turn: those in the corners see fewer rays.
-            for y in range(thread, sums.shape[1], threads):
+            for y in range(thread, sums.shape[0], threads):
                 for f in range(frames):
                     if turned[f] != side_on:
                         continue
@@ -171,41 +171,39 @@ def fold_rows(
                     a, b = -start / step, (last - start) / step
                     if a > b:
                         a, b = b, a
-                    begin = int(min(float(sums.shape[2]), max(0.0, np.floor(a))))
-                    end = int(max(float(begin), min(float(sums.shape[2]), np.floor(b) + 2.0)))
+                    begin = int(min(float(sums.shape[1]), max(0.0, np.floor(a))))
+                    end = int(max(float(begin), min(float(sums.shape[1]), np.floor(b) + 2.0)))
                     source = table[f, shift % phases, begin + shift // phases : end + shift // phases]
-                    target = sums[half[f], y, begin:end]
+                    target = sums[y, begin:end]
                     for x in range(end - begin):
                         target[x] += source[x]
 
 
 @kernel(parallel=True)
-def add_up(straight: Array, across: Array, gains: Array, threads: int, image: Array) -> None:
-    """Add Σ gains[h]·(straight[h] + the transpose of across[h]) to the image (height, width)."""
+def add_up(straight: Array, across: Array, gain: Any, threads: int, image: Array) -> None:
+    """Add gain·(straight + the transpose of ``across``) to the image (height, width); gain float32."""
     height, width = image.shape
     flat = across.reshape(-1)
     for thread in prange(threads):
         turned = np.empty(LANES * LANES, np.float32)
         for strip in range(thread, (height + TRANSPOSE_TILE - 1) // TRANSPOSE_TILE, threads):
-            for h in range(gains.size):
-                gain = np.float32(gains[h])
-                # Whole tiles, so that both ways through memory run over few pages at a time.
-                for tile in range(0, width, TRANSPOSE_TILE):
-                    for y0 in range(strip * TRANSPOSE_TILE, min((strip + 1) * TRANSPOSE_TILE, height), LANES):
-                        rows = min(LANES, height - y0)
-                        for x0 in range(tile, min(tile + TRANSPOSE_TILE, width), LANES):
-                            cols = min(LANES, width - x0)
-                            if rows == LANES and cols == LANES:
-                                rows_to_points(flat, (h * width + x0) * height + y0, height, LANES - 1, turned, 0)
-                            else:
-                                for y in range(rows):
-                                    for x in range(cols):
-                                        turned[y * LANES + x] = across[h, x0 + x, y0 + y]
+            # Whole tiles, so that both ways through memory run over few pages at a time.
+            for tile in range(0, width, TRANSPOSE_TILE):
+                for y0 in range(strip * TRANSPOSE_TILE, min((strip + 1) * TRANSPOSE_TILE, height), LANES):
+                    rows = min(LANES, height - y0)
+                    for x0 in range(tile, min(tile + TRANSPOSE_TILE, width), LANES):
+                        cols = min(LANES, width - x0)
+                        if rows == LANES and cols == LANES:
+                            rows_to_points(flat, x0 * height + y0, height, LANES - 1, turned, 0)
+                        else:
                             for y in range(rows):
-                                target, source = image[y0 + y, x0 : x0 + cols], straight[h, y0 + y, x0 : x0 + cols]
-                                other = turned[y * LANES : y * LANES + cols]
                                 for x in range(cols):
-                                    target[x] += gain * (source[x] + other[x])
+                                    turned[y * LANES + x] = across[x0 + x, y0 + y]
+                        for y in range(rows):
+                            target, source = image[y0 + y, x0 : x0 + cols], straight[y0 + y, x0 : x0 + cols]
+                            other = turned[y * LANES : y * LANES + cols]
+                            for x in range(cols):
+                                target[x] += gain * (source[x] + other[x])
 
 
 def pixel_grid(plane: Plane, columns: int) -> Array:
@@ -241,22 +239,19 @@ class ShearPlane:
         self._lags = as_input(ramp_lags(columns + len(taper)))
         self._rows = np.empty((ROWS_PER_FOLD, 2, columns), np.float32)
         self._angles, self._gains = np.empty((2, ROWS_PER_FOLD))
-        self._half = np.empty(ROWS_PER_FOLD, np.int64)
         self._waiting = 0
         self._target: tuple[Sums, float, float] | None = None  # of waiting rows: sums, centre, share of the lower slot
 
-    def zeros(self, halves: int) -> Sums:
-        """Empty sums of ``halves`` sets of frames: along the image's rows and, transposed, along its columns."""
-        return np.zeros((halves, *self._shape), np.float32), np.zeros((halves, *self._shape[::-1]), np.float32)
+    def zeros(self) -> Sums:
+        """Empty sums: along the image's rows and, transposed, along its columns."""
+        return np.zeros(self._shape, np.float32), np.zeros(self._shape[::-1], np.float32)
 
     def add(
-        self, rows: Image, mixed: tuple[int, int, float], angles: Array, gains: Array, center: float, half: Array,
-        sums: Sums,
-    ) -> None:  # fmt: skip
+        self, rows: Image, mixed: tuple[int, int, float], angles: Array, gains: Array, center: float, sums: Sums
+    ) -> None:
         """Add rows (frames, slots, columns) of attenuation, seen at ``angles`` with the weights ``gains``.
 
         ``mixed`` says what the plane sees of the slots: the upper one, the lower one, and the share of the latter.
-        ``half`` (frames,) int64 are the sets of ``zeros`` to which the frames belong.
         """
         upper, lower, mix = mixed
         for k in range(len(rows)):
@@ -265,7 +260,7 @@ class ShearPlane:
                 self._fold()
             n, self._target = self._waiting, (sums, center, mix)
             self._rows[n, 0], self._rows[n, 1] = rows[k, upper], rows[k, lower]
-            self._angles[n], self._gains[n], self._half[n] = angles[k], gains[k], half[k]
+            self._angles[n], self._gains[n] = angles[k], gains[k]
             self._waiting += 1
             if self._waiting == ROWS_PER_FOLD:
                 self._fold()
@@ -275,17 +270,17 @@ class ShearPlane:
         if self._target is None:
             return
         (sums, center, mix), n = self._target, self._waiting
-        angles, gains, half = (as_input(array[:n]) for array in (self._angles, self._gains, self._half))
+        angles, gains = as_input(self._angles[:n]), as_input(self._gains[:n])
         fold_rows(
-            self._rows[:n], 0, 1, np.float32(mix), self._taper, self._lags, self._grid, angles, gains, center, half,
+            self._rows[:n], 0, 1, np.float32(mix), self._taper, self._lags, self._grid, angles, gains, center,
             self._backend.threads, self._table[:n], *sums,
         )  # fmt: skip
         self._waiting, self._target = 0, None
 
     def image(self, sums: Sequence[Sums], gains: Array) -> Image:
-        """Total (height, width) of several sums, each set of each with its weight: gains (sums, sets)."""
+        """Total (height, width) of several sums, each with its weight: gains (sums,)."""
         self._fold()
         image = np.zeros(self._shape, np.float32)
         for (straight, across), gain in zip(sums, gains, strict=True):
-            add_up(straight, across, as_input(gain, np.float64), self._backend.threads, image)
+            add_up(straight, across, np.float32(gain), self._backend.threads, image)
         return image

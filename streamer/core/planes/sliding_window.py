@@ -29,7 +29,6 @@ class Sector:
     """The frames of one range of angles."""
 
     sums: Any  # of a PlaneAccumulator
-    first: int = 0  # running number of the first frame
     angles: list[float] = field(default_factory=list)
 
 
@@ -47,7 +46,6 @@ class SlidingWindow:
         self._width = None if window_rad is None else window_rad / SECTORS
         self.most = 1 if window_rad is None else SECTORS + 1  # sectors at once
         self.sectors: deque[Sector] = deque()
-        self.seen = 0
         self._travelled = 0.0  # since the newest sector began
         self._last: float | None = None
 
@@ -69,11 +67,6 @@ class SlidingWindow:
     def angles(self) -> NDArray[np.float64]:
         """Angles (count,) of the frames shown, radian, in order of arrival."""
         return np.array([angle for sector in self.sectors for angle in sector.angles], np.float64)
-
-    @property
-    def numbers(self) -> NDArray[np.int64]:
-        """Running number (count,) of each frame shown, from 0."""
-        return np.arange(self.sectors[0].first, self.seen)
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -109,7 +102,7 @@ class SlidingWindow:
                 self._travelled = min(self._travelled + step - self._width, 0.5 * self._width)
                 if len(self.sectors) == self.most:
                     self.sectors.popleft()
-                self.sectors.append(Sector(new_set(), self.seen))
+                self.sectors.append(Sector(new_set()))
             else:
                 self._travelled += step
             self._last = float(angle)
@@ -118,7 +111,6 @@ class SlidingWindow:
     def add(self, angles: NDArray[np.float64]) -> None:
         """Count frames that were added to the newest sector."""
         self.newest.angles.extend(angles.tolist())
-        self.seen += len(angles)
 
 
 INVISIBLE_ERROR = 0.03

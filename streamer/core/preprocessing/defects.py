@@ -13,6 +13,7 @@ DEFECT_SIGMAS = 8.0  # of the scatter of good pixels, beyond which a pixel is ba
 DEAD_RESPONSE = 0.5  # of its neighbours, below which a pixel is dead; above the reciprocal it is hot
 MEDIAN_SAMPLE = 65_536  # pixels that are enough to measure the noise
 MEDIAN_REACH = 2  # pixels to either side that are the neighbourhood of a suspect pixel
+MOST_MASKED = 0.25  # share of pixels that may be masked where no dark says that they are not lit instead
 
 
 class PixelStatistics:
@@ -67,8 +68,26 @@ class PixelStatistics:
             self._mean.flags.writeable = self._variance.flags.writeable = False
 
 
-def defects(flats: PixelStatistics, darks: PixelStatistics | None = None, threads: int = 1) -> Mask:
-    """True (rows, columns) for pixels not to be used: dead, hot, stuck, or noisy.
+def masked_by_value(flats: PixelStatistics, darks: PixelStatistics | None, dtype: str) -> Mask:
+    """True (rows, columns) for pixels that always had the largest number of ``dtype``: the detector masked them.
+
+    Photon counters send 2^n - 1 for gaps between their modules and for known defects. Where there are no darks, a beam
+    that is too bright looks alike: more than a quarter of the pixels are not taken for masked.
+    """
+    kind = np.dtype(dtype)
+    if kind.kind != "u":
+        return np.zeros(flats.mean.shape, np.bool_)
+    top = np.float32(np.iinfo(kind).max)
+    masked = flats.mean == top
+    if darks is not None:
+        return np.asarray(masked & (darks.mean == top))
+    return np.asarray(masked if masked.mean() <= MOST_MASKED else np.zeros_like(masked))
+
+
+def defects(
+    flats: PixelStatistics, darks: PixelStatistics | None = None, threads: int = 1, known: Mask | None = None
+) -> Mask:
+    """True (rows, columns) for pixels not to be used: ``known`` ones, and those that are dead, hot, stuck, or noisy.
 
     Dead or hot: the net flat is below half or above twice the level of its 5 × 5 neighbours, and differs by more than
     DEFECT_SIGMAS times the spread of all pixels (a scintillator is uneven, but smoothly). Hot: the dark exceeds its
@@ -82,6 +101,8 @@ def defects(flats: PixelStatistics, darks: PixelStatistics | None = None, thread
             raise BadInput(f"the darks are {darks.mean.shape}, the flats {net.shape}")
         net = net - darks.mean
     bad = ~np.isfinite(net) | (net <= 0)
+    if known is not None:
+        bad |= known
     net = np.where(bad, np.float32(0.0), net)
     around = np.maximum(neighbourhood(net, threads), np.float32(1e-12))
     ratio = net / around

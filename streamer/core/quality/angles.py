@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from dataclasses import dataclass
-from statistics import median
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 
 LEARN = 6
 """Steps between frames that came one after the other, before single angles are judged by them."""
+
+REMEMBERED = 32
+"""Steps that are remembered."""
 
 AGREE = 0.5
 """Share of the remembered steps that must agree with their median, or there is no usual step."""
@@ -33,6 +38,20 @@ INTERLACED, WHOLE_TURN = 1.5, 1.5
 the half circle is as wide as WHOLE_TURN of their steps."""
 
 
+FEWEST_STEPS = 8
+"""Steps from which on there is a usual one."""
+
+OFF = 0.25
+"""Part of the usual step by which a step may differ from a whole number of them."""
+
+STEADY = 0.95
+"""Share of the steps that must be whole numbers of the usual one for those that lack to be counted."""
+
+
+FAR_DEG, SAME_DEG = 30.0, 0.05
+"""Steps so large are those of golden angles; they differ by less than so much, from computed or exact angles."""
+
+
 def turned_deg(a: float, b: float) -> float:
     """Angle from b to a in degrees, -180 … 180."""
     return (a - b + 180.0) % 360.0 - 180.0
@@ -46,13 +65,14 @@ class AngleWatch:
     """
 
     def __init__(self) -> None:
-        self._steps: list[float] = []
+        self._steps: deque[float] = deque()
+        self._ordered: list[float] = []
         self._anchor: tuple[int, float] | None = None
         self._strays: list[tuple[int, float]] = []
 
     def wrong(self, index: int, angle_deg: float) -> bool:
         """Whether the angle of frame ``index`` cannot be its own; one that is no number is wrong."""
-        if not np.isfinite(angle_deg):
+        if not isfinite(angle_deg):
             return True
         step = self._usual()
         if self._anchor is None:
@@ -66,16 +86,25 @@ class AngleWatch:
             ):
                 return True
         if gap == 1:
-            self._steps = [*self._steps[-31:], _folded(angle_deg - self._anchor[1])]
+            self._remember(_folded(angle_deg - self._anchor[1]))
         self._anchor, self._strays = (index, angle_deg), []
         return False
 
+    def _remember(self, step: float) -> None:
+        self._steps.append(step)
+        insort(self._ordered, step)
+        if len(self._steps) > REMEMBERED:
+            del self._ordered[bisect_left(self._ordered, self._steps.popleft())]
+
     def _usual(self) -> float | None:
-        if len(self._steps) < LEARN:
+        """The median step, if most of those remembered agree with it."""
+        steps, count = self._ordered, len(self._ordered)
+        if count < LEARN:
             return None
-        step = median(self._steps)
-        alike = sum(abs(_folded(s - step)) <= max(0.05, 0.25 * abs(step)) for s in self._steps)
-        return step if alike >= max(LEARN, AGREE * len(self._steps)) else None
+        step = 0.5 * (steps[(count - 1) // 2] + steps[count // 2])
+        near = max(0.05, 0.25 * abs(step))
+        alike = sum(bisect_right(steps, at + near) - bisect_left(steps, at - near) for at in _alike(step, near))
+        return step if alike >= max(LEARN, AGREE * count) else None
 
     def _goes_on(self, index: int, angle_deg: float, step: float) -> bool:
         """Whether wrong angles follow each other by the usual step: then the rotation goes on from here."""
@@ -83,6 +112,11 @@ class AngleWatch:
         follows = last is not None and abs(_folded(angle_deg - last[1] - (index - last[0]) * step)) < OFF_DEG
         self._strays = [*(self._strays if follows else []), (index, angle_deg)]
         return len(self._strays) >= TWICE
+
+
+def _alike(step: float, near: float) -> tuple[float, ...]:
+    """Where steps alike may lie: those that differ by half a turn are the same, near the ends of -90 … 90 degrees."""
+    return (step,) if abs(step) + near < 90.0 else (step, step - 180.0, step + 180.0)
 
 
 def _folded(difference_deg: float) -> float:
@@ -154,3 +188,50 @@ def _widest_gap(angle_deg: NDArray[np.float64]) -> float:
     """Between neighbours on the half circle, in degrees, whatever their order."""
     ordered = np.sort(np.mod(angle_deg, 180.0))
     return float(np.diff(ordered, append=ordered[0] + 180.0).max())
+
+
+def missing_before(angle_deg: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many projections lack before each one (n,), where a scan goes on in steps of one size, else zeros.
+
+    Steps of more than a quarter of a turn, as golden ones, are taken modulo half a turn.
+    """
+    before = np.zeros(len(angle_deg), np.int64)
+    if len(angle_deg) <= FEWEST_STEPS:
+        return before
+    steps = (np.diff(angle_deg) + 180.0) % 360.0 - 180.0
+    usual = float(np.median(steps))
+    if usual == 0:
+        return before
+    ratio = steps / usual
+    whole = np.rint(ratio)
+    fits = (whole >= 1) & (np.abs(ratio - whole) < OFF)
+    gaps = np.where(fits, whole - 1, 0).astype(np.int64)
+    # A single wrong angle looks like a gap and a step back: both together are no way.
+    way = float(ratio.sum()) - len(steps) - int(gaps.sum())
+    if np.mean(fits) < STEADY or abs(way) > 1 + 0.1 * int(gaps.sum()):
+        gaps = _lacking_far_steps(np.diff(angle_deg))
+    before[1:] = gaps
+    return before
+
+
+def _lacking_far_steps(moves: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many lack in moves (n,), in degrees, of which nearly all are the same modulo half a turn, and far apart."""
+    lacking = np.zeros(len(moves), np.int64)
+    usual = float(np.median(_halves(moves)))
+    same = min(SAME_DEG, 0.2 * 180.0 / len(moves))
+    odd = np.flatnonzero(np.abs(_halves(moves - usual)) > same)
+    if abs(usual) < FAR_DEG or odd.size > (1 - STEADY) * len(moves):
+        return lacking
+    apart = np.abs(_halves(moves[odd, None] - np.arange(1, len(moves) + 2) * usual))
+    # A wrong angle is an odd move and back again.
+    after = odd[:-1][np.diff(odd) == 1]
+    back = np.abs(_halves(moves[after] + moves[after + 1] - 2 * usual)) < 2 * same
+    if (apart > same).all(axis=1).any() or back.any():
+        return lacking
+    lacking[odd] = np.argmax(apart <= same, axis=1)
+    return lacking
+
+
+def _halves(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Modulo half a turn, -90 … 90."""
+    return np.asarray((degrees + 90.0) % 180.0 - 90.0)

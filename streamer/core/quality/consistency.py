@@ -9,6 +9,7 @@ of rotation, every row keeps its mass. What does not fit is told as a displaceme
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ MARGIN = 0.02  # of the columns at either side that are taken for open beam
 ALIKE = 0.03  # attenuation by which both margins of an open beam may differ
 EVEN = 0.1  # attenuation by which a margin may change for the beam to be the cause
 CUT = 0.03  # of the densest rays, attenuation in a margin from which on the sample reaches over the edge
+RISE = 0.05  # of a margin's attenuation, by which that beside it, or the other, differs where it is the sample's
+MOST = 0.3  # of the projections one after the other in which the sample covers both margins, those that must show it
+FEW = 0.3  # of the projections, from which on those that are not cut off suffice
+PARTS, LOWER = 9, 0.4  # of the scan, from which its beam is found; share of the projections that must see it
 TRIM = 0.02  # of the residuals, the largest, that single bad projections may make
 CERTAIN = 5.0  # standard errors by which the scatter must exceed that of the noise
 STEPS = 24  # times at which a sudden change is looked for
@@ -89,13 +94,13 @@ def _bends(views: NDArray[Any]) -> float:
 def open_beam(views: NDArray[Any]) -> Series:
     """Attenuation (n, columns) of the open beam in views (n, rows, columns), in the order of time.
 
-    Each view has the level of the emptier of its margins. Where that stands above what a beam that fades has, the
-    sample covers it, and the level is that of the fading beam. From one margin to the other the beam goes along a line
-    that changes slowly, as that of a beam that moves; a large steady difference is the sample's.
+    Each view has the level of the emptier of its margins. Where that stands above what a beam that fades has, and the
+    columns beside both margins above that again, the sample covers both, and the level is that of the fading beam. From
+    one margin to the other the beam goes along a line that changes slowly, as that of a beam that moves; a large steady
+    difference is the sample's.
     """
     margin = max(2, int(MARGIN * views.shape[2]))
-    left = np.asarray(views[..., :margin].mean(axis=(1, 2)), np.float64)
-    right = np.asarray(views[..., -margin:].mean(axis=(1, 2)), np.float64)
+    left, right = _strips(views, 0, margin), _strips(views, -margin, margin)
     (first, spread), (last, other) = _fading(left), _fading(right)
     slope = last - first
     if abs(float(slope.mean())) > ALIKE:
@@ -104,32 +109,83 @@ def open_beam(views: NDArray[Any]) -> Series:
         slope = np.zeros(len(views))
     level = np.minimum(left + 0.5 * slope, right - 0.5 * slope)
     faded, scatter = _fading(level)
-    level = np.where(level - faded > 4 * scatter, faded, level)
+    level = np.where(_covered(views, left, right, level - faded, scatter, margin), faded, level)
     return np.asarray(level[:, None] + slope[:, None] * np.linspace(-0.5, 0.5, views.shape[2]))
 
 
+def always_covered(views: NDArray[Any]) -> bool:
+    """Whether both margins of the mean of views (n, rows, columns) differ from what lies beside them: no beam does."""
+    margin = max(2, int(MARGIN * views.shape[2]))
+    mean = views.mean(axis=0, keepdims=True)
+    sides = [(_strips(mean, 0, margin), margin), (_strips(mean, -margin, margin), -2 * margin)]
+    return all(abs(_strips(mean, beside, margin) - side)[0] > RISE * side[0] > 0 for side, beside in sides)
+
+
+def _covered(
+    views: NDArray[Any], left: Series, right: Series, excess: Series, scatter: float, margin: int
+) -> NDArray[np.bool_]:
+    """Which views (n, rows, columns) have a sample in both margins, whose attenuation is left and right (n,).
+
+    The emptier one stands by ``excess`` (n,) above a beam that scatters. A beam that became darker did so alike at both
+    margins and beside them; a sample does not, in most of the projections one after the other in which it is there.
+    """
+    above = excess > 4 * scatter
+    rise = np.minimum(_strips(views, margin, margin) - left, _strips(views, -2 * margin, margin) - right)
+    sample = above & ((rise > RISE * excess) | (np.abs(left - right) > RISE * excess + 4 * scatter))
+    run = np.cumsum(np.diff(above, prepend=False))
+    share = np.bincount(run, sample) / np.maximum(np.bincount(run), 1)
+    return np.asarray(above & (share[run] > MOST))
+
+
+def _strips(views: NDArray[Any], first: int, width: int) -> Series:
+    """Mean (n,) of ``width`` columns of views (n, rows, columns) from the column ``first`` on."""
+    first %= views.shape[2]
+    return np.asarray(views[..., first : first + width].mean(axis=(1, 2)), np.float64)
+
+
 def uncut(views: NDArray[Any], beam: Series, noise: float) -> NDArray[np.bool_]:
-    """Mask (n,) of the views (n, rows, columns) whose sample lies within the detector; all, where most are cut off.
+    """Mask (n,) of the views (n, rows, columns) whose sample lies within the detector; all, where nearly all are cut.
 
     ``beam`` is that of ``open_beam``, ``noise`` of one pixel.
     """
     margin = max(2, int(MARGIN * views.shape[2]))
     net = views[..., :margin] - beam[:, None, :margin], views[..., -margin:] - beam[:, None, -margin:]
-    sides = np.max([side.mean(axis=2).max(axis=1) for side in net], axis=0)
+    sides = np.stack([side.mean(axis=2) for side in net])
     peak = float(np.percentile(views[:: max(1, len(views) // 64)], 99.5))
-    whole = np.asarray(sides < CUT * peak + 6 * noise / np.sqrt(margin))
-    return whole if np.count_nonzero(whole) > 0.5 * whole.size else np.ones_like(whole)
+    error = noise / np.sqrt(margin)
+    one = sides.max(axis=(0, 2)) < CUT * peak + 6 * error
+    # What is the same in all rows stands out of less noise.
+    all_rows = sides.mean(axis=2).max(axis=0) < 0.3 * CUT * peak + 5 * error / np.sqrt(views.shape[1])
+    whole = one & all_rows
+    return whole if np.count_nonzero(whole) > max(FEW * whole.size, FEWEST) else np.ones_like(whole)
 
 
 def _fading(level: Series) -> tuple[Series, float]:
-    """A parabola in time (n,) through the lower part of a margin's attenuation, and the scatter about it."""
+    """A parabola in time (n,) through the lower part of a margin's attenuation, and the scatter about it.
+
+    It begins with that of many, through the medians of three parts of the scan each, to which the nearest 40 % of the
+    values are nearest (least quantile; Rousseeuw, J. Am. Stat. Assoc. 79, 871, 1984): the sample may cover the rest.
+    """
     time = np.linspace(-1.0, 1.0, level.size)
     model = np.stack([np.ones_like(time), time, time**2], axis=1)
-    fitted, scatter, low = np.full(level.size, np.median(level)), 0.0, np.ones(level.size, bool)
-    for _ in range(6 if level.size >= FEWEST else 0):
+    if level.size < FEWEST:
+        return np.full(level.size, np.median(level)), 0.0
+    parts = np.array_split(np.arange(level.size), min(PARTS, level.size // 3))
+    at, value = (np.array([np.median(series[part]) for part in parts]) for series in (time, level))
+    triples = np.array(list(combinations(range(len(parts)), 3)))
+    vander = np.stack([np.ones_like(at), at, at**2], axis=1)
+    some = slice(None, None, max(1, level.size // 256))
+    found = np.linalg.solve(vander[triples], value[triples][..., None])[..., 0]
+    found = np.concatenate([found, np.array([[np.median(value), 0.0, 0.0]])])
+    away = np.abs(level[some] - found @ model[some].T)
+    nearest = np.partition(away, int(LOWER * away.shape[1]), axis=1)[:, int(LOWER * away.shape[1])]
+    best = int(np.argmin(nearest))
+    fitted, scatter = model @ found[best], 1.9 * float(nearest[best])  # 40 % of normal values lie within 0.52 sigma
+    for _ in range(6):
+        low = np.abs(level - fitted) <= 3 * scatter + 1e-12
+        low |= level < fitted
         fitted = model @ np.linalg.lstsq(model[low], level[low], rcond=None)[0]
         scatter = robust_sigma((level - fitted)[low])
-        low = level - fitted <= 3 * scatter + 1e-12
     return fitted, scatter
 
 

@@ -32,6 +32,13 @@ NARROW = 5
 PARTNER = 0.3
 """Share of that by which the pixel on the other side of the axis must differ for the sample to be the cause."""
 
+CHANGES, ECCENTRIC = 0.5, 11
+"""Share of it by which such a pixel differs between the parts of the angles, where the sample lies up to half of so
+many columns off the axis."""
+
+BESIDE, HALF = 7, 0.5
+"""Columns within which the other side of such a sample shows the same in all parts of the angles, and its share."""
+
 PARTS = 4
 """Parts of the angles, in each of which a pattern must show.
 
@@ -39,6 +46,9 @@ A sample's edge stays in its place over a few degrees only."""
 
 PATTERN = 0.01
 """Attenuation by which a pixel of it must differ: one per cent of the light."""
+
+LIGHT_VIEWS, DENSEST = 256, 6.0
+"""Views, at most about, whose light is looked at, and the attenuation beyond which none is left."""
 
 DEAD = 0.5
 """Attenuation by which a column differs from its neighbours, in all rows, when it is dead: no gain changes so much."""
@@ -54,11 +64,16 @@ LEAK = 0.02
 
 
 def brightness(frame: Array) -> Array:
-    """Mean brightness (≤ 24, ≤ 24) of the parts of a frame (rows, columns); pixels that are no numbers are left out."""
+    """Mean brightness (≤ 24, ≤ 24) of the parts of a frame (rows, columns); pixels that are no numbers are left out.
+
+    So are those that a 32-bit detector masks (2³² - 1): in their sum the light of the others would be lost.
+    """
     rows, columns = frame.shape
     down, across = max(1, rows // BLOCKS), max(1, columns // BLOCKS)
-    cut = np.asarray(frame[: rows // down * down, : columns // across * across], np.float32)
-    blocks = np.where(np.isfinite(cut), cut, 0.0).reshape(rows // down, down, columns // across, across)
+    part = frame[: rows // down * down, : columns // across * across]
+    cut = np.asarray(part, np.float32)
+    counted = np.isfinite(cut) if part.dtype != np.uint32 else part < np.iinfo(np.uint32).max
+    blocks = np.where(counted, cut, 0.0).reshape(rows // down, down, columns // across, across)
     return np.asarray(blocks.mean(axis=(1, 3)))
 
 
@@ -182,28 +197,39 @@ def pattern_rms(views: Array, angle_rad: NDArray[np.float64], center: float, noi
     Counted is what differs sharply from its neighbours in the row, in each quarter of the angles alike: columns whose
     gain changed, hot pixels. A round sample about the axis, column ``center``, leaves sharp edges at all angles as
     well, but on both sides; those do not count. ``noise`` is that of a pixel of one view, and there were ``flats``.
+    Behind dense parts, which let few quanta through, it is larger.
     """
     order = np.argsort(np.mod(angle_rad, np.pi), kind="stable")
     parts = np.stack([views[some].mean(axis=0, dtype=np.float64) for some in np.array_split(order, PARTS)])
-    error = noise * np.sqrt(PARTS / len(views) + 1.0 / max(1, flats))
+    # The variance of the attenuation goes as one over the light.
+    lost = np.exp(np.clip(views[:: max(1, len(views) // LIGHT_VIEWS)], 0.0, DENSEST)).mean(axis=0, dtype=np.float64)
+    variance = noise**2 * (np.maximum(1.0, lost / lost.mean()) * PARTS / len(views) + 1.0 / max(1, flats))
     # A column that differs in all rows stands out of less noise.
     whole = parts.mean(axis=1, keepdims=True)
-    return max(_lasting(parts, center, error), _lasting(whole, center, error / np.sqrt(views.shape[1])))
+    all_rows = np.sqrt(variance.mean(axis=0, keepdims=True) / views.shape[1])
+    return max(_lasting(parts, center, np.sqrt(variance)), _lasting(whole, center, all_rows))
 
 
-def _lasting(parts: Array, center: float, error: float) -> float:
-    """``pattern_rms`` of means (parts, rows, columns) of parts of the angles, with the standard error of a pixel."""
+def _lasting(parts: Array, center: float, error: Array) -> float:
+    """``pattern_rms`` of means (parts, rows, columns) of parts of the angles, with a pixel's error (rows, columns)."""
     columns = parts.shape[2]
     sharp = parts - median_filter(parts, (1, 1, NARROW), mode="nearest")
     lasting = np.where(np.ptp(np.sign(sharp), axis=0) == 0, np.abs(sharp).min(axis=0), 0.0)
-    sign, limit = np.sign(sharp[0]), max(PATTERN, 4.0 * error)
+    sign, limit = np.sign(sharp[0]), np.maximum(PATTERN, 4.0 * error)
     found = lasting > limit
     opposite = np.rint(2 * center - np.arange(columns)).astype(int)
     inside = (opposite >= 0) & (opposite < columns)
     mirrored = np.zeros_like(found)
+    partner = np.clip(opposite, 0, columns - 1)
+    # A gain is the same at all angles; an edge that is nearly round about the axis comes and goes.
+    changes = np.ptp(sharp, axis=0) > np.maximum(CHANGES * np.abs(sharp).mean(axis=0), 4.0 * error)
     for side in (1.0, -1.0):
         same = maximum_filter((lasting > PARTNER * limit) & (sign == side), (1, NARROW), mode="constant")
-        mirrored |= same[:, np.clip(opposite, 0, columns - 1)] & inside & (sign == side)
+        around = maximum_filter(side * sharp > PARTNER * limit, (1, 1, ECCENTRIC), mode="constant").all(axis=0)
+        # A wall beside the axis lasts on the one side, and on the other goes to and fro within some columns.
+        beside = maximum_filter(side * sharp, (1, 1, BESIDE), mode="constant").min(axis=0)
+        alike = beside[:, partner] > HALF * np.abs(sharp).min(axis=0)
+        mirrored |= (same[:, partner] | alike | (around[:, partner] & changes)) & inside & (sign == side)
     return float(np.sqrt(np.mean(np.where(found & ~mirrored, sharp.mean(axis=0), 0.0) ** 2)))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from streamer.core.arrays import Values
 from streamer.frames import BadInput
@@ -15,6 +17,10 @@ from streamer.frames import BadInput
 TAPER = 0.5  # outer share of the radius over which the window falls to zero; steeper ones smear strong rings outwards
 
 FEW_SAMPLES = 8  # rings of fewer are judged together
+
+EDGE_POWER = 5
+"""Power of the frequency with which the spectrum of sharp edges falls, seen by square pixels: 3 for a slice with edges,
+2 for a pixel's own transform."""
 
 
 @dataclass(frozen=True)
@@ -43,31 +49,51 @@ def fourier_ring_correlation(a: NDArray[Any], b: NDArray[Any]) -> RingCorrelatio
     if a.shape != b.shape or a.ndim not in (2, 3) or a.shape[-2] != a.shape[-1] or a.shape[-1] < 16:
         raise BadInput(f"ring correlation needs two square images of 16 pixels or more, not {a.shape} and {b.shape}")
     n = a.shape[-1]
-    window = _round_window(n)
-    spectra = []
-    for image in (a, b):
-        values = np.nan_to_num(np.asarray(image, np.float64).reshape(-1, n, n))
-        # Without the mean, the window itself would not show up as common structure.
-        mean = (values * window).sum(axis=(1, 2), keepdims=True) / window.sum()
-        spectra.append(scipy.fft.fft2((values - mean) * window))
-    k = scipy.fft.fftfreq(n, 1.0 / n)
-    ring = np.rint(np.hypot(k[:, None], k[None, :])).astype(int).ravel()
-    count = n // 2
-
-    def per_ring(values: Values) -> Values:
-        return np.asarray(np.bincount(ring, values.mean(axis=0).ravel())[1:count], np.float64)
-
-    cross = per_ring((spectra[0] * np.conj(spectra[1])).real)
-    power = np.sqrt(per_ring(np.abs(spectra[0]) ** 2) * per_ring(np.abs(spectra[1]) ** 2))
+    window, ring, twice = _layout(n)
+    # Cross-spectrum and powers, summed over the slices one by one: a few of them fit into a cache.
+    sums = np.zeros((3, n, 2 * (n // 2 + 1)))
+    for one, other in zip(a.reshape(-1, n, n), b.reshape(-1, n, n), strict=True):
+        first, second = _spectrum(one, window), _spectrum(other, window)
+        for total, x, y in zip(sums, (first, first, second), (second, first, second), strict=True):
+            total += x * y
+    cross, *powers = (np.bincount(ring, (total[:, ::2] + total[:, 1::2]).ravel() * twice)[1 : n // 2] for total in sums)
+    power = np.sqrt(powers[0] * powers[1])
     correlation = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
-    samples = np.maximum(per_ring(np.ones((1, n, n))) * 0.5 * float((window**2).mean()), 1.0)
-    return RingCorrelation(np.arange(1, count) / n, correlation, _half_bit(samples), samples)
+    area = float(np.mean(window**2, dtype=np.float64))
+    samples = np.maximum(np.bincount(ring, twice)[1 : n // 2] * 0.5 * area, 1.0)
+    return RingCorrelation(np.arange(1, n // 2) / n, correlation, _half_bit(samples), samples)
 
 
-def frc_resolution(a: NDArray[Any], b: NDArray[Any]) -> float | None:
+def _spectrum(image: NDArray[Any], window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Half the transform of a slice within the window, (n, 2 · (n // 2 + 1)): real and imaginary parts in turn."""
+    values = np.asarray(image, np.float32)
+    # Without the mean, the window itself would not show up as common structure.
+    mean = float(values.ravel() @ window.ravel()) / float(window.sum(dtype=np.float64))
+    if not np.isfinite(mean):
+        return _spectrum(np.nan_to_num(values, posinf=0.0, neginf=0.0), window)
+    return np.asarray(scipy.fft.rfft2((values - np.float32(mean)) * window)).view(np.float32)
+
+
+@lru_cache(maxsize=2)
+def _layout(n: int) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]:
+    """The window (n, n); the ring that each coefficient of half a transform lies in; and how often it counts there."""
+    ring = np.rint(np.hypot(scipy.fft.fftfreq(n, 1.0 / n)[:, None], np.arange(n // 2 + 1))).astype(np.intp)
+    # The other half of a real image's transform is the same.
+    twice = np.full(ring.shape, 2.0)
+    twice[:, 0] = 1.0
+    if n % 2 == 0:
+        twice[:, -1] = 1.0
+    return _round_window(n), ring.ravel(), twice.ravel()
+
+
+def frc_resolution(a: NDArray[Any], b: NDArray[Any], aliasing: float = 0.0) -> float | None:
     """Resolution in pixels, the period at which the correlation falls below half a bit per sample.
 
-    2.0 when it never does (all that the grid can hold); None when the images do not even agree coarsely.
+    Noise alone makes it fall here and there: of the curve, the closest one that never rises is looked at (isotonic
+    regression), so that the threshold may be that of a ring of many samples; with that of a few, small slices seemed a
+    fifth coarser than they are. ``aliasing`` is the correlation, -1 … 1, of what the halves alias, see
+    ``halves.shared_aliasing``: what they share of it is no resolution. 2.0 when the curve never falls below (all that
+    the grid can hold); None when the images do not even agree coarsely.
     """
     curve = fourier_ring_correlation(a, b)
     # The innermost rings hold a handful of samples each. Together they tell whether there is anything in common.
@@ -75,15 +101,37 @@ def frc_resolution(a: NDArray[Any], b: NDArray[Any]) -> float | None:
     inner = curve.samples[: start + 1]
     if float(inner @ curve.correlation[: start + 1] / inner.sum()) < float(_half_bit(inner.sum())):
         return None
-    smooth = np.convolve(np.pad(curve.correlation - curve.threshold, 1, mode="edge"), np.full(3, 1 / 3), "valid")
-    below = np.flatnonzero(smooth[start:] < 0)
+    excess = 1.0 + aliasing * _aliased(curve.frequency)
+    weights, values = (curve.samples * excess**2)[start:], _without(excess, np.maximum(curve.correlation, -0.5))[start:]
+    falling = isotonic_regression(values, weights=weights, increasing=False).x
+    above, frequency = falling - float(_half_bit(np.inf)), curve.frequency[start:]
+    below = np.flatnonzero(above < 0)
     if below.size == 0:
         return 2.0
-    i = start + int(below[0])
-    if i == start:
-        return float(1.0 / curve.frequency[start])
-    share = smooth[i - 1] / (smooth[i - 1] - smooth[i])
-    return float(1.0 / (curve.frequency[i - 1] + share * (curve.frequency[i] - curve.frequency[i - 1])))
+    i = int(below[0])
+    if i == 0:
+        return float(1.0 / frequency[0])
+    share = above[i - 1] / (above[i - 1] - above[i])
+    return float(1.0 / (frequency[i - 1] + share * (frequency[i] - frequency[i - 1])))
+
+
+def _aliased(frequency: Values) -> Values:
+    """Power that a detector's pixels take for that of ``frequency``, over the power that is there.
+
+    It is that of one cycle per pixel less (f - 1, folded). For sharp edges this is the most there can be: a blurred
+    detector, or a smooth sample, has less, and then hardly anything is resolved where it would matter.
+    """
+    return np.asarray((frequency / (1.0 - frequency)) ** EDGE_POWER)
+
+
+def _without(excess: Values, correlation: Values) -> Values:
+    """Correlation of halves, had their cross-spectrum not been ``excess`` times that of the sample.
+
+    The whole image correlates with the sample as √(2 c / (1 + c) / excess): its power is the mean of the halves' power
+    and of the cross-spectrum, whatever the latter consists of.
+    """
+    whole = np.minimum(2 * correlation / (1.0 + correlation) / excess, 1.0)
+    return np.asarray(whole / (2.0 - whole))
 
 
 def _half_bit(samples: Any) -> Any:
@@ -92,8 +140,8 @@ def _half_bit(samples: Any) -> Any:
     return (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
 
 
-def _round_window(n: int) -> Values:
+def _round_window(n: int) -> NDArray[np.float32]:
     offset = np.arange(n) - (n - 1) / 2
     radius = np.hypot(offset[:, None], offset[None, :]) / (n / 2)
     fall = np.clip((radius - (1 - TAPER)) / TAPER, 0.0, 1.0)
-    return np.asarray(0.5 + 0.5 * np.cos(np.pi * fall))
+    return np.asarray(0.5 + 0.5 * np.cos(np.pi * fall), np.float32)

@@ -30,6 +30,29 @@ def first_half(angle_rad: NDArray[np.float64], index: NDArray[np.int64], period:
     return np.asarray(time % 2 == 0, np.bool_)
 
 
+def shared_aliasing(angle_rad: NDArray[np.float64], first: NDArray[np.bool_], center: float) -> float:
+    """Correlation, -1 … 1, of what the detector's pixels alias in one half of a scan with that in the other.
+
+    ``angle_rad`` (n,); ``first`` (n,) marks one half; ``center`` is the axis, a detector column. What lies at 1 - f
+    cycles per pixel is seen at f, with the phase 2π · center from the front, and the opposite one from behind.
+    Neighbours in angle from one side alias alike. Opposite views do where the axis is on a pixel or between two; a
+    quarter of a pixel off that, each fills the gaps between the other's samples (the quarter detector offset of
+    Peters and Lewitt, J. Comput. Assist. Tomogr. 1, 429, 1977), and what the halves alias cancels.
+    """
+    if first.all() or not first.any():
+        return 1.0
+    direction, behind = np.mod(angle_rad, np.pi), np.mod(angle_rad, 2 * np.pi) >= np.pi
+    order = np.argsort(direction[~first], kind="stable")
+    others, side = direction[~first][order], behind[~first][order]
+    after = np.clip(np.searchsorted(others, direction[first]), 1, max(1, others.size - 1))
+    before = after - 1
+    after = np.minimum(after, others.size - 1)
+    nearer = np.abs(others[after] - direction[first]) < np.abs(others[before] - direction[first])
+    same = float(np.mean(np.where(side[np.where(nearer, after, before)] == behind[first], 1.0, -1.0)))
+    phase = 2 * np.pi * center
+    return float(np.cos(phase) ** 2 + same * np.sin(phase) ** 2)
+
+
 def _even(angle_rad: NDArray[np.float64], period: float) -> bool:
     """Whether angles leave no gap that is much wider than the others."""
     if angle_rad.size < 2:

@@ -87,7 +87,9 @@ def _how_sure(code: ReasonCode, q: Quality, limits: Limits, evidence: Evidence) 
         case ReasonCode.AXIS_OFF:
             return f"confidence {q.center_confidence:.2f}, {around}" if seen else None
         case ReasonCode.UNUSABLE:
-            return "certain: they cannot come again"
+            # Frames that are still due may be flats, or those projections once more: a plan announces room for them.
+            lost = sum(q.unusable_counts.values())
+            return "certain: they cannot come again" if evidence.fields_due < lost else None
         case _:
             return None
 

@@ -18,7 +18,13 @@ ROWS = 32
 """Rows of a frame, or up to twice as many, that are looked at: a frame is torn or dark in whole rows."""
 
 SAME_ROWS = 8
-"""Rows that are compared with the last frame: the noise of no two frames is the same."""
+"""Rows that are compared with those of the last frames: the noise of no two frames is the same."""
+
+BUFFERS = 32
+"""Frames, at least, whose rows are remembered: a camera's driver fills so many buffers, about, one after the other."""
+
+FEW_VALUES = 8
+"""Different values of pixels from which on a row has noise."""
 
 DARK = 0.02
 """Share of the flat's light below which a row, or a frame, shows no beam."""
@@ -46,7 +52,7 @@ class Unusable(StrEnum):
     TORN = "torn"
     FROZEN = "frozen"
     NOT_A_NUMBER = "not a number"
-    NO_ANGLE = "no angle"
+    NO_POSITION = "no position"
     WRONG_ANGLE = "wrong angle"
 
 
@@ -56,7 +62,8 @@ class Look:
 
     ``light`` of the flat's; ``dark_rows`` share of rows without light; ``broken`` share of pixels that are no numbers;
     ``top`` the largest pixel, where the flats have beam, and ``at_top`` the share of pixels that equal it besides;
-    ``spikes`` share of pixels that outshine their four neighbours; ``same`` the same bytes as the frame before.
+    ``spikes`` share of pixels that outshine their four neighbours; ``same`` the same bytes as the frame before;
+    ``old_rows`` share of rows that are those of an earlier frame, where others are not.
     """
 
     light: float
@@ -66,6 +73,7 @@ class Look:
     at_top: float
     spikes: float
     same: bool
+    old_rows: float = 0.0
 
 
 class ProjectionCheck:
@@ -99,16 +107,15 @@ class ProjectionCheck:
         self._full = np.inf if saturation is None else float(saturation)
         self._noise, self._noisy = float(noise), noisy
         self._same = np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(int))
-        self._last: Array | None = None
+        self._last: list[int] = []  # hashes of the rows of the last frame
+        self._marks: dict[int, None] = {}  # those of the frames before it as well, in the order in which they came
         self._differed = False
         self._light: list[float] = []
         self._least_dark = 1.0
 
     def look(self, raw: Array) -> Look:
         """Look at a raw frame (rows, columns) of any real type."""
-        rows = raw[self._same]
-        same = self._last is not None and np.array_equal(rows, self._last)
-        self._last = rows
+        same, old_rows = self._seen(raw[self._same])
         found = np.zeros(7)
         _look(as_input(raw), self._every, self._dark, self._flat, DARK, self._noise, self._full, found)
         pixels = max(1.0, found[6])
@@ -122,7 +129,22 @@ class ProjectionCheck:
             max(0.0, at_top - 1.0) / looked,
             spikes / pixels,
             same,
+            old_rows,
         )
+
+    def _seen(self, rows: Array) -> tuple[bool, float]:
+        """Whether some rows of a frame are all those of the frame before, and the share that earlier frames had."""
+        marks = [hash(row.tobytes()) for row in rows]
+        same = marks == self._last
+        old = [row for row, mark in zip(rows, marks, strict=True) if self._noisy and mark in self._marks]
+        self._last = marks
+        self._marks.update(dict.fromkeys(marks))
+        if len(self._marks) > 2 * BUFFERS * SAME_ROWS:
+            self._marks = dict.fromkeys(list(self._marks)[BUFFERS * SAME_ROWS :])
+        if len(old) == len(rows):
+            return same, 1.0
+        # A row that lies in the dark, or in a gap between modules, may well be the same again.
+        return same, sum(np.unique(row).size >= FEW_VALUES for row in old) / len(rows)
 
     def cause(self, look: Look) -> Unusable | None:
         """Why a frame is to be set aside, or None; what is usual is learnt from those that are not."""
@@ -142,6 +164,8 @@ class ProjectionCheck:
         if look.same and (self._noisy or self._differed):
             return Unusable.FROZEN
         if self.known and self._light and look.dark_rows > self._least_dark + TORN_ROWS:
+            return Unusable.TORN
+        if self._noisy and 0 < look.old_rows < 1:
             return Unusable.TORN
         return None
 

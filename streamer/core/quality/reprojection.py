@@ -18,7 +18,8 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.jit import as_input, kernel
-from streamer.core.quality.turning import Errors, errors_of
+from streamer.core.quality.response import without_response
+from streamer.core.quality.turning import Errors, Leave, errors_of
 
 Array = NDArray[Any]
 Series = NDArray[np.float64]
@@ -26,11 +27,20 @@ Series = NDArray[np.float64]
 WIDER = 0.25
 """Share of the columns, at most, by which views are made wider for the axis to be in their middle."""
 
+BEYOND = 0.06
+"""Share of the columns that a sample may reach beyond either edge of views that are cut off."""
+
 ROUNDS = 4
 """Reconstructions, each of what those before it left."""
 
 TURN = np.deg2rad(0.5)
 """Step by which the derivative by the angle is taken."""
+
+MOST_LIGHT = 3.0
+"""Attenuation, at most, by which an image may be denser than the one before for what stays of that to be small."""
+
+SUSPECT_PX = 0.01
+"""Misfit in pixels from which on it is asked what of it is the detector's response."""
 
 SMOOTH_PX = 1.5
 """Width of the Gaussian under which slices and projections are compared: grid and interpolation do not show."""
@@ -65,21 +75,57 @@ def misfit(
     center: float,
     noise: float,
     used: NDArray[np.bool_],
+    before_rad: Series | None = None,
 ) -> Misfit:
     """Compare attenuation (n, rows, columns) float32, without the open beam's, with its own reconstruction.
 
     ``noise`` of one pixel. Each row is a slice of its own. Those of the views that are ``used`` (n,) are compared.
+    ``before_rad`` (n,) are the angles of the images that the detector took just before these, NaN where there is none.
     """
-    n, rows, columns = views.shape
-    soft = gaussian_filter1d(views, SMOOTH_PX, axis=2, mode="nearest").astype(np.float32)
-    again, turned = projected_again(backend, soft, angle_rad, center, TURN)
-    again, turned, soft, angle_rad = again[used], turned[used], soft[used], angle_rad[used]
-    n = len(again)
+    soft = _smooth(views)
+    before = angle_rad if before_rad is None else np.where(np.isnan(before_rad), angle_rad, before_rad)
+    others = (angle_rad + TURN,) if before_rad is None else (angle_rad + TURN, before)
+    everywhere = projected_again(backend, soft, angle_rad, center, others, used)
+    again, turned = everywhere[0], (everywhere[1] - everywhere[0]) / TURN
+    # Of an image before that is brighter, more stays.
+    ghost = None if before_rad is None else 1.0 - np.exp(np.clip(again - everywhere[2], None, MOST_LIGHT))
+
+    def leave(views: NDArray[np.float32], at: Series, place: float) -> Array:
+        return np.asarray(views - projected_again(backend, views, at, place)[0])
+
+    def compared(rest: Array) -> Misfit:
+        return _compared(rest, again, turned, angle_rad, center, noise, used, leave, ghost)
+
+    rest = soft.astype(np.float64) - again
+    found = compared(rest)
+    if max(found.alike_px, found.errors.turning_px, found.errors.moving_px) < SUSPECT_PX:
+        return found
+    lines = projected_again(backend, views, angle_rad, center, whole=used)[0]
+    return compared(without_response(rest, lines, used, _smooth, lambda some: leave(some, angle_rad, center)))
+
+
+def _compared(
+    unlike: Array,
+    everywhere: Array,
+    turned: Array,
+    angle_rad: Series,
+    center: float,
+    noise: float,
+    used: NDArray[np.bool_],
+    leave: Leave,
+    ghost: Array | None,
+) -> Misfit:
+    """The misfit of smoothed views that are ``unlike`` (n, rows, columns) those projected again, ``everywhere``.
+
+    ``turned`` is the derivative of these by the angle, ``ghost`` what stays of the images before, if asked for.
+    """
+    again = everywhere[used]
+    n, rows, columns = again.shape
     slope = np.gradient(again, axis=2)
     # Each projection: measured = gain·again - shift·slope + offset.
     one = np.ones_like(again)
     terms = np.stack([again, slope, one], axis=1).reshape(n, 3, -1).astype(np.float64)
-    target = soft.reshape(n, -1).astype(np.float64)
+    target = (again + unlike[used]).reshape(n, -1)
     normal = np.einsum("nip,njp->nij", terms, terms) + 1e-9 * np.eye(3)
     solution = np.linalg.solve(normal, np.einsum("nip,np->ni", terms, target)[..., None])[..., 0]
     rest = target - np.einsum("ni,nip->np", solution, terms)
@@ -90,14 +136,9 @@ def misfit(
     still = rest.mean(axis=0)
     static = float(np.sqrt(np.mean(still**2)))
     rest -= still
-
-    def leave(views: NDArray[np.float32], at: Series, place: float) -> Array:
-        return np.asarray(views - projected_again(backend, views, at, place)[0])
-
-    steady = target.reshape(again.shape) - again
-    steady -= steady.mean(axis=0)
-    errors = errors_of(leave, steady, again, (turned - again) / TURN, angle_rad, center, steep)
-    near = rest[np.argsort(np.mod(angle_rad, 2 * np.pi), kind="stable")]
+    steady = unlike - unlike[used].mean(axis=0)
+    errors = errors_of(leave, steady, everywhere, turned, angle_rad, center, steep, used, ghost)
+    near = rest[np.argsort(np.mod(angle_rad[used], 2 * np.pi), kind="stable")]
     alike = float(np.mean(near[1:] * near[:-1]))
     return Misfit(
         -solution[:, 1],
@@ -113,21 +154,36 @@ def misfit(
     )
 
 
+def _smooth(views: Array) -> NDArray[np.float32]:
+    return np.asarray(gaussian_filter1d(views, SMOOTH_PX, axis=2, mode="nearest"), np.float32)
+
+
 def projected_again(
-    backend: Backend, views: NDArray[np.float32], angle_rad: Series, center: float, turn: float = 0.0
-) -> tuple[Array, Array]:
+    backend: Backend,
+    views: NDArray[np.float32],
+    angle_rad: Series,
+    center: float,
+    others: tuple[Series, ...] = (),
+    whole: NDArray[np.bool_] | None = None,
+) -> tuple[Array, ...]:
     """Projections of the slices that are reconstructed from ``views`` (n, rows, columns) float32, like them; and those
-    at angles larger by ``turn`` radian.
+    at ``others``, angles (n,) in radian each.
 
     What they leave is reconstructed again and added, so that the errors of the grid do not count. Beyond the edge that
-    is nearer to the axis there is open beam, as far as the other edge.
+    is nearer to the axis there is open beam, as far as the other edge. What those views hold beyond the edges that are
+    not ``whole`` (n,), default all, is taken from the others.
     """
     rows, columns = views.shape[1:]
     off = 2 * center - (columns - 1)
     extra = min(round(abs(off)), int(WIDER * columns))
-    before = extra if off < 0 else 0
-    wide = np.pad(views, ((0, 0), (0, 0), (before, extra - before)))
-    axis, width = center + before, columns + extra
+    cut = np.zeros(len(views), bool) if whole is None else ~whole
+    beyond = int(np.ceil(BEYOND * columns)) if cut.any() else 0
+    before = beyond + (extra if off < 0 else 0)
+    after = 2 * beyond + extra - before
+    wide = np.pad(views, ((0, 0), (0, 0), (before, after)))
+    axis, width = center + before, columns + extra + 2 * beyond
+    if beyond:
+        wide[cut] += _beyond_edges(views, cut, before, after)
     weights = angular_weights(angle_rad)
     place = np.arange(width) - (width - 1) / 2
     outside = np.hypot(place[:, None], place) > (width - 1) / 2 + abs(axis - (width - 1) / 2)
@@ -142,12 +198,27 @@ def projected_again(
         slices += reconstruct_rows_fourier(backend, wide - again, angle_rad, weights, axis)
         slices[:, outside] = 0.0
         project(angle_rad, again)
-    turned = again
-    if turn:
-        turned = np.empty_like(again)
-        project(angle_rad + turn, turned)
-    own = np.s_[..., before : before + columns]
-    return np.ascontiguousarray(again[own]), np.ascontiguousarray(turned[own])
+        if beyond:
+            wide[cut, :, :before], wide[cut, :, -after:] = again[cut, :, :before], again[cut, :, -after:]
+    own, found = np.s_[..., before : before + columns], [again]
+    for angle in others:
+        found.append(np.empty_like(again))
+        project(angle, found[-1])
+    return tuple(np.ascontiguousarray(some[own]) for some in found)
+
+
+def _beyond_edges(views: NDArray[np.float32], cut: NDArray[np.bool_], before: int, after: int) -> Array:
+    """First guess of what views (n, rows, columns) that are ``cut`` hold in so many columns before and after them.
+
+    They lack mass against the others. It falls off along a line from each edge, as far as the mass lasts.
+    """
+    some, sums = views[cut], views.sum(axis=2)
+    lacking = np.clip(np.median(sums[~cut], axis=0) - sums[cut], 0.0, None)
+    edges = np.clip(some[..., [0, -1]], 0.0, None)
+    reach = np.maximum(2 * lacking / np.maximum(edges.sum(axis=2), 1e-12), 1.0)[..., None]
+    left = edges[..., :1] * np.clip(1 - np.arange(before, 0, -1) / (reach + 0.5), 0.0, None)
+    right = edges[..., 1:] * np.clip(1 - np.arange(1, after + 1) / (reach + 0.5), 0.0, None)
+    return np.concatenate([left, np.zeros_like(some), right], axis=2).astype(np.float32)
 
 
 @kernel(parallel=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.alignment.estimate import stripes_of
+from streamer.core.alignment.estimate import stripes_of, without_mirrored
 from streamer.core.backend.selection import Backend
 from streamer.core.quality.consistency import (
     FEWEST,
@@ -23,6 +23,7 @@ from streamer.core.quality.consistency import (
     residual,
     uncut,
 )
+from streamer.core.quality.path import movement_px
 from streamer.core.quality.reprojection import misfit
 
 Array = NDArray[Any]
@@ -49,6 +50,9 @@ ABSORBED = 2.5
 LEAN = 0.0035
 """An axis that leans along the beam by 0.2° moves the sample up and down by this share of its distance."""
 
+VANISHED = 50.0
+"""Standard errors of its mass in one projection that a sample had which is gone from most of them."""
+
 Z_FLOOR = 0.05
 """Rows by which uneven rows of the detector move a profile along the axis."""
 
@@ -59,8 +63,10 @@ class RigidBody:
 
     ``motion_px`` twice the rms of the unexplained displacement, across or along the axis, whichever is larger;
     ``kind`` and ``when`` of the course that it takes. ``misfit_px`` what does not fit otherwise, as if the projections
-    were displaced by so much. ``mass_change`` twice the rms of the sample's mass, relative. ``pattern`` rms attenuation
-    that stays in its place on the detector. ``across`` whether the motion is across the axis.
+    were displaced by so much. ``mass_change`` twice the rms of the sample's mass, relative, or the rms of
+    what lies beyond the edges. ``pattern`` rms attenuation
+    that stays in its place on the detector. ``across`` whether the motion is across the axis. ``lag`` the share of the
+    image before that each projection holds; 0 where it does not show.
     """
 
     motion_px: float
@@ -70,6 +76,7 @@ class RigidBody:
     kind: str = "none"
     when: float = 0.5
     across: bool = True
+    lag: float = 0.0
 
 
 def rigid_body(
@@ -89,17 +96,20 @@ def rigid_body(
     """
     order = np.argsort(index, kind="stable")
     views, theta = views[order], np.asarray(angle_rad, np.float64)[order]
+    # The angle of the image just before, where it came.
+    before = np.where(np.diff(index[order], prepend=-9) == 1, np.roll(theta, 1), np.nan)
     if len(views) < FEWEST or views.shape[2] < 16:
         return None
     stripes = stripes_of(views.mean(axis=0))
+    if center is not None:
+        stripes = without_mirrored(stripes, center)
     views = views - np.where(np.abs(stripes) > STRIPE, stripes, 0.0).astype(np.float32)
     noise, beam = pixel_noise(views), open_beam(views)
     moments = moments_of(views, beam, noise)
     if moments is None:
-        return None
-    typical = float(np.median(moments.mass))
-    path = path_model(theta)
-    whole = uncut(views, beam, noise)
+        return _vanished(views, beam, noise)
+    path, whole = path_model(theta), uncut(views, beam, noise)
+    typical = float(np.median(moments.mass[whole]))
     axis = float(np.linalg.lstsq(path[whole], moments.first[whole], rcond=None)[0][0])
     x = course(residual(path[whole], moments.first[whole]), moments.noise[1], 3)
     mass = course(moments.mass[whole] / typical - 1.0, moments.noise[0] / typical, 1)
@@ -111,7 +121,7 @@ def rigid_body(
     nothing = Course(0.0, 0.0, 0.0)
     again = _Again(nothing, nothing, 0.0, 0.0, 0.0, 0.0)
     if complete:
-        again = _again(backend, net, theta, axis + middle if center is None else center, noise, whole)
+        again = _again(backend, net, theta, before, axis + middle if center is None else center, noise, whole)
     radius = moments.radius
     stray = stray_light(float(np.percentile(net, 99.5)))
 
@@ -120,12 +130,17 @@ def rigid_body(
 
     slow_path = _beyond(x.slow, floor(UNEVEN_PATH) * radius)
     moving = _beyond(again.moving, floor(UNEVEN_PATH) * radius)
-    slow = max(slow_path, moving, ABSORBED * _beyond(again.shift.slow, floor(UNEVEN_SHIFT) * radius))
+    when = np.linspace(0.0, 1.0, len(theta))[whole]
+    moved = _beyond(movement_px(theta[whole], when, moments.first[whole], moments.noise[1]), FAST_FLOOR * radius)
+    slow = max(slow_path, moved, moving, ABSORBED * _beyond(again.shift.slow, floor(UNEVEN_SHIFT) * radius))
     fast = _beyond(max(min(x.fast, 2 * again.shift.fast), again.shift.fast), FAST_FLOOR * radius)
     sideways = float(np.hypot(slow, fast))
     lift = 0.0 if z is None else float(np.hypot(_beyond(z.slow, Z_FLOOR + LEAN * radius), _beyond(z.fast, Z_FLOOR)))
-    misfit_px = _beyond(max(again.rest, again.turning, turned.rms), floor(UNEVEN_FIT) * radius)
-    change = _beyond(max(mass.rms, again.gain.rms), floor(UNEVEN_MASS))
+    misfit_px = _beyond(max(again.rest, again.turning, again.lagging, turned.rms), floor(UNEVEN_FIT) * radius)
+    beyond = np.where(whole, 0.0, np.clip(1.0 - moments.mass / typical, 0.0, 1.0))
+    # It differs with the angle, not in time: grey values are wrong by its rms.
+    lacking = 0.5 * float(np.sqrt(np.mean(beyond**2)))
+    change = _beyond(max(mass.rms, again.gain.rms, lacking), floor(UNEVEN_MASS))
     named = x if sideways >= lift or z is None else z
     return RigidBody(
         2 * max(sideways, lift),
@@ -135,7 +150,17 @@ def rigid_body(
         named.kind,
         named.when,
         bool(sideways >= lift),
+        again.lag,
     )
+
+
+def _vanished(views: NDArray[np.float32], beam: Series, noise: float) -> RigidBody | None:
+    """Of views (n, bands, columns) most of which hold no mass: a change of the mass, if a tenth of them hold some."""
+    mass = np.sum(views - beam[:, None], axis=(1, 2))
+    most = float(np.percentile(mass, 90))
+    if most <= VANISHED * noise * np.sqrt(views[0].size):
+        return None
+    return RigidBody(0.0, 0.0, float(2 * np.std(mass) / most), 0.0)
 
 
 def path_px(views: NDArray[np.float32], angle_rad: Series, moments: Moments) -> float:
@@ -144,7 +169,7 @@ def path_px(views: NDArray[np.float32], angle_rad: Series, moments: Moments) -> 
     ``views`` (n, bands, columns) of attenuation at ``angle_rad``, all in the order of time, with their ``moments``.
     """
     some = views[:: max(1, len(views) // 32)]
-    net = some - open_beam(some)[:, None, None].astype(np.float32)
+    net = some - open_beam(some)[:, None].astype(np.float32)
     uneven = UNEVEN_PATH[0] + UNEVEN_PATH[1] * stray_light(float(np.percentile(net, 99.5)))
     x = course(residual(path_model(angle_rad), moments.first), moments.noise[1], 3)
     return 2 * _beyond(x.rms, uneven * moments.radius)
@@ -198,12 +223,15 @@ class _Again:
     pattern: float
     turning: float
     moving: float
+    lagging: float = 0.0
+    lag: float = 0.0
 
 
 def _again(
     backend: Backend,
     net: NDArray[np.float32],
     theta: Series,
+    before: Series,
     center: float,
     noise: float,
     uncut: NDArray[np.bool_],
@@ -221,12 +249,15 @@ def _again(
     small = used.reshape(len(kept), bands // thick, thick, columns // squeeze, squeeze).mean(axis=(2, 4))
     quiet = noise / np.sqrt(thick * squeeze)
     place = (center - (squeeze - 1) / 2) / squeeze
-    found = misfit(backend, np.ascontiguousarray(small, np.float32), theta[kept], place, quiet, uncut[kept])
+    small = np.ascontiguousarray(small, np.float32)
+    found = misfit(backend, small, theta[kept], place, quiet, uncut[kept], before[kept])
     shift = course(found.shift_px - np.median(found.shift_px), found.noise_shift_px, 1)
     gain = course(found.gain - np.median(found.gain), found.noise_gain, 1)
     usual = np.sort(found.rest_px**2)[: max(1, int(0.98 * found.rest_px.size))]
     rest = max(_beyond(float(np.sqrt(usual.mean())), found.noise_rest_px), found.alike_px)
     scaled = Course(shift.fast * squeeze, shift.slow * squeeze, shift.noise * squeeze, shift.kind, shift.when)
     pattern = _beyond(found.static, found.noise_static)
-    turning, moving = found.errors.turning_px, found.errors.moving_px
-    return _Again(scaled, gain, rest * squeeze, pattern, turning * squeeze, moving * squeeze)
+    turning, moving, lagging = (
+        px * squeeze for px in (found.errors.turning_px, found.errors.moving_px, found.errors.lagging_px)
+    )
+    return _Again(scaled, gain, rest * squeeze, pattern, turning, moving, lagging, found.errors.lag)

@@ -13,6 +13,9 @@ from streamer.frames import BadInput
 
 SAMPLE = 32_768  # pixels of a projection that are enough to measure signal and noise
 
+PERCENTILE_SIGMAS = 2.576
+"""Standard deviations by which noise lifts the 99.5th percentile."""
+
 
 @dataclass(frozen=True)
 class SampleSignal:
@@ -29,8 +32,7 @@ def sample_signal(attenuation: NDArray[Any]) -> SampleSignal:
     noise alone would give: an empty beam has an snr near 0. The noise is that of second differences along the rows,
     which a smooth sample does not have.
     """
-    values = np.asarray(attenuation, np.float64)
-    values = values[:: max(1, values.size // SAMPLE)]
+    values = np.asarray(attenuation[:: max(1, attenuation.size // SAMPLE)], np.float64)
     rows, cols = values.shape
     margin = max(1, cols // 50)
     beam = float(np.median(np.concatenate([values[:, :margin], values[:, -margin:]], axis=None)))
@@ -46,10 +48,27 @@ def sample_signal(attenuation: NDArray[Any]) -> SampleSignal:
     return SampleSignal(max(0.0, float(np.percentile(squares, 99.5)) - beam - chance) / noise, peak)
 
 
-def saturated_share(raw: NDArray[Any], level: float | None = None) -> float:
+def voxel_snr(lines: NDArray[Any], noise: float, line_noise: float) -> float | None:
+    """Attenuation of the sample in one voxel over its noise, from the attenuation (n, columns) of n projections.
+
+    ``noise`` of a pixel of one projection; ``line_noise`` that of ``lines``, which are means over rows. A disc of the
+    same densest rays and the same mass has the attenuation π·peak²/4·mass. The ramp filter makes noise·π/√(12 n) of the
+    noise of n projections (Kak and Slaney, Principles of Computerized Tomographic Imaging, 1988, 5.2). None without a
+    sample.
+    """
+    values = np.asarray(lines, np.float64)
+    peak = float(np.percentile(values, 99.5)) - PERCENTILE_SIGMAS * line_noise
+    mass = float(values.sum(axis=1).mean())
+    if peak <= 0 or mass <= 0 or noise <= 0:
+        return None
+    return float(np.pi * peak**2 / (4 * mass) / (noise * np.pi / np.sqrt(12 * len(values))))
+
+
+def saturated_share(raw: NDArray[Any], level: float | None = None, without: NDArray[np.bool_] | None = None) -> float:
     """Share of pixels of a raw frame at or above ``level`` (default: the largest number of its integer type).
 
-    Raises BadInput for float pixels without a level, as they have no largest number.
+    Those in the mask ``without`` do not count. Raises BadInput for float pixels without a level, as they have no
+    largest number.
     """
     if level is None:
         if raw.dtype.kind != "u":
@@ -57,4 +76,5 @@ def saturated_share(raw: NDArray[Any], level: float | None = None) -> float:
         level = float(np.iinfo(raw.dtype).max)
     # Integers are compared with an integer: with a float, all of them would be converted first.
     lowest = math.ceil(level) if raw.dtype.kind == "u" else level
-    return float(np.count_nonzero(raw >= lowest) / raw.size)
+    high = raw >= lowest
+    return float(np.count_nonzero(high if without is None else high & ~without) / raw.size)

@@ -9,6 +9,9 @@ from streamer.frames import Quality, Reason, ReasonCode
 NEGATIVE = 0.03
 """Share of the field that may be brighter with the sample than in the flats."""
 
+THIN = 0.5
+"""Attenuation of a sample below which an error of the beam counts in proportion: it has the sample's own size soon."""
+
 
 class DetectorLimits(Protocol):
     """The limits that are asked for; see ``verdict.Limits``."""
@@ -48,6 +51,11 @@ def spoiled_fields(q: Quality, limits: DetectorLimits, final: bool) -> list[Reas
     return reasons
 
 
+def thinness(q: Quality) -> float:
+    """Factor, up to 1, by which a limit on errors of the attenuation is sharper for a sample that attenuates little."""
+    return 1.0 if q.peak_attenuation is None else min(1.0, q.peak_attenuation / THIN)
+
+
 def unusable_words(q: Quality) -> str:
     """How many frames each cause made useless, and which, as "3 no light: 70-72"; empty without any."""
     return "; ".join(f"{count} {cause}: {q.unusable[cause]}" for cause, count in q.unusable_counts.items())
@@ -70,12 +78,19 @@ def spoiled_detector(q: Quality, limits: DetectorLimits, final: bool) -> list[Re
         change = f"columns or pixels changed by {100 * q.pattern:.1f} % rms since the flats"
         text = f"{change} (limit {100 * limits.max_pattern:g} %); take fresh flats, or switch the removal of stripes on"
         reasons.append(Reason(ReasonCode.PATTERN, text))
+    moved = limits.max_pattern * thinness(q)
+    if q.beam_moved is not None and q.beam_moved > moved:
+        shift = f"the pattern of the beam moved by {q.beam_shift_px or 0.0:.1f} px rms since the flats"
+        adds = f"which adds {100 * q.beam_moved:.1f} % (limit {100 * moved:.2g} %)"
+        text = f"{shift}, {adds}; let optics and monochromator come to rest, take fresh flats and scan again"
+        reasons.append(Reason(ReasonCode.BEAM_MOVED, text))
     if q.zingers is not None and q.zingers > limits.max_zingers:
         share = f"{100 * q.zingers:.2f} % of the pixels are far brighter than their neighbours"
         text = f"{share} (limit {100 * limits.max_zingers:g} %); switch the removal of zingers on"
         reasons.append(Reason(ReasonCode.ZINGERS, text))
-    if limits.max_flat_drift is not None and q.flat_drift is not None and q.flat_drift > limits.max_flat_drift:
-        share = f"the beam changed by {100 * q.flat_drift:.0f} % since the flats"
-        text = f"{share} (limit {100 * limits.max_flat_drift:g} %); take fresh flats, or have the drift corrected"
+    allowed = None if limits.max_flat_drift is None else limits.max_flat_drift * thinness(q)
+    if allowed is not None and q.flat_drift is not None and q.flat_drift > allowed:
+        share = f"the beam changed by {100 * q.flat_drift:.2g} % since the flats (limit {100 * allowed:.2g} %)"
+        text = f"{share}; take fresh flats, or have the drift corrected"
         reasons.append(Reason(ReasonCode.BEAM_DRIFTED, text))
     return reasons

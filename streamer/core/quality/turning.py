@@ -1,7 +1,8 @@
 """Did the sample turn as the angles say, stay in its place and keep its size? A fit to what is left over.
 
 An error of the angle adds the derivative of the projections by the angle to them, a movement that by the column, and a
-change of size that by the size. Filtered backprojection takes over the part of it that another rigid sample could have.
+change of size that by the size. A detector that holds a share of the image before adds that. Filtered backprojection
+takes over the part of it that another rigid sample could have.
 What it leaves of each is found by reconstructing the error itself and projecting it again. A fit to that gives the size
 of the error, and its standard error, which is large where the error could not be seen.
 """
@@ -31,8 +32,17 @@ COLUMNS, VIEWS = 72, 120
 CERTAIN = 8.0
 """Standard errors by which an error must stand out: neither noise nor the grid is the cause then."""
 
+CERTAIN_CUT = 24.0
+"""The same where some projections are cut off, and what they lack was found from the others."""
+
 FULLY = 40.0
 """Standard errors from which on all of a movement counts."""
+
+GHOST = 3
+"""Number of the field that the image before makes."""
+
+MOST_STAYS = 0.5
+"""Share of an image, at most, that may be in the next one."""
 
 VISIBLE = 0.015
 """Share of an error, in its square, that must be left for it to be measured."""
@@ -41,11 +51,14 @@ VISIBLE = 0.015
 @dataclass(frozen=True)
 class Errors:
     """Rms displacement (pixels) of the projections: ``turning_px`` by wrong angles or a changing size, ``moving_px`` by
-    a movement across the axis. 0 where none is certain.
+    a movement across the axis; as if they were displaced, ``lagging_px`` by the image before, of which each holds the
+    share ``lag``. 0 where none is certain.
     """
 
     turning_px: float
     moving_px: float
+    lagging_px: float = 0.0
+    lag: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,74 +70,102 @@ class _Way:
 
 
 def errors_of(
-    leave: Leave, rest: Array, again: Array, turned: Array, angle_rad: Series, center: float, steep: float
+    leave: Leave,
+    rest: Array,
+    again: Array,
+    turned: Array,
+    angle_rad: Series,
+    center: float,
+    steep: float,
+    used: NDArray[np.bool_],
+    ghost: Array | None = None,
 ) -> Errors:
     """The largest error of each kind that is certain.
 
     ``rest`` (n, rows, columns) of projections in the order of time is what their reconstruction, projected ``again``,
     leaves of them. ``turned`` is the derivative of ``again`` by the angle, ``steep`` the rms of that by the column.
-    Tried are steps at any time and a steady drift of angle and place, a wrong step of the angle, and shrinking. The
-    position of the axis is fitted as well.
+    Tried are steps at any time and a steady drift of angle and place, a wrong step of the angle, and shrinking; and, if
+    there is a ``ghost``, what the image before would add to each projection if it stayed as a whole. The position of
+    the axis is fitted as well. Only those that are ``used`` (n,) are compared.
     """
     n, _, columns = again.shape
     along = -np.gradient(again, axis=2)
-    fields = (turned, along, again + (np.arange(columns) - center) * along)
+    fields: tuple[Array, ...] = (turned, along, again + (np.arange(columns) - center) * along)
     time = np.linspace(-0.5, 0.5, n)
     pieces = np.eye(PIECES)[np.arange(n) * PIECES // n].T
     parts = [_Way(field, piece) for field in (0, 1) for piece in pieces]
     parts += [_Way(0, angle_rad - angle_rad.mean()), _Way(2, time)]
-    seen = np.stack([np.einsum("nrc,nrc->n", field, rest) for field in fields])
-    strength = np.stack([np.einsum("nrc,nrc->n", field, field) for field in fields]) + 1e-30
-    noise = [robust_sigma(np.diff(line)) / np.sqrt(2.0) for line in seen / np.sqrt(strength)]
+    if ghost is not None:
+        fields += (ghost,)
+        parts.append(_Way(GHOST, np.ones(n)))
+    seen = np.stack([np.einsum("nrc,nrc->n", field, rest) for field in fields]) * used
+    strength = np.stack([np.einsum("nrc,nrc->n", field, field) for field in fields]) * used + 1e-30
+    noise = [robust_sigma(np.diff(line[used])) / np.sqrt(2.0) for line in seen / np.sqrt(strength)]
     found = np.array([seen[part.field] @ part.course for part in parts])
-    left = _left(leave, fields, parts, angle_rad, center)
+    left = _left(leave, fields, parts, angle_rad, center, used)
+    values = again.size * np.count_nonzero(used) / n
+    certain = CERTAIN if used.all() else CERTAIN_CUT
     axis = np.zeros(len(parts))
     axis[PIECES : 2 * PIECES] = 1.0
-    most = [0.0, 0.0, 0.0]
+    most, lag = [0.0, 0.0, 0.0, 0.0], 0.0
     for way in _ways(len(parts)):
         both = np.stack([way, axis])
         (own, shared), (_, fixed) = both @ left @ both.T
         right = both @ found
         own -= shared**2 / max(fixed, 1e-30)
-        used = np.flatnonzero(way)
-        field = parts[used[0]].field
-        course = np.sum([way[k] * parts[k].course for k in used], axis=0)
+        its = np.flatnonzero(way)
+        field = parts[its[0]].field
+        course = np.sum([way[k] * parts[k].course for k in its], axis=0)
         # Of the noise, too, only that is left which no rigid sample has.
         error = noise[field] / np.sqrt(max(own, 1e-30))
-        size = abs(float(right[0] - shared * right[1] / max(fixed, 1e-30))) / max(own, 1e-30)
-        if size > CERTAIN * error and own > VISIBLE * float(strength[field] @ course**2):
+        size = float(right[0] - shared * right[1] / max(fixed, 1e-30)) / max(own, 1e-30)
+        # Light that stays adds to the next image; nothing takes it away, and most of it fades.
+        size = (size if 0 < size < MOST_STAYS else 0.0) if field == GHOST else abs(size)
+        if size > certain * error and own > VISIBLE * float(strength[field] @ course**2):
             # Below that, of a movement only the part counts that no rigid sample would have.
-            full = field != 1 or size > FULLY * error
-            whole = float(strength[field].mean()) * n * float(np.var(course)) if full else own
-            most[field] = max(most[field], size * float(np.sqrt(whole / again.size)) / steep)
-    return Errors(max(most[0], most[2]), most[1])
+            # Ghosts of a constant step are nearly those of another sample, and faint ones do no harm.
+            full = field in (0, 2) or (field == 1 and size > FULLY * error)
+            whole = float(strength[field].sum()) * float(np.var(course[used])) if full else own
+            most[field] = max(most[field], size * float(np.sqrt(whole / values)) / steep)
+            lag = float(size) if field == GHOST else lag
+    return Errors(max(most[0], most[2]), most[1], most[GHOST], lag)
 
 
 def _ways(parts: int) -> Array:
     """Courses (ways, parts) that are tried, as sums of parts: steps and a drift of angle and place, and the rest."""
     steps = np.triu(np.ones((PIECES, PIECES)))[1:]
     courses = np.concatenate([steps, np.linspace(-0.5, 0.5, PIECES)[None]])
-    ways = np.zeros((2 * PIECES + 2, parts))
+    single = np.arange(2 * PIECES, parts)
+    ways = np.zeros((single.size + 2 * PIECES, parts))
     ways[:PIECES, :PIECES] = ways[PIECES : 2 * PIECES, PIECES : 2 * PIECES] = courses
-    ways[-2, -2] = ways[-1, -1] = 1.0
+    ways[single, single] = 1.0
     return ways
 
 
-def _left(leave: Leave, fields: tuple[Array, ...], parts: list[_Way], angle_rad: Series, center: float) -> Array:
-    """Products (k, k) of k errors with what the reconstruction leaves of them, from few columns and projections."""
+def _left(
+    leave: Leave,
+    fields: tuple[Array, ...],
+    parts: list[_Way],
+    angle_rad: Series,
+    center: float,
+    used: NDArray[np.bool_],
+) -> Array:
+    """Products (k, k) of k errors with what the reconstruction leaves of them in the projections that are ``used``,
+    from few columns and projections."""
     n, _, columns = fields[0].shape
     squeeze = -(-columns // COLUMNS)
     some = np.unique(np.linspace(0, n - 1, min(n, VIEWS)).astype(int))
-    used = columns // squeeze * squeeze
+    width = columns // squeeze * squeeze
 
     def small(field: Array) -> Array:
         power = np.einsum("nrc,nrc->r", field, field)
         band = int(np.argmax(power))
-        line = field[some, band, :used].reshape(len(some), -1, squeeze).mean(axis=2)
+        line = field[some, band, :width].reshape(len(some), -1, squeeze).mean(axis=2)
         return np.asarray(np.sqrt(power.sum() / max(float(power[band]), 1e-30)) * line)
 
     lines = [small(field) for field in fields]
     views = np.stack([lines[part.field] * part.course[some, None] for part in parts], axis=1).astype(np.float32)
+    seen = used[some]
     rest = leave(views, angle_rad[some], (center - (squeeze - 1) / 2) / squeeze)
-    whole = np.einsum("nkc,njc->kj", views.astype(np.float64), rest.astype(np.float64))
-    return np.asarray(0.5 * (whole + whole.T) * squeeze * n / len(some))
+    whole = np.einsum("nkc,njc->kj", views[seen].astype(np.float64), rest[seen].astype(np.float64))
+    return np.asarray(0.5 * (whole + whole.T) * squeeze * np.count_nonzero(used) / max(1, np.count_nonzero(seen)))

@@ -1,6 +1,6 @@
 """Messages of the virtual beamline (``docs/protocol.md`` §2.2).
 
-The tables there give the unit and the meaning of every field; a test compares them with these structs.
+The tables there give unit and meaning of every field; a test compares them with these structs.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from streamer.flow.wire import EndStatus
+from streamer.flow.wire.axes import AxisStatus, MoveAxis
+from streamer.flow.wire.changer import ChangerStatus, Confirm, HandOver, Mount, Park
 from streamer.flow.wire.control import Done, Ping, Reply, Request
-from streamer.frames import MAX_FRAMES, BadInput, Count, FrameKind, ScanSpec
+from streamer.frames import MAX_FRAMES, BadInput, Count, FrameKind, Name, ScanSpec
 from streamer.schema import Share
 
 X_LIMIT_MM = 10.0
-
 Angle = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Rate = Annotated[float, Meta(ge=1e-3, le=1e6)]
 ShutterState = Literal["open", "closed"]
 Trigger = Literal["internal", "position"]
+ChangerFault = Literal["grip_failed", "slot_empty", "wrong_label", "timed_out", "collision"]
 TransportFault = Literal["drop", "duplicate", "reorder", "corrupt", "truncate", "late"]
 
 
@@ -32,22 +34,13 @@ class RotationStatus(Struct, frozen=True):
 
 
 class TranslationStatus(Struct, frozen=True):
-    """The stage x that carries the rotation."""
+    """The stage x, below the rotation."""
 
     position_mm: float
     target_mm: float
     moving: bool
     out_mm: float
     limit_mm: float
-
-
-class ChangerStatus(Struct, frozen=True):
-    """The robot that mounts samples."""
-
-    slots: int
-    mounted: int | None
-    busy: bool
-    fault: str | None
 
 
 class DetectorStatus(Struct, frozen=True):
@@ -66,6 +59,13 @@ class DetectorStatus(Struct, frozen=True):
     error: str | None
 
 
+class BeamStatus(Struct, frozen=True):
+    """The light that comes to the beamline."""
+
+    current: float
+    front_end: ShutterState
+
+
 class BeamlineEndpoints(Struct, frozen=True):
     """The sockets of the virtual beamline."""
 
@@ -73,20 +73,32 @@ class BeamlineEndpoints(Struct, frozen=True):
     frames: str
 
 
+class BeamlineOwner(Struct, frozen=True):
+    """The scan and the user that the beamline belongs to, and the users who wait for it, in their order."""
+
+    scan_id: str | None
+    user: str | None
+    waiting: list[str]
+
+
 class BeamlineStatus(Reply, frozen=True):
     """State of all devices."""
 
     rotation: RotationStatus
     x: TranslationStatus
+    axes: dict[str, AxisStatus]
     shutter: ShutterState
     changer: ChangerStatus
     detector: DetectorStatus
+    ownership: BeamlineOwner
+    beam: BeamStatus
     endpoints: BeamlineEndpoints
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing moves and no frame is being taken."""
-        return not (self.rotation.moving or self.x.moving or self.changer.busy or self.detector.acquiring)
+        moving = self.rotation.moving or self.x.moving or any(axis.moving for axis in self.axes.values())
+        return not (moving or self.changer.busy or self.detector.acquiring)
 
 
 class GetBeamlineStatus(Request[BeamlineStatus], frozen=True):
@@ -96,6 +108,30 @@ class GetBeamlineStatus(Request[BeamlineStatus], frozen=True):
     reply = BeamlineStatus
 
 
+class Claimed(Reply, frozen=True):
+    """The beamline is the claimant's when ``ownership.scan_id`` is its scan; else it waits in the queue."""
+
+    ownership: BeamlineOwner
+
+
+class Claim(Request[Claimed], frozen=True):
+    """Claim the beamline for a scan, or renew the claim: without a renewal it ends after ``lease_s``."""
+
+    verb = "claim"
+    reply = Claimed
+    scan_id: Name
+    user: Name
+    lease_s: Annotated[float, Meta(ge=0.05, le=3600)] = 5.0
+
+
+class Release(Request[Done], frozen=True):
+    """Give the beamline back, or leave the queue. What the scan left open is made safe."""
+
+    verb = "release"
+    reply = Done
+    scan_id: Name
+
+
 class MoveRotation(Request[Done], frozen=True):
     """Start a move of the rotation."""
 
@@ -103,6 +139,7 @@ class MoveRotation(Request[Done], frozen=True):
     reply = Done
     target_deg: Angle
     velocity_deg_s: Annotated[float, Meta(ge=1e-3, le=1e5)] | None = None
+    owner: Name | None = None
 
 
 class MoveX(Request[Done], frozen=True):
@@ -111,6 +148,7 @@ class MoveX(Request[Done], frozen=True):
     verb = "x"
     reply = Done
     target_mm: Annotated[float, Meta(ge=-X_LIMIT_MM, le=X_LIMIT_MM)]
+    owner: Name | None = None
 
 
 class SetShutter(Request[Done], frozen=True):
@@ -119,14 +157,16 @@ class SetShutter(Request[Done], frozen=True):
     verb = "shutter"
     reply = Done
     open: bool
+    owner: Name | None = None
 
 
-class Mount(Request[Done], frozen=True):
-    """Start the robot: mount the sample of a slot, or take the sample away."""
+class SetBeam(Request[Done], frozen=True):
+    """What the machine does: the ring current, and the shutter of the front end. None leaves it."""
 
-    verb = "mount"
+    verb = "beam"
     reply = Done
-    slot: Count | None
+    current: Share | None = None
+    front_end: ShutterState | None = None
 
 
 class Prepare(Request[Done], frozen=True):
@@ -136,6 +176,7 @@ class Prepare(Request[Done], frozen=True):
     reply = Done
     spec: ScanSpec
     rate_hz: Rate
+    owner: Name | None = None
 
 
 class Acquire(Request[Done], frozen=True):
@@ -143,6 +184,7 @@ class Acquire(Request[Done], frozen=True):
 
     verb = "acquire"
     reply = Done
+    scan_id: Name
     frames: Annotated[int, Meta(ge=1, le=MAX_FRAMES)]
     kind: FrameKind
     trigger: Trigger = "internal"
@@ -159,6 +201,7 @@ class StopAcquire(Request[Done], frozen=True):
 
     verb = "stop_acquire"
     reply = Done
+    scan_id: Name
 
 
 class Finished(Reply, frozen=True):
@@ -172,6 +215,7 @@ class Finish(Request[Finished], frozen=True):
 
     verb = "finish"
     reply = Finished
+    scan_id: Name
     status: EndStatus = "ok"
 
 
@@ -194,7 +238,7 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     beam_drift: Annotated[float, Meta(ge=-1, le=1)] = 0.0
     stall: Count | None = None
     shutter: Literal["stuck", "lying"] | None = None
-    grip_failures: Count = 0
+    changer: list[ChangerFault] = []
 
     def __post_init__(self) -> None:
         if self.beam_dump is not None and self.beam_dump[0] > self.beam_dump[1]:
@@ -233,10 +277,17 @@ class Quit(Request[Done], frozen=True):
 BEAMLINE_REQUESTS: tuple[type[Request[Any]], ...] = (
     Ping,
     GetBeamlineStatus,
+    Claim,
+    Release,
     MoveRotation,
     MoveX,
+    MoveAxis,
     SetShutter,
+    SetBeam,
     Mount,
+    Park,
+    HandOver,
+    Confirm,
     Prepare,
     Acquire,
     StopAcquire,

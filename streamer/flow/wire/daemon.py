@@ -12,8 +12,9 @@ import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
+from streamer.flow.capture import CaptureState
 from streamer.flow.scan import ScanState
-from streamer.flow.wire import MAX_CONTROL, WireError, decode_as
+from streamer.flow.wire import MAX_CONTROL, EndStatus, WireError, decode_as
 from streamer.flow.wire.control import Done, Ping, Reply, Request
 from streamer.frames import Count, Name, Quality, Reason, ScanSpec, Verdict
 from streamer.schema import Finite
@@ -26,6 +27,7 @@ MAX_WAIT_S = 3600.0
 Coordinate = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Vector = tuple[Coordinate, Coordinate, Coordinate]
 PictureSide = Annotated[int, Meta(ge=1, le=16_384)]
+VolumeSide = Annotated[int, Meta(ge=1, le=2**17)]
 Value = Annotated[float, Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
 Unit = Annotated[str, Meta(pattern=r"\A1/(cm|pixel)\Z", extra={"rule": "1/cm or 1/pixel"})]
 Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -57,6 +59,7 @@ class FrameCounts(Struct, frozen=True):
     missing_projections: Count = 0
     missing_flats: Count = 0
     missing_darks: Count = 0
+    passed: Count = 0
 
 
 class ProjectionCounts(Struct, frozen=True):
@@ -81,6 +84,7 @@ class Report(Struct, Judged, frozen=True, kw_only=True):
     sample: Name
     state: ScanState
     frames: FrameCounts = FrameCounts()
+    capture: CaptureState | None = None
     written: Count = 0
     writer: str = "ok"
     writer_note: str = ""
@@ -94,6 +98,7 @@ class Report(Struct, Judged, frozen=True, kw_only=True):
     center_confidence: Finite = 0.0
     raw_file: str = ""
     tomogram_file: str | None = None
+    tomograms: Count = 0
     artefacts: Mapping[str, Finite | None] = {}
     geometry: dict[str, Any] = {}
     plan: dict[str, Any] = {}
@@ -170,6 +175,24 @@ class Abort(Request[Done], frozen=True):
     reason: str = ""
 
 
+class Trigger(Request[Done], frozen=True):
+    """Keep the latest projections of a scan that waits for this, and those that follow."""
+
+    verb = "trigger"
+    reply = Done
+    scan_id: str
+
+
+class EndScan(Request[Done], frozen=True):
+    """No more frames come than these; for a detector that cannot say so itself."""
+
+    verb = "end"
+    reply = Done
+    scan_id: str
+    frames: Count
+    status: EndStatus = "ok"
+
+
 class DaemonStatus(Reply, frozen=True):
     """State of the daemon and of a scan."""
 
@@ -179,6 +202,10 @@ class DaemonStatus(Reply, frozen=True):
     endpoints: Endpoints
     ring: RingStatus
     scan: Report | None = None
+    uptime_s: float = 0.0
+    source_connected: bool | None = None
+    last_frame_age_s: float | None = None
+    disk_free_bytes: int | None = None
 
 
 class GetStatus(Request[DaemonStatus], frozen=True):
@@ -239,9 +266,32 @@ class FixCenter(Request[CenterReply], frozen=True):
     set: Finite | UnsetType | None = UNSET
 
 
+class SendPositions(Request[Done], frozen=True):
+    """Enter positions of an encoder; ``last``: no more of this scan come."""
+
+    verb = "positions"
+    reply = Done
+    scan_id: str
+    first: Count
+    values: list[Finite]
+    last: bool = False
+
+
 RequestTypes = tuple[type[Request[Any]], ...]
-DAEMON_REQUESTS: RequestTypes = (Ping, Arm, Disarm, Abort, GetStatus, GetVerdict, WatchPlanes, FixCenter)
-"""Requests to a daemon."""
+DAEMON_REQUESTS: RequestTypes = (
+    Ping,
+    Arm,
+    Disarm,
+    Abort,
+    Trigger,
+    EndScan,
+    GetStatus,
+    GetVerdict,
+    WatchPlanes,
+    FixCenter,
+    SendPositions,
+)
+"""Requests to a daemon; ``looks`` has more."""
 
 
 class PreviewHeader(Struct, Judged, frozen=True, kw_only=True):
@@ -267,6 +317,8 @@ class PreviewHeader(Struct, Judged, frozen=True, kw_only=True):
     verdict: str = "UNKNOWN"
     reasons: tuple[Reason, ...] = ()
     final: bool = False
+    place: PlaneSpec | None = None
+    volume: tuple[VolumeSide, VolumeSide, VolumeSide] | None = None
 
     def __post_init__(self) -> None:
         if self.lo > self.hi:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.quality.angles import FEWEST_STEPS
 from streamer.frames import BadInput, FrameKind
 from streamer.io.layouts.hdf5 import lost_frames
 from streamer.io.layouts.units import ANGLES_DEG, REAL, scale_of, unit_of
@@ -17,15 +18,6 @@ Angles = NDArray[np.float64]
 
 FULL_TURN = 2 * np.pi * 1.01
 """Angles without a unit that span no more are radians: nobody makes a tomogram from six degrees."""
-
-FEWEST_STEPS = 8
-"""Steps from which on there is a usual one."""
-
-OFF = 0.25
-"""Part of the usual step by which a step may differ from a whole number of them."""
-
-STEADY = 0.95
-"""Share of the steps that must be whole numbers of the usual one for those that lack to be counted."""
 
 
 def read_angles(dataset: Any, name: str, unit: str | None, notes: list[str]) -> Angles:
@@ -103,27 +95,6 @@ def planned_angles(values: Angles, projections: int, name: str, path: Path, note
     if spare:
         notes.append(f"{told}: the last were not taken")
     return values
-
-
-def missing_before(angle_deg: Angles) -> NDArray[np.int64]:
-    """How many projections lack before each one (n,), where a scan goes on in steps of one size, else zeros."""
-    before = np.zeros(len(angle_deg), np.int64)
-    if len(angle_deg) <= FEWEST_STEPS:
-        return before
-    steps = (np.diff(angle_deg) + 180.0) % 360.0 - 180.0
-    usual = float(np.median(steps))
-    if usual == 0:
-        return before
-    ratio = steps / usual
-    whole = np.rint(ratio)
-    fits = (whole >= 1) & (np.abs(ratio - whole) < OFF)
-    gaps = np.where(fits, whole - 1, 0).astype(np.int64)
-    # A single wrong angle looks like a gap and a step back: both together are no way.
-    way = float(ratio.sum()) - len(steps) - int(gaps.sum())
-    if np.mean(fits) < STEADY or abs(way) > 1 + 0.1 * int(gaps.sum()):
-        return before
-    before[1:] = gaps
-    return before
 
 
 def check_turned(angle_deg: Angles, path: Path) -> None:

@@ -48,6 +48,7 @@ def find_layout(file: h5py.File, path: Path, options: ReadOptions, others: ExitS
         raise BadInput(f"{path}: neither NXtomo (a detector with image_key) nor DXchange (/exchange/data)")
     chosen, notes = _choose(scans, path, options.entry)
     layout = chosen.layout(path, options)
+    layout = layout if layout.spec is None else layout.with_known_angles()
     for name, kind in ((options.flats, FrameKind.FLAT), (options.darks, FrameKind.DARK)):
         if name is not None:
             layout = layout.with_fields(kind, _fields(name, kind, layout.shape, others), name)

@@ -15,6 +15,7 @@ from streamer.frames import BadInput, FrameKind, ScanSpec
 from streamer.io.layouts.hdf5 import lost_frames
 from streamer.io.layouts.units import REAL
 from streamer.options import Options
+from streamer.schema import runs
 
 
 class ReadOptions(Options):
@@ -63,6 +64,8 @@ class Layout:
     spec: ScanSpec | None = None
     missing_files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    mask: NDArray[np.uint32] | None = None
+    """pixels (rows, columns) of the detector that are not to be used are not 0; None: the file does not say"""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,6 +99,14 @@ class Layout:
             lost=prepended(self.lost, lost),
             notes=(*self.notes, *notes),
         )
+
+    def with_known_angles(self) -> Layout:
+        """The same scan without the projections of unknown angle: of the encoder came no position."""
+        unknown = (self.kinds == FrameKind.PROJECTION) & ~np.isfinite(self.angles_deg)
+        if not unknown.any():
+            return self
+        note = f"projections without a position are left out: frames {runs(self.index[unknown].tolist())}"
+        return replace(self, lost=self.lost | unknown, notes=(*self.notes, note))
 
     def corrected(self, path: Path) -> Layout:
         """The same scan as one whose flats are 1 and whose darks are 0. Raises BadInput for frames of whole numbers."""

@@ -94,6 +94,7 @@ def nexus(entry: h5py.Group, detector: h5py.Group, path: Path, options: ReadOpti
     other_side = quantity(get(detector, "y_pixel_size"), PIXEL_SIZE, [])
     if pixel_size and other_side and abs(other_side - pixel_size) > SQUARE * pixel_size:
         notes.append(f"the pixels are not square: {detector.name}/y_pixel_size is not used")
+    mask = _pixel_mask(detector, data.shape[1:], notes)
     _displacements(entry, kinds[:n] == FrameKind.PROJECTION, pixel_size, notes)
     return Layout(
         name="NXtomo" if (text(entry, "definition") or "").lower() == "nxtomo" else "NeXus",
@@ -116,7 +117,23 @@ def nexus(entry: h5py.Group, detector: h5py.Group, path: Path, options: ReadOpti
         spec=spec,
         missing_files=missing,
         notes=tuple(notes),
+        mask=mask,
     )
+
+
+def _pixel_mask(detector: h5py.Group, shape: tuple[int, ...], notes: list[str]) -> NDArray[np.uint32] | None:
+    """What NXdetector says of pixels that are not to be used; None when it says nothing."""
+    found = get(detector, "pixel_mask")
+    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "biu":
+        return None
+    if found.shape != shape:
+        notes.append(f"{found.name} is {found.shape}, the images are {shape}: it is not used")
+        return None
+    mask = found[()].astype(np.uint32)
+    if mask.all():
+        notes.append(f"{found.name} marks every pixel: it is not used")
+        return None
+    return mask if mask.any() else None
 
 
 def _kinds(detector: h5py.Group, path: Path, notes: list[str]) -> NDArray[np.uint8]:

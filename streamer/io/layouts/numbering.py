@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.quality.angles import missing_before
 from streamer.frames import FrameKind
-from streamer.io.layouts.angles import missing_before
 from streamer.io.layouts.layout import Layout
 
 Ints = NDArray[np.int64]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, FrameMeta, ScanSpec
 from streamer.io.raw.nxtomo import NO_FRAMES
+from streamer.io.raw.pixel_mask import PixelMask
 
 RING_READER = 0
 """The ring's reader that belongs to the raw writer."""
@@ -27,7 +28,8 @@ class RawFile(Protocol):
 
     @property
     def indices(self) -> NDArray[np.int64]: ...
-    def append(self, meta: FrameMeta, pixels: Any) -> None: ...
+    def append(self, meta: FrameMeta, pixels: Any, packed: Any = None) -> None: ...
+    def mark(self, mask: PixelMask) -> None: ...
     def flush(self) -> int: ...
     def sync(self) -> None: ...
     def removed(self) -> bool: ...
@@ -92,6 +94,13 @@ class FrameWriter:
         self.next = self.safe = self._reader.position
         self._unflushed_since = None
 
+    def mark(self, mask: PixelMask) -> None:
+        """Enter which pixels (rows, columns) of the detector are not to be used into the open file, if there is one."""
+        if self._file is not None:
+            self._file.mark(mask)
+            if self._unflushed_since is None:
+                self._unflushed_since = self._clock()
+
     def take(self, limit: int) -> int:
         """Write up to ``limit`` frames of the ring; gives how many it took."""
         file, spec = self._file, self._spec
@@ -102,7 +111,7 @@ class FrameWriter:
             if frame is None:
                 return taken
             if frame.meta.scan_id == spec.scan_id:
-                file.append(frame.meta, frame.pixels)
+                file.append(frame.meta, frame.pixels, frame.packed)
                 if self._unflushed_since is None:
                     self._unflushed_since = self._clock()
             self.next += 1

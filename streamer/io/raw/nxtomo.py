@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamer.flow.wire import checksum
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
 from streamer.io.archive import lay_out_archive
+from streamer.io.nexus import group, lay_out_instrument, value
+from streamer.io.raw import pixel_mask
+from streamer.io.raw.pixel_mask import PixelMask
 from streamer.io.raw.unclosed import claim
 
 LIBVER = ("v110", "v110")  # the newest that HDF5 1.10 reads, and the oldest that has SWMR
 BLOCK = 64  # frames by which the image dataset grows
 DETECTOR = "entry/instrument/detector"
 STREAMER = "entry/streamer"
+WITHOUT_FILTER = 1  # mask of a chunk that the first filter has passed over
 UNWRITTEN = 2**32 - 1  # sequence number of a frame that a crash left without one
 LISTED = ("missing", "corrupt", "lost", "unusable")
 """Frames that the file lists: never received, received only damaged, received and not in the file, of no use."""
@@ -56,13 +61,14 @@ class NXtomoFile:
         self._file = file
         self._shape = (spec.rows, spec.columns)
         self._data = file[f"{DETECTOR}/data"]
+        self._filtered = is_filtered(self._data)
         self._columns = [file[f"entry/{name}"] for name, *_ in PER_FRAME]
         self._rows: list[tuple[Any, ...]] = []  # values of the frames since the last flush, one column per dataset
         self._room = 0  # frames that the image dataset has space for
 
     @classmethod
-    def create(cls, path: Path, spec: ScanSpec, started: str) -> NXtomoFile:
-        """A new file, ready for frames. ``started`` is a time in ISO 8601.
+    def create(cls, path: Path, spec: ScanSpec, started: str, keep_compressed: bool = False) -> NXtomoFile:
+        """A new file, ready for frames. ``started`` is a time in ISO 8601. ``keep_compressed``: see ``append``.
 
         Raises BadInput when the file exists already or cannot be made. Nothing is ever overwritten.
         """
@@ -70,7 +76,7 @@ class NXtomoFile:
             file = h5py.File(path, "x", libver=LIBVER)
         except OSError as error:
             raise BadInput(f"raw file {path}: {_reason(path, error)}") from error
-        lay_out(file, spec, started, lambda detector: _growing_data(detector, spec))
+        lay_out(file, spec, started, lambda detector: _growing_data(detector, spec, keep_compressed))
         file.swmr_mode = True
         raw = cls(file, path, spec)
         claim(raw.fd)
@@ -86,8 +92,11 @@ class NXtomoFile:
         """Frames appended so far."""
         return self.written + len(self._rows)
 
-    def append(self, meta: FrameMeta, pixels: NDArray[Any]) -> None:
-        """Add one frame (rows, columns) of the announced dtype. Raises BadInput when it is of another kind."""
+    def append(self, meta: FrameMeta, pixels: NDArray[Any], packed: NDArray[np.uint8] | None = None) -> None:
+        """Add one frame (rows, columns) of the announced dtype. Raises BadInput when it is of another kind.
+
+        Where the file keeps compressed frames, ``packed`` are the bytes that the filter would make of ``pixels``.
+        """
         if pixels.shape != self._shape or pixels.dtype != self._data.dtype:
             raise BadInput(
                 f"raw file {self.path}: frame {meta.index} is {pixels.shape} {pixels.dtype}, "
@@ -98,8 +107,15 @@ class NXtomoFile:
             self._room = at + BLOCK
             self._data.resize(self._room, 0)
         pixels = np.ascontiguousarray(pixels)
-        self._data.id.write_direct_chunk((at, 0, 0), pixels)
+        if packed is None or not self._filtered:
+            self._data.id.write_direct_chunk((at, 0, 0), pixels, WITHOUT_FILTER if self._filtered else 0)
+        else:
+            self._data.id.write_direct_chunk((at, 0, 0), packed)
         self._rows.append(row_of(meta, pixels))
+
+    def mark(self, mask: PixelMask) -> None:
+        """Enter which pixels of the detector are not to be used."""
+        self._file[f"{DETECTOR}/{pixel_mask.NAME}"][...] = mask
 
     def flush(self) -> int:
         """Hand everything to the operating system, with exact sizes; gives the number of readable frames."""
@@ -195,46 +211,33 @@ def _set_text(dataset: h5py.Dataset, text: str) -> None:
     dataset[()] = text.encode()[: dataset.dtype.itemsize].decode(errors="ignore").encode()
 
 
-def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:
-    group = parent.create_group(name)
-    group.attrs["NX_class"] = nx_class
-    group.attrs.update(attributes)
-    return group
-
-
-def _value(parent: h5py.Group, name: str, value: Any, units: str = "") -> None:
-    """A scalar; nothing at all when it is not known."""
-    if value is None:
-        return
-    parent[name] = value
-    if units:
-        parent[name].attrs["units"] = units
-
-
 def lay_out(
     file: h5py.File,
     spec: ScanSpec,
     started: str,
     data: Callable[[h5py.Group], h5py.Dataset],
     columns: Mapping[str, ArrayLike] | None = None,
+    mask: PixelMask | None = None,
 ) -> None:
     """Everything the file will ever hold; in SWMR mode no object or attribute can be added.
 
     ``data`` makes the dataset of the images in the group of the detector. ``columns`` are the values of the frames in
-    the datasets of ``PER_FRAME``; None: they are still to come.
+    the datasets of ``PER_FRAME``; None: they are still to come, as ``mask``, which pixels are not to be used, may.
     """
     file.attrs.update(NX_class="NXroot", default="entry")
-    entry = _group(file, "entry", "NXentry", default="data", version=2.1)
-    _value(entry, "definition", "NXtomo")
+    entry = group(file, "entry", "NXentry", default="data", version=2.1)
+    value(entry, "definition", "NXtomo")
     entry["definition"].attrs["version"] = "2.1"
-    _value(entry, "title", spec.scan_id)
-    _value(entry, "start_time", started)
+    value(entry, "title", spec.scan_id)
+    value(entry, "start_time", started)
     _text(entry, "end_time")
-    _value(entry, "program_name", "Streamer")
-    _instrument(entry, spec, data)
-    sample = _group(entry, "sample", "NXsample")
-    _value(sample, "name", spec.sample)
-    _group(entry, "control", "NXmonitor")
+    value(entry, "program_name", "Streamer")
+    detector = lay_out_instrument(entry, spec)
+    _detector(detector, spec, data)
+    pixel_mask.make_room(detector, (spec.rows, spec.columns), mask)
+    sample = group(entry, "sample", "NXsample")
+    value(sample, "name", spec.sample)
+    group(entry, "control", "NXmonitor")
     _account(entry, spec)
     for name, dtype, units, empty in PER_FRAME:
         if columns is None:
@@ -244,33 +247,41 @@ def lay_out(
         if units:
             dataset.attrs["units"] = units
     entry["streamer/frame_checksum"].attrs["algorithm"] = "xxh3_64 of the pixels, row-major, little-endian"
+    _rotation(sample)
     _plot(entry)
     lay_out_archive(entry)
 
 
-def _growing_data(detector: h5py.Group, spec: ScanSpec) -> h5py.Dataset:
+def _growing_data(detector: h5py.Group, spec: ScanSpec, filtered: bool) -> h5py.Dataset:
     shape = (spec.rows, spec.columns)
-    return detector.create_dataset("data", (0, *shape), spec.dtype, maxshape=(None, *shape), chunks=(1, *shape))
+    limits = {"maxshape": (None, *shape), "chunks": (1, *shape)}
+    options: dict[str, Any] = hdf5plugin.Bitshuffle(nelems=0, cname="lz4") if filtered else {}
+    return detector.create_dataset("data", (0, *shape), spec.dtype, **limits, **options)
 
 
-def _instrument(entry: h5py.Group, spec: ScanSpec, data: Callable[[h5py.Group], h5py.Dataset]) -> None:
-    instrument = _group(entry, "instrument", "NXinstrument")
-    source = _group(instrument, "source", "NXsource")
-    _value(source, "type", "Synchrotron X-ray Source")
-    _value(source, "probe", "x-ray")
-    beam = _group(instrument, "beam", "NXbeam")
-    _value(beam, "incident_energy", spec.energy_kev, "keV")
-    detector = _group(instrument, "detector", "NXdetector")
-    data(detector).attrs.update(interpretation="image", long_name="raw counts")
-    _value(detector, "x_pixel_size", spec.pixel_size_m, "m")
-    _value(detector, "y_pixel_size", spec.pixel_size_m, "m")
-    _value(detector, "distance", spec.distance_m, "m")
-    _value(detector, "field_of_view", "Full")
+def is_filtered(data: h5py.Dataset) -> bool:
+    """Whether frames of the raw file may be compressed."""
+    return bool(data.id.get_create_plist().get_nfilters())
+
+
+def _detector(detector: h5py.Group, spec: ScanSpec, data: Callable[[h5py.Group], h5py.Dataset]) -> None:
+    data(detector).attrs.update(units="counts", interpretation="image", long_name="raw counts")
+    value(detector, "x_pixel_size", spec.pixel_size_m, "m")
+    value(detector, "y_pixel_size", spec.pixel_size_m, "m")
+    value(detector, "field_of_view", "Full")
+
+
+def _rotation(sample: h5py.Group) -> None:
+    """Say that the sample turns by ``rotation_angle`` about the vertical axis of NeXus."""
+    axes = group(sample, "transformations", "NXtransformations")
+    axes["rotation_angle"] = sample["rotation_angle"]
+    axes["rotation_angle"].attrs.update(transformation_type="rotation", vector=[0.0, 1.0, 0.0], depends_on=".")
+    sample["depends_on"] = axes["rotation_angle"].name
 
 
 def _plot(entry: h5py.Group) -> None:
     """The default plot, and the short paths that some programs look for."""
-    plot = _group(entry, "data", "NXdata", signal="data")
+    plot = group(entry, "data", "NXdata", signal="data")
     for name, target in (("data", "data"), ("image_key", "image_key"), ("image_key_control", "image_key_control")):
         plot[name] = h5py.SoftLink(f"/{DETECTOR}/{target}")
     plot["rotation_angle"] = h5py.SoftLink("/entry/sample/rotation_angle")
@@ -278,11 +289,11 @@ def _plot(entry: h5py.Group) -> None:
 
 def _account(entry: h5py.Group, spec: ScanSpec) -> None:
     """What Streamer knows beyond NXtomo: how the scan ended and which frames it lacks."""
-    streamer = _group(entry, "streamer", "NXcollection")
+    streamer = group(entry, "streamer", "NXcollection")
     _text(streamer, "status", "running")
     _text(streamer, "note")
-    _value(streamer, "expected_frames", np.int64(spec.frames))
-    _value(streamer, "spec", json.dumps(spec.to_dict()))
+    value(streamer, "expected_frames", np.int64(spec.frames))
+    value(streamer, "spec", json.dumps(spec.to_dict()))
     for name in LISTED:
         streamer.create_dataset(f"{name}_frames", (0,), "i8", maxshape=(None,), chunks=(1024,))
 

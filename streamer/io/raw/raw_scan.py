@@ -41,6 +41,7 @@ class RawScan:
         """``held``: frames in files of an earlier daemon; None for a new scan."""
         self.spec, self.path, self.started = spec, path, started
         self.resume, self._left = held is not None, spec.frames - (held or 0)
+        self.mask = b""  # packed; see ``pixel_mask``
         self.segments = 0  # opened by processes of this daemon
         self.opened = self.opening = self.finishing = False  # of the present process
         self.failed = False  # frames are being lost

@@ -20,11 +20,23 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.flow.wire import checksum
+from streamer.flow.codecs import decompress_into
+from streamer.flow.wire import WireError, checksum
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.archive import copy_archive
 from streamer.io.place import place
-from streamer.io.raw.nxtomo import DETECTOR, LIBVER, LISTED, PER_FRAME, STREAMER, UNWRITTEN, conclude, lay_out
+from streamer.io.raw.nxtomo import (
+    DETECTOR,
+    LIBVER,
+    LISTED,
+    PER_FRAME,
+    STREAMER,
+    UNWRITTEN,
+    conclude,
+    is_filtered,
+    lay_out,
+)
+from streamer.io.raw.pixel_mask import PixelMask, joined, read_mask
 from streamer.io.raw.unclosed import clear_swmr_flags, is_written
 
 INDEX, CHECKSUM = (
@@ -96,6 +108,7 @@ class Segment:
     columns: tuple[NDArray[Any], ...]
     good: NDArray[np.bool_]
     problem: str = ""
+    mask: PixelMask | None = None
 
 
 @dataclass(frozen=True)
@@ -117,30 +130,34 @@ def read_segment(path: Path, verify: bool = True, alive: Callable[[], None] = la
     try:
         clear_swmr_flags(path, extend=True)
         with h5py.File(path, "r") as file:
-            account = read_account(file)
+            account, mask = read_account(file), read_mask(file[DETECTOR])
             data, datasets = file[DATA], [file[f"entry/{name}"] for name, *_ in PER_FRAME]
             rows = min(len(data), *map(len, datasets))
             columns = tuple(dataset[:rows] for dataset in datasets)
             written = columns[INDEX] != UNWRITTEN
             good = written.copy()
-            buffer = np.empty(account.spec.frame_nbytes, np.uint8)
+            buffers = np.empty((2, account.spec.frame_nbytes), np.uint8)
             for row in np.flatnonzero(written) if verify or account.status == RUNNING else ():
-                good[row] = _intact(data, int(row), buffer, int(columns[CHECKSUM][row]))
+                good[row] = _intact(data, int(row), buffers, int(columns[CHECKSUM][row]))
                 alive()
     except Exception as error:  # h5py raises what it likes for a damaged file
         empty = tuple(np.empty(0, dtype) for _, dtype, *_ in PER_FRAME)
         reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
         return Segment(path, None, empty, np.empty(0, bool), f"{path.name}: {' '.join(reason.split())[:120]}")
     bad = int(np.count_nonzero(written & ~good))
-    return Segment(path, account, columns, good, f"{path.name}: damaged frames: {bad}" if bad else "")
+    return Segment(path, account, columns, good, f"{path.name}: damaged frames: {bad}" if bad else "", mask)
 
 
-def _intact(data: h5py.Dataset, row: int, buffer: NDArray[Any], expected: int) -> bool:
+def _intact(data: h5py.Dataset, row: int, buffers: NDArray[np.uint8], expected: int) -> bool:
+    stored, pixels = buffers
     try:
-        data.id.read_direct_chunk((row, 0, 0), out=buffer)
-    except (OSError, RuntimeError, ValueError):
+        passed_over, chunk = data.id.read_direct_chunk((row, 0, 0), out=stored)
+        if is_filtered(data) and not passed_over:
+            decompress_into("bslz4-h5", chunk, pixels.data, data.dtype.itemsize)
+            chunk = pixels.data
+    except (OSError, RuntimeError, ValueError, WireError):
         return False
-    return checksum(buffer.data) == expected
+    return checksum(chunk) == expected
 
 
 def read_account(file: h5py.File) -> Account:
@@ -263,8 +280,9 @@ def _make_master(path: Path, account: Account, scan: _Scan) -> None:
     try:
         temporary.unlink(missing_ok=True)
         with h5py.File(temporary, "x", libver=LIBVER) as file:
+            mask = joined(*(segment.mask for segment in scan.segments))
             columns = {name: scan.column(number) for number, (name, *_) in enumerate(PER_FRAME)}
-            lay_out(file, account.spec, account.started, lambda detector: scan.images(detector, path), columns)
+            lay_out(file, account.spec, account.started, lambda detector: scan.images(detector, path), columns, mask)
             conclude(file, account.status, account.expected, account.frames, account.ended, account.note)
             copy_archive(path, file)
         if scan.segments and scan.segments[0].path == path:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
 from streamer.io.raw.nxtomo import PER_FRAME
+from streamer.io.raw.pixel_mask import PixelMask, joined
 from streamer.io.raw.segments import DATA, RUNNING, Segment, read_segment, segments_of
 from streamer.io.raw.unclosed import is_written
 from streamer.io.raw.writer_process import ORPHANED, TERMINATED
@@ -42,6 +43,11 @@ class UnfinishedScan:
     spec: ScanSpec
     kinds: dict[int, FrameKind]
     segments: tuple[Segment, ...]
+
+    @property
+    def mask(self) -> PixelMask | None:
+        """Which pixels (rows, columns) its files say are not to be used; None when they say nothing."""
+        return joined(*(segment.mask for segment in self.segments))
 
     def batches(self, wanted: Callable[[int], bool], most: int) -> Iterator[Batch]:
         """The frames whose index is wanted, each once and at most ``most`` together: metadata and pixels (n, rows,

@@ -18,6 +18,7 @@ from streamer.flow.ring import Ring
 from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io.raw.frame_writer import RING_READER, free_bytes
 from streamer.io.raw.nxtomo import NO_FRAMES
+from streamer.io.raw.pixel_mask import PixelMask, pack
 from streamer.io.raw.raw_scan import RawScan, WriterEvent, WriterResult
 from streamer.io.raw.writer_child import WriterChild, WriterOptions
 from streamer.io.shared import SharedBuffer
@@ -29,6 +30,10 @@ LONGEST_HANG_S = 60.0
 
 class WriterError(StreamerError):
     """The raw writer could not do what it was asked to; the message is one line."""
+
+
+class WriterSlow(WriterError):
+    """The raw writer did not answer in time. It may soon."""
 
 
 def check_space(directory: Path, nbytes: int, reserve_bytes: int) -> None:
@@ -52,8 +57,8 @@ class WriterProcess:
 
     A process that dies, hangs or reports an error is replaced by the next ``poll_events``, which is to be called all
     the time; its successor finds the frames in the ring and goes on in a new segment (see ``segments``). Meanwhile the
-    ring is held back. After ``patience_s`` in which nothing could be written the ring is let go: frames are lost, and
-    the attempts go on.
+    ring is held back. After ``patience_s`` in which nothing could be written the ring is let go, unless the source
+    keeps the frames: they are lost, and the attempts go on.
     """
 
     def __init__(
@@ -120,7 +125,8 @@ class WriterProcess:
         """Make the raw file of a scan and give its path; from now on frames of ``spec.scan_id`` go into it.
 
         ``held``: frames in files of an earlier daemon, so that the others go into a new segment; None for a new scan.
-        Raises BadInput when there is no room for the scan, WriterError when the file cannot be made.
+        Raises BadInput when there is no room for the scan, WriterError when the file cannot be made, WriterSlow when no
+        answer comes in time.
         """
         if self._scan is not None:
             raise WriterError(f"the writer still writes scan {self._scan.spec.scan_id}")
@@ -132,20 +138,30 @@ class WriterProcess:
             self._scan = scan = RawScan(spec, target, started, self._ring.committed, held)
             self._hangs, self._retry_s = 0, 0.0
             if self.alive:
-                self._send_open(scan)
+                self._go_on(scan)  # a process that still starts is told when it is ready
         deadline = self._clock() + timeout
         while not scan.segments and not scan.refusal:
             if self._clock() > deadline:
                 why = f"the raw writer did not answer 'open' within {timeout:g} s"
                 with self._lock:
                     self._scan = None
-                    self._bury(why)
-                raise WriterError(why)
+                    if self._ready:  # else it is still starting, and the next one would take as long
+                        self._bury(why)
+                raise WriterSlow(why)
             self._turn(0.05)
         if scan.refusal:
             self._scan = None
             raise WriterError(scan.refusal)
         return target
+
+    def mark(self, mask: PixelMask) -> None:
+        """Have it entered in the files of the newest scan which pixels (rows, columns) are not to be used."""
+        with self._lock:
+            scan = self._scan
+            if scan is not None:
+                scan.mask = pack(mask)
+                if scan.opening or scan.opened:
+                    self._child.send(t="mark", mask=scan.mask)
 
     def end(
         self,
@@ -170,6 +186,18 @@ class WriterProcess:
             scan.upto = self._ring.committed
             if scan.opened:
                 self._send_finish(scan)
+
+    def await_written(self) -> bool:
+        """Wait until every frame of the newest scan that was committed so far can be read from its file.
+
+        False when its file has trouble, or does not lie in one piece.
+        """
+        scan, upto = self._scan, self._ring.committed
+        while scan is not None and scan.end is None and scan.segments == 1 and self.state[0] in ("ok", "low_space"):
+            if self.safe_position >= upto:
+                return True
+            self._turn(0.05)
+        return False
 
     def await_end(self) -> WriterResult:
         """How the newest scan ended. Waits as long as there is progress, and a while when there is none."""
@@ -316,7 +344,8 @@ class WriterProcess:
     def _lose_patience(self, scan: RawScan, now: float) -> None:
         """Hold the ring back no longer than allowed, and the end of the scan no longer than twice that."""
         waited = 0.0 if scan.trouble_s is None else now - scan.trouble_s
-        if waited > self._options.patience_s and not scan.failed:
+        held = self._options.source_keeps and scan.end is None
+        if waited > self._options.patience_s and not scan.failed and not held:
             scan.lets_frames_go(self._reader.position)
             self._reader.detach()
             self._events.append(WriterEvent("failed", self.written, scan.error))
@@ -339,7 +368,7 @@ class WriterProcess:
         self._attach()
         scan.opening = True
         self._progress_s = self._clock()
-        self._child.send(t="open", **scan.command(), resume=scan.resume or scan.segments > 0)
+        self._child.send(t="open", **scan.command(), mask=scan.mask, resume=scan.resume or scan.segments > 0)
 
     def _send_finish(self, scan: RawScan) -> None:
         assert scan.end is not None

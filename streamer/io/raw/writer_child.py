@@ -23,7 +23,9 @@ class WriterOptions:
     """``flush_s``: between flushes. ``reserve_bytes``: to stay free. ``fsync_s``: between fsyncs, None for none.
 
     ``hang_s``: without progress after which the process is replaced. ``patience_s``: for which the ring is held back
-    while nothing can be written. ``verify``: read every frame back at the end.
+    while nothing can be written; with ``source_keeps`` the source has every frame until it is safe, and the ring is
+    held back until the scan ends. ``verify``: read every frame back at the end. ``keep_compressed``: store frames that
+    came compressed as they are.
     """
 
     flush_s: float = 0.2
@@ -31,7 +33,9 @@ class WriterOptions:
     fsync_s: float | None = None
     hang_s: float = 5.0
     patience_s: float = 60.0
+    source_keeps: bool = False
     verify: bool = True
+    keep_compressed: bool = False
 
 
 class WriterChild:
@@ -45,6 +49,7 @@ class WriterChild:
         settings = {"flush-s": options.flush_s, "reserve-bytes": options.reserve_bytes, "fsync-s": options.fsync_s}
         for name, value in {**settings, **fds}.items():
             command += [] if value is None else [f"--{name}", str(value)]
+        command += ["--keep-compressed"] if options.keep_compressed else []
         try:
             self._process = subprocess.Popen(
                 command,

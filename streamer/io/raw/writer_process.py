@@ -3,10 +3,10 @@
 It is a process of its own because HDF5, after a full disk, can leave wrong frames behind and can crash at exit; its
 death must be an event for the daemon and nothing more.
 
-Commands (parent → here): ``open`` {spec, path, started, resume}, ``finish`` {upto, verify, path, spec, started,
-expected, status, frames, ended, note}, ``stop`` {}. Answers: ``ready`` {}, ``opened`` {position}, ``refused`` {text},
-``sealed`` {written, lost, problems, segments}. Events: ``written`` {safe, free} after a flush, ``alive`` {} while the
-files are read back, ``error`` {text, errno}. Each message is a length and a msgpack map.
+Commands (parent → here): ``open`` {spec, path, started, resume, [mask]}, ``mark`` {mask}, ``finish`` {upto,
+verify, path, spec, started, expected, status, frames, ended, note}, ``stop`` {}. Answers: ``ready`` {}, ``opened``
+{position}, ``refused`` {text}, ``sealed`` {written, lost, problems, segments}. Events: ``written`` {safe, free} after a
+flush, ``alive`` {} while the files are read back, ``error`` {text, errno}. Each message is a length and a msgpack map.
 
 After an error the process ends and leaves the file as it is. What it has not given back to the ring is there for its
 successor.
@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from streamer.frames import BadInput, ScanSpec
 from streamer.io.channel import Channel, await_ready
 from streamer.io.raw.frame_writer import FrameWriter
 from streamer.io.raw.nxtomo import NXtomoFile
+from streamer.io.raw.pixel_mask import unpack
 from streamer.io.raw.segments import Account, next_segment, seal, segments_of
 from streamer.io.shared import SharedBuffer
 
@@ -58,7 +60,7 @@ class Service:
     ) -> None:
         self._writer, self._channel, self._clock = writer, channel, clock
         self._wake_fd, self._signal_fd = wake_fd, signal_fd
-        self._path = Path()  # of the scan's first file
+        self._path, self._shape = Path(), (0, 0)  # of the scan's first file, and of its frames
         self._finish: dict[str, Any] | None = None
         self._told = -1  # position last announced as safe
         self._alive_s = clock()
@@ -104,6 +106,8 @@ class Service:
         verb = command.get("t")
         if verb == "open":
             self._open(command)
+        elif verb == "mark":
+            self._mark(command["mask"])
         elif verb == "finish":
             self._finish = command
         elif verb == "stop":
@@ -118,9 +122,14 @@ class Service:
         except (BadInput, OSError, RuntimeError, ValueError) as error:
             self._channel.send({"t": "refused", "text": one_line(error)})
             return
-        self._path = path
+        self._path, self._shape = path, (spec.rows, spec.columns)
+        self._mark(command.get("mask", b""))
         self._told = -1
         self._channel.send({"t": "opened", "position": self._writer.safe})
+
+    def _mark(self, packed: bytes) -> None:
+        if packed:
+            self._writer.mark(unpack(packed, self._shape))
 
     def _finish_if_drained(self) -> None:
         command, writer = self._finish, self._writer
@@ -169,7 +178,7 @@ class Service:
         self._writer.close("incomplete", ended=ended, note=self._note or TERMINATED)
         self._tell()
         if len(segments_of(self._path)) > 1:
-            seal(self._path)
+            seal(self._path, verify=False)  # quickly: the next daemon may be about to take the scan up
 
     def _push_out(self) -> None:
         deadline = self._clock() + 2.0
@@ -194,12 +203,12 @@ def main(arguments: list[str]) -> int:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--flush-s", type=float, required=True)
     parser.add_argument("--fsync-s", type=float)
+    parser.add_argument("--keep-compressed", action="store_true")
     options = parser.parse_args(arguments)
     signal_fd = _signal_pipe()
     ring = Ring(SharedBuffer.open(options.ring_fd).memory)
-    writer = FrameWriter(
-        ring, NXtomoFile.create, options.flush_s, options.reserve_bytes, options.fsync_s, time.monotonic
-    )
+    create = partial(NXtomoFile.create, keep_compressed=options.keep_compressed)
+    writer = FrameWriter(ring, create, options.flush_s, options.reserve_bytes, options.fsync_s, time.monotonic)
     channel = Channel(socket.socket(fileno=options.socket_fd))
     return Service(writer, channel, options.wake_fd, signal_fd, time.monotonic).run()
 

@@ -14,7 +14,7 @@ from streamer.core.alignment.tilt import MAX_TILT_RAD, Tilt, fit_axis
 from streamer.core.alignment.truncation import Edge
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.frames import BadInput, ScanSpec
-from streamer.pipeline.layout.evidence import Evidence
+from streamer.pipeline.layout.evidence import NOT_MEASURED, Evidence
 from streamer.pipeline.layout.layout import MIN_TILT_RAD, Layout
 from streamer.pipeline.layout.options import LayoutOptions
 
@@ -139,8 +139,10 @@ def _tilt(spec: ScanSpec, options: LayoutOptions, tilt: Tilt | None) -> tuple[fl
         return 0.0, ""
     if not isinstance(options.tilt, str):
         return float(np.deg2rad(options.tilt)), f"; tilt of {options.tilt:g}° given"
-    if tilt is None or tilt.confidence < MIN_CONFIDENCE:
+    if tilt is None or spec.rows == 1:
         return 0.0, ""
+    if tilt.confidence < MIN_CONFIDENCE:
+        return 0.0, "; tilt not measured"
     angle = abs(tilt.tilt_rad)
     if angle < max(MIN_TILT_RAD, 3 * tilt.sigma_rad) or angle * spec.rows / 2 < MIN_TILT_PX or angle > MAX_TILT_RAD:
         return 0.0, f"; tilt of {np.rad2deg(tilt.tilt_rad):.3f}° left alone"
@@ -158,7 +160,7 @@ def tilt_of_views(views: OppositeViews | None, band_rows: Sequence[float], middl
     found = [] if views is None else [(row, views.overlap(band).estimate) for band, row in enumerate(band_rows)]
     known = [(row, e.center) for row, e in found if e.center is not None and _is_confident(e)]
     if len(known) < 3:
-        return Tilt(0.0, 0.0, float("inf"), 0.0)
+        return NOT_MEASURED
     return fit_axis([row for row, _ in known], [center for _, center in known], middle_row)
 
 

@@ -29,6 +29,9 @@ LIVE_PAIRS = 48
 needs fewer."""
 
 
+NOT_MEASURED = Tilt(0.0, 0.0, float("inf"), 0.0)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What is known of a scan's geometry.
@@ -37,8 +40,8 @@ class Evidence:
     the methods that expect it near the middle; ``center_px``, the axis as a detector column if it was given.
 
     What takes longer is called for only if needed: ``views``, opposite views of the detector rows ``band_rows``, None
-    if there are too few; and ``tilt``, that of the axis from whole projections. Without ``band_rows`` the tilt of half
-    acquisition is that of ``tilt``, too.
+    if there are too few; and ``tilt``, that of the axis from whole projections, None where it is upright or while the
+    scan runs. Without ``band_rows`` the tilt of half acquisition is that of ``tilt``, too.
     """
 
     angle_rad: Values
@@ -75,8 +78,9 @@ def measure_evidence(
         return OppositeViews.of(sinograms(numbers), angles[numbers], most)
 
     def tilt() -> Tilt | None:
-        tilted = estimate.tilt_rad is None or abs(estimate.tilt_rad) > 0.5 * MIN_TILT_RAD
-        return find_tilt(store.all, angles) if final and tilted and store.whole else None
+        if not final or (estimate.tilt_rad is not None and abs(estimate.tilt_rad) <= 0.5 * MIN_TILT_RAD):
+            return None
+        return find_tilt(store.all, angles) if store.whole else NOT_MEASURED
 
     count = min(PROJECTIONS_USED if final else LIVE_EDGE_VIEWS, store.count)
     edges = measure_edges(sinograms(np.unique(np.linspace(0, store.count - 1, count).astype(int))))

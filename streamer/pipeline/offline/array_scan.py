@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamer.core.arrays import Array, Values
+from streamer.core.arrays import Array, Mask, Values
 from streamer.core.memory import Memory
+from streamer.core.quality.angles import missing_before
 from streamer.frames import BadInput, Frame, FrameKind, FrameMeta, ScanSpec, frame_dtype
 
 NAME = "arrays"
@@ -47,13 +48,16 @@ class ArrayScan:
         self.angles_deg = _angles(angles_deg, len(stack))
         self._dtype = frame_dtype(*(part.dtype for part in (self._darks, self._flats, self._projections) if len(part)))
         before = len(self._darks) + len(self._flats)
-        self.missing = 0
-        self.usable_index = np.arange(before, before + len(stack))
+        lacking = missing_before(self.angles_deg)
+        self.missing = int(lacking.sum())
+        self.defects: Mask | None = None
+        self.usable_index = before - 1 + np.cumsum(1 + lacking)
         self.spec = ScanSpec.recorded(
             NAME,
             NAME,
             self.angles_deg,
             self._projections.dtype,
+            self.missing,
             rows=rows,
             columns=columns,
             flats=len(self._flats),
@@ -64,17 +68,19 @@ class ArrayScan:
 
     def frames(self, rows: slice = slice(None)) -> Iterator[Frame]:
         """All frames, cut to the detector rows ``rows``."""
-        index = 0
+        first = 0
         parts = (
             (FrameKind.DARK, self._darks),
             (FrameKind.FLAT, self._flats),
             (FrameKind.PROJECTION, self._projections),
         )
         for kind, stack in parts:
-            angles = self.angles_deg if kind is FrameKind.PROJECTION else np.zeros(len(stack))
-            for pixels, angle in zip(stack, angles.tolist(), strict=True):
-                yield Frame(FrameMeta(NAME, index, kind, angle), self._converted(pixels[rows]))
-                index += 1
+            projections = kind is FrameKind.PROJECTION
+            angles = self.angles_deg if projections else np.zeros(len(stack))
+            numbers = self.usable_index if projections else np.arange(first, first + len(stack))
+            for pixels, number, angle in zip(stack, numbers.tolist(), angles.tolist(), strict=True):
+                yield Frame(FrameMeta(NAME, number, kind, angle), self._converted(pixels[rows]))
+            first += len(stack)
 
     def rows(self, first: int, last: int, memory: Memory | None = None) -> Array:
         """Detector rows [first, last) of all projections: (projections, last - first, columns)."""

@@ -10,8 +10,10 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
+from streamer.core.arrays import Mask
 from streamer.core.memory import Memory
 from streamer.core.preprocessing.binning import bin_frame, binned, binned_spec, unbinned
+from streamer.core.preprocessing.defects import MOST_MASKED
 from streamer.core.quality.signal import saturated_share
 from streamer.core.quality.verdict import Limits, judge
 from streamer.frames import BadInput, Frame, FrameKind, Quality, ScanSpec, Verdict
@@ -26,6 +28,8 @@ class RecordedScan(Protocol):
     """Of the projections, numbered with the darks and flats but without invalid frames."""
     missing: int
     """Projections that lack."""
+    defects: Mask | None
+    """Pixels (rows, columns) of the detector that are not to be used; None where that is not known."""
 
     def rows(self, first: int, last: int, memory: Memory | None = None) -> NDArray[Any]:
         """Detector rows [first, last) of all projections: (projections, last - first, columns)."""
@@ -37,7 +41,9 @@ class RecordedScan(Protocol):
 
 
 class BinnedScan:
-    """The detector rows ``rows`` of a scan, with each block of ``bin`` × ``bin`` pixels replaced by its mean.
+    """The detector rows ``rows`` of a scan; of each block of ``bin`` × ``bin`` pixels, the mean of the good ones.
+
+    ``defects`` (rows, columns) are the blocks without a good pixel; None where no defect is known.
 
     ``spec`` describes the binned scan, ``whole`` the recorded one. Raises BadInput when no pixel is left.
     """
@@ -54,7 +60,13 @@ class BinnedScan:
             # A mean of saturated and other pixels hides both: ``frames`` counts them before it bins.
             self.spec = structs.replace(self.spec, saturation=None)
         self._saturated, self._projections = 0.0, 0
+        self._always_full: Mask | None = None  # pixels that the detector masks: at their largest number without beam
         self._memory = Memory()
+        self.defects = self._masked = None if scan.defects is None else scan.defects[rows]
+        if self._masked is not None and bin_ > 1:
+            share = bin_frame(self._masked.astype(np.float32), bin_, bin_, threads)  # of each block that is a defect
+            self.defects = share >= 1.0
+            self._scale = np.divide(1.0, 1.0 - share, out=np.zeros_like(share), where=~self.defects)
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Bin ``frames``, which show the chosen rows only, and count the saturated pixels of their projections."""
@@ -64,11 +76,29 @@ class BinnedScan:
                 continue
             if frame.meta.kind is FrameKind.PROJECTION:
                 self._count(frame.pixels)
-            yield Frame(frame.meta, bin_frame(frame.pixels, self.bin, self.bin, self._threads))
+            elif frame.pixels.dtype.kind == "u":
+                full = frame.pixels == np.iinfo(frame.pixels.dtype).max
+                self._always_full = full if self._always_full is None else self._always_full & full
+            yield Frame(frame.meta, self._binned(frame.pixels, slice(None)))
+
+    def _binned(self, raw: NDArray[Any], rows: slice, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """``raw`` shows the binned ``rows`` of the chosen ones."""
+        if self._masked is None:
+            return bin_frame(raw, self.bin, self.bin, self._threads, out)
+        first = (rows.start or 0) * self.bin
+        good = np.where(self._masked[first : first + len(raw)], raw.dtype.type(0), raw)
+        image = bin_frame(good, self.bin, self.bin, self._threads, out)
+        image *= self._scale[rows]
+        return image
 
     def _count(self, raw: NDArray[Any]) -> None:
         if raw.dtype.kind == "u" or self._whole.saturation is not None:
-            self._saturated += saturated_share(raw, self._whole.saturation)
+            masked = self._always_full
+            if masked is not None and masked.mean() > MOST_MASKED:
+                masked = None  # a beam that is too bright looks alike where there are no darks
+            if self._masked is not None:
+                masked = self._masked if masked is None else masked | self._masked
+            self._saturated += saturated_share(raw, self._whole.saturation, masked)
             self._projections += 1
 
     def read(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
@@ -80,7 +110,7 @@ class BinnedScan:
         out = np.empty((angles.size, last - first, self.spec.columns), np.float32)
         for places, block in self._scan.projections(rows=part):
             for place, raw in zip(places, block, strict=True):
-                bin_frame(raw, self.bin, self.bin, self._threads, out[place])
+                self._binned(raw, slice(first, last), out[place])
         return index, angles, out
 
     def binned_column(self, column: float) -> float:

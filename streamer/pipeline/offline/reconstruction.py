@@ -41,6 +41,7 @@ class OfflineReconstruction:
         self.center_given = center is not None
         fixed = None if center is None else self._binned.binned_column(center)
         self.pipeline = ScanPipeline(self.spec, backend, settings, planes=(), fixed_center=fixed)
+        self.pipeline.know_detector(self._binned.defects)
         self._tv: TvTomogram | None = None
 
     @property
@@ -58,7 +59,7 @@ class OfflineReconstruction:
         """Once all frames are read: find the axis. Quality and verdict, in pixels of the detector."""
         pipeline = self.pipeline
         pipeline.refine_center()
-        quality, verdict = pipeline.judge(missing=self._missing, corrupt=0, final=True)
+        quality, verdict = pipeline.judge(missing=self._missing, corrupt=0)
         if self._tv_options is not None:
             memory_bytes = self._settings.reconstruction.memory_bytes
             self._tv = TvTomogram(self._backend, pipeline, self._binned.read, self._tv_options, memory_bytes)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from streamer.core.arrays import Array, Image
-from streamer.core.preprocessing.defects import defects, mask_pixels
+from streamer.core.arrays import Array, Image, Mask
+from streamer.core.preprocessing.defects import PixelStatistics, defects, mask_pixels, masked_by_value
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.core.quality.fields import AlikeFrames
 from streamer.frames import ScanSpec
@@ -42,6 +42,8 @@ class DarksAndFlats:
         """Mean frames (rows, cols), the flat NaN where a pixel must not be used; None where there are none."""
         self.correction: FlatFieldCorrection | None = None
         """The correction that holds for the whole scan; None before ``fix``."""
+        self.marked: Mask | None = None
+        """Defects (rows, columns) that are known before the scan: never used, never judged."""
         self.defects = 0
         """Pixels of the latest mean flat that are not used."""
         self._counted = (0, 0)
@@ -146,12 +148,30 @@ class DarksAndFlats:
 
     def mean_flat(self, flats: MeanFrame) -> Image:
         """Mean frame of these flats, NaN where a pixel must not be used."""
-        if not self._find_defects:
-            return flats.pixels.mean
-        darks = self.darks.pixels if self.darks.count else None
-        bad = defects(flats.pixels, darks, threads=self._threads)
+        bad = self._known(flats)
+        if self._find_defects:
+            bad = defects(flats.pixels, self._dark_pixels, self._threads, bad)
         self.defects = int(np.count_nonzero(bad))
-        return mask_pixels(flats.pixels.mean, bad)
+        return mask_pixels(flats.pixels.mean, bad) if self.defects else flats.pixels.mean
+
+    def without_known(self) -> tuple[Image | None, Image | None]:
+        """Mean dark and flat (rows, columns), NaN where a defect is known; None where there are none."""
+        flats, dark = self.flats, self.dark
+        if not flats.count:
+            return dark, None
+        known = self._known(flats)
+        if not known.any():
+            return dark, flats.pixels.mean
+        return None if dark is None else mask_pixels(dark, known), mask_pixels(flats.pixels.mean, known)
+
+    def _known(self, flats: MeanFrame) -> Mask:
+        """Defects that the detector or the user names, and those that the detector fills with its largest number."""
+        masked = masked_by_value(flats.pixels, self._dark_pixels, self._spec.dtype)
+        return masked if self.marked is None else masked | self.marked
+
+    @property
+    def _dark_pixels(self) -> PixelStatistics | None:
+        return self.darks.pixels if self.darks.count else None
 
 
 def _about_middle(rows: int) -> slice:

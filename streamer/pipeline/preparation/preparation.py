@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.arrays import Array, Image, Values
+from streamer.core.arrays import Array, Image, Mask, Values
 from streamer.core.preprocessing.eigen_flats import MOST_FLATS
 from streamer.core.preprocessing.flat_field import NO_MOMENTS, FlatFieldCorrection, row_moments_of
 from streamer.core.preprocessing.nonfinite import fill_nonfinite
@@ -97,11 +97,20 @@ class Preparation:
         self.noise = beam_noise(attenuation) if self.options.zingers or self._stripes is not None else 0.0
         return attenuation
 
+    def mark_defects(self, marked: Mask) -> None:
+        """Pixels (rows, cols) that are never used; takes effect before ``begin``. Raises BadInput for another shape."""
+        if marked.shape != self.shape:
+            raise BadInput(f"the map of defects is {marked.shape}, the images of the scan are {self.shape}")
+        known = self._fields.marked
+        self._fields.marked = marked if known is None else known | marked
+
     def fields(self) -> tuple[Image | None, Image | None]:
-        """Mean dark and flat (rows, cols) before the projections, fixed by this; None where there are none."""
+        """Mean dark and flat (rows, cols) before the projections, fixed by this; None where there are none.
+
+        They are NaN where a defect is known.
+        """
         self._fields.fix()
-        flats = self._fields.flats
-        return self._fields.dark, flats.pixels.mean if flats.count else None
+        return self._fields.without_known()
 
     @property
     def odd_fields(self) -> str:

@@ -2,12 +2,13 @@
 
 When a new centre, layout or choice of planes comes, a second set of planes is built from the stored projections, a few
 per frame and in idle moments, while the first set remains visible; then it takes the first one's place. So a new centre
-never costs the camera a frame, nor the scientist the picture.
+never costs the camera a frame, nor the scientist the picture. What somebody moves by hand is shown before that, see
+``moved_planes``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from streamer.core.backend.selection import Backend
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
+from streamer.pipeline.reconstruction.moved_planes import MovedPlanes
+from streamer.pipeline.reconstruction.plane_cuts import PlaneCuts, Shape
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 
 REPLAY_BATCH = 4
@@ -35,9 +38,12 @@ class LiveView:
         stored: StoredProjections,
         sliding_deg: float | None,
         planes: Sequence[Plane] | None,
+        hurried: Backend | None = None,
     ) -> None:
-        """``planes`` None: the three orthogonal ones. ``sliding_deg`` shows only the latest angles (None: all)."""
-        self._backend, self._stored = backend, stored
+        """``planes`` None: the three orthogonal ones. ``sliding_deg`` shows only the latest angles (None: all).
+        ``hurried`` makes planes that somebody waits for.
+        """
+        self._backend, self._stored, self._hurried = backend, stored, hurried or backend
         self._sliding_rad = None if sliding_deg is None else float(np.deg2rad(sliding_deg))
         self._wanted = None if planes is None else tuple(planes)
         self.center = stored.layout.detector_center
@@ -46,6 +52,11 @@ class LiveView:
         self._next_center = self.center
         self._replayed = 0
         self._outdated = False  # the shown planes have another layout than the projections that arrive
+        self._lacking = False  # some stored projections are not in the planes
+        self._cut: tuple[int, dict[str, Image]] | None = None  # projections in a tomogram, and the planes in it
+        self._cut_planes: tuple[Plane, ...] = ()
+        self._hidden: frozenset[str] = frozenset()  # planes that are elsewhere now, until those being built are done
+        self.moving: MovedPlanes | None = None
 
     @property
     def target_center(self) -> float:
@@ -55,33 +66,96 @@ class LiveView:
     @property
     def count(self) -> int:
         """Projections in the planes that are shown."""
-        return self._shown.count
+        return self._shown.count if self._cut is None else self._cut[0]
 
     @property
     def takes_raw(self) -> bool:
         """Whether raw frames may be given to ``add_raw``, which knows neither layouts nor deferred corrections."""
-        return not self._outdated and self._stored.as_stored
+        return not self._outdated and not self._lacking and self._stored.as_stored
 
     def add_raw(
         self, raw: Array, correction: FlatFieldCorrection, angle_rad: Values, attenuation: Image, moments: Values
     ) -> None:
         """Fold in raw projections, and fill in their attenuation and moments; see LivePlanes.add_raw."""
+        self._cut = None
         self._shown.add_raw(raw, correction, angle_rad, attenuation, moments)
 
     def add(self, projections: Image, angle_rad: Values) -> None:
         """Fold in laid-out projections (n, rows, width). Planes of another layout stay as they are until replaced."""
-        if not self._outdated:
+        if self._lacking and self._next is None:
+            self.recenter(self.target_center)
+        elif not self._outdated and not self._lacking:
+            self._cut = None
             self._shown.add(projections, angle_rad)
 
-    def images(self) -> dict[str, Image]:
-        """The shown planes by name, (height, width) float32."""
-        return self._shown.images()
+    def leave_out(self) -> None:
+        """A projection was stored that need not be seen at once: the planes stay as they are until ``catch_up``."""
+        self._lacking = True
+
+    def snapshot(self) -> Callable[[], dict[str, Image]]:
+        """The shown planes of this moment by name, (height, width) float32; see ``LivePlanes.snapshot``.
+
+        Those that were moved are left out until they are built; see ``moving``.
+        """
+        if self._cut is None:
+            shown = self._shown.snapshot()
+            hidden = self._hidden
+            return lambda: {name: image for name, image in shown().items() if name not in hidden}
+        images = {name: image for name, image in self._cut[1].items() if name not in self._hidden}
+        return lambda: images
+
+    @property
+    def shown(self) -> tuple[Plane, ...]:
+        """Where the shown planes are."""
+        return self._shown.planes if self._cut is None else self._cut_planes
+
+    @property
+    def building(self) -> bool:
+        """Whether other planes are being built."""
+        return self._next is not None
+
+    def lies_in(self, shape: Shape) -> bool:
+        """Whether the planes can be cut out of a tomogram (row, y, x) of this shape."""
+        return self._sliding_rad is None and PlaneCuts.on_voxels(self.wanted, shape)
+
+    def cut_out_of(self, blocks: Iterator[tuple[int, Image]], shape: Shape) -> Iterator[tuple[int, Image]]:
+        """Pass on the blocks (first row, slices) of the tomogram (row, y, x) of all that is stored.
+
+        After the last one, planes whose pixels are voxels are shown as they are in the tomogram, until they change.
+        """
+        cuts = PlaneCuts(self.wanted, shape) if self.lies_in(shape) else None
+        for first, block in blocks:
+            if cuts is not None:
+                cuts.take(first, block)
+            yield first, block
+        if cuts is not None:
+            self._cut, self._cut_planes = (self._stored.count, cuts.images), self.wanted
+            self._lacking = self._lacking or self._next is not None
+            self.center, self._next, self.moving = self.target_center, None, None
+            self._hidden = frozenset()
 
     def watch(self, planes: Sequence[Plane] | None) -> None:
         """Show other planes (None: the three orthogonal ones); they fill with what has come so far."""
-        before, self._wanted = self._planes, None if planes is None else tuple(planes)
-        if self._planes != before:
+        before, self._wanted = self.wanted, None if planes is None else tuple(planes)
+        if self.wanted != before:
             self.recenter(self.target_center)
+            if self._next is not None:
+                self._hidden = frozenset(plane.name for plane in self.shown if plane not in self.wanted)
+                self._hurry([plane for plane in self.wanted if plane not in self.shown])
+
+    def hurry(self) -> None:
+        """Show the planes that are being built as soon as they show anything: somebody waits for them."""
+        if self._next is not None:
+            self._hidden = frozenset(plane.name for plane in self.shown)
+            self._hurry(self.wanted)
+
+    def _hurry(self, planes: Sequence[Plane]) -> None:
+        whole = planes and self._stored.whole and self._stored.count and self._sliding_rad is None
+        self.moving = MovedPlanes(self._hurried, self._stored, planes, self.target_center) if whole else None
+
+    def move(self) -> bool:
+        """Fold a few projections into the planes that somebody moved. False when there are none, or all is in them."""
+        return self.moving is not None and self.moving.step()
 
     def lay_out(self, stored: StoredProjections) -> None:
         """Go on with another layout, about its axis."""
@@ -118,26 +192,30 @@ class LiveView:
         return True
 
     def catch_up(self) -> None:
-        """Finish the planes that are being built."""
+        """Finish the planes that are being built, and those that lack a projection."""
+        if self._lacking and self._next is None and self._cut is None:
+            self.recenter(self.target_center)
         while self.replay():
             pass
 
     def work(self) -> bool:
         """Use an idle moment. False when there is nothing to do."""
-        return self.replay() or self._shown.work()
+        return self.replay() or (self._cut is None and self._shown.work())
 
     @property
-    def _planes(self) -> tuple[Plane, ...]:
+    def wanted(self) -> tuple[Plane, ...]:
+        """The planes to be shown, now or when they are built."""
         layout = self._stored.layout
         return orthogonal_planes(layout.rows, layout.width) if self._wanted is None else self._wanted
 
     def _show(self, planes: LivePlanes, center: float) -> None:
         self._shown, self._next, self.center, self._outdated = planes, None, center, False
+        self._cut, self._lacking, self._hidden, self.moving = None, False, frozenset(), None
 
     def _empty(self, center: float) -> LivePlanes:
         stored, layout = self._stored, self._stored.layout
         fetch = stored.one if stored.whole and self._sliding_rad is None else None
         return LivePlanes(
-            self._backend, self._planes, layout.rows, layout.width, layout.center(center), self._sliding_rad,
+            self._backend, self.wanted, layout.rows, layout.width, layout.center(center), self._sliding_rad,
             extend=layout.extend, stored=fetch, period=layout.period, recent=stored.recent,
         )  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -10,15 +12,19 @@ from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
-from streamer.core.fbp.backprojection import plan_row_blocks
+from streamer.core.fbp.backprojection import plan_row_blocks, row_nbytes
 from streamer.core.fourier.factory import reconstruct_rows
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.memory import Memory
+from streamer.core.quality.fields import bridged
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 
-ReadRows = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]]
-"""Frame indices (n,), angles (n,) in radian and raw detector rows first … last-1 (n, last - first, columns) of the
-projections of a scan, in any order."""
+RawRows = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]
+"""Frame indices (n,), angles (n,) in radian and raw detector rows (n, rows, columns) of the projections of a scan, in
+any order."""
+
+ReadRows = Callable[[int, int], RawRows]
+"""Reads the detector rows first … last-1; another thread may call it while a block is reconstructed."""
 
 Block = tuple[int, Image]
 
@@ -36,35 +42,74 @@ def slices(
 ) -> Iterator[Block]:
     """(first row, slices) about ``center`` (detector column), a block of detector rows at a time; see ``sinograms``.
 
+    The next block is read while one is reconstructed.
+
     Raises BadInput if the raw file has to be read and not even one row fits into ``memory_bytes``.
     """
     layout = stored.layout
-    block_bytes = BLOCK_BYTES if stored.whole else memory_bytes
-    for first, last in plan_row_blocks(layout.rows, stored.count, layout.width, block_bytes):
-        rows, angles = sinograms(stored, read_rows, first, last, memory)
-        weights = layout.weights(angles)
-        out, _ = memory.floats(last - first, layout.width, layout.width)
-        reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend, out, memory)
-        del rows  # its memory is that of the next block
-        yield first, out
+    block_bytes = BLOCK_BYTES if stored.whole else _for_two(stored, memory_bytes)
+    blocks = plan_row_blocks(layout.rows, stored.count, layout.width, block_bytes)
+    with ThreadPoolExecutor(1, "rows") as pool:
+        ahead = pool.submit(_read, stored, read_rows, *blocks[0])
+        for (first, last), following in zip_longest(blocks, blocks[1:]):
+            read = ahead.result()
+            if following is not None:
+                ahead = pool.submit(_read, stored, read_rows, *following)
+            rows, angles = _sinograms(stored, read, first, last, memory)
+            del read
+            weights = layout.weights(angles)
+            out, _ = memory.floats(last - first, layout.width, layout.width)
+            reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend, out, memory)
+            del rows  # its memory is that of the next block
+            yield first, out
+
+
+def _for_two(stored: StoredProjections, memory_bytes: int) -> int:
+    """Memory for one block while the next one is read; for a single row all of it, where two do not fit."""
+    return max(memory_bytes // 2, min(memory_bytes, row_nbytes(stored.count, stored.layout.width)))
 
 
 def sinograms(
-    stored: StoredProjections, read_rows: ReadRows, first: int, last: int, memory: Memory
+    stored: StoredProjections,
+    read_rows: ReadRows,
+    first: int,
+    last: int,
+    memory: Memory,
+    some: NDArray[np.intp] | None = None,
 ) -> tuple[Image, NDArray[np.float64]]:
-    """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian.
+    """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian; of all projections,
+    or of those with the numbers ``some``.
 
     From what was stored, else from raw rows read again and prepared as they were when they came; projections that did
     not come are left out.
     """
+    return _sinograms(stored, _read(stored, read_rows, first, last), first, last, memory, some)
+
+
+def _read(stored: StoredProjections, read_rows: ReadRows, first: int, last: int) -> RawRows | None:
+    """The raw rows of a block, with those that its preparation needs besides; None where all is stored."""
     if stored.whole:
+        return None
+    part = stored.preparation.rows(*stored.layout.source_rows(first, last))
+    return read_rows(part.read.start, part.read.stop)
+
+
+def _sinograms(
+    stored: StoredProjections,
+    read: RawRows | None,
+    first: int,
+    last: int,
+    memory: Memory,
+    some: NDArray[np.intp] | None = None,
+) -> tuple[Image, NDArray[np.float64]]:
+    if read is None:
         return stored.block(first, last), stored.angles_rad
     top, bottom = stored.layout.source_rows(first, last)
     part = stored.preparation.rows(top, bottom)
-    index, angles, raw = read_rows(part.read.start, part.read.stop)
+    index, angles, raw = read
     numbers = stored.preparation.numbers(index)
-    if (numbers < 0).any():
-        came = numbers >= 0
+    came = numbers >= 0 if some is None else np.isin(numbers, some)
+    if not came.all():
         numbers, angles, raw = numbers[came], angles[came], raw[came]
     attenuation, _ = memory.floats(len(raw), bottom - top, raw.shape[2])
     rows = stored.finished(part.projections(raw, numbers, attenuation), numbers, angles, top)
@@ -72,11 +117,17 @@ def sinograms(
 
 
 def half_slices(
-    stored: StoredProjections, first: NDArray[np.bool_], center: float, window: str, backend: Backend
+    stored: StoredProjections,
+    first: NDArray[np.bool_],
+    center: float,
+    window: str,
+    backend: Backend,
+    dead: NDArray[np.bool_] | None = None,
 ) -> tuple[Image, Image] | None:
     """Slices (k, width, width) of the middle rows from the projections marked in ``first`` (n,), and from the others.
 
-    None if too few came. Each half has flats of its own, where projections are laid out as they were taken.
+    None if too few came. Each half has flats of its own, and ``dead`` columns of the detector are interpolated, where
+    projections are laid out as they were taken.
     """
     if stored.count < 4:
         return None
@@ -84,6 +135,8 @@ def half_slices(
     top, bottom = stored.middle_rows
     rows = stored.block(top, bottom)
     flats = np.zeros((2, 1, 1), np.float32) if layout.changes else stored.preparation.flat_halves(top, bottom)
+    if dead is not None and not layout.changes:
+        rows = bridged(rows, dead)
     one, other = (
         reconstruct_rows_fourier(
             backend, rows[half] + own, angles[half], layout.weights(angles[half]), layout.center(center), window,

@@ -15,9 +15,9 @@ from streamer.pipeline.store import AttenuationStore
 
 Numbers = NDArray[np.intp]
 
-MIDDLE_ROWS, MIDDLE_PIXELS = 4, 2**20
+MIDDLE_ROWS, MIDDLE_PIXELS = 8, 2**20
 """Rows of whose slices the resolution is measured, at most, and pixels of these: wide ones have rings enough by
-themselves. As many more rows are stored for an axis that is tilted."""
+themselves."""
 
 
 class StoredProjections:
@@ -40,6 +40,10 @@ class StoredProjections:
     def with_layout(self, layout: Layout) -> StoredProjections:
         """The same projections, laid out in another way."""
         return StoredProjections(self._store, self.preparation, layout, self._threads, self.recent)
+
+    def so_far(self) -> StoredProjections:
+        """The projections of this moment; a view, which does not grow."""
+        return StoredProjections(self._store.so_far(), self.preparation, self.layout, self._threads, self.recent)
 
     @property
     def whole(self) -> bool:
@@ -108,13 +112,18 @@ class StoredProjections:
         """How many projections from ``first`` on are best added to the tomogram at once."""
         return self.recent.batch_size(first) if self.as_stored and self.whole else PROJECTIONS_PER_BATCH
 
-    def block(self, first: int, last: int) -> Image:
-        """(projections, last - first, width) of all projections; detector rows first … last-1, which are stored."""
+    def block(self, first: int, last: int, some: Numbers | None = None) -> Image:
+        """(projections, last - first, width) of all projections, or of those with the numbers ``some``; detector rows
+        first … last-1, which are stored.
+        """
         store, layout = self._store, self.layout
         top, bottom = layout.source_rows(first, last)
         top, bottom = max(store.first_row, top), min(store.last_row, bottom)
         rows = store.all[:, top - store.first_row : bottom - store.first_row]
-        return self.finished(rows, np.arange(self.count), self.angles_rad, top)[:, first - top : last - top]
+        numbers, angles = np.arange(self.count), self.angles_rad
+        if some is not None:
+            rows, numbers, angles = rows[some], some, angles[some]
+        return self.finished(rows, numbers, angles, top)[:, first - top : last - top]
 
     def finished(self, attenuation: Image, numbers: Numbers, angle_rad: Values, top: int) -> Image:
         """Prepared detector rows from ``top`` on of projections (projections, rows, columns) as (…, width)."""

@@ -1,4 +1,4 @@
-"""Motors, shutter and sample changer as immutable values; the time ``now`` (seconds) is always an argument."""
+"""Motors and shutter as immutable values; the time ``now`` (seconds) is always an argument."""
 
 from __future__ import annotations
 
@@ -58,43 +58,18 @@ class BeamShutter:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleChanger:
-    """A magazine and a robot that needs ``mount_s`` for every sample it carries.
+class StorageRing:
+    """The source: its current relative to the usual one, and the front end, which an interlock may close."""
 
-    ``grip_failures`` of the next mounts fail: the robot stops with ``fault`` and nothing is mounted.
-    """
+    current: float = 1.0
+    front_end_open: bool = True
 
-    slots: int
-    mount_s: float = 1.0
-    held: int | None = None
-    coming: int | None = None
-    done_at: float = 0.0
-    grip_failures: int = 0
-    failing: bool = False
+    def set(self, current: float | None, front_end: ShutterState | None) -> StorageRing:
+        """The same ring with another current or front end; None leaves it as it is."""
+        opened = self.front_end_open if front_end is None else front_end == "open"
+        return StorageRing(self.current if current is None else current, opened)
 
-    def command(self, slot: int | None, now: float) -> SampleChanger:
-        """Bring ``slot`` (None: only take away what is mounted). Call when not busy, with a slot that exists."""
-        held = self.mounted(now)
-        trips = (held is not None and held != slot) + (slot is not None and held != slot)
-        failing = slot is not None and trips > 0 and self.grip_failures > 0
-        return replace(
-            self,
-            coming=slot,
-            done_at=now + trips * self.mount_s,
-            grip_failures=self.grip_failures - failing,
-            failing=failing,
-        )
-
-    def busy(self, now: float) -> bool:
-        return now < self.done_at
-
-    def mounted(self, now: float) -> int | None:
-        """The slot whose sample is on the stage, or None."""
-        if self.busy(now) or self.failing:
-            return None
-        return self.coming
-
-    def fault(self, now: float) -> str | None:
-        if self.failing and not self.busy(now):
-            return f"gripper lost the sample of slot {self.coming}"
-        return None
+    @property
+    def light(self) -> float:
+        """Factor on the light of the usual beam."""
+        return self.current if self.front_end_open else 0.0

@@ -25,9 +25,13 @@ class Knot:
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """p → (1 + strain)·p + shift in the frame of the sample, linear between knots and constant outside them."""
+    """p → (1 + strain)·p + shift in the frame of the sample, linear between knots and constant outside them.
+
+    With ``last`` only the last so many bodies of the sample move; 0: all.
+    """
 
     knots: tuple[Knot, ...] = ()
+    last: int = 0
 
     @property
     def still(self) -> bool:
@@ -45,15 +49,16 @@ class Motion:
 
     def rest(self) -> Motion:
         """The sample after this motion: at rest in the state of the last knot."""
-        return Motion(self.knots and (Knot(0.0, self.knots[-1].shift_mm, self.knots[-1].strain),))
+        return Motion(self.knots and (Knot(0.0, self.knots[-1].shift_mm, self.knots[-1].strain),), self.last)
 
     def to_dict(self) -> dict[str, Any]:
         knots = [{"progress": k.progress, "shift_mm": list(k.shift_mm), "strain": list(k.strain)} for k in self.knots]
-        return {"knots": knots}
+        return {"knots": knots, "last": self.last}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Motion:
-        return cls(tuple(Knot(k["progress"], tuple(k["shift_mm"]), tuple(k["strain"])) for k in data["knots"]))
+        knots = tuple(Knot(k["progress"], tuple(k["shift_mm"]), tuple(k["strain"])) for k in data["knots"])
+        return cls(knots, data.get("last", 0))
 
 
 def slip(progress: float, shift_mm: tuple[float, float, float], duration: float = 0.005) -> Motion:

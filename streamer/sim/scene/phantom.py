@@ -98,8 +98,11 @@ class Quadrics:
     mu: Floats
     reach: tuple[Floats, Floats]
 
-    def moved(self, shift_mm: Floats, strain: Floats | None = None) -> Quadrics:
-        """The bodies after p → (1 + strain)·p + shift, shift (3,) mm, strain (3, 3)."""
+    def moved(self, shift_mm: Floats, strain: Floats | None = None, last: int = 0) -> Quadrics:
+        """The bodies after p → (1 + strain)·p + shift, shift (3,) mm, strain (3, 3); of the ``last`` ones if given."""
+        if last:
+            first = len(self.centers) - last
+            return self.part(slice(first)).joined(self.part(slice(first, None)).moved(shift_mm, strain))
         if strain is None or not np.any(strain):
             if not np.any(shift_mm):
                 return self
@@ -110,6 +113,26 @@ class Quadrics:
         normals = self.normals @ inverse
         reach = _reach(forms, normals, self.halves)
         return Quadrics(self.centers @ affine.T + shift_mm, forms, normals, self.halves, self.mu, reach)
+
+    def part(self, bodies: slice) -> Quadrics:
+        """Some of the bodies."""
+        spans, along = self.reach
+        return Quadrics(
+            self.centers[bodies], self.forms[bodies], self.normals[bodies], self.halves[bodies], self.mu[bodies],
+            (spans[bodies], along[bodies]),
+        )  # fmt: skip
+
+    def joined(self, other: Quadrics) -> Quadrics:
+        """These bodies, and then those of ``other``."""
+
+        def both(one: Floats, more: Floats) -> Floats:
+            return np.concatenate([one, more])
+
+        return Quadrics(
+            both(self.centers, other.centers), both(self.forms, other.forms), both(self.normals, other.normals),
+            both(self.halves, other.halves), both(self.mu, other.mu),
+            (both(self.reach[0], other.reach[0]), both(self.reach[1], other.reach[1])),
+        )  # fmt: skip
 
     @property
     def attenuation_sum(self) -> Floats:

@@ -205,17 +205,22 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What stands in the beam: bodies, their motion, and the view. ``key`` is equal for scenes that look equal."""
+    """What stands in the beam: bodies, their motion, and the view. ``key`` is equal for scenes that look equal.
+
+    ``placed_mm`` is where the stages on top of the rotation have brought the origin of the sample.
+    """
 
     name: str
     quadrics: Quadrics
     motion: Motion
     view: View
+    placed_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
-    def key(self) -> tuple[str, Motion, View]:
-        return (self.name, self.motion, self.view)
+    def key(self) -> tuple[str, Motion, View, tuple[float, float, float]]:
+        return (self.name, self.motion, self.view, self.placed_mm)
 
     def transmission(self, angle_deg: float, progress: float) -> Transmission:
         """Transmission (rows, columns) at an angle and a progress of the scan."""
-        return self.view.transmission(self.quadrics.moved(*self.motion.state(progress)), angle_deg)
+        bodies = self.quadrics.moved(*self.motion.state(progress), self.motion.last)
+        return self.view.transmission(bodies.moved(np.asarray(self.placed_mm)), angle_deg)

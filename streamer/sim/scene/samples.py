@@ -1,18 +1,20 @@
 """The magazine of the demo: invented samples, drawn in millimetres for a field of view of 1.8688 mm.
 
 Slot 0 is good. The axis of slot 1 is off the middle by 12 % of the columns. Slot 2 slips during its first scan and then
-rests. Slot 3 is an empty holder. Further slots are variants of good samples.
+rests. Slot 3 is an empty holder. Further slots are variants of good samples. A magazine may
+be ``arranged`` with samples of other kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from streamer.sim.scene.motion import Motion, slip
+from streamer.frames import BadInput
+from streamer.sim.scene.motion import Knot, Motion, slip
 from streamer.sim.scene.phantom import Body
 
 Rng = np.random.Generator
@@ -27,10 +29,47 @@ class Sample:
     axis_offset_px: float = 0.0
     motion: Motion = field(default_factory=Motion)
     scale: float = 1.0
+    loose: bool = False  # moves in every scan
+    grips_lost: int = 0  # how often the gripper loses it before it holds it
 
     def to_dict(self) -> dict[str, Any]:
         bodies = [body.to_dict() for body in self.bodies]
         return {"name": self.name, "scale": self.scale, "axis_offset_px": self.axis_offset_px, "bodies": bodies}
+
+
+KINDS = ("good", "empty", "off_axis", "slips", "loose", "wide", "slippery", "stirrer")
+"""What may be in a slot. "slips" moves in its first scan, "loose" in each; "wide" is wider than the detector. The
+gripper loses a "slippery" one at the first try. In a "stirrer" a bead goes round among rods at rest, in each scan.
+"""
+
+WIDE = 1.8
+
+
+def arranged(kinds: Sequence[str], columns: int, pixel_mm: float, scale: float, seed: int) -> tuple[Sample, ...]:
+    """A magazine with a sample of the given kind in each slot. Raises BadInput for a kind that is none of KINDS."""
+    return tuple(_of_kind(kind, slot, columns, pixel_mm, scale, seed) for slot, kind in enumerate(kinds))
+
+
+def _of_kind(kind: str, slot: int, columns: int, pixel_mm: float, scale: float, seed: int) -> Sample:
+    if kind not in KINDS:
+        raise BadInput(f"magazine: slot {slot} holds {kind!r}, expected one of {', '.join(KINDS)}")
+    rng = np.random.default_rng([seed, 0x5A, slot])
+    offset = 0.12 * columns if kind == "off_axis" else round(float(rng.uniform(-2.0, 2.0)), 2)
+    if kind == "empty":
+        return Sample(f"empty-{slot}", (), offset, scale=scale)
+    if kind == "stirrer":
+        return Sample(f"stirrer-{slot}", stirrer(), offset, stirring(scale), scale, loose=True)
+    moves = kind in ("slips", "loose")
+    way = (4.0 * pixel_mm, 0.0, 3.0 * pixel_mm)
+    return Sample(
+        f"{kind}-{slot}",
+        (weevil, implant, fibre)[slot % 3](rng),
+        offset,
+        slip(round(float(rng.uniform(0.3, 0.7)), 3), way) if moves else Motion(),
+        WIDE * scale if kind == "wide" else scale,
+        kind == "loose",
+        int(kind == "slippery"),
+    )
 
 
 def magazine(slots: int, columns: int, pixel_mm: float, scale: float, seed: int) -> tuple[Sample, ...]:
@@ -154,6 +193,34 @@ def _pores(rng: Rng, count: int) -> list[Body]:
         roll = float(np.rad2deg(turn))
         bodies.append(Body("ellipsoid", center, size, "water", 1.0, "hydroxyapatite", 0.28, roll_deg=roll))
     return bodies
+
+
+STIR_MM, STIR_TURNS, STIR_KNOTS = 0.28, 2, 96
+SALT = 6.0  # attenuation of the salt water over that of water
+
+
+def stirrer() -> tuple[Body, ...]:
+    """A tube of aluminium, in salt water three rods, and a bead, the last body, that moves."""
+    bodies = [
+        Body("cylinder", (0.0, 0.0, 0.0), (0.64, 0.64, 0.84), "aluminium"),
+        Body("cylinder", (0.0, 0.0, 0.0), (0.56, 0.56, 0.84), "water", SALT, "aluminium"),
+    ]
+    for k in range(3):
+        turn = 0.7 + 2 * np.pi * k / 3
+        center = (0.48 * float(np.cos(turn)), 0.48 * float(np.sin(turn)), 0.0)
+        bodies.append(Body("cylinder", center, (0.05, 0.05, 0.8), "aluminium", 1.5, "water", SALT))
+    bodies.append(Body("ellipsoid", (0.0, 0.0, 0.0), (0.12, 0.12, 0.12), "hydroxyapatite", 1.5, "water", SALT))
+    return tuple(bodies)
+
+
+def stirring(scale: float) -> Motion:
+    """The bead goes round twice in a scan, and rises and falls."""
+    knots = []
+    for progress in np.linspace(0.0, 1.0, STIR_KNOTS + 1):
+        turn = 2 * np.pi * STIR_TURNS * progress
+        x, y, z = STIR_MM * np.cos(turn), STIR_MM * np.sin(turn), 0.1 * np.sin(2 * np.pi * progress)
+        knots.append(Knot(float(progress), (float(scale * x), float(scale * y), float(scale * z))))
+    return Motion(tuple(knots), last=1)
 
 
 def fibre(rng: Rng) -> tuple[Body, ...]:

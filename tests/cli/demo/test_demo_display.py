@@ -14,7 +14,7 @@ import pytest
 from streamer.cli.demo import show_event
 from streamer.cli.demo.results import middle_slices, print_table, rmse_in_circle, sample_results
 from streamer.cli.terminal.progress import Progress
-from streamer.frames import Decision, Reason, ReasonCode, Verdict
+from streamer.frames import Decision, Reason, ReasonCode, ScanSpec, Verdict
 from streamer.io.tomogram import TomogramFile
 from tests.paths import ROOT
 
@@ -61,9 +61,8 @@ def test_events_are_shown_in_words(capsys: pytest.CaptureFixture[str]) -> None:
 def outcome(tmp_path: Path) -> dict[str, Any]:
     """Of a sample whose scan was retaken, and of one that was never scanned."""
     volume = np.random.default_rng(0).random((18, 20, 20)).astype(np.float32)
-    with TomogramFile.create(
-        tmp_path / "t.h5", volume.shape, sample="one", pixel_size_m=1e-6, unit="1/cm", raw_file=None, parameters={}
-    ) as file:
+    spec = ScanSpec("one", "one", rows=18, columns=20, projections=30, pixel_size_m=1e-6)
+    with TomogramFile.create(tmp_path / "t.h5", volume.shape, spec, unit="1/cm") as file:
         file.write_rows(0, volume)
     report = {
         **GOOD.to_dict(),
@@ -107,13 +106,14 @@ def test_the_table_shows_numbers_and_gaps(
 ) -> None:
     print_table(sample_results(outcome, tmp_path, tmp_path / "truth"))
     lines = capsys.readouterr().out.splitlines()
-    (row,) = [line for line in lines if "ENOUGH accept" in line]
-    assert [cell.strip() for cell in row.strip("│").split("│")] == [
-        *("one", "48 of 50", "2", "ENOUGH accept", "9.50 / –", "2.2", "–", "1.5 / 12.0", "0.50")
+    rows = [line.split() for line in lines if re.match(r"(one|two) +[A-Z]", line)]
+    assert rows == [
+        ["one", "ENOUGH", "→", "accept", "48/50", "2", "9.50", "–", "2.2"],
+        ["two", "UNKNOWN", "→", "reject", "0/0", "0", "–", "–", "–"],
     ]
-    (row,) = [line for line in lines if "UNKNOWN reject" in line]
-    assert row.count("–") == 7
-    assert f"  one → retake: {MOVED}" in lines
+    (times,) = [line for line in lines if line.startswith("one: ")]
+    assert times.startswith("one: 2 / 12 ms to the planes (50 / 99 %), tomogram 0.50 s after the last frame")
+    assert f"  → retake: {MOVED}" in lines
 
 
 def test_the_error_counts_within_the_circle_only() -> None:

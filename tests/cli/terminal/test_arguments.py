@@ -152,7 +152,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "streamer: the following arguments are required: VERB\n"),
         (["status", "--tiemout"], "streamer status: unrecognized arguments: --tiemout\n"),
         (["reconstruct", "scan.nx"], "streamer reconstruct: the following arguments are required: -o/--output\n"),
     ],
@@ -167,7 +166,9 @@ def test_a_command_that_is_not_complete_is_one_line(
 def test_an_unknown_verb_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recon"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("streamer: VERB: invalid choice: 'recon'")
+    assert line == "streamer: there is no verb 'recon'; did you mean recover?"
+    assert main(["xyzzy"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert all(verb in line for verb in VERBS)
 
 

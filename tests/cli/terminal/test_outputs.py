@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamer.cli import main
-from streamer.cli.terminal.outputs import OutputError, check_outputs, write_json
+from streamer.cli.terminal.outputs import OutputError, check_outputs, json_alone, write_json
 from streamer.frames import BadInput
 
 
@@ -68,3 +68,16 @@ def test_the_tomogram_is_kept_when_the_picture_cannot_be_written(
     assert told.err.splitlines()[-1].startswith("streamer reconstruct: --json /proc/none.json: cannot be written")
     assert "o.h5: 2×16×16" in told.out
     assert (tmp_path / "o.h5").exists()
+
+
+def test_a_dash_is_stdout_and_has_it_for_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_outputs({"--json": Path("-")})
+    with json_alone(Path("-")):
+        print("words for people")
+        write_json(Path("-"), {"a": 1})
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"a": 1}
+    assert said.err == "words for people\n"
+    with json_alone(tmp_path / "a.json"):
+        print("words for people")
+    assert capsys.readouterr().out == "words for people\n"

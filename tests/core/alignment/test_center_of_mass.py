@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streamer.core.alignment.center import combine
 from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import CenterEstimate
+from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.flat_field import row_moments_of
 from streamer.frames import BadInput
@@ -73,6 +75,15 @@ def test_truncation_and_beam_drift_are_seen() -> None:
     assert cut.motion_px() is None
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_of_few_rows_is_no_sample_at_the_edge(seed: int) -> None:
+    angles, rng = half_turn(120), np.random.default_rng(seed)
+    frames = 0.2 * body_projections(random_body(rng, 100), 8, 128, angles, 63.5)
+    track = as_track((frames + rng.normal(0, 0.02, frames.shape)).astype(np.float32), angles)
+    assert track.truncation is not None
+    assert track.truncation < 0.02
+
+
 @pytest.mark.parametrize("rows", [4, 12, 48])
 @pytest.mark.parametrize(("center", "size"), [(100.3, 240), (27.0, 240), (63.0, 500)])
 def test_edges_within_the_sample_tell_nothing_of_the_beam(
@@ -98,6 +109,21 @@ def test_a_beam_that_flickers_and_leans_is_still_read_beside_the_sample(rows: in
         faded = np.log(1 + change * rng.uniform(0.9, 1.1, len(frames))).astype(np.float32)
         track = as_track(frames + faded[:, None, None], angles)
         assert track.beam_drift == pytest.approx(change / (1 + change), abs=0.01)
+
+
+def test_a_block_of_dim_projections_is_a_drift_and_a_single_one_is_none() -> None:
+    angles = half_turn(120)
+    frames = body_projections(random_body(np.random.default_rng(2), 200), 8, 200, angles, 99.5)
+    dim = np.zeros((120, 1, 1), np.float32)
+    dim[50:56] = -np.log(0.77)  # 6 of the 15 projections of a part, with 77 % of the light
+    drift = as_track(frames + dim, angles).beam_drift
+    assert drift is not None
+    assert 0.065 < drift < 0.3
+    dim[:] = 0.0
+    dim[52] = 2.0
+    single = as_track(frames + dim, angles).beam_drift
+    assert single is not None
+    assert single < 0.04
 
 
 def test_before_the_first_frames_nothing_is_known() -> None:
@@ -182,3 +208,19 @@ def test_the_change_of_the_open_beam_is_measured(faded: float) -> None:
     angles = half_turn(160)
     frames = on_a_circle(59.5, angles) + np.float32(faded)
     assert as_track(frames, angles).beam_drift == pytest.approx(abs(np.expm1(-faded)), abs=1e-4)
+
+
+def test_the_standard_error_of_the_axis_is_about_the_real_one() -> None:
+    errors, sigmas = [], []
+    for seed in range(16):
+        rng, k = np.random.default_rng(seed), np.arange(80)
+        angles = np.pi * (k / 80 if seed % 2 else np.mod(k * (np.sqrt(5) - 1) / 2, 1.0))
+        truth = 39.5 + rng.uniform(-3, 3)
+        frames = body_projections(random_body(rng, 80), 12, 80, angles, truth)
+        frames = (frames + rng.normal(0, 0.06 * frames.max(), frames.shape)).astype(np.float32)
+        found = combine([as_track(frames, angles).estimate(), center_from_opposites(frames, angles)])
+        assert found.center is not None
+        errors.append(found.center - truth)
+        sigmas.append(found.sigma_px)
+    claimed, real = (float(np.sqrt(np.mean(np.square(values)))) for values in (sigmas, errors))
+    assert 1 / 1.5 < claimed / real < 2.5

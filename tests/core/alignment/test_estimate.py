@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.core.alignment.estimate import STRIPE_WINDOW, CenterEstimate, confidence_of, stripes_of
+from streamer.core.alignment.estimate import STRIPE_WINDOW, CenterEstimate, confidence_of, stripes_of, without_mirrored
 
 
 @pytest.mark.parametrize(("sigma", "confidence"), [(0.0, 1.0), (0.1, 0.96), (0.25, 0.78), (0.5, 0.37), (1.0, 0.02)])
@@ -58,3 +58,13 @@ def test_the_sign_of_a_stripe_is_kept_and_wide_ones_belong_to_the_sample() -> No
     found = stripes_of(row)
     assert found[100] == pytest.approx(-0.3, abs=0.02)
     assert np.abs(found[206:224]).max() < 0.02
+
+
+def test_walls_on_both_sides_of_the_axis_are_no_stripes() -> None:
+    stripes = np.zeros((2, 120))
+    stripes[:, [30, 88]] = 0.2  # walls about column 59.3, the far one a pixel off
+    stripes[:, [31, 87]] = -0.1
+    stripes[1, 70] = 0.15  # a column whose gain changed
+    left = without_mirrored(stripes, 59.3)
+    assert np.argwhere(left).tolist() == [[1, 70]]
+    assert np.count_nonzero(without_mirrored(stripes, 66.0)) == 9

@@ -47,6 +47,36 @@ def test_a_rod_that_looks_alike_at_all_heights_has_not_dropped(rows, columns, no
         assert abs(match.center - 0.5 * columns) < 0.05
 
 
+def tubes(columns, angles, center, walls=((40.0, 37.5), (33.0, 31.2), (26.0, 23.0))):
+    """Line integrals (angles, columns) of tubes about the axis with a wire beside it, exact means over the pixels."""
+    edges = np.arange(columns + 1) - 0.5 - center
+
+    def disc(radius, x, y):
+        d = np.clip(edges - (x * np.cos(angles) + y * np.sin(angles))[:, None], -radius, radius)
+        up_to = 0.5 * (d * np.sqrt(radius**2 - d**2) + radius**2 * np.arcsin(d / radius))
+        return 2 * np.diff(up_to, axis=1)
+
+    rings = sum(disc(outer, 0.8, -0.5) - disc(inner, 0.8, -0.5) for outer, inner in walls)
+    return 0.05 * rings + 0.1 * disc(4.0, 12.0, 9.0)
+
+
+def test_tubes_that_look_alike_at_all_heights_do_not_run_away_along_the_axis():
+    lines = tubes(121, np.array([0.0, np.pi]), 59.2)
+    one, other = (np.repeat(line[None], 16, axis=0) for line in lines)
+    match = register(one, other)
+    assert match.center == pytest.approx(59.2, abs=0.01)
+
+
+def test_the_walls_of_a_tube_are_not_taken_for_stripes():
+    angles = np.linspace(0, np.pi, 61)
+    views = np.repeat(tubes(121, angles, 57.3)[:, None], 18, axis=1)
+    views += np.random.default_rng(2).normal(0, 0.02, views.shape)
+    found = center_from_opposites(views, angles)
+    assert found.center == pytest.approx(57.3, abs=0.03)
+    views[..., [20, 47, 90]] += 0.15  # stripes are
+    assert center_from_opposites(views, angles).center == pytest.approx(57.3, abs=0.03)
+
+
 @pytest.mark.parametrize("noise", [0.002, 0.02])
 @pytest.mark.parametrize(("rows", "columns"), [(64, 96), (180, 512)])
 def test_a_sample_that_has_dropped_is_still_found_out(rows, columns, noise):
@@ -162,8 +192,8 @@ def test_other_ranges_have_no_seam(degrees: float) -> None:
     assert across_the_seam([], np.zeros(0)) == []
 
 
-def fitting(center: float | None, mismatch: float = 0.02) -> Match:
-    return Match(center, 0.0, mismatch, 0.0, (np.arange(3.0), np.ones(3)))
+def fitting(center: float | None, error_px: float = 0.05) -> Match:
+    return Match(center, 0.0, 0.02, 0.0, (np.arange(3.0), np.ones(3)), error_px)
 
 
 def test_matches_become_one_answer() -> None:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamer.core.alignment.row_binning import LEAST_ROWS, bin_rows, binned_rows, row_bin
+from streamer.core.alignment.row_binning import (
+    LEAST_ROWS,
+    add_binned_rows,
+    band_means,
+    bin_rows,
+    binned_rows,
+    row_bin,
+)
 
 
 @given(st.integers(1, 5000))
@@ -39,3 +46,19 @@ def test_the_middle_stays_the_middle(rows: int) -> None:
 def test_few_rows_are_returned_as_they_are() -> None:
     image = np.ones((LEAST_ROWS, 3), np.float32)
     assert bin_rows(image) is image
+
+
+@pytest.mark.parametrize("rows", [1, 5, 96, 193, 400])
+def test_binned_rows_are_added_up(rows: int) -> None:
+    images = np.random.default_rng(rows).normal(size=(3, rows, 7)).astype(np.float32)
+    total = np.zeros((binned_rows(rows), 7))
+    for image in images:
+        add_binned_rows(image, total)
+    np.testing.assert_allclose(total, sum(bin_rows(image).astype(np.float64) for image in images), atol=1e-6)
+
+
+def test_means_of_bands_of_rows() -> None:
+    image = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32)
+    means = np.full((2, 9), np.nan, np.float32)
+    band_means(image, np.array([3, 11]), 4, means)
+    np.testing.assert_allclose(means, [image[3:7].mean(axis=0), image[11:15].mean(axis=0)], atol=1e-6)

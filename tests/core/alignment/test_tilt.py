@@ -168,3 +168,16 @@ def test_pictures_of_a_few_rows_say_nothing_about_a_tilt() -> None:
     assert tilt_from_pair(first[70:85], last[70:85])[0].confidence == 0
     with pytest.raises(BadInput):
         tilt_from_pair(first, last[:-1])
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1.0, -1.0])
+def test_a_scan_of_equal_steps_without_its_end_shows_the_tilt(degrees: float) -> None:
+    rng = np.random.default_rng(8)
+    parts, angles = balls(rng, 96, 128), np.arange(720) * np.pi / 720
+    scan = np.zeros((720, 96, 128), np.float32)
+    for k in (*range(4), *range(716, 720)):
+        scan[k] = view(parts, 96, 128, float(angles[k]), 65.2, float(np.deg2rad(degrees)))
+    scan += rng.normal(0, 0.02, scan.shape).astype(np.float32)
+    found = find_tilt(scan, angles)
+    assert np.rad2deg(found.tilt_rad) == pytest.approx(degrees, abs=0.03)
+    assert found.confidence > 0.9

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from streamer.core.backend import cupy_engine
+from streamer.core.backend import cupy_engine, selection
 from streamer.core.backend.engine import DeviceError, DeviceOutOfMemory
 from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.core.backend.staging import UploadQueue
@@ -64,6 +65,17 @@ def test_too_much_memory_is_said_so(gpu: Backend) -> None:
         engine.empty((2 * engine.free_bytes(),), np.uint8)
 
 
+@pytest.mark.gpu
+def test_memory_in_use_grows_with_an_array_and_stays_below_all_of_it(gpu: Backend) -> None:
+    engine = gpu.kernels.engine
+    engine.release()
+    before, whole = engine.memory_bytes()
+    held = engine.empty((2**28,), np.uint8)
+    after, _ = engine.memory_bytes()
+    assert after - before >= held.nbytes
+    assert 0 < after < whole
+
+
 class PretendedEngine:
     """What ``select_backend`` needs of an engine, computing on the host, with an arithmetic that may be broken."""
 
@@ -94,8 +106,9 @@ def test_a_gpu_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Pretended GPU" in reason
 
 
-def test_auto_does_not_take_a_gpu_that_nobody_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_does_not_take_a_gpu_that_nobody_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cupy_engine, "CupyEngine", PretendedEngine)
+    monkeypatch.setattr(selection, "GPU", tmp_path)
     backend, reason = select_backend("auto")
     assert backend.name == "numba"
     assert "not been measured" in reason

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from streamer.core.backend import selection
 from streamer.core.backend.selection import Backend, BackendError, select_backend, usable_threads
 from streamer.core.fbp.backprojection import backproject_rows
 from tests.core.suites import BackendSuite
@@ -14,11 +17,15 @@ class TestNumba(BackendSuite):
         return numba_backend
 
 
-def test_auto_says_why_it_is_not_the_gpu() -> None:
+@pytest.mark.parametrize("gpu", [True, False])
+def test_auto_says_why_it_is_not_the_gpu_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool
+) -> None:
+    monkeypatch.setattr(selection, "GPU", tmp_path if gpu else tmp_path / "none")
     backend, reason = select_backend("auto")
     assert backend.name == "numba"
     assert backend.threads == usable_threads()
-    assert "GPU" in reason
+    assert ("GPU" in reason) == gpu
 
 
 def test_an_explicit_gpu_is_never_replaced() -> None:

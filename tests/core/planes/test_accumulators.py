@@ -28,10 +28,10 @@ ROWS, N, CENTER = 19, 35, 15.3
 SLANTED = [plane for plane in all_kinds(ROWS, N) if not plane.horizontal]
 
 
-def batch(frames: np.ndarray, angles: np.ndarray, gains: np.ndarray | None = None, first: int = 0) -> FrameBatch:
+def batch(frames: np.ndarray, angles: np.ndarray, gains: np.ndarray | None = None) -> FrameBatch:
     weights = np.ones(len(frames)) if gains is None else gains
     plain = no_correction(frames.shape[1])
-    return FrameBatch(frames, ATTENUATION, plain, angles, weights, CENTER, first, NO_ROWS, NO_MOMENTS)
+    return FrameBatch(frames, ATTENUATION, plain, angles, weights, CENTER, NO_ROWS, NO_MOMENTS)
 
 
 def noise(count: int, seed: int = 0) -> np.ndarray:
@@ -126,26 +126,10 @@ def test_sets_are_added_up_with_their_weights(chosen: Backend) -> None:
         )
         np.testing.assert_allclose(scale * tails, outside, atol=1e-5 * np.abs(outside).max())
     for k in range(len(geometry.horizontal)):
-        halves = 2 if k == 0 else 1
-        alone = [made.horizontal([each], k, np.ones((1, halves))) for each in sets]
-        image = made.horizontal(sets, k, gains[:, None] * np.ones(halves))
+        alone = [made.horizontal([each], k, np.ones(1)) for each in sets]
+        image = made.horizontal(sets, k, gains)
         expected = sum(g * one for g, one in zip(gains, alone, strict=True))
         np.testing.assert_allclose(image, expected, atol=1e-5 * np.abs(expected).max())
-
-
-def test_even_and_odd_frames_are_kept_apart(chosen: Backend) -> None:
-    """By their running numbers, whatever their batch: of the first horizontal plane only."""
-    geometry = PlaneGeometry(all_kinds(ROWS, N), ROWS, N, False)
-    made, frames, angles = accumulator(chosen, geometry), noise(5), np.arange(5) * 0.4
-    whole, even = made.zeros(), made.zeros()
-    made.add(whole, batch(frames, angles, first=7))
-    made.add(even, batch(frames[1::2], angles[1::2]))  # those with the running numbers 8 and 10
-    first = made.horizontal([whole], 0, np.array([[1.0, 0.0]]))
-    expected = made.horizontal([even], 0, np.array([[1.0, 1.0]]))
-    np.testing.assert_allclose(first, expected, atol=1e-5 * np.abs(expected).max())
-    both = made.horizontal([whole], 0, np.ones((1, 2)))
-    other = made.horizontal([whole], 0, np.array([[0.0, 1.0]]))
-    np.testing.assert_allclose(first + other, both, atol=1e-5 * np.abs(both).max())
 
 
 def test_repeats_bit_for_bit_in_any_pieces(numba_backend: Backend) -> None:
@@ -179,7 +163,7 @@ def test_sums_move_to_the_cpu_as_they_are(engine: ShimEngine, numba_backend: Bac
         np.testing.assert_array_equal(from_blocks(here[1], grid.lines), from_blocks(there[1], grid.lines))
         np.testing.assert_array_equal(here[2], there[2])
     for k in range(len(geometry.horizontal)):
-        gains = np.ones((1, 2 if k == 0 else 1))
+        gains = np.ones(1)
         np.testing.assert_allclose(host.horizontal([after], k, gains), device.horizontal([before], k, gains), rtol=1e-6)
     host.add(after, batch(-frames, angles))
     for name in geometry.grids:
@@ -187,19 +171,19 @@ def test_sums_move_to_the_cpu_as_they_are(engine: ShimEngine, numba_backend: Bac
         assert np.abs(samples).max() < 1e-4 * np.abs(device.lines([before], name, np.ones(1))[1]).max()
 
 
-def test_a_part_of_a_batch_counts_on_and_owns_its_weights() -> None:
+def test_a_part_of_a_batch_is_of_the_same_frames_and_owns_its_weights() -> None:
     frames, angles = noise(6), np.arange(6) * 0.1
     whole = FrameBatch(
-        frames, ATTENUATION, no_correction(ROWS), angles, np.ones(6), CENTER, 0, frames, np.ones((6, ROWS, 4)), 40
+        frames, ATTENUATION, no_correction(ROWS), angles, np.ones(6), CENTER, frames, np.ones((6, ROWS, 4)), 40
     )
-    part = whole.part(2, 5, 12)
+    part = whole.part(2, 5)
     np.testing.assert_array_equal(part.frames, frames[2:5])
     np.testing.assert_array_equal(part.angles, angles[2:5])
-    assert (part.first, part.place, len(part.moments)) == (12, 42, 3)
+    assert (part.place, len(part.moments)) == (42, 3)
     part.gains[:] = 5.0
     assert (whole.gains == 1.0).all()
-    assert batch(frames, angles).part(0, 2, 3).place is None
-    assert len(batch(frames, angles).part(0, 2, 3).attenuation) == 0
+    assert batch(frames, angles).part(0, 2).place is None
+    assert len(batch(frames, angles).part(0, 2).attenuation) == 0
 
 
 @pytest.mark.parametrize(

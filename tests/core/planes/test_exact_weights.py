@@ -122,21 +122,6 @@ def test_work_leaves_little_for_the_picture(numba_backend: Backend) -> None:
     assert not live.work()
 
 
-def test_halves_average_to_the_whole(numba_backend: Backend) -> None:
-    angles = ORDERS["golden"]
-    stored = Store(angles)
-    live = new(numba_backend, stored)
-    live.add(stored.frames[0], float(angles[0]))
-    assert live.half_images() is None
-    for frame, angle in zip(stored.frames[1:], angles[1:], strict=True):
-        live.add(frame, float(angle))
-    halves = live.half_images()
-    assert halves is not None
-    whole = live.images()["xy"]
-    np.testing.assert_allclose(0.5 * (halves[0] + halves[1]), whole, atol=0.03 * whole.max())
-    assert not np.allclose(halves[0], halves[1], atol=1e-4)
-
-
 def test_an_even_scan_changes_no_weight() -> None:
     weights = ExactWeights(np.pi)
     assert weights.due() == []

@@ -98,6 +98,23 @@ def one_thread() -> Iterator[None]:
     numba.set_num_threads(usual)
 
 
+@pytest.mark.parametrize("window_rad", [None, np.pi / 2])
+def test_a_snapshot_is_of_its_moment(numba_backend: Backend, window_rad: float | None) -> None:
+    rows, n, count = 6, 24, 40
+    frames = np.random.default_rng(8).normal(size=(count, rows, n)).astype(np.float32)
+    angles = half_turn(count)
+    live, there = (
+        LivePlanes(numba_backend, orthogonal_planes(rows, n), rows, n, 11.5, window_rad=window_rad) for _ in range(2)
+    )
+    for planes in (live, there):
+        planes.add(frames[:25], angles[:25])
+    snapshot = live.snapshot()
+    live.add(frames[25:], angles[25:])
+    for name, picture in snapshot().items():
+        np.testing.assert_array_equal(picture, there.images()[name])
+        assert np.abs(live.images()[name] - picture).max() > 0
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_sliding_window_equals_the_same_frames_alone(numba_backend: Backend) -> None:
     """After 100 000 frames the window holds what the filter and what new planes make of its frames."""

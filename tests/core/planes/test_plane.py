@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamer.core.planes.hilbert import line_grid
 from streamer.core.planes.plane import MAX_PLANES, MAX_SIDE, Plane, check_planes, orthogonal_planes
 from streamer.frames import BadInput
 
@@ -53,3 +54,14 @@ def test_orthogonal_planes_meet_in_the_middle(rows: int, columns: int) -> None:
         corner = np.array(plane.origin) + step @ (np.array(plane.shape) - 1)
         assert (corner <= (columns - 1, columns - 1, rows - 1)).all()
         assert plane.horizontal == (plane.name == "xy")
+
+
+@pytest.mark.parametrize("rise", [0.0, 5e-324, 1e-200, 1e-9])
+def test_a_plane_that_hardly_rises_is_horizontal(rise: float) -> None:
+    assert Plane("a", (0.0, 0.0, 3.0), (1.0, 0.0, rise), (0.0, 1.0, rise), (8, 8)).horizontal
+
+
+def test_a_plane_that_rises_a_little_has_lines() -> None:
+    plane = Plane("a", (0.0, 0.0, 3.0), (1.0, 0.0, 1e-5), (0.0, 1.0, 1e-5), (8, 8))
+    assert not plane.horizontal
+    assert np.isfinite([*line_grid(plane, 16, 32).course]).all()

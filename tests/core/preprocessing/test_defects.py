@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamer.core.backend.selection import Backend
-from streamer.core.preprocessing.defects import PixelStatistics, defects, mask_pixels, neighbourhood
+from streamer.core.preprocessing.defects import PixelStatistics, defects, mask_pixels, masked_by_value, neighbourhood
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import BadInput
 
@@ -141,3 +141,38 @@ def test_masked_pixels_are_no_numbers_in_a_copy() -> None:
     masked = mask_pixels(flat, np.array([[True, False, False], [False, False, True]]))
     np.testing.assert_array_equal(masked, np.array([[np.nan, 1, 2], [3, 4, np.nan]], np.float32))
     assert np.isfinite(flat).all()
+
+
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4"])
+def test_pixels_that_always_have_the_largest_number_are_masked(dtype: str) -> None:
+    top = np.iinfo(dtype).max
+    flats, darks = PixelStatistics(), PixelStatistics()
+    for seed in range(5):
+        frame = np.random.default_rng(seed).integers(50, 90, (20, 30)).astype(dtype)
+        frame[:, 7], frame[3, 3] = top, top
+        frame[5, 5] = top if seed else 80
+        flats.add(frame)
+        frame[3, 3] = 0  # full in the beam alone
+        darks.add(frame)
+    gap = np.zeros((20, 30), bool)
+    gap[:, 7] = True
+    np.testing.assert_array_equal(masked_by_value(flats, darks, dtype), gap)
+    gap[3, 3] = True
+    np.testing.assert_array_equal(masked_by_value(flats, None, dtype), gap)
+    assert not masked_by_value(flats, None, "<f4").any()
+
+
+def test_without_darks_a_bright_beam_is_not_taken_for_a_mask() -> None:
+    flats = PixelStatistics()
+    flats.add(np.full((8, 8), 65_535, "<u2"))
+    assert not masked_by_value(flats, None, "<u2").any()
+
+
+def test_known_defects_harm_no_neighbour() -> None:
+    flats, known = PixelStatistics(), np.zeros((40, 40), bool)
+    known[:, 10:20] = True
+    for seed in range(6):
+        frame = np.random.default_rng(seed).poisson(1000, (40, 40)).astype("<u2")
+        frame[known] = 65_535
+        flats.add(frame)
+    np.testing.assert_array_equal(defects(flats, known=known), known)

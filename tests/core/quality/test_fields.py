@@ -87,6 +87,46 @@ def test_columns_whose_gain_changed_are_a_pattern_and_a_round_sample_is_none():
     assert pattern_rms(passing, angles, middle, 0.01, 100) == 0.0
 
 
+@pytest.mark.parametrize("off_px", [0.0, 0.7, 1.3, 2.0])
+@pytest.mark.parametrize("wall", [1.0, 1.8, 2.6])
+def test_the_wall_of_a_dense_tube_beside_the_axis_is_no_pattern(off_px, wall):
+    count, columns, middle, fine = 120, 96, 47.6, 8
+    angles = np.linspace(0, np.pi, count, endpoint=False)
+    at = (np.arange(columns * fine) + 0.5) / fine - 0.5 - middle - off_px * np.cos(angles - 0.8)[:, None]
+    chords = [2 * np.sqrt(np.clip(radius**2 - at**2, 0, None)) for radius in (35.0, 35.0 - wall)]
+    line = 0.08 * (chords[0] - 0.7 * chords[1]).reshape(count, columns, fine).mean(axis=2)
+    views = np.repeat(line[:, None], 4, axis=1) + np.random.default_rng(1).normal(0, 0.01, (count, 4, columns))
+    assert pattern_rms(views, angles, middle, 0.01, 50) < 0.002
+    views[..., [20, 60, 90]] += 0.1
+    assert pattern_rms(views, angles, middle, 0.01, 50) == pytest.approx(0.1 * np.sqrt(3 / columns), rel=0.2)
+
+
+@pytest.mark.parametrize("order", ["half", "golden"])
+def test_thin_walled_tubes_beside_the_axis_are_no_pattern(order):
+    count, columns, middle = 130, 110, 56.3
+    angles = np.pi * (np.arange(count) / count if order == "half" else np.mod(np.arange(count) * 0.6180339887, 1.0))
+    edges = np.arange(columns + 1) - 0.5 - middle - 1.6 * np.cos(angles - 0.8)[:, None]
+    line = 0.0
+    for k, radius in enumerate((44.0, 41.5, 37.0, 35.6, 31.0, 28.4, 24.0, 22.2)):
+        d = np.clip(edges, -radius, radius)
+        chords = np.diff(d * np.sqrt(radius**2 - d**2) + radius**2 * np.arcsin(d / radius), axis=1)
+        line = line + (0.06 if k % 2 == 0 else -0.06) * chords
+    views = np.repeat(line[:, None], 6, axis=1) + np.random.default_rng(4).normal(0, 0.01, (count, 6, columns))
+    assert pattern_rms(views, angles, middle, 0.01, 50) < 0.004
+    views[..., [3, 50]] += 0.1
+    assert pattern_rms(views, angles, middle, 0.01, 50) > 0.009
+
+
+def test_pixels_behind_a_dense_part_are_noisier():
+    rng = np.random.default_rng(5)
+    angles, lines = np.linspace(0, np.pi, 60, endpoint=False), np.full(COLUMNS, 0.1)
+    lines[20:25] = 4.0  # about the axis
+    light = rng.poisson(400 * np.exp(-lines), (60, 4, COLUMNS))
+    views = -np.log(np.maximum(light, 1) / 400)
+    noise = float(np.sqrt(np.mean(np.exp(lines)) / 400))
+    assert pattern_rms(views, angles, 40.0, noise, 50) == 0.0
+
+
 def test_pixels_that_never_see_light():
     mean = np.where(np.arange(COLUMNS) < 9, 7.0, 0.5) * np.ones((ROWS, 1))
     assert shadow_share(mean) == pytest.approx(9 / COLUMNS)
@@ -124,3 +164,14 @@ def test_a_dead_column_at_the_edge_is_taken_from_its_neighbour():
     views[..., 0] = 4.0
     dead = np.arange(200) == 0
     np.testing.assert_array_equal(bridged(views, dead)[..., 0], 0.5)
+
+
+def test_what_a_32_bit_detector_masks_does_not_drown_the_light_of_the_rest():
+    rng = np.random.default_rng(5)
+    beam = 20_000 * (1 + 0.02 * rng.standard_normal((32, 192)))
+    alike = AlikeFrames()
+    for _ in range(20):
+        flat = rng.poisson(beam).astype("<u4")
+        flat[:, 140:142] = flat[5, 7] = 2**32 - 1
+        alike.add(flat)
+    assert len(alike.groups) == 1

@@ -82,9 +82,47 @@ def test_more_noise_means_less_resolution(numba_backend: Backend) -> None:
     found = []
     for sigma in (0.002, 0.05, 0.4):
         noisy = lines + np.random.default_rng(1).normal(0, sigma, lines.shape).astype(np.float32)
-        live = LivePlanes(numba_backend, orthogonal_planes(1, n)[:1], 1, n, (n - 1) / 2)
-        live.add(noisy[:, None].astype(np.float32), angles)
-        halves = live.half_images()
-        assert halves is not None
+        halves = []
+        for k in range(2):
+            live = LivePlanes(numba_backend, orthogonal_planes(1, n)[:1], 1, n, (n - 1) / 2)
+            live.add(noisy[k::2, None].astype(np.float32), angles[k::2])
+            halves.append(live.images()["xy"])
         found.append(frc_resolution(*halves) or float(n))
     assert 2.0 <= found[0] < found[1] < found[2]
+
+
+@pytest.mark.parametrize("shared", [1.0, 0.4, 0.0, -0.7])
+def test_what_the_halves_alias_is_no_resolution(shared: float) -> None:
+    """Sharp edges seen by pixels: power f^-5, and that of 1 - f cycles per pixel on top, which correlates by ``shared``
+    between the halves; white noise. The mean of the halves correlates with the sample as known from these powers."""
+    rng, n = np.random.default_rng(3), 512
+    k = np.fft.fftfreq(n)
+    f = np.minimum(np.maximum(np.hypot(k[:, None], k[None, :]), 1 / n), 0.5)
+
+    def field(power: np.ndarray) -> np.ndarray:
+        return np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * np.sqrt(power)).real
+
+    noise = 3.0 * 0.43**-5.0  # power in each half, so that half a bit is reached near 0.45 cycles per pixel
+    sample, common = field(f**-5.0), field(abs(shared) * (1 - f) ** -5.0)
+    halves = [
+        sample + sign * common + field((1 - abs(shared)) * (1 - f) ** -5.0) + field(noise * np.ones_like(f))
+        for sign in (1.0, np.sign(shared))
+    ]
+    radius = np.linspace(0.1, 0.499, 4000)
+    mean = radius**-5.0 + (1 + shared) / 2 * (1 - radius) ** -5.0 + noise / 2
+    half_bit = 0.2071 / 1.2071
+    agrees = radius**-5.0 / mean > 2 * half_bit / (1 + half_bit)
+    expected = 2.0 if agrees.all() else 1 / radius[np.argmin(agrees)]
+    assert frc_resolution(*halves, shared) == pytest.approx(expected, rel=0.035)
+    if shared > 0.5:
+        assert frc_resolution(*halves) < 0.97 * expected
+
+
+def test_pixels_that_are_no_numbers_count_as_nothing() -> None:
+    rng = np.random.default_rng(4)
+    common = np.cumsum(rng.normal(size=(2, 64, 64)), axis=-1)
+    halves = [common + rng.normal(size=common.shape) for _ in range(2)]
+    halves[0][:, 20, 30] = 0.0
+    expected = fourier_ring_correlation(*halves).correlation
+    halves[0][0, 20, 30], halves[0][1, 20, 30] = np.nan, np.inf
+    np.testing.assert_allclose(fourier_ring_correlation(*halves).correlation, expected, atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.halves import first_half
+from streamer.core.quality.halves import first_half, shared_aliasing
 
 GOLDEN = (5**0.5 - 1) / 2
 N = 173
@@ -48,3 +48,21 @@ def test_a_full_turn_that_does_not_repeat_is_halved_by_every_second_projection()
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_hardly_any_projections(count: int) -> None:
     assert first_half(np.zeros(count), np.arange(count)).sum() == (count + 1) // 2
+
+
+@pytest.mark.parametrize("center", [50.0, 50.5, 50.1, 50.25])
+def test_neighbours_alias_alike_and_opposite_views_by_the_place_of_the_axis(center: float) -> None:
+    def shared(angles: np.ndarray) -> float:
+        return shared_aliasing(angles, first_half(angles, np.arange(len(angles))), center)
+
+    opposite = np.cos(4 * np.pi * center)
+    assert shared(constant_step(1)) == pytest.approx(1.0)
+    assert shared(np.pi * np.mod(np.arange(N) * GOLDEN, 1.0)) == pytest.approx(1.0)
+    assert shared(constant_step(2)) == pytest.approx(opposite, abs=0.03)
+    # Of eight interlaced turns the sides alternate: some neighbours in the other half are opposite ones.
+    assert min(opposite, 1.0) - 0.03 <= shared(constant_step(8)) <= 1.0
+
+
+def test_aliasing_is_common_to_one_and_the_same_half() -> None:
+    assert shared_aliasing(constant_step(2), np.ones(N, bool), 50.25) == 1.0
+    assert -1.0 <= shared_aliasing(np.array([0.0, 4.0]), np.array([True, False]), 50.25) <= 1.0

@@ -42,6 +42,12 @@ CASES = [
     ({"flats": 0}, ReasonCode.NO_FLATS, Evidence(0.1), Evidence(1.0, fields_due=3)),
     ({"dark_flat_share": 0.9}, ReasonCode.NO_LIGHT, Evidence(0.1), Evidence(1.0, fields_due=3)),
     ({"dark_light": 0.3}, ReasonCode.DARKS_LIT, Evidence(0.1), Evidence(1.0, fields_due=3)),
+    (
+        {"unusable": {"no light": "3-60"}, "unusable_counts": {"no light": 58}},
+        ReasonCode.UNUSABLE,
+        Evidence(0.1, fields_due=57),
+        Evidence(1.0, fields_due=58),  # room for them to come again
+    ),
     ({"peak_attenuation": 0.001}, ReasonCode.EMPTY, Evidence(SEEN), Evidence(SEEN - 0.01)),
     ({"center_offset_px": 90.0}, ReasonCode.AXIS_OFF, Evidence(SEEN), Evidence(SEEN - 0.01)),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.projection_check import ProjectionCheck, Unusable, is_ceiling
+from streamer.core.quality.projection_check import BUFFERS, SAME_ROWS, ProjectionCheck, Unusable, is_ceiling
 
 ROWS, COLUMNS = 40, 60
 DARK, BEAM = 100.0, 4000.0
@@ -50,6 +50,30 @@ def test_a_frame_whose_last_rows_did_not_come_is_torn(check):
     torn = frame(1)
     torn[ROWS // 2 :] = 0
     assert causes(check, [frame(0), torn, frame(2)]) == [None, Unusable.TORN, None]
+
+
+@pytest.mark.parametrize("buffers", [1, 3, 16])
+def test_a_frame_with_rows_of_an_earlier_one_is_torn(check, buffers):
+    frames = [frame(k) for k in range(20)]
+    frames[18][: ROWS // 3] = frames[18 - buffers][: ROWS // 3]
+    assert causes(check, frames) == [None] * 18 + [Unusable.TORN, None]
+
+
+def test_rows_in_the_dark_and_in_a_gap_between_modules_may_be_the_same_again(check):
+    frames = [frame(k) for k in range(6)]
+    for pixels in frames:
+        pixels[:5], pixels[-6:] = 65_535, DARK
+        pixels[-6:, ::9] += 1
+    assert causes(check, frames) == [None] * 6
+
+
+def test_rows_are_forgotten_and_the_memory_for_them_is_bounded(check):
+    first = frame(0)
+    causes(check, [first, *(frame(k) for k in range(1, 200))])
+    late = frame(200)
+    late[: ROWS // 3] = first[: ROWS // 3]
+    assert causes(check, [late]) == [None]
+    assert len(check._marks) <= 2 * BUFFERS * SAME_ROWS
 
 
 def test_rows_that_a_holder_always_covers_do_not_make_a_frame_torn(check):

@@ -160,6 +160,33 @@ def test_golden_angles_show_a_drift_as_well(numba_backend):
     assert rigid(numba_backend, scan(GOLDEN, shift=2.0 * TIME), GOLDEN).motion_px > 0.8
 
 
+def glowing(views, share):
+    """Views of a detector that holds a share of the image before, with flats and darks taken alike."""
+    light = np.exp(-views)
+    light[1:] = (light[1:] + share * light[:-1]) / (1 + share)
+    return -np.log(light)
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1])
+def test_an_image_that_stays_on_does_not_fit_where_the_next_one_is_of_another_angle(numba_backend, share):
+    found = rigid(numba_backend, glowing(scan(GOLDEN), share), GOLDEN)
+    assert found.lag == pytest.approx(share, rel=0.35)
+    assert (found.misfit_px > 0.035) == (share > 0.05)
+    assert rigid(numba_backend, scan(GOLDEN), GOLDEN).lag == 0.0
+
+
+def test_an_image_that_stays_on_does_no_harm_where_the_next_one_is_nearly_the_same(numba_backend):
+    found = rigid(numba_backend, glowing(scan(), 0.1))
+    assert (found.misfit_px, found.lag) == (0.0, 0.0)
+
+
+def test_what_came_before_an_image_that_was_lost_is_not_known(numba_backend):
+    kept = np.arange(COUNT) % 2 == 0
+    index = np.flatnonzero(kept)
+    found = rigid_body(numba_backend, glowing(scan(GOLDEN), 0.1)[kept], GOLDEN[kept], index, None)
+    assert found.lag == 0.0
+
+
 def test_a_wedge_that_is_missing_is_no_movement(numba_backend):
     views = scan()[:100]
     found = rigid_body(numba_backend, views, THETA[:100], np.arange(100), None, views.sum(axis=2), complete=False)
@@ -181,3 +208,12 @@ def test_the_open_beam_is_the_emptier_margin():
     views += 0.05
     views[..., :10] += 0.3
     assert open_beam(views) == pytest.approx(0.05, abs=0.005)
+
+
+def test_a_sample_that_is_gone_from_most_projections_has_changed(numba_backend):
+    views = scan()
+    gone = np.arange(len(views)) > 0.3 * len(views)
+    views[gone] = np.random.default_rng(1).normal(0, 0.003, views[gone].shape)
+    found = rigid(numba_backend, views)
+    assert found is not None
+    assert found.mass_change > 0.5

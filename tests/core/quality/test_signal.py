@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.signal import sample_signal, saturated_share
+from streamer.core.quality.signal import sample_signal, saturated_share, voxel_snr
 from streamer.frames import BadInput
 
 
@@ -27,3 +27,14 @@ def test_saturation_is_the_share_at_the_top() -> None:
     assert saturated_share(raw, 0) == 1.0
     with pytest.raises(BadInput):
         saturated_share(raw.astype(np.float32))
+
+
+def test_the_noise_of_a_voxel_is_that_of_a_reconstruction() -> None:
+    """A disc of radius 20 px and attenuation 0.05 a pixel."""
+    rng, columns = np.random.default_rng(3), np.arange(64) - 31.5
+    line = 0.05 * 2 * np.sqrt(np.maximum(20**2 - columns**2, 0.0))
+    lines = line + rng.normal(0, 0.02 / 4, (200, 64))  # means of 16 rows
+    found = voxel_snr(lines, 0.02, 0.02 / 4)
+    assert found == pytest.approx(0.05 / (0.02 * np.pi / np.sqrt(12 * 200)), rel=0.05)
+    assert voxel_snr(np.zeros((5, 8)), 0.0, 0.0) is None
+    assert voxel_snr(-np.ones((5, 8)), 0.1, 0.1) is None

@@ -49,6 +49,8 @@ TABLE = [
     ({"motion_px": 0.5}, True, Decision.RETAKE, ReasonCode.MOTION, "0.5 px"),
     ({"motion_px": 0.5, "resolution_px": None}, False, Decision.CONTINUE, ReasonCode.NOTHING_WRONG, ""),
     ({"misfit_px": 0.1}, True, Decision.RETAKE, ReasonCode.MISFIT, "0.10 px"),
+    ({"misfit_px": 0.1, "afterglow": 0.08}, True, Decision.RETAKE, ReasonCode.AFTERGLOW, "8.0 % of the one before"),
+    ({"misfit_px": 0.02, "afterglow": 0.08}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, ""),
     ({"mass_change": 0.05}, True, Decision.RETAKE, ReasonCode.SAMPLE_CHANGED, "5.0 %"),
     (
         {"motion_px": 3.0, "misfit_px": 1.0, "center_offset_px": 80.0, "truncation": 0.2},
@@ -63,6 +65,15 @@ TABLE = [
     ({"shadow": 0.3}, True, Decision.UNKNOWN, ReasonCode.SHADOW, "30 % of the field"),
     ({"angle_findings": ("all 90 angles are the same",)}, True, Decision.UNKNOWN, ReasonCode.ANGLES_WRONG, "the same"),
     ({"pattern": 0.02}, True, Decision.RETAKE, ReasonCode.PATTERN, "2.0 % rms"),
+    ({"beam_moved": 0.02, "beam_shift_px": 1.2}, True, Decision.RETAKE, ReasonCode.BEAM_MOVED, "1.2 px rms"),
+    ({"beam_moved": 0.005}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, ""),
+    (
+        {"beam_moved": 0.005, "peak_attenuation": 0.1},
+        True,
+        Decision.RETAKE,
+        ReasonCode.BEAM_MOVED,
+        "0.5 % (limit 0.2 %)",
+    ),
     ({"zingers": 0.001}, True, Decision.RETAKE, ReasonCode.ZINGERS, "0.10 %"),
     (
         {"unusable": {"no light": "30-99"}, "unusable_counts": {"no light": 70}},
@@ -105,6 +116,8 @@ TABLE = [
         "not found",
     ),
     ({"flat_drift": 0.3}, True, Decision.RETAKE, ReasonCode.BEAM_DRIFTED, "30 %"),
+    ({"voxel_snr": 0.7}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, "resolution 2.4 px"),
+    ({"flat_drift": 0.02, "peak_attenuation": 0.1}, True, Decision.RETAKE, ReasonCode.BEAM_DRIFTED, "limit 1.3 %"),
     ({"truncation": 0.7}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, "70 %"),
     (
         {
@@ -142,9 +155,27 @@ def test_a_misfit_counts_against_the_resolution() -> None:
 
 def test_too_few_projections_are_taken_again_unless_a_resolution_is_wanted() -> None:
     few = replace(GOOD, projections_per_column=0.3, resolution_px=4.0)
+    dim = replace(GOOD, voxel_snr=0.7, resolution_px=4.0)
+    assert judge(dim, Limits(), True).codes[0] is ReasonCode.LITTLE_LIGHT
+    assert judge(dim, Limits(max_resolution_px=5.0), True).decision is Decision.ENOUGH
     assert judge(few, Limits(), True).codes[0] is ReasonCode.FEW_PROJECTIONS
     assert judge(few, Limits(max_resolution_px=5.0), True).decision is Decision.ENOUGH
     assert judge(few, Limits(min_projections=0.25), True).decision is Decision.ENOUGH
+
+
+def test_projections_that_were_taken_again_are_no_loss() -> None:
+    lost = {"unusable": {"no light": "30-99"}, "unusable_counts": {"no light": 70}}
+    again = replace(GOOD, projections=GOOD.expected, **lost)
+    assert ReasonCode.UNUSABLE not in judge(again, Limits(), final=True).codes
+    assert ReasonCode.SET_ASIDE in judge(again, Limits(), final=True).codes
+    lacking = replace(again, projections=GOOD.expected - 1)
+    assert judge(lacking, Limits(), final=True).codes[0] is ReasonCode.UNUSABLE
+
+
+def test_an_empty_holder_does_not_lack_light() -> None:
+    verdict = judge(replace(GOOD, snr=0.0, peak_attenuation=0.0, voxel_snr=0.0), Limits(), True)
+    assert verdict.decision is Decision.EMPTY
+    assert ReasonCode.LITTLE_LIGHT not in verdict.codes
 
 
 def test_flats_that_hold_the_sample_are_told_before_an_empty_holder() -> None:
@@ -164,7 +195,7 @@ def test_all_faults_are_told_the_deciding_one_first() -> None:
         ({"unusable": {"frozen": "44"}, "unusable_counts": {"frozen": 1}}, ReasonCode.SET_ASIDE),
         ({"odd_fields": "1 of 20 flats"}, ReasonCode.SET_ASIDE),
         ({"dead_columns": 2}, ReasonCode.DEAD_COLUMNS),
-        ({"noise": 0.3}, ReasonCode.LITTLE_LIGHT),
+        ({"gap_deg": 3.5, "coverage": 0.981}, ReasonCode.GAP),
     ],
 )
 def test_a_remark_follows_the_reasons_and_decides_nothing(change: dict[str, object], code: ReasonCode) -> None:

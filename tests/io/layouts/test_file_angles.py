@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.core.quality.angles import missing_before
 from streamer.frames import BadInput
-from streamer.io.layouts.angles import missing_before
 from streamer.io.source_file import ScanFile
 from tests.io.layouts.files import ANGLES, dxchange, nxtomo
 
@@ -144,6 +144,15 @@ def test_projections_that_lack_are_counted(gone: set[int], step: float, start: f
 )
 def test_where_no_step_is_usual_nothing_lacks(angles: Any) -> None:
     assert not missing_before(angles).any()
+
+
+GOLDEN = np.mod(30.0 + 180.0 * np.arange(120) * (5**0.5 - 1) / 2, 180.0)
+
+
+@pytest.mark.parametrize("kept", [np.r_[0:120], np.r_[0:40, 54:120], np.r_[0:50, 92:120], np.r_[0:9, 10:60, 63:120]])
+def test_golden_angles_that_lack_are_counted(kept: Any) -> None:
+    np.testing.assert_array_equal(missing_before(GOLDEN[kept]), np.diff(kept, prepend=-1) - 1)
+    assert not missing_before(np.r_[GOLDEN[:40], 77.7, GOLDEN[41:]]).any()
 
 
 def test_a_scan_says_what_lacks(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -60,3 +61,29 @@ def test_a_segment_that_is_gone_is_named(tmp_path: Path) -> None:
         assert scan.info.notes == ("a+1.nx is missing, a source of /entry/instrument/detector/data",)
         assert (scan.missing, scan.info.projections) == (15, 25)
         assert sorted(frame.meta.index for frame in scan.usable()) == [*range(20), *range(35, SPEC.frames)]
+
+
+def test_the_pixel_mask_is_that_of_the_detector(tmp_path: Path) -> None:
+    path = segment(tmp_path / "a.nx", range(SPEC.frames))
+    with ScanFile.open(path) as scan:
+        assert scan.mask is None
+        assert scan.defects is None
+    mask = np.zeros((SPEC.rows, SPEC.columns), np.uint32)
+    mask[0, 3], mask[2, 1] = 1, 16
+    with h5py.File(path, "r+") as file:
+        file["entry/instrument/detector/pixel_mask"][...] = mask
+    with ScanFile.open(path) as scan:
+        assert scan.mask is not None
+        np.testing.assert_array_equal(scan.mask, mask)
+        np.testing.assert_array_equal(scan.defects, mask != 0)
+
+
+@pytest.mark.parametrize(("value", "rows", "why"), [(1, SPEC.rows, "marks every pixel"), (0, 3, "it is not used")])
+def test_a_pixel_mask_that_cannot_be_meant_is_noted(tmp_path: Path, value: int, rows: int, why: str) -> None:
+    path = segment(tmp_path / "a.nx", range(SPEC.frames))
+    with h5py.File(path, "r+") as file:
+        del file["entry/instrument/detector/pixel_mask"]
+        file["entry/instrument/detector/pixel_mask"] = np.full((rows, SPEC.columns), value, np.uint32)
+    with ScanFile.open(path) as scan:
+        assert scan.mask is None
+        assert any(why in note for note in scan.info.notes)

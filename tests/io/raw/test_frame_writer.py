@@ -40,7 +40,7 @@ class RecordedFile:
     def indices(self) -> Any:
         return np.array(self.readable, np.int64)
 
-    def append(self, meta: FrameMeta, pixels: Any) -> None:
+    def append(self, meta: FrameMeta, pixels: Any, packed: Any = None) -> None:
         if self.fails == "append":
             raise OSError(5, "Input/output error")
         self.appended.append(meta.index)

@@ -97,6 +97,25 @@ def test_segments_become_one_scan_with_each_frame_once(tmp_path: Path) -> None:
             np.testing.assert_array_equal(frame.pixels, pixels_of(frame.meta.index))
 
 
+def test_the_master_has_the_pixel_mask_of_its_segments(tmp_path: Path) -> None:
+    path, mask = tmp_path / "a.nx", np.zeros((SPEC.rows, SPEC.columns), np.uint32)
+    mask[1, 2] = 2
+    for first, last in ((0, 20), (20, N)):
+        segment = next_segment(path)
+        file = NXtomoFile.create(segment, SPEC, STARTED)
+        for index in range(first, last):
+            file.append(meta_of(index), pixels_of(index))
+        file.mark(mask)
+        mask[1, 2], mask[3, 4] = 0, 256
+        file.close("incomplete")
+    seal(path, account())
+    with ScanFile.open(path) as scan:
+        assert scan.mask is not None
+        assert scan.mask[1, 2] == 2
+        assert scan.mask[3, 4] == 256
+        assert scan.mask.sum() == 258
+
+
 def test_the_folder_can_be_moved(tmp_path: Path) -> None:
     folder = tmp_path / "here"
     folder.mkdir()

@@ -24,7 +24,7 @@ from streamer.io.channel import Channel
 from streamer.io.raw.frame_writer import RING_READER
 from streamer.io.raw.raw_scan import WriterEvent, WriterResult
 from streamer.io.raw.unclosed import open_raw
-from streamer.io.raw.writer import WriterError, WriterProcess, check_space
+from streamer.io.raw.writer import WriterError, WriterProcess, WriterSlow, check_space
 from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
 from tests.io.helpers import ENDED, SPEC, STARTED, commit, pixels_of, wait_until
@@ -199,10 +199,25 @@ def test_a_stopped_writer_holds_the_ring_back_and_loses_nothing(bench: Bench) ->
 
 
 def test_an_answer_that_does_not_come_in_time_is_an_error(bench: Bench) -> None:
+    bench.open()
+    bench.finish(0)
     os.kill(bench.writer.pid, signal.SIGSTOP)
-    with pytest.raises(WriterError, match=r"did not answer 'open' within 0\.2 s"):
+    with pytest.raises(WriterSlow, match=r"did not answer 'open' within 0\.2 s"):
         bench.writer.open(SPEC, Path("a.nx"), STARTED, timeout=0.2)
     assert bench.open("b.nx").exists(), "another process does it"
+
+
+def test_a_process_that_is_slow_to_start_is_not_replaced_by_one_that_is_as_slow(bench: Bench) -> None:
+    pid = bench.writer.pid
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(WriterSlow):
+        bench.writer.open(SPEC, Path("a.nx"), STARTED, timeout=0.2)
+    os.kill(pid, signal.SIGCONT)
+    path = bench.open()
+    bench.commit(range(3))
+    assert bench.finish(3).written == 3
+    assert bench.writer.pid == pid
+    assert_frames(path, 3, "complete")
 
 
 def test_interrupts_of_the_terminal_are_left_to_the_parent(bench: Bench) -> None:

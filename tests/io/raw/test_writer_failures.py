@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,18 @@ from tests.io.helpers import SPEC, STARTED, pixels_of, small_disk, wait_until
 from tests.io.raw.test_writer import DATA, SLOTS, Bench, assert_frames
 
 N = SPEC.frames
+
+
+class Clock:
+    """Seconds; the test may let some pass at once."""
+
+    def __init__(self) -> None:
+        self.offset_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.offset_s
+
+
 BIG = structs.replace(SPEC, rows=64, columns=128, projections=100)  # 16 KiB a frame
 
 
@@ -215,6 +228,31 @@ def test_when_patience_ends_frames_are_lost_and_listed_and_it_goes_on(tmp_path: 
                 lost = file["entry/streamer/lost_frames"][()]
             assert len(lost) == result.lost
             assert_scan(path, BIG, "incomplete", lost)
+        finally:
+            bench.close()
+
+
+def test_a_source_that_keeps_its_frames_is_held_back_for_as_long_as_it_takes(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 4 * 1024) as folder:
+        if not is_small(folder):
+            return
+        clock = Clock()
+        bench = Bench(folder, BIG, clock, flush_s=0.01, patience_s=0.5, source_keeps=True)
+        try:
+            path = bench.open()
+            bench.commit(range(20))
+            bench.wait_written(20)
+            filler = fill(folder, 50_000)
+            bench.commit(range(20, 20 + SLOTS // 2))
+            bench.events("error")
+            clock.offset_s += 1000.0
+            bench.writer.poll_events()
+            assert bench.writer.state[0] == "recovering"
+            filler.unlink()
+            bench.commit(range(20 + SLOTS // 2, BIG.frames))
+            result = bench.finish(BIG.frames)
+            assert (result.written, result.lost, result.error) == (BIG.frames, 0, "")
+            assert_scan(path, BIG)
         finally:
             bench.close()
 

@@ -103,10 +103,11 @@ def test_what_is_not_known_stays_plain() -> None:
     ("found", "options", "degrees", "reason"),
     [
         (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.02), 0.9), {}, 0.3, "0.300° corrected"),
-        (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.02), 0.3), {}, 0.0, ""),
+        (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.02), 0.3), {}, 0.0, "tilt not measured"),
         (Tilt(50.0, np.deg2rad(0.04), np.deg2rad(0.005), 0.9), {}, 0.0, "left alone"),
         (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.2), 0.9), {}, 0.0, "left alone"),
         (Tilt(50.0, np.deg2rad(0.3), np.deg2rad(0.02), 0.9), {"tilt": "off"}, 0.0, ""),
+        (Tilt(50.0, 0.0, float("inf"), 0.0), {}, 0.0, "tilt not measured"),
         (None, {"tilt": -0.7}, -0.7, "given"),
         (None, {}, 0.0, ""),
     ],
@@ -123,6 +124,7 @@ def test_tilt_is_applied_when_it_is_sure_and_matters(
     assert np.rad2deg(layout.tilt_rad) == pytest.approx(degrees)
     assert layout.needs_all_rows == (degrees != 0)
     assert reason in layout.reason
+    assert ("tilt" in layout.reason) == bool(reason)
     assert layout.detector_center == 48.0
 
 

@@ -90,8 +90,8 @@ def test_a_live_look_does_not_grow_with_the_scan() -> None:
     for final in (True, False):
         runs = []
         for _ in range(5):
-            begin = time.perf_counter()
+            begin = time.process_time()
             choose_layout(spec, measure_evidence(spec, store, CenterEstimate.unknown("none"), final))
-            runs.append(time.perf_counter() - begin)
+            runs.append(time.process_time() - begin)
         taken[final] = min(runs)
     assert taken[False] < 0.4 * taken[True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,8 @@ class Recording:
         self.raw = rng.integers(0, 50_000, (COUNT, ROWS, COLUMNS)).astype("<u2")
         self.angles_deg = np.arange(COUNT) * 36.0
         self.usable_index = 1 + np.arange(COUNT)
+        self.missing = 0
+        self.defects: NDArray[np.bool_] | None = None
 
     def rows(self, first: int, last: int, memory: object = None) -> NDArray[Any]:
         return self.raw[:, first:last]
@@ -68,6 +71,33 @@ def test_frames_and_rows_are_means_of_blocks(bin_: int) -> None:
     np.testing.assert_allclose(angles, np.deg2rad(recording.angles_deg))
     np.testing.assert_array_equal(rows, np.stack([frame.pixels for frame in frames[1:]]))
     np.testing.assert_array_equal(scan.read(1, 2)[2], rows[:, 1:2])
+
+
+@pytest.mark.parametrize("bin_", [2, 3])
+def test_known_defects_are_left_out_of_the_means(bin_: int) -> None:
+    recording = Recording()
+    defects = np.random.default_rng(1).random((ROWS, COLUMNS)) < 0.2
+    defects[1 : 1 + bin_, :bin_] = True  # the first block has no other
+    truth = np.where(defects, np.nan, recording.raw)[:, 1:8]
+    recording.raw[:, defects] = 65_535
+    recording.defects = defects
+    scan = binned(recording, bin_)
+    shape = scan.spec.rows, scan.spec.columns
+    blocks = truth[:, : shape[0] * bin_, : shape[1] * bin_].reshape(COUNT, shape[0], bin_, shape[1], bin_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # blocks of which nothing is known
+        expected = np.nanmean(blocks, axis=(2, 4))
+    lost = np.isnan(expected[0])
+    assert scan.defects is not None
+    np.testing.assert_array_equal(scan.defects, lost)
+    assert lost[0, 0]
+    frames = [frame.pixels for frame in scan.frames(recording.frames(slice(1, 8)))][1:]
+    _, _, rows = scan.read(1, shape[0])
+    for k in range(COUNT):
+        np.testing.assert_allclose(frames[k][~lost], expected[k][~lost], rtol=1e-5)
+        np.testing.assert_allclose(rows[k][~lost[1:]], expected[k, 1:][~lost[1:]], rtol=1e-5)
+    quality, _ = scan.verdict_at_full_resolution(GOOD, judge(GOOD, Limits(), True, COLUMNS), Limits(), False)
+    assert quality.saturation == 0.0
 
 
 def test_without_binning_nothing_is_copied() -> None:

@@ -13,6 +13,7 @@ from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.preparation.preparation import Preparation
 from streamer.pipeline.reconstruction.live_view import REPLAY_BATCH, LiveView
+from streamer.pipeline.reconstruction.moved_planes import passes_of
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.store import AttenuationStore
 from tests.core.plane_suite import blobs, projections
@@ -59,7 +60,7 @@ class Rig:
 
 
 def same(mine: LiveView, other: LiveView, share: float = 1e-3) -> bool:
-    here, there = mine.images(), other.images()
+    here, there = mine.snapshot()(), other.snapshot()()
     assert here.keys() == there.keys()
     return all(np.abs(here[name] - there[name]).max() <= share * np.abs(there[name]).max() for name in here)
 
@@ -67,13 +68,13 @@ def same(mine: LiveView, other: LiveView, share: float = 1e-3) -> bool:
 def test_planes_follow_the_projections(numba_backend: Backend) -> None:
     rig = Rig(numba_backend).come(20)
     assert (rig.view.count, rig.view.center, rig.view.target_center) == (20, CENTER, CENTER)
-    assert list(rig.view.images()) == ["xy", "xz", "yz"]
+    assert list(rig.view.snapshot()()) == ["xy", "xz", "yz"]
     assert not rig.view.replay(), "nothing is being built"
 
 
 def test_the_old_centre_is_shown_until_the_new_one_has_caught_up(numba_backend: Backend) -> None:
     rig = Rig(numba_backend, CENTER - 2).come(40)
-    before = rig.view.images()["xz"]
+    before = rig.view.snapshot()()["xz"]
     rig.view.recenter(CENTER)
     assert (rig.view.center, rig.view.target_center) == (CENTER - 2, CENTER)
     steps = 0
@@ -81,7 +82,7 @@ def test_the_old_centre_is_shown_until_the_new_one_has_caught_up(numba_backend: 
         steps += 1
         if rig.view.center != CENTER:
             assert rig.view.count == 40
-            np.testing.assert_array_equal(rig.view.images()["xz"], before)
+            np.testing.assert_array_equal(rig.view.snapshot()()["xz"], before)
     assert steps == 40 // REPLAY_BATCH
     assert (rig.view.center, rig.view.count) == (CENTER, 40)
     assert same(rig.view, Rig(numba_backend).come(40).view)
@@ -115,8 +116,10 @@ def test_a_newer_centre_replaces_one_that_is_not_reached_yet(numba_backend: Back
 def test_other_planes_fill_with_what_has_come(numba_backend: Backend) -> None:
     rig = Rig(numba_backend).come(30)
     rig.view.watch([CUT])
-    assert set(rig.view.images()) == {"xy", "xz", "yz"}
+    assert not rig.view.snapshot()(), "planes that are not wanted any more are not shown"
+    assert rig.view.moving is not None
     rig.view.catch_up()
+    assert rig.view.moving is None
     assert same(rig.view, Rig(numba_backend, planes=[CUT]).come(30).view)
     rig.view.watch([CUT])
     assert not rig.view.replay(), "the same planes are not built again"
@@ -127,18 +130,64 @@ def test_other_planes_fill_with_what_has_come(numba_backend: Backend) -> None:
         rig.view.watch([CUT, CUT])
 
 
+def test_a_moved_plane_is_shown_at_once_and_the_others_stay(numba_backend: Backend) -> None:
+    xy, xz, yz = orthogonal_planes(ROWS, COLUMNS)
+    elsewhere = Plane("xz", (0.0, 5.0, 0.0), xz.u, xz.v, xz.shape)
+    rig = Rig(numba_backend).come(50)
+    before = rig.view.snapshot()()
+    rig.view.watch([xy, elsewhere, yz])
+    assert set(rig.view.snapshot()()) == {"xy", "yz"}
+    np.testing.assert_array_equal(rig.view.snapshot()()["xy"], before["xy"])
+    moving = rig.view.moving
+    assert moving is not None
+    assert moving.planes == (elsewhere,)
+    while rig.view.move():
+        pass
+    assert moving.ready
+    early = moving.snapshot()()["xz"]
+    assert not moving.ready
+    rig.view.catch_up()
+    late = rig.view.snapshot()()["xz"]
+    assert np.abs(early - late).max() < 2e-3 * np.abs(late).max(), "all angles were in the first picture already"
+    assert same(rig.view, Rig(numba_backend, planes=[xy, elsewhere, yz]).come(50).view)
+
+
+def test_somebody_waits_for_a_centre_that_is_set_by_hand(numba_backend: Backend) -> None:
+    rig = Rig(numba_backend, CENTER - 2).come(40)
+    rig.view.recenter(CENTER)
+    assert rig.view.moving is None, "a centre that was found is no hurry"
+    rig.view.hurry()
+    assert rig.view.moving is not None
+    while rig.view.move():
+        pass
+    first = rig.view.moving.snapshot()()
+    there = Rig(numba_backend).come(40).view.snapshot()()
+    assert all(np.abs(first[name] - there[name]).max() < 2e-3 * np.abs(there[name]).max() for name in there)
+
+
+@pytest.mark.parametrize(("count", "first"), [(720, 180), (60, 180), (1, 1), (1000, 7)])
+def test_passes_have_each_projection_once_and_even_steps(count: int, first: int) -> None:
+    by_angle = np.random.default_rng(count).permutation(count)
+    passes = passes_of(by_angle, first)
+    np.testing.assert_array_equal(np.sort(np.concatenate(passes)), np.arange(count))
+    assert len(passes[0]) >= min(first, count)
+    assert len(passes) == 1 or len(passes[0]) < 2 * first + 2
+    places = np.sort(np.argsort(by_angle)[passes[0]])
+    assert len(places) < 2 or np.ptp(np.diff(places)) == 0
+
+
 def test_planes_keep_their_last_picture_while_another_width_is_built(numba_backend: Backend) -> None:
     """What comes meanwhile is not folded into planes of the old width, and is in those of the new one."""
     rig = Rig(numba_backend).come(24)
-    before = rig.view.images()["xy"]
+    before = rig.view.snapshot()()["xy"]
     wide = Layout(ROWS, COLUMNS, 18.0, half=True)
     rig.lay_out(wide)
     assert not rig.view.takes_raw
     rig.view.add(rig.stored.laid_out(FRAMES[24:26], np.arange(24, 26)), ANGLES[24:26])
-    np.testing.assert_array_equal(rig.view.images()["xy"], before)
+    np.testing.assert_array_equal(rig.view.snapshot()()["xy"], before)
     rig.view.catch_up()
-    assert rig.view.images()["xy"].shape == (wide.width, wide.width)
-    assert rig.view.images()["xz"].shape == (ROWS, wide.width)
+    assert rig.view.snapshot()()["xy"].shape == (wide.width, wide.width)
+    assert rig.view.snapshot()()["xz"].shape == (ROWS, wide.width)
     assert (rig.view.center, rig.view.count) == (18.0, 24)
     rig.come(8)
     assert rig.view.count == 32
@@ -207,5 +256,9 @@ def test_planes_outside_of_the_usual_are_refused_at_once(numba_backend: Backend)
     many = [Plane(f"p{k}", (0.0, 0.0, 1.0), (1.0, 0, 0), (0.0, 1, 0), (4, 4)) for k in range(17)]
     with pytest.raises(BadInput, match="at most"):
         Rig(numba_backend, planes=many)
-    assert set(Rig(numba_backend, planes=[]).come(4).view.images()) == set()
-    assert list(Rig(numba_backend, planes=list(orthogonal_planes(ROWS, COLUMNS))).view.images()) == ["xy", "xz", "yz"]
+    assert set(Rig(numba_backend, planes=[]).come(4).view.snapshot()()) == set()
+    assert list(Rig(numba_backend, planes=list(orthogonal_planes(ROWS, COLUMNS))).view.snapshot()()) == [
+        "xy",
+        "xz",
+        "yz",
+    ]

@@ -157,13 +157,11 @@ BODY float cubic(const float *row, int i, float f) {
     return b + 0.5f * f * (c - a + f * (2.0f * a - 5.0f * b + 4.0f * c - d + f * (3.0f * (b - c) + d - a)));
 }
 
-// sums (sets, height, width) += filtered rows (frames, cols + 4) at the places of the pixels of a horizontal plane.
+// sums (height, width) += filtered rows (frames, cols + 4) at the places of the pixels of a horizontal plane.
 //
-// Pixel (i, j) lies at column g[0] + j·g[1] + i·g[2] of frame k, which weighs g[3], with g = geometry + 4·k. Frame k
-// goes into set (first + k) mod sets, which is blockIdx.z.
+// Pixel (i, j) lies at column g[0] + j·g[1] + i·g[2] of frame k, which weighs g[3], with g = geometry + 4·k.
 extern "C" __global__ void __launch_bounds__(256)
-fold_level(const float *filtered, int frames, int cols, const double *geometry, int first, int sets, int height,
-           int width, float *sums) {
+fold_level(const float *filtered, int frames, int cols, const double *geometry, int height, int width, float *sums) {
     __shared__ int whole[MAX_FRAMES];
     __shared__ float rest[MAX_FRAMES], along[MAX_FRAMES], across[MAX_FRAMES], factor[MAX_FRAMES];
     int j = blockIdx.x * 32 + threadIdx.x, i = blockIdx.y * 8 + threadIdx.y, thread = threadIdx.y * 32 + threadIdx.x;
@@ -175,11 +173,10 @@ fold_level(const float *filtered, int frames, int cols, const double *geometry, 
         factor[thread] = (float)g[3];
     }
     __syncthreads();
-    int begin = (sets - first % sets + (int)blockIdx.z) % sets;
-    if (j >= width || i >= height || begin >= frames) return;
-    long long place = ((long long)blockIdx.z * height + i) * width + j;
+    if (j >= width || i >= height) return;
+    long long place = (long long)i * width + j;
     float sum = sums[place];
-    for (int k = begin; k < frames; k += sets) {
+    for (int k = 0; k < frames; k++) {
         float t = rest[k] + (threadIdx.x * along[k] + threadIdx.y * across[k]), down = floorf(t), f = t - down;
         int c = whole[k] + (int)down;
         if ((float)c + f < -EDGE || (float)(c - (cols - 1)) + f > EDGE) continue;

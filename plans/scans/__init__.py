@@ -1,0 +1,1 @@
+"""Plans for special scans: time-resolved, wide, magnified, aligned, adaptive."""

@@ -1,0 +1,96 @@
+"""``streamer web``: serves a web page on what a daemon reconstructs."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from streamer.cli.status import DEFAULT
+from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.terminal.extras import need
+from streamer.config import Endpoint
+from streamer.frames import BadInput
+
+NEEDED = ("starlette", "uvicorn", "websockets")
+TOKEN = "(umask 077; openssl rand -base64 33 > FILE)"
+
+MORE = f"""\
+A token is a line in a file that only you may read: {TOKEN}
+makes one. Without --steer-token the page can only look. On this machine everybody may look, unless there is
+a --look-token; for other machines (--host) one of the tokens is needed, or --insecure.
+"""
+
+
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "web",
+        "Serve a web page on what a daemon reconstructs: planes that can be moved, the verdict with its reasons, past "
+        "scans, and the tomogram in three dimensions. A process of its own that subscribes and asks: the daemon never "
+        "waits for it, nor for a browser. It needs the extra web.",
+        {
+            "web": "the daemon on this machine; look at http://127.0.0.1:8080",
+            "web --steer-token web.token": "who has the token may also move planes and end scans",
+            "web --host 0.0.0.0 --look-token look.token": "for other machines, with a token",
+        },
+        MORE,
+    )
+    parser.add_argument(
+        "endpoint", type=checked(Endpoint), nargs="?", default=DEFAULT, metavar="ENDPOINT",
+        help="control endpoint of the daemon (default %(default)s)",
+    )  # fmt: skip
+    add_key(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address of this machine (default 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=checked(Annotated[int, Field(ge=0, le=65535)]), default=8080, help="0: any (default 8080)"
+    )
+    parser.add_argument("--look-token", type=Path, metavar="FILE", help="token without which nothing is shown")
+    parser.add_argument("--steer-token", type=Path, metavar="FILE", help="token with which the page may steer")
+    parser.add_argument(
+        "--name", action="append", default=[], metavar="NAME",
+        help="name by which browsers ask for the page, as a proxy's; may be given again",
+    )  # fmt: skip
+    parser.add_argument("--insecure", action="store_true", help="let every machine look without a token")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    need("web", "the page", *NEEDED)
+    import uvicorn
+
+    from streamer.web.access import Access, is_loopback, read_token
+    from streamer.web.app import application
+    from streamer.web.hub import Hub
+    from streamer.web.messages import LONGEST
+    from streamer.web.relay import Relay
+
+    local = is_loopback(args.host)
+    look, steer = (None if path is None else read_token(path) for path in (args.look_token, args.steer_token))
+    if not local and look is None and steer is None and not args.insecure:
+        raise BadInput(f"--host {args.host}: others could look; give --look-token or --steer-token, or --insecure")
+    access = Access(look, steer, anyone_looks=args.insecure or (local and look is None))
+    names = [*args.name, *(() if local else (socket.gethostname(), socket.getfqdn()))]
+    relay = Relay(args.endpoint, read_key(args))
+    app = application(relay, Hub(), access, names)
+    with listening(args.host, args.port) as listener:
+        config = uvicorn.Config(
+            app, log_level="warning", ws_max_size=LONGEST, ws_per_message_deflate=False, server_header=False,
+            proxy_headers=False, timeout_graceful_shutdown=2, h11_max_incomplete_event_size=2**14,
+        )  # fmt: skip
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        print(f"the page is at http://{host}:{listener.getsockname()[1]}", flush=True)
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address. Raises BadInput."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise BadInput(f"--host {host} --port {port}: {(error.strerror or str(error)).lower()}") from error

@@ -1,0 +1,36 @@
+"""Notices on the desktop, by whatever way there is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
+
+from streamer.gui.state.notices import Notice
+
+SHOWN_MS = 15_000
+
+
+class Desktop:
+    """Tells a notice: by the tray, else by ``notify-send``; the entry in the task bar blinks in any case."""
+
+    def __init__(self, window: QWidget) -> None:
+        self._window = window
+        self._tray: QSystemTrayIcon | None = None
+        self.told: list[Notice] = []
+
+    def tell(self, notice: Notice) -> None:
+        self.told.append(notice)
+        QApplication.alert(self._window, SHOWN_MS)
+        if QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages():
+            if self._tray is None:
+                self._tray = QSystemTrayIcon(self._window.windowIcon(), self._window)
+                self._tray.show()
+            self._tray.showMessage(notice.title, notice.text, QSystemTrayIcon.MessageIcon.Warning, SHOWN_MS)
+        elif (program := shutil.which("notify-send")) is not None and QApplication.platformName() != "offscreen":
+            subprocess.Popen(
+                [program, "--app-name=Streamer", "--urgency=critical", "--", notice.title, notice.text],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )

@@ -1,0 +1,69 @@
+"""A movie of the pictures as they change, as a GIF that every program shows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QWidget
+
+WIDTH_PX = 960
+MOST_FRAMES = 900
+EVERY_S = 0.2
+SHOWN_S = 0.1
+"""Of a frame in the movie, which runs at twice the speed."""
+
+LAST_SHOWN_S = 2.0
+
+
+class Movie:
+    """Frames of a widget. The file is written by a thread of its own, which calls ``done`` with a line."""
+
+    def __init__(self) -> None:
+        self._frames: list[Image.Image] = []
+        self._taken_s = -1e9
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def full(self) -> bool:
+        return len(self._frames) >= MOST_FRAMES
+
+    def take(self, widget: QWidget, now: float) -> None:
+        """Take a frame, unless the last one is too recent."""
+        if now - self._taken_s < EVERY_S or self.full:
+            return
+        self._taken_s = now
+        shot = widget.grab().toImage()
+        if shot.width() > WIDTH_PX:
+            shot = shot.scaledToWidth(WIDTH_PX, Qt.TransformationMode.SmoothTransformation)
+        shot = shot.convertToFormat(QImage.Format.Format_RGB888)
+        frame = Image.frombytes(
+            "RGB", (shot.width(), shot.height()), bytes(shot.constBits()), "raw", "RGB", shot.bytesPerLine()
+        )
+        self._frames.append(frame.quantize(128))
+
+    def save(self, path: Path, done: Callable[[str], None]) -> threading.Thread:
+        """Write what was taken; empty movies are not written."""
+        writing = threading.Thread(target=self._write, args=(path, done), name="movie", daemon=True)
+        writing.start()
+        return writing
+
+    def _write(self, path: Path, done: Callable[[str], None]) -> None:
+        if not self._frames:
+            done("the movie has no pictures")
+            return
+        size = self._frames[0].size
+        frames = [frame if frame.size == size else frame.resize(size) for frame in self._frames]
+        shown = [round(1000 * SHOWN_S)] * (len(frames) - 1) + [round(1000 * LAST_SHOWN_S)]
+        try:
+            frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=shown, loop=0)
+        except OSError as error:
+            done(f"cannot write {path}: {error.strerror}")
+        else:
+            done(f"saved {path}: {len(frames)} pictures")

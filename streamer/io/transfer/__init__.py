@@ -1,0 +1,1 @@
+"""Copies finished files to other storage, each once, whatever is killed in between."""

@@ -1,0 +1,56 @@
+"""The tomogram of a running scan: it grows where memory allows, follows the axis, and is made anew where it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streamer.core.arrays import Image
+from streamer.core.backend.selection import Backend
+from streamer.core.memory import Memory
+from streamer.frames import ScanSpec
+from streamer.pipeline.reconstruction.growing_tomogram import GrowingTomogram
+from streamer.pipeline.reconstruction.row_blocks import ReadRows, slices
+from streamer.pipeline.reconstruction.stored_projections import StoredProjections
+from streamer.pipeline.settings import ReconstructionOptions
+
+
+class TomogramInProgress:
+    """Not thread-safe. ``center`` is a column of the detector everywhere."""
+
+    def __init__(self, backend: Backend, spec: ScanSpec, options: ReconstructionOptions, memory: Memory) -> None:
+        self._backend, self._spec, self._options, self._memory = backend, spec, options, memory
+        self._growing: GrowingTomogram | None = None
+
+    def drop(self) -> None:
+        """What it was made of has changed."""
+        self._growing = None
+
+    def keep(self, center: float) -> None:
+        """Go on about ``center``, if what was made so far reaches there."""
+        if self._growing is not None and not self._growing.reaches(center):
+            self.drop()
+
+    def work(self, stored: StoredProjections, center: float, known: bool) -> bool:
+        """Use an idle moment; it begins to grow once the axis is ``known``. False when there was nothing to do."""
+        self.keep(center)
+        if self._growing is None and known:
+            self._growing = self._begin(stored, center)
+        return self._growing is not None and self._growing.work()
+
+    def blocks(self, stored: StoredProjections, center: float, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
+        """(first row, slices (rows, width, width)) of the whole of it, attenuation per pixel.
+
+        ``read_rows`` gives raw rows of the projections; it is called only where they are not in memory.
+        """
+        if self._growing is None:
+            self._growing = self._begin(stored, center)
+        if self._growing is not None:
+            return self._growing.finish(center)
+        window, memory_bytes = self._options.window, self._options.memory_bytes
+        return slices(self._backend, stored, read_rows, center, window, memory_bytes, self._memory)
+
+    def _begin(self, stored: StoredProjections, center: float) -> GrowingTomogram | None:
+        """None where it has to be made after the scan."""
+        if not GrowingTomogram.fits(stored, self._options.memory_bytes, self._backend.threads):
+            return None
+        return GrowingTomogram(self._backend, self._spec, stored, center, self._options.window, self._memory)

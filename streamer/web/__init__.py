@@ -1,0 +1,1 @@
+"""A web page on what a daemon reconstructs, by a process of its own that only subscribes and asks."""

@@ -1,0 +1,74 @@
+"""The clients of the page: who they are, and what waits for each. Belongs to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from streamer.web.access import Right
+from streamer.web.outbox import Message, Outbox
+
+MAX_CLIENTS = 200
+SEND_WITHIN_S = 30.0
+"""A client that does not take one message in this time is cut off."""
+
+
+MAX_AHEAD = 5
+"""Pictures that are sent before the page has shown the first: a browser takes what comes, and draws it later."""
+
+
+class PageClient:
+    """One open page. Its messages wait in an outbox; ``send_all`` brings them to it, one after the other."""
+
+    def __init__(self, right: Right) -> None:
+        self.right = right
+        self.outbox = Outbox()
+        self.sent = 0
+        self._ahead = 0
+        self._news = asyncio.Event()
+
+    def drawn(self) -> None:
+        """The page has shown a picture."""
+        self._ahead = max(0, self._ahead - 1)
+        self._news.set()
+
+    def put(self, subject: str, message: Message) -> None:
+        self.outbox.put(subject, message)
+        self._news.set()
+
+    async def send_all(self, send: Callable[[Message], Awaitable[None]], within_s: float = SEND_WITHIN_S) -> None:
+        """Send what waits and what will come. Raises TimeoutError when the client takes nothing any more."""
+        while True:
+            while (message := self.outbox.take(pictures=self._ahead < MAX_AHEAD)) is not None:
+                self._ahead += isinstance(message, bytes)
+                async with asyncio.timeout(within_s):
+                    await send(message)
+                self.sent += 1
+            self._news.clear()
+            await self._news.wait()
+
+
+class Hub:
+    """All open pages."""
+
+    def __init__(self) -> None:
+        self.clients: set[PageClient] = set()
+        self.counts: Counter[str] = Counter()
+
+    def enter(self, client: PageClient) -> None:
+        self.clients.add(client)
+
+    def leave(self, client: PageClient) -> None:
+        self.clients.discard(client)
+        self.counts["sent"] += client.sent
+        self.counts["dropped"] += client.outbox.dropped
+
+    @property
+    def full(self) -> bool:
+        return len(self.clients) >= MAX_CLIENTS
+
+    def publish(self, subject: str, message: Message) -> None:
+        """A message for every page."""
+        for client in self.clients:
+            client.put(subject, message)

@@ -1,0 +1,119 @@
+"""Images of a foreign detector become frames: indices over several series, kinds, angles."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from streamer.flow.assembly import Assembly
+from streamer.flow.dialects.message import Image, SeriesEnd, SeriesStart
+from streamer.flow.kinds import Kinds
+from streamer.flow.wire import FrameHeader
+from streamer.frames import FrameKind, ScanSpec
+
+
+def spec(**values: object) -> ScanSpec:
+    fields = {"rows": 2, "columns": 3, "projections": 4, "flats": 2, "darks": 2, "start_deg": 10.0, "range_deg": 40.0}
+    return ScanSpec(scan_id="s-1", sample="tooth", **{**fields, **values})  # type: ignore[arg-type]
+
+
+def image(number: int | None, series: str | None = None, **values: object) -> Image:
+    return Image((2, 3), "<u2", memoryview(bytes(12)), series=series, number=number, **values)  # type: ignore[arg-type]
+
+
+def headers(assembly: Assembly, now_s: float = 0.0) -> list[FrameHeader]:
+    return [ready.header for ready in assembly.due(now_s)]
+
+
+def test_one_series_of_all_kinds_has_the_announced_kinds_and_angles() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    for number in range(8):
+        assembly.image(image(number, timestamp_ns=number, exposure_s=0.5), 0.0)
+    found = headers(assembly)
+    assert [header.index for header in found] == list(range(8))
+    assert "".join("PFDI"[header.kind] for header in found) == "DDFFPPPP"
+    assert [header.angle_deg for header in found] == [None, None, None, None, 10.0, 20.0, 30.0, 40.0]
+    assert [(header.seq, header.timestamp_ns) for header in found] == [(number, number) for number in range(8)]
+    assert {(header.scan_id, header.src, header.exposure_s, header.size) for header in found} == {
+        ("s-1", "camera", 0.5, 12)
+    }
+    assert headers(assembly) == []
+
+
+def test_series_that_are_announced_follow_each_other_also_when_their_last_frames_lack() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    for name, frames, sent in (("1", 2, [0]), ("2", 2, [1]), ("3", 4, [0, 2])):
+        assembly.start(SeriesStart(name, frames))
+        assembly.start(SeriesStart(name, frames))  # sent again
+        for number in sent:
+            assembly.image(image(number, name), 0.0)
+    found = headers(assembly)
+    assert [header.index for header in found] == [0, 3, 4, 6]
+    assert [header.angle_deg for header in found] == [None, None, 10.0, 30.0]
+    assert assembly.frames == 8
+
+
+def test_the_end_of_a_series_says_how_many_frames_it_had() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    assembly.start(SeriesStart("1"))
+    assembly.image(image(0, "1"), 0.0)
+    assembly.end(SeriesEnd("1", frames=2))
+    assembly.start(SeriesStart("2"))
+    assembly.image(image(0, "2"), 0.0)
+    assert [header.index for header in headers(assembly)] == [0, 2]
+
+
+def test_a_series_whose_announcement_was_lost_is_a_series_of_its_own() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    assembly.start(SeriesStart("1", 2))
+    assembly.image(image(0, "1"), 0.0)
+    assembly.image(image(1, "2"), 0.0)
+    assert [header.index for header in headers(assembly)] == [0, 3]
+
+
+def test_without_messages_between_series_a_numbering_that_begins_anew_is_the_next_series() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    for number in (100, 101, 101, 1, 2, 1, 3, 4):  # the camera counts from 100, then from 1, then from 1
+        assembly.image(image(number), 0.0)
+    assert [header.index for header in headers(assembly)] == [0, 1, 1, 2, 3, 4, 6, 7]
+
+
+def test_images_without_numbers_are_counted() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    for _ in range(3):
+        assembly.image(image(None), 0.0)
+    assert [header.index for header in headers(assembly)] == [0, 1, 2]
+
+
+def test_one_channel_makes_the_scan_and_the_others_are_named() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    for number in range(2):
+        for channel in ("threshold_1", "threshold_2"):
+            assembly.image(image(number, channel=channel), 0.0)
+    assert [header.index for header in headers(assembly)] == [0, 1]
+    assert list(assembly.remarks()) == [
+        "2 images of channel 'threshold_2' were left out; the scan is made of channel 'threshold_1'"
+    ]
+
+
+def test_a_projection_where_none_was_announced_has_no_angle_and_is_named() -> None:
+    assembly = Assembly(spec(), "camera", Kinds(attribute="ImageKey"))
+    for number, key in enumerate((2, 2, 1, 0, 0)):
+        assembly.image(image(number, attributes={"ImageKey": key}), 0.0)
+    *_, wrong, right = headers(assembly)
+    assert wrong.kind is FrameKind.PROJECTION
+    assert wrong.angle_deg is not None
+    assert math.isnan(wrong.angle_deg)
+    assert right.angle_deg == 10.0
+    assert list(assembly.remarks()) == [
+        "announced as flat, sent as projection: frames 3",
+        "no position is known for frames 3",
+    ]
+
+
+@pytest.mark.parametrize(("step_deg", "named"), [(10.0, False), (10.05, False), (0.0, False), (9.0, True)])
+def test_a_step_that_the_detector_announces_otherwise_is_named(step_deg: float, named: bool) -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    assembly.start(SeriesStart("1", 8, step_deg=step_deg))
+    assert list(assembly.remarks()) == ["the detector announces steps of 9°, the scan 10°: the scan's are used"] * named
