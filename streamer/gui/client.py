@@ -57,11 +57,6 @@ class ViewerClient:
         self._events = Subscriber(context=context, key=key)
 
     @property
-    def asking(self) -> bool:
-        """The question for the status is on its way."""
-        return self._status.asking
-
-    @property
     def eager(self) -> bool:
         """Whether planes or centre were changed and the answer is not there: a picture follows in a moment."""
         return self._steering.busy

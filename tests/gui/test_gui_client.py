@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from streamer.client import LinkError
 from streamer.flow.wire import pack
+from streamer.flow.wire.control import Reply
+from streamer.flow.wire.daemon import GetStatus
 from streamer.frames import Decision, Verdict
+from streamer.gui.asking import ANSWER_WITHIN_S, Asking
 from streamer.gui.client import ViewerClient
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.texts import Connection, Texts
@@ -124,31 +128,31 @@ def test_follows_a_daemon_that_restarts_elsewhere(
 
 def test_never_waits_for_a_daemon_that_is_not_there() -> None:
     model = ViewModel("tcp://127.0.0.1:1")
-    client = ViewerClient("tcp://127.0.0.1:1", model)
     took = []
-    for _ in range(50):
-        began = time.monotonic()
-        assert not client.poll()
-        took.append(time.monotonic() - began)
-    client.close()
+    with closing(ViewerClient("tcp://127.0.0.1:1", model)) as client:
+        for _ in range(50):
+            began = time.monotonic()
+            assert not client.poll()
+            took.append(time.monotonic() - began)
     assert np.median(took) < 0.1
     assert Texts(model).link(time.monotonic()) is Connection.WAITING
 
 
 def test_a_mute_daemon_is_asked_again_on_a_new_socket(server: StandInDaemon, spin: Spin) -> None:
-    now = [0.0]
-    model = ViewModel(server.endpoint)
-    client = ViewerClient(server.endpoint, model, clock=lambda: now[0])
-
-    def later() -> None:
-        now[0] += 0.01
-
-    spin(lambda: client.asking, client.poll, later)
-    now[0] += 3.0
-    client.poll()
-    assert not client.asking
-    spin(lambda: model.version == VERSION, server.serve, client.poll, later)
-    client.close()
+    now, refused, answers = [0.0], list[str](), list[Reply]()
+    asking = Asking(
+        server.endpoint, lambda _, reply: answers.append(reply), lambda _, why: refused.append(why), lambda: now[0]
+    )
+    with closing(asking):
+        asking.want(GetStatus())
+        spin(lambda: asking.asking, asking.poll)
+        now[0] += ANSWER_WITHIN_S + 0.1
+        asking.poll()
+        assert refused == ["the daemon does not answer"]
+        assert not asking.busy
+        asking.want(GetStatus())
+        spin(lambda: answers, server.serve, asking.poll)
+    assert refused == ["the daemon does not answer"]
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "tcp://", "tcp://host:port", "udp://127.0.0.1:1", ""])
