@@ -25,8 +25,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from benchmarks.record import record
-from streamer.cli.processes import start_beamline, start_daemon
-from streamer.cli.scan_driver import ScanDriver
+from streamer.cli.rig.processes import start_beamline, start_daemon
+from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.gui.client import ViewerClient
 from streamer.gui.qt import hold_none
 from streamer.gui.state.model import ViewModel

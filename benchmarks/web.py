@@ -25,8 +25,8 @@ import zmq
 from playwright.sync_api import Page, expect, sync_playwright
 
 from benchmarks.record import record
-from streamer.cli.processes import start_beamline, start_daemon
-from streamer.cli.scan_driver import ScanDriver
+from streamer.cli.rig.processes import start_beamline, start_daemon
+from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.flow.wire.beamline import Finish
 from streamer.flow.wire.daemon import GetStatus, Report
 from tests.web.served import ServedPage, token_file

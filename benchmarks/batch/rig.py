@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.batch.night import Night
 from benchmarks.faults.killing import children, free_ports
-from streamer.cli.processes import ManagedProcess, start_beamline, start_daemon
+from streamer.cli.rig.processes import ManagedProcess, start_beamline, start_daemon
 from streamer.client import Link
 from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.beamline import BeamlineStatus, GetBeamlineStatus, SetBeam

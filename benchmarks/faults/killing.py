@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from streamer.cli.processes import ManagedProcess, start_daemon
+from streamer.cli.rig.processes import ManagedProcess, start_daemon
 from streamer.client import Link, LinkTimeout
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.acknowledged import Transport

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import record
-from streamer.cli.processes import ANYWHERE, start_daemon
+from streamer.cli.rig.processes import ANYWHERE, start_daemon
 from streamer.client import Link, final_report
 
 SUBSCRIBER = """

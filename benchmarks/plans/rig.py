@@ -12,7 +12,7 @@ from typing import Any
 
 from bluesky import RunEngine
 
-from streamer.cli.processes import start_beamline, start_daemon
+from streamer.cli.rig.processes import start_beamline, start_daemon
 from streamer.client import Link
 from streamer.flow.wire.beamline import FindTruth
 from streamer_plans.devices.beamline import Beamline, sim_beamline

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from streamer.cli.processes import ANYWHERE, start_daemon
+from streamer.cli.rig.processes import ANYWHERE, start_daemon
 from streamer.client import Link
 from streamer.flow import wire
 from streamer.flow.wire.daemon import GetStatus, Report

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.record import record
 from streamer.cli.bench.ingest_sink import RingSink
-from streamer.cli.processes import ManagedProcess
+from streamer.cli.rig.processes import ManagedProcess
 from streamer.flow import codecs
 from streamer.flow.assembly import Assembly
 from streamer.flow.dialects import DIALECTS

@@ -24,7 +24,7 @@ import tifffile
 from benchmarks.environments import environment
 from benchmarks.record import record
 from streamer.cli import main as streamer
-from streamer.cli.processes import start_daemon
+from streamer.cli.rig.processes import start_daemon
 from streamer.client import Link, final_report
 from streamer.flow.wire.daemon import Arm
 from streamer.frames import ScanSpec

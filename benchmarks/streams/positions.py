@@ -21,7 +21,7 @@ import zmq
 from numpy.typing import NDArray
 
 from benchmarks.record import record
-from streamer.cli.processes import ANYWHERE, start_daemon
+from streamer.cli.rig.processes import ANYWHERE, start_daemon
 from streamer.client import Link, final_report
 from streamer.flow.dialects import stins
 from streamer.flow.dialects.message import Image, SeriesEnd, SeriesStart

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from streamer.cli import main
-from streamer.cli.processes import ANYWHERE, START_S, ManagedProcess, start_daemon
+from streamer.cli.rig.processes import ANYWHERE, START_S, ManagedProcess, start_daemon
 from streamer.client import Link
 from streamer.flow.wire.daemon import Arm, GetStatus
 from streamer.frames import ScanSpec

@@ -9,8 +9,8 @@ from typing import Any
 
 import zmq
 
-from streamer.cli.processes import start_beamline, start_daemon
-from streamer.cli.scan_driver import ScanDriver
+from streamer.cli.rig.processes import start_beamline, start_daemon
+from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.beamline import Faults, Finish
 from streamer.flow.wire.daemon import Report

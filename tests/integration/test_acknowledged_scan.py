@@ -9,7 +9,7 @@ from msgspec import convert
 from station import Station
 
 from streamer.cli import main
-from streamer.cli.processes import ANYWHERE, start_daemon
+from streamer.cli.rig.processes import ANYWHERE, start_daemon
 from streamer.client import Link
 from streamer.flow.wire.beamline import Faults
 from streamer.flow.wire.daemon import FrameCounts, GetStatus

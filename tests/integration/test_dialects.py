@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamer.cli import main
-from streamer.cli.processes import ANYWHERE, start_daemon
+from streamer.cli.rig.processes import ANYWHERE, start_daemon
 from streamer.client import Link
 from streamer.flow.dialects import DIALECTS
 from streamer.flow.scan import ScanState

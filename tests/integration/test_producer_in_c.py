@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from streamer.cli.processes import ANYWHERE, start_daemon
+from streamer.cli.rig.processes import ANYWHERE, start_daemon
 from tests.io.sources.receiving_daemon import Disk, Sink, receiving
 from tests.io.sources.test_acknowledged_transport import eventually
 from tests.paths import ROOT

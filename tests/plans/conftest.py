@@ -17,7 +17,7 @@ from bluesky import RunEngine
 from event_model import DocumentNames, schema_validators
 from msgspec import convert
 
-from streamer.cli.processes import ManagedProcess, start_beamline, start_ioc
+from streamer.cli.rig.processes import ManagedProcess, start_beamline, start_ioc
 from streamer.client import Link
 from streamer.flow.wire.beamline import Faults, GetBeamlineStatus, MoveRotation, MoveX, SetFaults
 from streamer.flow.wire.changer import Confirm, HandOver

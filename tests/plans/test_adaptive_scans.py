@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamer.cli.processes import start_beamline, start_daemon
+from streamer.cli.rig.processes import start_beamline, start_daemon
 from streamer.frames import Decision, ReasonCode
 from streamer_plans import stubs
 from streamer_plans.devices.beamline import Beamline, sim_beamline

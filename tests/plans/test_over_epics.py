@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from streamer.cli.processes import local_channel_access
+from streamer.cli.rig.processes import local_channel_access
 from tests.paths import ROOT
 
 MODULES = ("tests/plans/test_users.py", "tests/plans/batch/test_batch.py")

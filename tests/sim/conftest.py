@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zmq
 
-from streamer.cli import processes
+from streamer.cli.rig import processes
 from streamer.flow.wire import End, FrameHeader, Message, decode
 
 DEADLINE_S = 100.0

@@ -22,7 +22,7 @@ import zmq
 from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
 from streamer.cli.bench.ingest_sink import RingSink
 from streamer.cli.bench.sender import SCAN
-from streamer.cli.processes import ANYWHERE, ManagedProcess
+from streamer.cli.rig.processes import ANYWHERE, ManagedProcess
 from streamer.core.backend.selection import Backend
 from streamer.flow.ring import Ring
 from streamer.flow.wire.acknowledged import Transport

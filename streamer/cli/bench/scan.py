@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
-from streamer.cli.processes import start_beamline, start_daemon
-from streamer.cli.scan_driver import ScanDriver
+from streamer.cli.rig.processes import start_beamline, start_daemon
+from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.core.backend.selection import Backend
 from streamer.flow.wire.beamline import Finish
 from streamer.flow.wire.daemon import Report

@@ -16,7 +16,7 @@ from msgspec import to_builtins
 from pydantic import Field
 
 from streamer import __version__
-from streamer.cli.processes import (
+from streamer.cli.rig.processes import (
     ManagedProcess,
     ProcessError,
     local_channel_access,

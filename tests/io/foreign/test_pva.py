@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from streamer.cli import main
-from streamer.cli.processes import start_daemon
+from streamer.cli.rig.processes import start_daemon
 from streamer.client import Link, final_report
 from streamer.flow.dialects.message import Image
 from streamer.flow.scan import ScanState

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from streamer.cli.processes import ANYWHERE, ManagedProcess, start_daemon
+from streamer.cli.rig.processes import ANYWHERE, ManagedProcess, start_daemon
 from streamer.client import Link, final_report
 from streamer.flow.scan import ScanState
 from streamer_plans.devices.cameras.camera import Activity, Geometry

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.cli.processes import ManagedProcess, local_channel_access, start_beamline, start_ioc
+from streamer.cli.rig.processes import ManagedProcess, local_channel_access, start_beamline, start_ioc
 from tests.paths import ROOT
 
 Ask = Callable[[str], str]

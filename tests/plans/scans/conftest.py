@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from streamer.cli.processes import ManagedProcess, start_beamline
-from streamer.cli.processes import start_daemon as start_real_daemon
+from streamer.cli.rig.processes import ManagedProcess, start_beamline
+from streamer.cli.rig.processes import start_daemon as start_real_daemon
 from streamer.client import Link
 from streamer.flow.wire.beamline import FindTruth
 from streamer_plans.devices.beamline import Beamline, sim_beamline

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from streamer.cli.processes import ManagedProcess
+from streamer.cli.rig.processes import ManagedProcess
 from streamer.client import Link
 from streamer.flow.wire.beamline import (
     Acquire,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import zmq
 
-from streamer.cli.processes import ManagedProcess
-from streamer.cli.scan_driver import ScanDriver
+from streamer.cli.rig.processes import ManagedProcess
+from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.frames import StreamerError
 
 READY = """

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streamer.cli.processes import ManagedProcess, ProcessError, start_daemon
+from streamer.cli.rig.processes import ManagedProcess, ProcessError, start_daemon
 from streamer.client import Link
 from streamer.config import load
 from streamer.flow.wire.daemon import Arm
