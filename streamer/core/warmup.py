@@ -32,7 +32,7 @@ from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
 from streamer.core.preprocessing.stripes import remove_stripes
 from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.core.quality.artefacts import measure
-from streamer.core.quality.reprojection import misfit
+from streamer.core.quality.motion.reprojection import misfit
 from streamer.core.tv.kernels import SMALL_VOLUME
 from streamer.core.tv.reconstruction import reconstruct_tv
 from streamer.frames import DTYPES

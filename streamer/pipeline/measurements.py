@@ -20,7 +20,10 @@ from streamer.core.arrays import Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.quality.angles import check_angles
 from streamer.core.quality.beam_pattern import MovedPattern, around, flat_slopes, moved_pattern
-from streamer.core.quality.consistency import (
+from streamer.core.quality.fields import bridged, dead_columns, negative_share, pattern_rms, shadow_share
+from streamer.core.quality.halves import first_half, shared_aliasing
+from streamer.core.quality.live import SEEN, turn_seen
+from streamer.core.quality.motion.consistency import (
     always_covered,
     moments_of,
     open_beam,
@@ -29,11 +32,8 @@ from streamer.core.quality.consistency import (
     residual,
     sudden_px,
 )
-from streamer.core.quality.fields import bridged, dead_columns, negative_share, pattern_rms, shadow_share
-from streamer.core.quality.halves import first_half, shared_aliasing
-from streamer.core.quality.live import SEEN, turn_seen
-from streamer.core.quality.neighbours import sudden_between_px
-from streamer.core.quality.rigid_body import RigidBody, path_px, rigid_body
+from streamer.core.quality.motion.neighbours import sudden_between_px
+from streamer.core.quality.motion.rigid_body import RigidBody, path_px, rigid_body
 from streamer.core.quality.signal import sample_signal, voxel_snr
 from streamer.frames import Quality, ScanSpec
 from streamer.pipeline.coverage import covered_share, widest_gap

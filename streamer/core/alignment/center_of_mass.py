@@ -11,8 +11,9 @@ import copy
 import numpy as np
 
 from streamer.core.alignment.estimate import CenterEstimate, confidence_of, stripes_of
+from streamer.core.alignment.path_fits import best_step, robust_fit
 from streamer.core.alignment.row_binning import add_binned_rows, binned_rows
-from streamer.core.arrays import Array, Image, Mask, Values
+from streamer.core.arrays import Image, Mask, Values
 from streamer.core.preprocessing.kernels import moment_margin
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
@@ -37,9 +38,6 @@ MIN_FRAMES = 6
 BEAM_PARTS = 8  # parts of the half circle; the one in which the beam has changed most counts
 SINGLE = 0.3  # attenuation of the beam, at most, by which a single projection counts in its part
 MIN_MASS_SNR = 5.0
-SIGNIFICANT_GAIN = 30.0  # in chi-square, for a jump; 2 or 3 parameters and some 30 places are tried
-LEAST_EXPLAINED = 0.5  # share of the unexplained path that one jump must explain to count as motion
-BREAKS_TRIED = 32
 
 
 class MomentTrack:
@@ -158,7 +156,7 @@ class MomentTrack:
         theta, x, z, mass = track
         rows, cols = self._shape
         model = np.stack([np.ones_like(theta), np.cos(theta), np.sin(theta)], axis=1)
-        solution, weight = _robust_fit(model, x)
+        solution, weight = robust_fit(model, x)
         residual = x - model @ solution
         normal = model.T @ (weight[:, None] * model)
         if np.linalg.cond(normal) > 1e10:
@@ -205,7 +203,7 @@ class MomentTrack:
         if across is None or track is None:
             return None
         one = np.ones((track[0].size, 1))
-        return max(across, _jump(one, one, track[2]))
+        return max(across, best_step(one, one, track[2]))
 
     def across_px(self) -> float | None:
         """The part of ``motion_px`` that moves the axis against the sample: a jump of the stage along the columns, or
@@ -215,7 +213,7 @@ class MomentTrack:
             return None
         theta, x, _, _ = track
         circle = np.stack([np.ones_like(theta), np.cos(theta), np.sin(theta)], axis=1)
-        return max(_jump(circle, circle[:, :1], x), _jump(circle, circle[:, 1:], x))
+        return max(best_step(circle, circle[:, :1], x), best_step(circle, circle[:, 1:], x))
 
     def _track(self) -> tuple[Values, Values, Values, Values] | None:
         """Angle, centre of mass (x from the middle column, z in rows) and mass of the usable frames, as they came."""
@@ -304,52 +302,3 @@ def _calmed(mass: Values) -> Values:
     noise = 0.5 * robust_sigma(np.diff(mass)) ** 2
     share = min(1.0, noise / scatter) if scatter > 0 else 1.0
     return np.asarray(mass + share * (mass.mean() - mass))
-
-
-def _robust_fit(model: Values, y: Values) -> tuple[Values, Values]:
-    """Solution and weights of a linear fit with Tukey's biweight, ten steps of reweighted least squares."""
-    weight = np.ones_like(y)
-    solution: Array = np.linalg.lstsq(model, y, rcond=None)[0]
-    for _ in range(10):
-        residual = y - model @ solution
-        scale = max(robust_sigma(residual), 1e-9)
-        weight = np.maximum(1.0 - (residual / (4.685 * scale)) ** 2, 0.0) ** 2
-        root = np.sqrt(weight)
-        solution = np.linalg.lstsq(root[:, None] * model, root * y, rcond=None)[0]
-    return solution, weight
-
-
-def _jump(base: Values, extra: Values, y: Values) -> float:
-    """Length of the best step in the coefficients of ``extra`` at any time, 0 when no step is significant.
-
-    The normal equations of all breaks come from running sums: those of the frames behind a break are the total less
-    what was before it.
-    """
-    n, known = y.size, base.shape[1]
-    # Steps make few differences large; noise makes all of them so.
-    rest = y - base @ np.linalg.lstsq(base, y, rcond=None)[0]
-    noise = max(robust_sigma(np.diff(rest)) / np.sqrt(2.0), SYSTEMATIC_PX)
-    before = float(rest @ rest)
-    starts = np.unique(np.linspace(0.1 * n, 0.9 * n, BREAKS_TRIED).astype(int))
-    both = np.hstack([base, extra])
-    products = np.cumsum(both[:, :, None] * extra[:, None, :], axis=0)
-    against = np.cumsum(extra * rest[:, None], axis=0)
-    # What was summed up before each break; a break at the very first frame has nothing before it.
-    cross = products[-1] - np.where((starts > 0)[:, None, None], products[starts - 1], 0.0)
-    right = np.zeros((starts.size, both.shape[1]))
-    right[:, known:] = against[-1] - np.where((starts > 0)[:, None], against[starts - 1], 0.0)
-    normal = np.empty((starts.size, both.shape[1], both.shape[1]))
-    normal[:, :known, :known] = base.T @ base
-    normal[:, :, known:] = cross
-    normal[:, known:, :known] = cross[:, :known].transpose(0, 2, 1)
-    sound = np.linalg.cond(normal) <= 1e8
-    if not sound.any():
-        return 0.0
-    inverse = np.linalg.inv(normal[sound])
-    solution = np.einsum("bij,bj->bi", inverse, right[sound])
-    after = np.maximum(before - np.sum(solution * right[sound], axis=1), 0.0)
-    gain = (before - after) / noise**2
-    step = np.linalg.norm(solution[:, known:], axis=1)
-    spread = noise * np.sqrt(np.diagonal(inverse, axis1=1, axis2=2)[:, known:].max(axis=1))
-    found = (gain > SIGNIFICANT_GAIN) & (after <= LEAST_EXPLAINED * before) & (step > 4.0 * spread)
-    return float(step[np.argmax(np.where(found, gain, 0.0))]) if found.any() else 0.0

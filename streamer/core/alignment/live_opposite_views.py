@@ -14,12 +14,11 @@ from streamer.core.alignment.opposite_views import (
     FEW_PAIRS,
     MIN_FRAMES,
     WIDEST_RAD,
-    Match,
     across_the_seam,
     from_matches,
-    register,
     seam_frames,
 )
+from streamer.core.alignment.registration import Match, register
 from streamer.core.alignment.row_binning import bin_rows, row_bin
 from streamer.core.arrays import Image, Values
 

@@ -12,12 +12,12 @@ from scipy.ndimage import affine_transform, gaussian_filter
 
 from streamer.core.alignment.estimate import confidence_of
 from streamer.core.alignment.opposite_views import (
-    MAX_MISMATCH,
     across_the_seam,
     center_from_pair,
     opposite_pairs,
     seam_frames,
 )
+from streamer.core.alignment.registration import MAX_MISMATCH
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.jit import as_input, kernel
 from streamer.core.preprocessing.binning import bin_frame

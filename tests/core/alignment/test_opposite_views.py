@@ -11,15 +11,14 @@ from streamer.core.alignment.opposite_views import (
     END_FRAMES,
     EXACT_RAD,
     WIDEST_RAD,
-    Match,
     across_the_seam,
     center_from_opposites,
     center_from_pair,
     from_matches,
     opposite_pairs,
-    register,
     seam_frames,
 )
+from streamer.core.alignment.registration import Match, register
 from streamer.frames import BadInput
 from streamer.phantoms import Ellipse, body_projections, random_body, sinogram
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.path import movement_px
+from streamer.core.quality.motion.path import movement_px
 
 N, NOISE = 180, 0.03
 TIME = np.linspace(0.0, 1.0, N)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.consistency import course, harmonics, moments_of, open_beam, path_model, residual, uncut
-from streamer.core.quality.reprojection import project_slices
-from streamer.core.quality.rigid_body import rigid_body, stray_light
+from streamer.core.quality.motion.consistency import (
+    course,
+    harmonics,
+    moments_of,
+    open_beam,
+    path_model,
+    residual,
+    uncut,
+)
+from streamer.core.quality.motion.reprojection import project_slices
+from streamer.core.quality.motion.rigid_body import rigid_body, stray_light
 
 COLUMNS, ROWS, COUNT = 80, 12, 128
 CENTER = 40.7

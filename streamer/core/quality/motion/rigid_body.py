@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.core.alignment.estimate import stripes_of, without_mirrored
 from streamer.core.backend.selection import Backend
-from streamer.core.quality.consistency import (
+from streamer.core.quality.motion.consistency import (
     FEWEST,
     Course,
     Moments,
@@ -23,8 +23,8 @@ from streamer.core.quality.consistency import (
     residual,
     uncut,
 )
-from streamer.core.quality.path import movement_px
-from streamer.core.quality.reprojection import misfit
+from streamer.core.quality.motion.path import movement_px
+from streamer.core.quality.motion.reprojection import misfit
 
 Array = NDArray[Any]
 Series = NDArray[np.float64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from streamer.core.quality import reprojection
-from streamer.core.quality.reprojection import misfit
+from streamer.core.quality.motion import reprojection
+from streamer.core.quality.motion.reprojection import misfit
 
 COLUMNS, COUNT, CENTER = 96, 120, 47.2
 THETA = np.arange(COUNT) * np.pi / COUNT

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from streamer.core.quality.consistency import FEWEST, sudden_px
+from streamer.core.quality.motion.consistency import FEWEST, sudden_px
 
 Array = NDArray[Any]
 

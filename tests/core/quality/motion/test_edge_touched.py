@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.consistency import always_covered, open_beam, pixel_noise, uncut
-from streamer.core.quality.reprojection import projected_again
-from streamer.core.quality.rigid_body import rigid_body
+from streamer.core.quality.motion.consistency import always_covered, open_beam, pixel_noise, uncut
+from streamer.core.quality.motion.reprojection import projected_again
+from streamer.core.quality.motion.rigid_body import rigid_body
 
 COLUMNS, ROWS, COUNT, FINE = 96, 8, 144, 4
 MIDDLE = (COLUMNS - 1) / 2

@@ -18,8 +18,8 @@ from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.jit import as_input, kernel
-from streamer.core.quality.response import without_response
-from streamer.core.quality.turning import Errors, Leave, errors_of
+from streamer.core.quality.motion.response import without_response
+from streamer.core.quality.motion.turning import Errors, Leave, errors_of
 
 Array = NDArray[Any]
 Series = NDArray[np.float64]

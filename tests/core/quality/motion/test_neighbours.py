@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.neighbours import sudden_between_px
+from streamer.core.quality.motion.neighbours import sudden_between_px
 
 COUNT, COLUMNS, NOISE = 150, 64, 0.003
 THETA, TIME = np.pi * np.arange(COUNT) / COUNT, np.linspace(0, 1, COUNT)
