@@ -99,6 +99,7 @@ def test_ctrl_c_ends_cleanly_and_leaves_nothing(tmp_path: Path) -> None:
         (("--size", "100000"), "--size: give a whole number"),
         (("--seconds", "0"), "--seconds: give a number above 0, at most 3600"),
         (("--threads", "0"), "--threads: give a whole number from 1"),
+        (("--backend", "opencl"), "--backend: "),
         (("--json", "/no/such/folder/x.json"), "/no/such/folder"),
     ],
 )

@@ -73,7 +73,7 @@ def add_parser(verbs: Any) -> None:
         metavar="S",
         help="measure each size for S seconds (default 10)",
     )
-    add_options(parser, ReconstructionOptions, ("threads",))
+    add_options(parser, ReconstructionOptions, ("backend", "threads"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE; - is stdout")
     parser.set_defaults(run=run)
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1  # before the measurement adds to it
     if load > QUIET_LOAD * cores:
         print(f"the machine is busy (load {load:.1f}, {cores} cores): the figures will be too low", file=sys.stderr)
-    backend, _ = select_backend("numba", args.threads)
+    backend, _ = select_backend(args.backend, args.threads)
     if what.module == "numerics":
         warm_with_bar(backend)
     measure: Measurement = getattr(import_module(f"streamer.cli.bench.{what.module}"), args.what.replace("-", "_"))

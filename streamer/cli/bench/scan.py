@@ -27,7 +27,7 @@ PROJECTIONS_PER_COLUMN = 4
 """More than a tomogram needs, so that the scan lasts long enough to measure it."""
 
 
-def end_to_end(_backend: Backend, task: Task, step: Step) -> list[Figure]:
+def end_to_end(backend: Backend, task: Task, step: Step) -> list[Figure]:
     """Take scans of 4·N projections of N×N pixels for each size, with raw file, planes, verdict and tomogram.
 
     The first scan of a daemon finds memory and compiled code cold and does not count. The second one runs as fast as
@@ -37,11 +37,11 @@ def end_to_end(_backend: Backend, task: Task, step: Step) -> list[Figure]:
     figures = limits_figures(task.seconds, task.threads)
     for size in task.sizes:
         with TemporaryDirectory(prefix="streamer-bench-") as folder:
-            figures += _scan(Path(folder), size, task, step)
+            figures += _scan(Path(folder), size, task, backend.name, step)
     return figures
 
 
-def _scan(folder: Path, size: int, task: Task, step: Step) -> list[Figure]:
+def _scan(folder: Path, size: int, task: Task, backend: str, step: Step) -> list[Figure]:
     with until_done() as context, ExitStack() as stack:
         step(f"{size}²: starting")
         plain = _written_per_s(folder, size)
@@ -53,7 +53,7 @@ def _scan(folder: Path, size: int, task: Task, step: Step) -> list[Figure]:
         daemon = start_daemon(
             folder,
             source={"endpoint": beamline.wait_ready()["frames"]},
-            reconstruction={"threads": task.threads},
+            reconstruction={"backend": backend, "threads": task.threads},
             writer={"directory": folder / "data", "reserve_mb": 64},
         )
         stack.callback(daemon.stop, timeout_s=30.0)
