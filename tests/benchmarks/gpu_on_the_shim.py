@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks.gpu_on_the_shim``: ``benchmarks.gpu`` with its options, on the CUDA kernels built by g++.
+"""``python -m tests.benchmarks.gpu_on_the_shim``: ``benchmarks.gpu``, with its options, on the kernels built by g++.
 
 For the rehearsal of ``benchmarks/on_a_gpu.sh`` where there is no GPU. The times mean nothing.
 """
