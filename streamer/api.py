@@ -227,7 +227,7 @@ def _reconstruct(
         spec.sample,
         verdict,
         quality,
-        unusable=offline.pipeline.unusable,
+        unusable=offline.pipeline.checks.by_cause(),
         settings=sections(settings),
         notes=notes,
     )

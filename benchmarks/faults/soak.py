@@ -23,7 +23,7 @@ import zmq
 from benchmarks.record import record
 from benchmarks.strangers.house import House
 from streamer.client import Subscriber
-from streamer.daemon.scans import REPORTS_KEPT
+from streamer.daemon.reports import REPORTS_KEPT
 from streamer.flow.wire.daemon import GetStatus
 
 EVERY_S = 5.0

@@ -17,7 +17,7 @@ from streamer.cli.terminal.arguments import add_verb, checked
 from streamer.config import NATIVE, Config, SourceEndpoint, check_security, check_source, load, unguarded
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.frames import BadInput
-from streamer.io.raw.writer import check_space
+from streamer.io.raw.disk_space import check_space
 from streamer.keys import KeyFolder
 
 

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
             spec.sample,
             verdict,
             quality,
-            unusable=pipeline.unusable,
+            unusable=pipeline.checks.by_cause(),
             settings=sections(settings),
             notes=notes,
         ),

@@ -23,9 +23,9 @@ from streamer.core.backend.selection import BackendError, select_backend, usable
 from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
 from streamer.daemon.access import Access
-from streamer.daemon.compute import Compute
+from streamer.daemon.compute.finish import Finisher
+from streamer.daemon.compute.thread import Compute
 from streamer.daemon.connections import FRAMES, REQUESTS, SUBSCRIPTIONS, Connections, is_connected
-from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers, check_role
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.monitoring.http import PageServer
@@ -42,7 +42,8 @@ from streamer.io.control import ControlServer
 from streamer.io.place import give_to_group
 from streamer.io.positions import open_source
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
-from streamer.io.raw.writer import WriterProcess, check_space
+from streamer.io.raw.disk_space import check_space
+from streamer.io.raw.writer import WriterProcess
 from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.service_manager import Tell, condition
 from streamer.io.shared import SharedBuffer

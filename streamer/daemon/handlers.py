@@ -9,8 +9,8 @@ from msgspec import UnsetType
 
 from streamer import __version__
 from streamer.core.planes.plane import Plane, orthogonal_planes
-from streamer.daemon.compute import Compute
-from streamer.daemon.pictures import spec_of, thinned
+from streamer.daemon.compute.pictures import spec_of, thinned
+from streamer.daemon.compute.thread import Compute
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.wire.control import Busy, Done, Forbidden, Ping, Pong, Request

@@ -6,7 +6,6 @@ import gc
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -16,27 +15,27 @@ from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane, check_planes
 from streamer.daemon.left_behind import LeftBehind
 from streamer.daemon.monitoring.tally import Tally
+from streamer.daemon.reports import Reports, refusal
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
 from streamer.flow.capture import window_frames
 from streamer.flow.ring import Ring
-from streamer.flow.scan import Ledger, ScanEvent, ScanLife, ScanState
+from streamer.flow.scan import Ledger, ScanState
 from streamer.flow.wire import End, EndStatus
 from streamer.flow.wire.control import Busy
-from streamer.flow.wire.daemon import FrameCounts, ProjectionCounts, Report
+from streamer.flow.wire.daemon import Report
 from streamer.flow.wire.events import ProgressEvent, StateEvent
-from streamer.frames import BadInput, Decision, Reason, ReasonCode, ScanSpec
+from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.defect_map import read_defect_map
 from streamer.io.publish import Publisher
+from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.pixel_mask import PixelMask, as_mask, joined
-from streamer.io.raw.writer import WriterError, WriterProcess, WriterSlow, check_space
+from streamer.io.raw.writer import WriterError, WriterProcess, WriterSlow
 from streamer.pipeline.layout.choice import max_layout_width
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 log = logging.getLogger(__name__)
 
-REPORTS_KEPT = 1000
-REFUSED_KEPT = 100
 OPEN_TIMEOUT_S = 10.0
 VOLUME_ITEM_BYTES = 4
 
@@ -57,9 +56,7 @@ class Scans:
         self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
         self.lock = threading.RLock()
         self.memory = Memory()  # large arrays that one scan after the other borrows
-        self._reports: OrderedDict[str, Report] = OrderedDict()
-        self._refused: OrderedDict[str, Report] = OrderedDict()
-        self._over: OrderedDict[str, None] = OrderedDict()  # scans of an earlier daemon of which messages came
+        self._reports = Reports()
         self._directory = config.writer.directory.resolve()  # the folder alone: a link in it leads to what is not ours
         since = time.time() - config.scan.stall_timeout_s
         self._left = LeftBehind(self._directory, config.writer.tomogram, since)
@@ -85,7 +82,7 @@ class Scans:
 
     def is_known(self, scan_id: str) -> bool:
         """Whether the scan runs, or is over and has a report."""
-        return self.of(scan_id) is not None or scan_id in self._reports or scan_id in self._over
+        return self.of(scan_id) is not None or self._reports.is_over(scan_id)
 
     def settled(self, taken: Taken) -> bool:
         """Whether what a message brought is readable after a crash of any process, or its scan is over."""
@@ -112,11 +109,11 @@ class Scans:
             if self.is_busy():
                 assert self.current is not None
                 raise Busy(f"scan {self.current.spec.scan_id} is {self.current.state}; wait for it, or abort it")
-            if spec.scan_id in self._reports or session is not None:
+            if self._reports.has(spec.scan_id) or session is not None:
                 raise BadInput(f"scan id {spec.scan_id!r} was used before; every scan needs its own")
             session = self._open(spec)
             self.current = session
-            self._refused.pop(spec.scan_id, None)
+            self._reports.taken(spec.scan_id)
         log.info(
             "scan %s armed: %d frames of %d×%d, file %s; tomogram %s, %.0f MB",
             spec.scan_id,
@@ -187,9 +184,7 @@ class Scans:
                 if unfinished is not None:
                     self.arm(unfinished.spec)
                 elif self._left.exists(scan_id):
-                    self._over[scan_id] = None
-                    while len(self._over) > REPORTS_KEPT:
-                        self._over.popitem(last=False)
+                    self._reports.keep_older(scan_id)
                 else:
                     return f"scan {scan_id} is not armed"
             except BadInput as error:
@@ -225,28 +220,15 @@ class Scans:
         """Record a scan that its source announced and that cannot be taken: all of its frames are missing."""
         ledger = Ledger.of(spec)
         ledger.close(None, "ok")
-        reason = Reason(ReasonCode.REFUSED, f"the daemon did not take the scan: {why}")
-        report = Report(
-            scan_id=spec.scan_id,
-            sample=spec.sample,
-            state=ScanLife().fire(ScanEvent.REFUSE),
-            frames=FrameCounts(**ledger.to_dict()),
-            projections=ProjectionCounts(0, spec.projections),
-            reasons=(reason,),
-            final=True,
-            source=source,
-            error=why,
-        )
+        report = refusal(spec, ledger, source, why)
         with self.lock:
-            if self.of(spec.scan_id) is None and spec.scan_id not in self._reports:
-                self._refused[spec.scan_id] = report
-                while len(self._refused) > REFUSED_KEPT:
-                    self._refused.popitem(last=False)
+            if self.of(spec.scan_id) is None:
+                self._reports.keep_refused(report)
             self.tally.refused(ledger, report.state)
         self._publish(report)
 
     def was_refused(self, scan_id: str) -> bool:
-        return scan_id in self._refused
+        return self._reports.was_refused(scan_id)
 
     def wait(self, held: bool) -> None:
         """Let the time pass for the running scan. ``held``: its frames could not be taken since the last call."""
@@ -320,9 +302,7 @@ class Scans:
         with self.lock:
             # Under the lock, so that no scrape of the metrics counts this scan twice or not at all.
             session.over = True
-            self._reports[session.spec.scan_id] = report
-            while len(self._reports) > REPORTS_KEPT:
-                self._reports.popitem(last=False)
+            self._reports.keep(report)
             self.tally.add(session, self._clock(), time.time())
         fine = session.state is ScanState.COMPLETE and session.verdict.decision in (Decision.ENOUGH, Decision.CONTINUE)
         level = logging.INFO if fine else logging.WARNING
@@ -337,13 +317,11 @@ class Scans:
         session = self.current
         if session is not None and scan_id in (None, session.spec.scan_id):
             return session.report()
-        with self.lock:
-            return None if scan_id is None else self._reports.get(scan_id) or self._refused.get(scan_id)
+        return None if scan_id is None else self._reports.find(scan_id)
 
     def past(self, most: int) -> list[Report]:
         """Reports of the newest scans that are over, the oldest first."""
-        with self.lock:
-            return list(self._reports.values())[-most:] if most else []
+        return self._reports.newest(most)
 
     def _publish(self, report: Report) -> None:
         """Publish a final state."""

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from msgspec import structs
 
-from streamer.daemon.outcome import Ending, Result
+from streamer.daemon.outcome import Ending, Result, remarks_of, without_raw_data
 from streamer.flow import wire
 from streamer.flow.capture import Capture
 from streamer.flow.latency import LatencyHistogram
-from streamer.flow.losses import CounterWatch, cause_of_loss
+from streamer.flow.losses import CounterWatch
 from streamer.flow.owner import Owner
 from streamer.flow.patience import Patience, PatienceLimits
 from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
@@ -21,12 +21,9 @@ from streamer.flow.wire.daemon import FrameCounts, Latency, ProjectionCounts, Re
 from streamer.frames import (
     NOT_JUDGED,
     BadInput,
-    Decision,
     FrameKind,
     FrameMeta,
     Quality,
-    Reason,
-    ReasonCode,
     ScanSpec,
     Verdict,
 )
@@ -236,26 +233,10 @@ class Session:
             if self.ending is not None:
                 return False
             self.ledger.close(frames, status)
-            self.ending = Ending(status, "; ".join(filter(None, (note, *self._remarks(status, frames)))))
+            remarks = remarks_of(self.ledger, self.owner, self._counter.restart, status, frames)
+            self.ending = Ending(status, "; ".join(filter(None, (note, *remarks))))
             self.life.fire({"aborted": ScanEvent.ABORT, "stalled": ScanEvent.STALL}.get(status, ScanEvent.END))
             return True
-
-    def _remarks(self, status: str, frames: int | None) -> Iterator[str]:
-        """What the counters of the source and the order of the frames say about those that lack."""
-        ledger = self.ledger
-        if frames is not None and status != "aborted" and frames != ledger.seen:
-            announced = f"{ledger.announced} were announced"
-            yield f"its source says that it issued {frames} frames, {ledger.seen} came, {announced}"
-        for kind, number in ledger.missing_of().items():
-            if number and kind is not FrameKind.PROJECTION:
-                yield f"missing {kind.name.lower()}s: {number}"
-        for kind, count in ledger.kinds.items():
-            if ledger.received_of[kind] > count:
-                yield f"{ledger.received_of[kind]} {kind.name.lower()}s came, {count} were announced"
-        if cause := cause_of_loss(ledger.missing_indices(), ledger.announced, self._counter.restart):
-            yield cause
-        for source, messages in self.owner.foreign.items():
-            yield f"{messages} messages of source {source!r} were refused: the scan belongs to {self.owner.source!r}"
 
     def drained(self) -> None:
         with self.lock:
@@ -348,14 +329,6 @@ class Session:
                 first_preview_projections=self.first_preview_projections,
                 error=self.result.error,
             )
-
-
-def without_raw_data(verdict: Verdict, why: str) -> Verdict:
-    """What a verdict becomes when raw data are lost; a sample that is not there or must be moved comes first."""
-    reason = Reason(ReasonCode.RAW_DATA_LOST, f"{why}; scan again")
-    if verdict.decision in (Decision.EMPTY, Decision.REALIGN):
-        return Verdict(verdict.decision, (*verdict.reasons, reason), verdict.final)
-    return Verdict(Decision.RETAKE, (reason, *verdict.reasons), verdict.final)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

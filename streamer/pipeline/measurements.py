@@ -10,21 +10,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from streamer.core.alignment.center import combine, refine_center, with_motion
-from streamer.core.alignment.center_of_mass import BEAM_PARTS, MomentTrack, drift_since_flats
+from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.live_opposite_views import PairTrack
 from streamer.core.alignment.opposite_views import center_from_opposites
-from streamer.core.alignment.row_binning import band_means
 from streamer.core.alignment.truncation import measure_edges
 from streamer.core.arrays import Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.quality.angles import check_angles
-from streamer.core.quality.beam_pattern import MovedPattern, around, flat_slopes, moved_pattern
-from streamer.core.quality.fields import bridged, dead_columns, negative_share, pattern_rms, shadow_share
 from streamer.core.quality.halves import first_half, shared_aliasing
 from streamer.core.quality.live import SEEN, turn_seen
 from streamer.core.quality.motion.consistency import (
-    always_covered,
     moments_of,
     open_beam,
     path_model,
@@ -34,14 +30,11 @@ from streamer.core.quality.motion.consistency import (
 )
 from streamer.core.quality.motion.neighbours import sudden_between_px
 from streamer.core.quality.motion.rigid_body import RigidBody, path_px, rigid_body
-from streamer.core.quality.signal import sample_signal, voxel_snr
+from streamer.core.quality.signal import sample_signal
 from streamer.frames import Quality, ScanSpec
+from streamer.pipeline.bands import Bands
 from streamer.pipeline.coverage import covered_share, widest_gap
-
-SINOGRAM_ROWS = 8
-"""Sinograms that are kept for the search of the centre at the end; each is the mean of a band of detector rows."""
-
-BAND_ROWS = 16
+from streamer.pipeline.detector_figures import detector_figures, flats_about
 
 SIGNAL_EVERY = 64
 SIGNAL_FIRST = 4
@@ -55,12 +48,6 @@ BEYOND = 0.05
 
 ONE_SIDED = 0.1
 """Share of the projections cut off at one edge that are at the other, too, where the sample is only wide."""
-
-TOUCHED = 0.2
-"""Share of the projections that may touch an edge where the open beam is read between them."""
-
-SAMPLE_LEVEL = 0.05
-"""Share of the densest columns' mean attenuation that a column of the sample has."""
 
 SEQUENTIAL_DEG = 10.0
 """Step of the angle, at most, between projections whose places may be compared one by one."""
@@ -82,19 +69,15 @@ class Measurements:
         self._track = MomentTrack()
         self._pairs = PairTrack(np.deg2rad(spec.start_deg), np.deg2rad(spec.range_deg))
         self._center = CenterEstimate.unknown("none")
-        self._angles: list[float] = []
-        self._index: list[int] = []
-        self._row_sums = np.empty((spec.projections, spec.rows), np.float32)
+        self._bands = Bands(spec)
         self._tested: tuple[int, RigidBody | None] = (-1, None)
-        self._band_rows, self._band_height = _bands(spec.rows)
-        self._sinograms = np.empty((spec.projections, len(self._band_rows), spec.columns), np.float32)
         self._snr: list[float] = []
         self._peak: list[float] = []
         self._flats: list[Image] = []  # rows about each band
 
     @property
     def count(self) -> int:
-        return len(self._angles)
+        return self._bands.count
 
     @property
     def center(self) -> CenterEstimate:
@@ -103,18 +86,12 @@ class Measurements:
 
     def begin(self, dark: Image | None, flat: Image | None) -> None:
         """Before the first projection: mean dark and flat (rows, columns), NaN where a defect is known."""
-        if flat is not None:
-            parts = [around(start, self._band_height, len(flat)) for start in self._band_rows.tolist()]
-            self._flats = [flat[part] - (0.0 if dark is None else np.nan_to_num(dark[part])) for part in parts]
+        self._flats = flats_about(self._bands, dark, flat)
 
     def projection(self, angle_rad: float, index: int, attenuation: Image, moments: Values) -> None:
         """Take in the attenuation (rows, columns) of the frame ``index``, and the moments (rows, 4) of its rows."""
         number = self.count
-        self._angles.append(angle_rad)
-        self._index.append(index)
-        if number < len(self._sinograms):
-            self._row_sums[number] = moments[:, 0]
-            band_means(attenuation, self._band_rows, self._band_height, self._sinograms[number])
+        self._bands.add(angle_rad, index, attenuation, moments)
         self._track.add(angle_rad, attenuation, moments)
         self._pairs.add(angle_rad, attenuation)
         if number < SIGNAL_FIRST or number % SIGNAL_EVERY == 0:
@@ -126,7 +103,7 @@ class Measurements:
         """What is known at this moment, to be asked on another thread while projections come here; it takes none."""
         seen = copy.copy(self)
         seen._track, seen._pairs = self._track.so_far(), self._pairs.so_far()
-        seen._angles, seen._index = self._angles.copy(), self._index.copy()
+        seen._bands = self._bands.so_far()
         seen._snr, seen._peak = self._snr.copy(), self._peak.copy()
         return seen
 
@@ -153,9 +130,9 @@ class Measurements:
             return CenterEstimate.unknown("none")
         pairs = self._pairs.estimate(self._track.mean, self.count, final=True)
         if pairs.center is None and stored is not None:
-            pairs = center_from_opposites(stored, np.array(self._angles), MOST_PAIRS)
-        sinograms = self._sinograms[: self.count]
-        angles = np.array(self._angles[: len(sinograms)])
+            pairs = center_from_opposites(stored, np.array(self._bands.angles), MOST_PAIRS)
+        sinograms = self._bands.sinograms
+        angles = np.array(self._bands.angles[: len(sinograms)])
         return refine_center(self._backend, [self._track.estimate(), pairs], sinograms, angles, self._track.truncation)
 
     def _has_sample(self) -> bool:
@@ -167,11 +144,11 @@ class Measurements:
 
         Of a scan with several tomograms those of the latest one, as each turn has the angles of the one before.
         """
-        spec, angles = self._spec, np.array(self._angles)
+        spec, angles = self._spec, np.array(self._bands.angles)
         wanted = abs(float(np.deg2rad(spec.range_deg)))
         if spec.tomogram_deg is None:
             return angles, wanted
-        latest = np.argsort(self._index)[-spec.projections_per_tomogram :]
+        latest = np.argsort(self._bands.index)[-spec.projections_per_tomogram :]
         return angles[latest], min(float(np.deg2rad(spec.tomogram_deg)), wanted)
 
     def coverage(self, period: float = np.pi) -> float:
@@ -192,13 +169,13 @@ class Measurements:
         """
         if (self._track.truncation or 0) > WHOLE:
             return None
-        order = np.argsort(self._index)
-        theta = np.array(self._angles)[order]
+        order = np.argsort(self._bands.index)
+        theta = np.array(self._bands.angles)[order]
         follows = bool(np.median(np.abs(np.diff(theta))) <= np.deg2rad(SEQUENTIAL_DEG))
         around = turn_seen(theta) >= SEEN
         if not (follows or around):
             return None
-        views = self._views()[order]
+        views = self._bands.views()[order]
         moments = moments_of(views, open_beam(views), pixel_noise(views))
         if moments is None:
             return None
@@ -207,39 +184,35 @@ class Measurements:
 
     def _cut_motion_px(self) -> float | None:
         """What a sample does that is cut off in most projections; None where their angles are far apart."""
-        order = np.argsort(self._index)
-        steps = np.abs(np.diff(np.array(self._angles)[order]))
+        order = np.argsort(self._bands.index)
+        steps = np.abs(np.diff(np.array(self._bands.angles)[order]))
         if (self._track.truncation or 0) <= WHOLE or not steps.size or np.median(steps) > np.deg2rad(SEQUENTIAL_DEG):
             return None
-        views = self._views()[order]
+        views = self._bands.views()[order]
         return sudden_between_px(views, pixel_noise(views))
 
     @property
     def turn_seen(self) -> float:
         """Share of a half turn that the projections show, see ``live.turn_seen``."""
-        return turn_seen(np.array(self._angles))
+        return turn_seen(np.array(self._bands.angles))
 
     def first_half(self, period: float) -> NDArray[np.bool_]:
         """Which projections, in the order in which they came, make one of two halves, see ``halves.first_half``."""
-        return first_half(np.array(self._angles), np.array(self._index, np.int64), period)
+        return first_half(np.array(self._bands.angles), np.array(self._bands.index, np.int64), period)
 
     def shared_aliasing(self, first: NDArray[np.bool_], center: float) -> float:
         """What the half ``first`` (n,) and the other one alias alike about the axis, see ``halves.shared_aliasing``."""
-        return shared_aliasing(np.array(self._angles), first, center)
+        return shared_aliasing(np.array(self._bands.angles), first, center)
 
     def dead_columns(self) -> NDArray[np.bool_]:
         """Mask (columns,) of those that are dead, by all projections so far, see ``fields.dead_columns``."""
-        return dead_columns(self._sinograms[: self.count].mean(axis=0))
-
-    def _views(self) -> Image:
-        """Sinograms of the bands (n, bands, columns) without the detector's dead columns."""
-        return bridged(self._sinograms[: self.count], self.dead_columns())
+        return self._bands.dead_columns()
 
     def cut_on_one_side(self) -> bool:
         """Whether most projections are cut off, and all at the same edge of the detector: the axis is a guess then."""
         if (self._track.truncation or 0.0) <= WHOLE:
             return False
-        first, last = sorted(measure_edges(self._views()), key=lambda edge: edge.share)
+        first, last = sorted(measure_edges(self._bands.views()), key=lambda edge: edge.share)
         return first.share < ONE_SIDED * last.share and last.beyond_px > BEYOND * self._spec.columns
 
     def rigid_body(self, tilt_rad: float = 0.0) -> RigidBody | None:
@@ -249,83 +222,22 @@ class Measurements:
         return self._tested[1]
 
     def _rigid_body(self, tilt_rad: float) -> RigidBody | None:
-        if not self.count or (self._track.truncation or 0.0) > WHOLE or self.count > len(self._sinograms):
+        if not self.count or (self._track.truncation or 0.0) > WHOLE or not self._bands.whole:
             return None
-        views = self._views()
+        views = self._bands.views()
         if tilt_rad:
-            middles = self._band_rows + (self._band_height - 1) / 2
+            middles = self._bands.first_rows + (self._bands.height - 1) / 2
             lean = np.tan(tilt_rad) * (middles - (self._spec.rows - 1) / 2)
             views = np.stack(
                 [ndimage.shift(views[:, k], (0, by), order=1, mode="nearest") for k, by in enumerate(lean)], 1
             )
-        angles, index = np.array(self._angles), np.array(self._index)
-        sums, complete = self._row_sums[: self.count], self.coverage() > COMPLETE
+        angles, index = np.array(self._bands.angles), np.array(self._bands.index)
+        sums, complete = self._bands.row_sums, self.coverage() > COMPLETE
         return rigid_body(self._backend, views, angles, index, self._center.center, sums, complete)
 
-    def detector(self, stripes: bool) -> dict[str, Any]:
-        """What the projections say of the detector and the fields: see Quality. ``stripes`` are taken care of."""
-        dead = self.dead_columns()
-        views = bridged(self._sinograms[: self.count], dead)
-        noise = pixel_noise(views) * np.sqrt(self._band_height)
-        mean = views.mean(axis=0)
-        center = self._center.center
-        known = center is not None and not stripes
-        thick = self._band_height
-        level = open_beam(views).mean(axis=1)
-        beam = float(np.median(level))
-        touched = (self._track.truncation or 0.0) > TOUCHED or always_covered(views)
-        if touched:
-            # What covers the margins may be the sample: only its change is the beam's.
-            beam = min(beam, 0.0)
-            level = level - np.median(level[: -(-level.size // BEAM_PARTS)])
-        lines = views.mean(axis=1) - beam
-        moved = self._moved_pattern(views)
-        return {
-            "beam_moved": moved.attenuation,
-            "beam_shift_px": moved.shift_px,
-            "flat_drift": self._beam_drift(level, touched),
-            "noise": noise,
-            "voxel_snr": voxel_snr(lines, noise, noise / np.sqrt(thick * len(self._band_rows))),
-            "projections_per_column": self._per_column(mean - beam),
-            "dead_columns": int(np.count_nonzero(dead)),
-            "shadow": shadow_share(mean),
-            "negative": negative_share(mean, beam, noise / np.sqrt(thick * self.count)),
-            "pattern": pattern_rms(views, np.array(self._angles), center, noise / np.sqrt(thick), max(1, self.flats))
-            if known and center is not None
-            else None,
-        }
-
-    def _moved_pattern(self, views: Image) -> MovedPattern:
-        if not self._flats:
-            return MovedPattern(0.0, 0.0)
-        height = self._band_height
-        slopes = [
-            flat_slopes(flat, start - around(start, height, self._spec.rows).start, height)
-            for flat, start in zip(self._flats, self._band_rows.tolist(), strict=True)
-        ]
-        order = np.argsort(self._index[: len(views)], kind="stable")
-        return moved_pattern(views[order], np.stack(slopes, axis=1))
-
-    def _beam_drift(self, level: Values, touched: bool) -> float | None:
-        """Change of the open beam since the flats, by its ``level`` (n,); where the sample may have ``touched`` the
-        margins, no more than they show by themselves."""
-        shown = self._track.beam_drift
-        if shown is None:
-            return None
-        drift = drift_since_flats(np.array(self._angles[: level.size]), level)
-        return min(drift, shown) if touched else drift
-
-    def _per_column(self, mean: Image) -> float | None:
-        """Projections in half a turn for each column of the sample's width, by the mean (bands, columns) of them."""
-        center, ordered = self._center.center, np.sort(np.mod(self._angles, np.pi))
-        edges = np.flatnonzero(mean.max(axis=0) > SAMPLE_LEVEL * float(np.percentile(mean, 99)))
-        if center is None or not edges.size:
-            return None
-        width = 2 * max(center - edges[0], edges[-1] - center, 1.0)
-        # Views of a full turn may repeat those of its first half; interlaced turns lie between each other's.
-        gaps = np.diff(ordered, append=ordered[0] + np.pi)
-        directions = int(np.count_nonzero(gaps > 0.1 * np.pi / self.count))
-        return float(directions / min(width, self._spec.columns))
+    def _detector(self, stripes: bool) -> dict[str, Any]:
+        flats, center = (self._flats, self.flats), self._center.center
+        return detector_figures(self._bands, self._track, center, self._spec.rows, *flats, stripes)
 
     def quality(
         self,
@@ -343,7 +255,7 @@ class Measurements:
         """
         center = self._center.center
         rigid = self.rigid_body(tilt_rad) if final else None
-        whole = self.detector(stripes) if final and self.count else {"flat_drift": self._track.beam_drift}
+        whole = self._detector(stripes) if final and self.count else {"flat_drift": self._track.beam_drift}
         sudden = None if self.count < SIGNAL_EVERY else self._cut_motion_px() if final else self.live_motion_px()
         return Quality(
             projections=self.count,
@@ -374,12 +286,5 @@ class Measurements:
         )
 
     def _angle_findings(self) -> tuple[str, ...]:
-        angles, index = np.rad2deg(self._angles), np.array(self._index, np.int64)
+        angles, index = np.rad2deg(self._bands.angles), np.array(self._bands.index, np.int64)
         return check_angles(index, angles, self._spec.range_deg, self._spec.projections).words
-
-
-def _bands(rows: int) -> tuple[NDArray[np.int64], int]:
-    """First row of each band (bands,), and its height in rows; all rows of a small detector."""
-    height = max(1, min(BAND_ROWS, rows // SINOGRAM_ROWS))
-    spare = max(0, rows - SINOGRAM_ROWS * height)
-    return np.unique(np.linspace(0.1 * spare, rows - height - 0.1 * spare, SINOGRAM_ROWS).astype(np.int64)), height

@@ -18,7 +18,6 @@ from streamer.core.fourier.recent_projections import recent_projections
 from streamer.core.jit import at_most
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
-from streamer.core.quality.artefacts import slice_figures
 from streamer.core.simd.row_vectors import LANES
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.arrivals import Arrivals
@@ -31,6 +30,8 @@ from streamer.pipeline.preparation.preparation import Preparation
 from streamer.pipeline.preparation.raw_projections import RawProjections
 from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, plan_tomogram
 from streamer.pipeline.reconstruction.live_view import LiveView
+from streamer.pipeline.reconstruction.outgoing_slices import OutgoingSlices
+from streamer.pipeline.reconstruction.plane_images import PlaneImages
 from streamer.pipeline.reconstruction.row_blocks import ReadRows, sinograms
 from streamer.pipeline.reconstruction.series import Moment, Series, moment_blocks
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
@@ -54,7 +55,8 @@ PROJECTIONS_AHEAD = 32
 class ScanPipeline:
     """One scan: planes follow every projection, the tomogram grows in idle moments. Not thread-safe.
 
-    ``view`` has the watched planes, per pixel.
+    ``view`` has the watched planes, per pixel, ``planes`` their pictures; ``store`` has the prepared projections, to
+    look at, and ``checks`` says which frames were set aside.
     """
 
     def __init__(
@@ -76,19 +78,22 @@ class ScanPipeline:
         self.plan = plan_tomogram(spec, memory_bytes, backend.threads)
         small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
         self._live = replace(backend, threads=1) if small else backend
-        self._store = AttenuationStore(spec.rows, spec.columns, spec.projections, memory_bytes, memory)
+        self.store = AttenuationStore(spec.rows, spec.columns, spec.projections, memory_bytes, memory)
         self._preparation = Preparation(spec, backend.threads, settings.preparation)
         self._tracker = LayoutTracker(spec, self._options, fixed_center)
-        kept = spec.projections if self._preparation.plain and self._store.whole else 0
+        kept = spec.projections if self._preparation.plain and self.store.whole else 0
         recent = recent_projections(backend, spec.rows, spec.columns, kept)
-        self._stored = StoredProjections(self._store, self._preparation, self._tracker.first, backend.threads, recent)
+        self._stored = StoredProjections(self.store, self._preparation, self._tracker.first, backend.threads, recent)
         self.series = None if spec.tomogram_deg is None else Series(spec)
         self.view = LiveView(self._live, self._stored, spec.tomogram_deg or self._options.sliding_deg, planes, backend)
+        self.planes = PlaneImages(
+            self.view, lambda: self._outgoing.scale(self._density), self._live.threads, backend.threads
+        )
         self._tomogram = TomogramInProgress(backend, spec, self._options, memory)
-        self._middle: Image | None = None
+        self._outgoing = OutgoingSlices(spec)
         self._measured = Measurements(spec, self._live)
-        self._checks = FrameChecks(spec, settings.preparation.zingers > 0)
-        self._judgement = Judgement(spec, settings, self._measured, self._checks, self._preparation, backend)
+        self.checks = FrameChecks(spec, settings.preparation.zingers > 0)
+        self._judgement = Judgement(spec, settings, self._measured, self.checks, self._preparation, backend)
         self._looked = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._shown = True  # whether the planes follow what is pushed
         self.arrivals = Arrivals(spec.frames)
@@ -100,17 +105,12 @@ class ScanPipeline:
         if defects is not None:
             self._preparation.mark_defects(defects)
         if self.spec.saturation is None:
-            self._checks.saturation = saturation
-
-    @property
-    def store(self) -> AttenuationStore:
-        """The prepared projections, to look at."""
-        return self._store
+            self.checks.saturation = saturation
 
     @property
     def count(self) -> int:
         """Projections folded in."""
-        return self._store.count
+        return self.store.count
 
     @property
     def center(self) -> float:
@@ -135,18 +135,17 @@ class ScanPipeline:
     @property
     def unit(self) -> str:
         """Of images and tomogram."""
-        return "1/pixel" if self.spec.pixel_size_m is None else "1/cm"
+        return self._outgoing.unit
 
     @property
-    def _scale(self) -> np.float32:
-        """From attenuation per pixel to ``unit``; in the end also for the angles that never came."""
-        lacking = self.layout.density_scale(self._store.angles_rad) if self._tracker.final else 1.0
-        return np.float32(lacking if self.spec.pixel_size_m is None else lacking / (100.0 * self.spec.pixel_size_m))
+    def _density(self) -> float:
+        """Factor for the angles that never came, in the end."""
+        return self.layout.density_scale(self.store.angles_rad) if self._tracker.final else 1.0
 
     @property
     def in_memory(self) -> bool:
         """Whether the tomogram can be made without the raw file."""
-        return self._store.whole
+        return self.store.whole
 
     def push(self, meta: FrameMeta, pixels: Array) -> None:
         """Take one accepted frame (rows, columns); its pixels are not kept. Raises BadInput on another shape."""
@@ -189,12 +188,12 @@ class ScanPipeline:
     def _project(self, metas: Sequence[FrameMeta], raw: Array) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
         self.arrivals.projections([meta.index for meta in metas])
-        if metas and not self._checks.begun:
+        if metas and not self.checks.begun:
             prepared = self._preparation
             fields = prepared.fields()
-            self._checks.begin(*fields, prepared.flat_noise, prepared.flats_have_noise)
+            self.checks.begin(*fields, prepared.flat_noise, prepared.flats_have_noise)
             self._measured.begin(*fields)
-        metas, raw = self._checks.usable(metas, raw)
+        metas, raw = self.checks.usable(metas, raw)
         if metas:
             with at_most(self._live.threads if self._shown else self._backend.threads):
                 self._fold(RawProjections.of(metas, raw, self.count))
@@ -202,10 +201,10 @@ class ScanPipeline:
     def _fold(self, raw: RawProjections) -> None:
         if raw.number == 0:
             self._begin(raw)
-        attenuation, moments = self._store.next(len(raw)), np.empty((len(raw), self.spec.rows, 4))
+        attenuation, moments = self.store.next(len(raw)), np.empty((len(raw), self.spec.rows, 4))
         fused = self._shown and self._preparation.plain and self.view.takes_raw
         self._preparation.prepare(raw, attenuation, moments, self.view if fused else None)
-        self._store.add(raw.angle_rad)
+        self.store.add(raw.angle_rad)
         if not self._shown:
             self.view.leave_out()
         elif not fused:
@@ -225,14 +224,14 @@ class ScanPipeline:
 
     def work(self) -> bool:
         """Use an idle moment. False when there was nothing to do."""
-        if self._store.find_memory(PROJECTIONS_AHEAD):
+        if self.store.find_memory(PROJECTIONS_AHEAD):
             return True
         with at_most(self._live.threads):
             if self._preparation.prepare_ahead() or self.view.work():
                 return True
         known = self._tracker.known and self.series is None
         grown = self._tomogram.work(self._stored, self.view.target_center, known)
-        return grown or self._store.find_memory(self.spec.projections)
+        return grown or self.store.find_memory(self.spec.projections)
 
     def _use(self, layout: Layout, tolerance_px: float) -> None:
         """Bring planes and tomogram to another layout or axis; one less than ``tolerance_px`` away changes nothing."""
@@ -252,42 +251,12 @@ class ScanPipeline:
     def _invalidate_stored(self) -> None:
         """The corrections of stored projections have changed: what was made of them is made again."""
         self._tomogram.drop()
-        if self._store.whole:
+        if self.store.whole:
             self.view.recenter(self.view.target_center)
 
     def images(self) -> dict[str, Image]:
         """The watched planes from what has come so far, by name, (height, width) float32 in ``unit``."""
-        return self.snapshot()()
-
-    def snapshot(self) -> Callable[[], dict[str, Image]]:
-        """``images`` of this moment, of which most of the work is left to do: another thread may, as frames come."""
-        threads, scale = self._live.threads, self._scale
-        with at_most(threads):
-            unscaled = self.view.snapshot()
-
-        def finish() -> dict[str, Image]:
-            with at_most(threads):
-                return {name: image * scale for name, image in unscaled().items()}
-
-        return finish
-
-    def move(self) -> bool:
-        """Work on the planes that somebody moves. False when there are none, or all is done."""
-        with at_most(self._backend.threads):
-            return self.view.move()
-
-    def moved(self) -> tuple[int, Callable[[], dict[str, Image]]]:
-        """Projections in the planes that somebody moves, and ``snapshot`` of these."""
-        moving, scale = self.view.moving, self._scale
-        assert moving is not None
-        with at_most(self._backend.threads):
-            count, unscaled = moving.count, moving.snapshot()
-        return count, lambda: {name: image * scale for name, image in unscaled().items()}
-
-    def browse(self) -> bool:
-        """Use an idle moment after the scan, for the planes only. False when there was nothing to do."""
-        with at_most(self._live.threads):
-            return self.view.work()
+        return self.planes.snapshot()()
 
     def fix_center(self, center: float | None) -> None:
         """Hold the centre at a detector column (None: find it). Raises BadInput if no slice could be made about it."""
@@ -316,7 +285,7 @@ class ScanPipeline:
         looked = int(LOOKS_PER_SCAN * self.count / self.spec.projections)
         due, self._looked = looked > self._looked, looked
         sure = self._limits.min_center_confidence
-        self._use(self._tracker.track(self._store, found, sure, self.layout, due), RECENTER_PX)
+        self._use(self._tracker.track(self.store, found, sure, self.layout, due), RECENTER_PX)
 
     def refine_center(self) -> None:
         """Determine the final centre and layout, from all projections."""
@@ -325,17 +294,7 @@ class ScanPipeline:
         found = self._measured.refine_center(self._stored.attenuation)
         if self._preparation.refresh(final=True):
             self._invalidate_stored()
-        self._use(self._tracker.refine(self._store, found, self.layout), CENTER_TOLERANCE_PX)
-
-    @property
-    def set_aside(self) -> list[int]:
-        """Indices of the projections that are of no use, in order."""
-        return self._checks.set_aside
-
-    @property
-    def unusable(self) -> dict[str, str]:
-        """The same by cause, as "70-72, 80"."""
-        return self._checks.by_cause()
+        self._use(self._tracker.refine(self.store, found, self.layout), CENTER_TOLERANCE_PX)
 
     def judge(self, missing: int, corrupt: int) -> tuple[Quality, Verdict]:
         """The quality of the whole scan and what it means. ``missing`` and ``corrupt`` are the ledger's."""
@@ -347,13 +306,8 @@ class ScanPipeline:
         ``read_rows`` gives raw rows of the projections; it is called only if they did not fit into memory. A block may
         be overwritten once the next but one is asked for.
         """
-        middle, scale = self.spec.rows // 2, self._scale
-        blocks = self._tomogram.blocks(self._stored, self.center, read_rows)
-        for first, block in self.view.cut_out_of(blocks, self.shape):
-            block *= scale
-            if first <= middle < first + len(block):
-                self._middle = block[middle - first].copy()
-            yield first, block
+        blocks = self.view.cut_out_of(self._tomogram.blocks(self._stored, self.center, read_rows), self.shape)
+        yield from self._outgoing.pass_on(blocks, self._density)
 
     def next_moment(self) -> Moment | None:
         """The next tomogram of a scan with several, once the axis is known and its projections have come."""
@@ -363,19 +317,13 @@ class ScanPipeline:
 
     def moment(self, moment: Moment, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks of one of several tomograms, as ``tomogram`` gives them."""
-        scale = np.float32(1.0 if self.spec.pixel_size_m is None else 1.0 / (100.0 * self.spec.pixel_size_m))
-        middle, window, rows = self.spec.rows // 2, self._options.window, LANES * self._backend.threads
-        for first, block in moment_blocks(
-            self._backend, self._stored, moment.numbers, read_rows, self.axis, window, self._memory, rows
-        ):
-            block *= scale
-            if first <= middle < first + len(block):
-                self._middle = block[middle - first].copy()
-            yield first, block
+        how = self._options.window, self._memory, LANES * self._backend.threads
+        blocks = moment_blocks(self._backend, self._stored, moment.numbers, read_rows, self.axis, *how)
+        yield from self._outgoing.pass_on(blocks)
 
     def artefacts(self) -> dict[str, float]:
         """Noise, rings, truncation and cupping of the middle slice of the tomogram; empty before it was made."""
-        return {} if self._middle is None else slice_figures(self._middle)
+        return self._outgoing.artefacts()
 
     def projections(self, first: int, last: int, read_rows: ReadRows) -> tuple[Image, Values, float]:
         """Line integrals (n, last - first, width) for an iterative method, angles (n,) in radian, and the centre.

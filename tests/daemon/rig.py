@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
-from streamer.daemon.compute import Compute
+from streamer.daemon.compute.finish import Finisher
+from streamer.daemon.compute.thread import Compute
 from streamer.daemon.connections import Connections
-from streamer.daemon.finish import Finisher
 from streamer.daemon.handlers import Handlers
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.scans import Scans

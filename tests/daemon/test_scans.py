@@ -10,6 +10,7 @@ import pytest
 from msgspec import convert, structs
 
 from streamer.core.planes.plane import Plane, orthogonal_planes
+from streamer.daemon import reports
 from streamer.daemon import scans as module
 from streamer.flow.wire.daemon import Report
 from streamer.frames import BadInput
@@ -165,7 +166,7 @@ def test_wishes_of_the_operator_hold_for_the_scans_to_come(rig: Rig) -> None:
 
 
 def test_reports_are_kept_up_to_a_number(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REPORTS_KEPT", 2)
+    monkeypatch.setattr(reports, "REPORTS_KEPT", 2)
     for number in range(3):
         scan = TinyScan(f"scan-{number}")
         rig.scans.arm(scan.spec)
@@ -201,7 +202,7 @@ def test_a_refusal_never_replaces_the_report_of_a_scan(rig: Rig) -> None:
 
 
 def test_refusals_push_no_report_out_and_are_few(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REFUSED_KEPT", 2)
+    monkeypatch.setattr(reports, "REFUSED_KEPT", 2)
     for number in range(3):
         rig.scans.refuse(structs.replace(SPEC, scan_id=f"scan-{number}"), "camera", "busy")
     assert [rig.scans.was_refused(f"scan-{number}") for number in range(3)] == [False, True, True]

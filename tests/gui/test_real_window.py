@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from streamer.core.planes.plane import orthogonal_planes
-from streamer.daemon.pictures import spec_of
+from streamer.daemon.compute.pictures import spec_of
 from tests.gui import real_window
 from tests.gui.stand_in_daemon import StandInDaemon, pictures, report_of
 

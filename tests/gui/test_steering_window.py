@@ -16,7 +16,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from streamer.core.planes.plane import orthogonal_planes
-from streamer.daemon.pictures import spec_of
+from streamer.daemon.compute.pictures import spec_of
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.daemon import PlaneSpec, PreviewHeader, WatchPlanes

@@ -79,7 +79,7 @@ def test_three_frames_without_beam_are_left_out_and_named(numba_backend, scan, f
     assert pipeline.count == COUNT - 3
     frames = f"{FIELDS + first}-{FIELDS + first + 2}"
     assert (quality.unusable, quality.unusable_counts) == ({"no light": frames}, {"no light": 3})
-    assert pipeline.set_aside == [FIELDS + first + k for k in range(3)]
+    assert pipeline.checks.set_aside == [FIELDS + first + k for k in range(3)]
     assert ReasonCode.SET_ASIDE in verdict.codes
     assert frames in str(verdict)
 

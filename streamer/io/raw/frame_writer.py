@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamer.flow.ring import Ring
 from streamer.frames import BadInput, FrameMeta, ScanSpec
+from streamer.io.raw.disk_space import free_bytes
 from streamer.io.raw.nxtomo import NO_FRAMES
 from streamer.io.raw.pixel_mask import PixelMask
 
@@ -169,9 +169,3 @@ class FrameWriter:
             text = f"only {self.free_bytes} bytes left, {self._reserve_bytes} are to stay free"
             file.close("incomplete", note=text)
             raise OSError(errno.ENOSPC, text)
-
-
-def free_bytes(directory: Path) -> int:
-    """Bytes that this user may still write there."""
-    stat = os.statvfs(directory)
-    return stat.f_bavail * stat.f_frsize

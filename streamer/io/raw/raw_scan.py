@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from streamer.frames import ScanSpec
 
@@ -115,6 +119,21 @@ class RawScan:
     def lets_frames_go(self, position: int) -> None:
         """The ring is not held back any more; the frames from ``position`` on may be lost."""
         self.failed, self._safe = True, max(self._safe, position)
+
+    def ends(
+        self,
+        upto: int,
+        status: str,
+        frames: Mapping[str, ArrayLike],
+        ended: str,
+        note: str,
+        expected: int | None,
+    ) -> None:
+        """No frames come from the position ``upto`` on; for the rest see ``WriterProcess.end``."""
+        lists = {name: np.asarray(indices, np.int64).tobytes() for name, indices in frames.items()}
+        self.end = {"status": status, "frames": lists, "ended": ended, "note": note}
+        self.end["expected"] = self.spec.frames if expected is None else expected
+        self.upto = upto
 
     def lost_its_process(self) -> None:
         self._vain += self.finishing and not self.opened

@@ -11,21 +11,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from streamer.flow.ring import Ring
-from streamer.frames import BadInput, ScanSpec, StreamerError
-from streamer.io.raw.frame_writer import RING_READER, free_bytes
+from streamer.frames import ScanSpec, StreamerError
+from streamer.io.raw.disk_space import check_space
+from streamer.io.raw.frame_writer import RING_READER
 from streamer.io.raw.nxtomo import NO_FRAMES
 from streamer.io.raw.pixel_mask import PixelMask, pack
 from streamer.io.raw.raw_scan import RawScan, WriterEvent, WriterResult
 from streamer.io.raw.writer_child import WriterChild, WriterOptions
+from streamer.io.raw.writer_pulse import WriterPulse
 from streamer.io.shared import SharedBuffer
 
 RETRY_S = 0.5  # between attempts to go on in a new segment
-START_S = 60.0  # what a process may take to start on a busy machine
-LONGEST_HANG_S = 60.0
 
 
 class WriterError(StreamerError):
@@ -34,22 +33,6 @@ class WriterError(StreamerError):
 
 class WriterSlow(WriterError):
     """The raw writer did not answer in time. It may soon."""
-
-
-def check_space(directory: Path, nbytes: int, reserve_bytes: int) -> None:
-    """Raises BadInput unless ``directory`` can be written and has room for ``nbytes`` and the reserve."""
-    if not directory.is_dir():
-        raise BadInput(f"{directory}: no such folder; make it or set another one")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise BadInput(f"{directory}: may not be written by this user")
-    free = free_bytes(directory)
-    if os.statvfs(directory).f_flag & os.ST_RDONLY:
-        raise BadInput(f"{directory}: lies on a read-only file system")
-    if free < nbytes + reserve_bytes:
-        raise BadInput(
-            f"{directory}: {free / 1e9:.2f} GB free, the scan needs {nbytes / 1e9:.2f} GB "
-            f"and {reserve_bytes / 1e9:.2f} GB are to stay free"
-        )
 
 
 class WriterProcess:
@@ -85,14 +68,13 @@ class WriterProcess:
         self._wake_read, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         self._stopping = False
-        self._hangs = 0  # in a row
         self._retry_s = 0.0
+        self._pulse = WriterPulse(self._options.flush_s, self._options.hang_s)
         self._start()
 
     def _start(self) -> None:
         self._child = WriterChild(self._options, self._shared.fd, self._wake_read)
-        self._ready = False
-        self._progress_s = self._clock()
+        self._pulse.starts(self._clock())
         self.starts += 1
 
     @property
@@ -136,7 +118,7 @@ class WriterProcess:
             self._reader.release_to(self._ring.committed)
             self.written, self.safe_position = 0, self._ring.committed
             self._scan = scan = RawScan(spec, target, started, self._ring.committed, held)
-            self._hangs, self._retry_s = 0, 0.0
+            self._pulse.hangs, self._retry_s = 0, 0.0
             if self.alive:
                 self._go_on(scan)  # a process that still starts is told when it is ready
         deadline = self._clock() + timeout
@@ -145,7 +127,7 @@ class WriterProcess:
                 why = f"the raw writer did not answer 'open' within {timeout:g} s"
                 with self._lock:
                     self._scan = None
-                    if self._ready:  # else it is still starting, and the next one would take as long
+                    if self._pulse.ready:  # else it is still starting, and the next one would take as long
                         self._bury(why)
                 raise WriterSlow(why)
             self._turn(0.05)
@@ -179,11 +161,8 @@ class WriterProcess:
         scan = self._scan
         if scan is None or scan.end is not None:
             return
-        lists = {name: np.asarray(indices, np.int64).tobytes() for name, indices in frames.items()}
         with self._lock:
-            scan.end = {"status": status, "frames": lists, "ended": ended, "note": note}
-            scan.end["expected"] = scan.spec.frames if expected is None else expected
-            scan.upto = self._ring.committed
+            scan.ends(self._ring.committed, status, frames, ended, note, expected)
             if scan.opened:
                 self._send_finish(scan)
 
@@ -264,9 +243,9 @@ class WriterProcess:
 
     def _take(self, message: dict[str, Any]) -> None:
         scan, kind = self._scan, message.get("t")
-        self._progress_s = self._clock()
+        self._pulse.heard(self._clock())
         if kind == "ready":
-            self._ready = True
+            self._pulse.ready = True
             if scan is not None:
                 self._go_on(scan)
         elif kind == "error":
@@ -278,7 +257,7 @@ class WriterProcess:
             if scan.end is not None:
                 self._send_finish(scan)
         elif kind == "written":
-            self._hangs = 0
+            self._pulse.hangs = 0
             if scan.has_written(message["safe"], message["free"], self._options.reserve_bytes):
                 self.written, self.safe_position = scan.written, scan.safe_position
                 self._events.append(WriterEvent("written", scan.written))
@@ -306,7 +285,7 @@ class WriterProcess:
     def _trouble(self, why: str, kind: str, errno: int | None = None) -> None:
         """Frames cannot be written for now."""
         scan = self._scan
-        self._retry_s = self._clock() + (0.0 if self._ready else RETRY_S)
+        self._retry_s = self._clock() + (0.0 if self._pulse.ready else RETRY_S)
         if scan is not None:
             scan.has_trouble(why, self._clock())
         self._events.append(WriterEvent(kind, self.written, why, errno))
@@ -314,10 +293,10 @@ class WriterProcess:
     def _supervise(self, now: float) -> None:
         """Replace a process that is gone or hangs, try again what was refused, and give up when patience ends."""
         scan = self._scan
-        allowed = self._allowed_s(scan)
-        if not self._child.ended and now - self._progress_s > allowed:
-            self._hangs += 1
-            why = f"the raw writer did nothing for {now - self._progress_s:.1f} s"
+        busy = scan is not None and scan.expects_progress(self._ring.committed)
+        silence_s = self._pulse.silence_s(now, busy)
+        if not self._child.ended and self._pulse.hangs_after(silence_s):
+            why = f"the raw writer did nothing for {silence_s:.1f} s"
             self._trouble(why, "hung")
             self._bury(why)
         if self._child.ended and now >= self._retry_s:
@@ -327,19 +306,10 @@ class WriterProcess:
                 self._retry_s = now + RETRY_S
                 if scan is not None:
                     scan.error = f"the raw writer could not be started: {error}"
-        elif scan is not None and self._ready and not scan.busy and now >= self._retry_s:
+        elif scan is not None and self._pulse.ready and not scan.busy and now >= self._retry_s:
             self._go_on(scan)
         if scan is not None:
             self._lose_patience(scan, now)
-
-    def _allowed_s(self, scan: RawScan | None) -> float:
-        """Seconds that the process may be silent for; it need not say anything while it has nothing to do."""
-        if not self._ready:
-            return START_S
-        waiting = scan is not None and scan.expects_progress(self._ring.committed)
-        if not waiting:
-            self._progress_s = self._clock()
-        return self._options.flush_s + min(self._options.hang_s * 2.0**self._hangs, LONGEST_HANG_S)
 
     def _lose_patience(self, scan: RawScan, now: float) -> None:
         """Hold the ring back no longer than allowed, and the end of the scan no longer than twice that."""
@@ -354,7 +324,7 @@ class WriterProcess:
 
     def _go_on(self, scan: RawScan) -> None:
         """Give a process without a file its next command."""
-        if not self._ready or scan.busy or scan.result is not None:
+        if not self._pulse.ready or scan.busy or scan.result is not None:
             return
         if scan.end is not None and (scan.failed or self._reader.position >= scan.upto):
             self._send_finish(scan)
@@ -367,12 +337,12 @@ class WriterProcess:
     def _send_open(self, scan: RawScan) -> None:
         self._attach()
         scan.opening = True
-        self._progress_s = self._clock()
+        self._pulse.heard(self._clock())
         self._child.send(t="open", **scan.command(), mask=scan.mask, resume=scan.resume or scan.segments > 0)
 
     def _send_finish(self, scan: RawScan) -> None:
         assert scan.end is not None
         scan.finishing = True
-        self._progress_s = self._clock()
+        self._pulse.heard(self._clock())
         upto = 0 if scan.failed else scan.upto
         self._child.send(t="finish", **scan.command(), **scan.end, upto=upto, verify=self._options.verify)

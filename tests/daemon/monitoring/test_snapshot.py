@@ -13,7 +13,7 @@ from msgspec import structs
 
 from streamer.cli.status import lines
 from streamer.core.backend.selection import Backend
-from streamer.daemon.finish import STAGES
+from streamer.daemon.compute.finish import STAGES
 from streamer.daemon.monitoring.snapshot import gpu_memory, snapshot
 from streamer.io.raw.unclosed import open_raw
 from streamer.io.tomogram import DATA

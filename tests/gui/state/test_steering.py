@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamer.core.planes.plane import Plane, orthogonal_planes
-from streamer.daemon.pictures import spec_of
+from streamer.daemon.compute.pictures import spec_of
 from streamer.gui.state.steering import FREE, FreePlane, Steering, orthogonal, pixel_of, point_at, same_place
 
 VOLUME = (40, 64, 64)

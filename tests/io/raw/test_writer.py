@@ -21,10 +21,11 @@ from streamer.flow.ring import Ring
 from streamer.flow.ring_layout import bytes_needed
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.channel import Channel
+from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.frame_writer import RING_READER
 from streamer.io.raw.raw_scan import WriterEvent, WriterResult
 from streamer.io.raw.unclosed import open_raw
-from streamer.io.raw.writer import WriterError, WriterProcess, WriterSlow, check_space
+from streamer.io.raw.writer import WriterError, WriterProcess, WriterSlow
 from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
 from tests.io.helpers import ENDED, SPEC, STARTED, commit, pixels_of, wait_until

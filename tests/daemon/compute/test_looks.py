@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from streamer.core.planes.plane import Plane
-from streamer.daemon.looks import FRESH_S, WAIT_S
-from streamer.daemon.pictures import spec_of
+from streamer.daemon.compute.looks import FRESH_S, WAIT_S
+from streamer.daemon.compute.pictures import spec_of
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.daemon import FixCenter, WatchPlanes
 from streamer.flow.wire.looks import GetLatest, GetPast, Look, Looked
@@ -91,7 +91,7 @@ def test_a_picture_is_made_once_for_all_who_ask_at_that_moment(rig: Rig) -> None
 
 def test_nothing_is_made_while_nobody_looks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     scan, served = TinyScan(), list[object]()
-    monkeypatch.setattr("streamer.daemon.looks._made", lambda *_: served.append(None))
+    monkeypatch.setattr("streamer.daemon.compute.looks._made", lambda *_: served.append(None))
     rig.run(scan)
     rig.finish(scan)
     rig.turn_for(1.0)

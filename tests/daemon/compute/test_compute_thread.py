@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from streamer.core.planes.plane import Plane
-from streamer.daemon import compute
-from streamer.daemon.compute import JUDGE_EVERY_S, JUDGE_SHARE, PROGRESS_EVERY_S
+from streamer.daemon.compute import thread
+from streamer.daemon.compute.thread import JUDGE_EVERY_S, JUDGE_SHARE, PROGRESS_EVERY_S
 from streamer.frames import Verdict
 from streamer.pipeline.judgement import Look
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -167,7 +167,7 @@ def test_frames_that_wait_come_before_pictures_and_judgements(build: Callable[..
 def test_what_waits_long_when_the_last_frame_is_in_is_seen_in_the_tomogram(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compute, "SOON_PIXELS", 0)
+    monkeypatch.setattr(thread, "SOON_PIXELS", 0)
     scan = TinyScan()
     rig.run(scan, range(60))
     rig.turn_for(1.0)

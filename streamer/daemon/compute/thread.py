@@ -13,10 +13,11 @@ from numpy.typing import DTypeLike
 
 from streamer.config import Config
 from streamer.core.arrays import Array
-from streamer.daemon.aside import Aside, Threads, one_thread
-from streamer.daemon.finish import Finisher
-from streamer.daemon.looks import Looks, Newest
-from streamer.daemon.pictures import Pictures
+from streamer.daemon.compute.aside import Aside, Threads, one_thread
+from streamer.daemon.compute.finish import Finisher
+from streamer.daemon.compute.looks import Looks
+from streamer.daemon.compute.pictures import Pictures
+from streamer.daemon.compute.waiting_frames import WaitingFrames
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
@@ -24,11 +25,10 @@ from streamer.flow.ring import Reader
 from streamer.flow.wire.daemon import PreviewHeader
 from streamer.flow.wire.events import ProgressEvent, VerdictEvent
 from streamer.flow.wire.looks import LatestPlane
-from streamer.frames import BadInput, FrameKind, FrameMeta
+from streamer.frames import BadInput, FrameKind
 from streamer.io.publish import Publisher
 from streamer.pipeline.judgement import Look
 from streamer.pipeline.scan_pipeline import ScanPipeline
-from streamer.pipeline.store import FRAMES_PER_BATCH
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,9 @@ class Compute:
     ) -> None:
         """``new_buffer`` makes the memory (shape, dtype) from which frames go to the backend; ``threads`` do what is
         done beside it."""
-        self._reader, self._scans, self._finisher = reader, scans, finisher
+        self._waiting = WaitingFrames(reader, new_buffer)
+        self._scans, self._finisher = scans, finisher
         self._events, self._clock = events, clock
-        self._new_buffer = new_buffer
         self._preview_every_s = 1.0 / config.preview.max_rate_hz
         self._pictures = Pictures(previews, config.preview.max_px, threads)
         self._look: Aside[tuple[Look, float]] = Aside("look", threads)  # what was found, and how long it took
@@ -69,7 +69,6 @@ class Compute:
         self._operator_revision = scans.operator_revision
         self._planes, self._center = scans.planes, scans.fixed_center  # as they were applied last
         self.detector = Looks(clock)
-        self._newest: Newest | None = None
         self._past: tuple[Session, ScanPipeline] | None = None  # the last scan, until memory is needed for another one
         self._unshown = False  # its planes have changed, and nobody has seen it
         self._keeping = threading.Lock()  # held while something is done with it
@@ -77,21 +76,19 @@ class Compute:
         self._shown_s = self._judged_s = self._reported_s = -1e9
         self._shown_count = -1
         self._judge_every_s = JUDGE_EVERY_S
-        self._batch = np.empty((0, 0, 0), np.uint8)  # copies of the frames that are folded in together
         self._unseen: list[float] = []  # when projections came that are stored, and in no planes yet
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
         self.folded = 0
-        self.torn = 0  # frames overwritten while they were read; the finisher reads them from the raw file
 
     @property
     def backlog(self) -> int:
         """Frames in the ring that are not folded in yet."""
-        return self._reader.pending
+        return self._waiting.number
 
     @property
     def skipped(self) -> int:
         """Frames that were overwritten before they were folded in."""
-        return self._reader.skipped + self.torn
+        return self._waiting.skipped
 
     def wake(self) -> None:
         self._pending.set()
@@ -128,8 +125,8 @@ class Compute:
     def _turn(self, session: Session | None) -> None:
         """Fold waiting frames in; when there are none, do deferred work or sleep."""
         frame_came = self._restore(session) or self._take(session)
-        if self.detector.wanted and session is not None and not self._behind:
-            self.detector.serve(session, session.pipeline, self._newest)
+        if self.detector.wanted and session is not None and not self._waiting.many:
+            self.detector.serve(session, session.pipeline, self._waiting.newest)
         if session is not None and session.pipeline is not None:
             self._follow_operator(session.pipeline)
             self._move(session, session.pipeline)
@@ -148,12 +145,12 @@ class Compute:
         """Let the last scan be looked at. False when there was nothing to do."""
         with self._keeping:
             if self._past is None:
-                self.detector.serve(self._scans.current, None, self._newest)
+                self.detector.serve(self._scans.current, None, self._waiting.newest)
                 return False
             session, pipeline = self._past
-            self.detector.serve(session, pipeline, self._newest)
+            self.detector.serve(session, pipeline, self._waiting.newest)
             asked = self._follow_operator(pipeline)
-            moved, worked = self._move(session, pipeline), pipeline.browse()
+            moved, worked = self._move(session, pipeline), pipeline.planes.browse()
             self._unshown = self._unshown or worked
             if self._unshown and not pipeline.view.building and not self._pictures.busy:
                 self._unshown = False
@@ -185,10 +182,10 @@ class Compute:
         if moving is None:
             return False
         going = True
-        while going and not self._behind and self._scans.operator_revision == self._operator_revision:
-            going = pipeline.move()
+        while going and not self._waiting.many and self._scans.operator_revision == self._operator_revision:
+            going = pipeline.planes.move()
             if moving.ready and not self._pictures.busy:
-                count, images = pipeline.moved()
+                count, images = pipeline.planes.moved()
                 self._version += 1
                 self._pictures.send(partial(self._header(session, pipeline), angles=count), images, moving.planes)
         return going or moving.ready
@@ -206,7 +203,7 @@ class Compute:
         def show() -> None:
             self._show(session, pipeline, force=True)
 
-        if self._reader.pending:
+        if self._waiting.number:
             return
         if session.ending is not None:
             self._follow_look(session, pipeline)  # the final verdict comes after the others
@@ -241,44 +238,25 @@ class Compute:
 
     def _take(self, session: Session | None) -> bool:
         """Fold a batch of waiting frames in. Returns False when no frame was waiting."""
-        metas: list[FrameMeta] = []
-        came = False
-        while len(metas) < FRAMES_PER_BATCH and (frame := self._reader.poll()) is not None:
-            dtype, shape = frame.pixels.dtype, frame.pixels.shape
-            if (self._batch.dtype, self._batch.shape[1:]) != (dtype, shape):
-                if metas:
-                    break  # a frame of the next scan; it goes into the next batch
-                self._batch = self._new_buffer((FRAMES_PER_BATCH, *shape), dtype)
-            # The writer may overtake a lossy reader during the copy, so the copy is checked afterwards.
-            np.copyto(self._batch[len(metas)], frame.pixels)
-            came = True
-            if self._reader.torn():
-                self.torn += 1
-            elif session is not None and frame.meta.scan_id == session.spec.scan_id:
-                metas.append(frame.meta)
-            self._reader.release()
-        if metas:
-            self._newest = metas[-1], self._batch[len(metas) - 1]
+        taken = self._waiting.take(None if session is None else session.spec.scan_id)
+        if taken is None:
+            return False
+        metas, pixels = taken
         if metas and session is not None and session.pipeline is not None:
             # Planes that will be cut out of the tomogram need not follow what waits for it at the end.
             pipeline = session.pipeline
             cut = self._finisher.makes_tomogram and pipeline.view.lies_in(pipeline.shape)
-            late = self._behind and self._reader.pending * self._batch[0].size > SOON_PIXELS
+            late = self._waiting.many and self._waiting.pixels > SOON_PIXELS
             shown = not (cut and late and session.all_came)
             with self._finisher.stages.time("fold"):
-                pipeline.push_batch(metas, self._batch[: len(metas)], shown)
+                pipeline.push_batch(metas, pixels, shown)
             received = [meta.received_s for meta in metas if meta.kind is FrameKind.PROJECTION]
             self.folded += len(received)
             if shown:
                 self._observe(session, received)
             else:
                 self._unseen += received
-        return came
-
-    @property
-    def _behind(self) -> bool:
-        """Whether a batch of frames waits to be folded in."""
-        return self._reader.pending >= FRAMES_PER_BATCH
+        return True
 
     def _observe(self, session: Session, received_s: list[float]) -> None:
         """Projections that were received at these times are in the planes now."""
@@ -288,7 +266,7 @@ class Compute:
             self.latency.observe(seconds)
 
     def _show(self, session: Session, pipeline: ScanPipeline, force: bool = False) -> None:
-        now, rare = self._clock(), BEHIND if self._behind else 1.0
+        now, rare = self._clock(), BEHIND if self._waiting.many else 1.0
         if self._look.idle and now - self._judged_s >= rare * self._judge_every_s and not session.reconstructed:
             self._judged_s = now
             self._begin_look(session, pipeline)
@@ -336,7 +314,7 @@ class Compute:
         if session.first_preview_projections is None:
             session.first_preview_projections = pipeline.view.count
         self._version += 1
-        self._pictures.send(self._header(session, pipeline), pipeline.snapshot(), pipeline.view.shown)
+        self._pictures.send(self._header(session, pipeline), pipeline.planes.snapshot(), pipeline.view.shown)
 
     def _header(self, session: Session, pipeline: ScanPipeline) -> Callable[..., PreviewHeader]:
         """What the previews of this moment have in common; the rest is for each plane to say."""

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from streamer.daemon.aside import NICE, Aside
+from streamer.daemon.compute.aside import NICE, Aside
 
 
 def test_work_is_done_on_another_thread_that_lets_the_others_go_first() -> None:

@@ -164,7 +164,7 @@ class Finisher:
         lists = {
             "missing": ledger.missing_indices(),
             "corrupt": ledger.corrupt_indices(),
-            "unusable": () if pipeline is None else pipeline.set_aside,
+            "unusable": () if pipeline is None else pipeline.checks.set_aside,
         }
         self._writer.end(status, lists, now(), session.note, ledger.expected)
 
@@ -271,7 +271,7 @@ def keep_verdict(session: Session, pipeline: ScanPipeline | None) -> None:
         spec, frames = session.spec, session.ledger.to_dict()
         archive = Archive(spec.scan_id, spec.sample, session.verdict, session.quality, frames=frames)
     if pipeline is not None:
-        archive = replace(archive, unusable=pipeline.unusable, settings=sections(pipeline.settings))
+        archive = replace(archive, unusable=pipeline.checks.by_cause(), settings=sections(pipeline.settings))
     for path in (session.raw_file, *map(Path, session.result.tomogram_files)):
         try:
             write_archive(path, archive)

@@ -10,7 +10,7 @@ from msgspec import structs
 from streamer.core import preview
 from streamer.core.arrays import Image
 from streamer.core.planes.plane import Plane
-from streamer.daemon.aside import Aside, Threads
+from streamer.daemon.compute.aside import Aside, Threads
 from streamer.flow.wire.daemon import PlaneSpec, PreviewHeader
 from streamer.flow.wire.looks import MOST_LOOK_PX, LatestPlane
 from streamer.io.publish import Publisher

@@ -1,0 +1,54 @@
+"""The watched planes as pictures in the unit of the scan, finished by whoever has the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from streamer.core.arrays import Image
+from streamer.core.jit import at_most
+from streamer.pipeline.reconstruction.live_view import LiveView
+
+Images = Callable[[], dict[str, Image]]
+"""Makes images (height, width) float32 of planes, by name. Another thread may call it, as frames come."""
+
+
+class PlaneImages:
+    """Pictures of a LiveView. Not thread-safe, but for what it returns."""
+
+    def __init__(self, view: LiveView, scale: Callable[[], np.float32], threads: int, hurried_threads: int) -> None:
+        """``scale`` from attenuation per pixel to the unit, at this moment. ``threads`` are used while frames come,
+        ``hurried_threads`` for planes that somebody waits for.
+        """
+        self._view, self._scale, self._threads, self._hurried = view, scale, threads, hurried_threads
+
+    def snapshot(self) -> Images:
+        """The watched planes of this moment; most of the work is left to do."""
+        threads, scale = self._threads, self._scale()
+        with at_most(threads):
+            unscaled = self._view.snapshot()
+
+        def finish() -> dict[str, Image]:
+            with at_most(threads):
+                return {name: image * scale for name, image in unscaled().items()}
+
+        return finish
+
+    def move(self) -> bool:
+        """Work on the planes that somebody moves. False when there are none, or all is done."""
+        with at_most(self._hurried):
+            return self._view.move()
+
+    def moved(self) -> tuple[int, Images]:
+        """Projections in the planes that somebody moves, and ``snapshot`` of these."""
+        moving, scale = self._view.moving, self._scale()
+        assert moving is not None
+        with at_most(self._hurried):
+            count, unscaled = moving.count, moving.snapshot()
+        return count, lambda: {name: image * scale for name, image in unscaled().items()}
+
+    def browse(self) -> bool:
+        """Use an idle moment after the scan. False when there was nothing to do."""
+        with at_most(self._threads):
+            return self._view.work()
