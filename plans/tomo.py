@@ -123,11 +123,11 @@ def take_scan(
     )
     metadata = {**_metadata(station, scan, setup, plan_name), **(md or {})}
     yield from stubs.connect(station.rotation, station.sample_x, station.shutter, station.detector)
-    yield from stubs.unstage_left(station.rotation, station.detector)
+    yield from stubs.unstage_left(station.detector)
     run = _run(station, scan, setup, take, metadata)
     try:
         # What is staged is also unstaged when the RunEngine is halted, without any of our cleaning up.
-        return (yield from bpp.stage_wrapper(run, [station.rotation, station.detector]))
+        return (yield from bpp.stage_wrapper(run, [station.detector]))
     except (FailedStatus, WaitForTimeoutError) as error:
         raise _readable(error) from error
 
@@ -152,9 +152,11 @@ def _run(station: Station, scan: TomoScan, setup: ScanSetup, take: Projections, 
 
 def _measure(station: Station, scan: TomoScan, setup: ScanSetup, take: Projections) -> Plan:
     yield from stubs.prepare(station.detector, setup)
-    # From here on the beamline is ours. Before, shutter and rotation may belong to the scan of somebody else.
-    inner = _measure_prepared(station, scan, setup, take)
-    return (yield from bpp.finalize_wrapper(inner, lambda: _make_safe(station)))
+    # From here on the beamline is ours. Before, shutter and rotation may belong to the scan of somebody else, and some
+    # motors (those of ophyd-async) stop when they are staged or unstaged.
+    yield from stubs.unstage_left(station.rotation)
+    inner = bpp.finalize_wrapper(_measure_prepared(station, scan, setup, take), lambda: _make_safe(station))
+    return (yield from bpp.stage_wrapper(inner, [station.rotation]))
 
 
 def _measure_prepared(station: Station, scan: TomoScan, setup: ScanSetup, take: Projections) -> Plan:

@@ -18,17 +18,13 @@ from tests.paths import ROOT
 MODULES = ("tests/plans/test_users.py", "tests/plans/batch/test_batch.py")
 
 ROBOT = "mounted_while or grip_that_fails_is_tried or robot_fault"
-CHOSEN = {
-    "epics": f"test_users and not stops_short or {ROBOT}",
-    "ophyd-async": f"test_users and not stops_short and not dies_while_it_waits or {ROBOT}",
-}
-"""Not that which reaches into the class of the simulated motors; of batches, what the robot has to do with. With
-ophyd-async the first user's scan is not whole when the second one dies while it waits: no frame comes any more."""
+CHOSEN = f"test_users and not stops_short or {ROBOT}"
+"""Not that which reaches into the class of the simulated motors; of batches, what the robot has to do with."""
 
 
 @pytest.mark.parametrize("control", ["epics", "ophyd-async"])
 def test_what_holds_for_the_simulated_devices_holds(control: str) -> None:
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", *MODULES, "-k", CHOSEN[control]]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", *MODULES, "-k", CHOSEN]
     if control == "ophyd-async":
         words += ["-W", "ignore::pytest.PytestUnraisableExceptionWarning"]  # aioca's, when a RunEngine's loop is closed
     done = subprocess.run(
