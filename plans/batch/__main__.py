@@ -15,7 +15,7 @@ from bluesky.utils import RunEngineInterrupted
 
 from streamer.frames import BadInput, StreamerError
 
-from ..devices.beamline_file import DAEMON, open_beamline
+from ..devices.beamline_file import add_options, chosen_beamline
 from .documents import DocumentLines
 from .journal import read_journal
 from .messages import Mail, Send, Webhook
@@ -35,13 +35,7 @@ def parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="run a sheet; the same command again goes on where it was")
     run.add_argument("sheet", type=Path)
     run.add_argument("folder", type=Path, help="for journal, documents and report")
-    run.add_argument(
-        "--beamline",
-        default=os.environ.get("STREAMER_BEAMLINE", "beamline.toml"),
-        metavar="FILE",
-        help="beamline.toml, or the control socket of a virtual beamline",
-    )
-    run.add_argument("--daemon", default=os.environ.get("STREAMER_DAEMON"), metavar="ENDPOINT")
+    add_options(run)
     run.add_argument("--retakes", type=int, default=2, help="scans that may follow because of the sample (2)")
     run.add_argument("--no-overlap", action="store_true", help="wait for each verdict before the robot moves")
     run.add_argument("--patience", type=float, default=600.0, metavar="S", help="how long a server may be gone (600)")
@@ -83,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    beamline = open_beamline(args.beamline, {DAEMON: args.daemon} if args.daemon else {})
+    beamline = chosen_beamline(args)
     engine = RunEngine({}, context_managers=[])
     documents = DocumentLines(args.folder)
     engine.subscribe(documents)

@@ -5,8 +5,10 @@ are arguments of the class. Only ``[flat_positions]`` is a table of plain number
 file is trusted like a profile: it names classes of any installed package.
 """
 
+import argparse
 import importlib
 import inspect
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +50,22 @@ def default_beamline(environment: Mapping[str, str], directory: Path = Path()) -
     where = environment.get("STREAMER_BEAMLINE") or (str(file) if file.is_file() else "sim")
     daemon = environment.get("STREAMER_DAEMON")
     return open_beamline(where, {DAEMON: daemon} if daemon else {})
+
+
+def add_options(parse: argparse.ArgumentParser) -> None:
+    """The options of a command that needs the devices; for ``chosen_beamline``."""
+    parse.add_argument(
+        "--beamline",
+        default=os.environ.get("STREAMER_BEAMLINE", "beamline.toml"),
+        metavar="FILE",
+        help="beamline.toml, or the control socket of a virtual beamline",
+    )
+    parse.add_argument("--daemon", default=os.environ.get("STREAMER_DAEMON"), metavar="ENDPOINT")
+
+
+def chosen_beamline(args: argparse.Namespace) -> Beamline:
+    """The devices that the options of ``add_options`` name. Raises BadInput."""
+    return open_beamline(args.beamline, {DAEMON: args.daemon} if args.daemon else {})
 
 
 def read_beamline(path: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Beamline:

@@ -66,3 +66,19 @@ class DaemonWatch:
         if patience.lost(seen, issued if seen >= issued else 0):
             what = f"{seen} of {issued} frames received, no news for {patience.limit_s:.0f} s"
             raise ScanFailed(f"the daemon stalled: {what}", FailureCode.DAEMON_STALLED)
+
+    def flushed(self, scan_id: str, patience: Patience) -> bool:
+        """Whether all frames of a scan that is over are on disk. Raises when the daemon has given up, or hangs."""
+        report = self.ask(scan_id)
+        if report is None:
+            return False
+        state, received, written = report.state, report.frames.received, report.written
+        if state in ("aborted", "failed") or (state == "incomplete" and report.error):
+            why = f"the daemon closed the scan as {state}: {report.error or 'no reason given'}"
+            raise ScanFailed(why, FailureCode.DAEMON_GAVE_UP)
+        if state.final or (state == "finalising" and written >= received):
+            return True
+        if patience.lost(state, received, written):
+            why = f"the daemon stalled while {state}: {written} of {received} frames written"
+            raise ScanFailed(why, FailureCode.DAEMON_STALLED)
+        return False

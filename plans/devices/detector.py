@@ -309,20 +309,10 @@ class TomoDetector(Device):
                 self.daemon.end(self._scan().scan_id, issued, closing.status)
 
     def _flushed(self, patience: Patience) -> bool:
-        report = self._watch.ask(self._scan().scan_id)
-        if report is None:
-            return False
-        state, received, written = report.state, report.frames.received, report.written
-        if state in ("aborted", "failed") or (state == "incomplete" and report.error):
-            why = f"the daemon closed the scan as {state}: {report.error or 'no reason given'}"
-            raise ScanFailed(why, FailureCode.DAEMON_GAVE_UP)
-        if state.final or (state == "finalising" and written >= received):
+        flushed = self._watch.flushed(self._scan().scan_id, patience)
+        if flushed:
             self._open = False
-            return True
-        if patience.lost(state, received, written):
-            why = f"the daemon stalled while {state}: {written} of {received} frames written"
-            raise ScanFailed(why, FailureCode.DAEMON_STALLED)
-        return False
+        return flushed
 
     def _abandon(self, reason: str) -> None:
         """Close whatever is open, as aborted, as well as possible. A scan that is being prepared undoes itself."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,7 +18,8 @@ from streamer.daemon import scans as module
 from streamer.flow.wire.daemon import Report
 from streamer.frames import BadInput
 from streamer.io.control import Busy
-from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
+from tests.daemon.rig import COLUMNS, PATIENCE_S, ROWS, Rig, TinyScan
+from tests.io.helpers import wait_until
 
 SPEC = TinyScan().spec
 MIDDLE = Plane("middle", (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (8, 8))
@@ -46,6 +50,33 @@ def test_another_scan_is_busy_while_one_runs(rig: Rig, other: dict[str, Any]) ->
         rig.scans.arm(structs.replace(SPEC, **other))
     assert rig.scans.current is session
     assert not (rig.directory / "scan-2.nx").exists()
+
+
+def go_on(pid: int) -> None:
+    """Let a process go on that was stopped, if it is there still."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_arming_is_busy_while_the_raw_writer_is_slow_to_start(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A process that is stopped while it starts stands for one that gets no time on a busy machine."""
+    killed = rig.writer.pid
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: rig.writer.poll_events(0.02) is not None and rig.writer.pid != killed, "the next writer")
+    slow = rig.writer.pid
+    os.kill(slow, signal.SIGSTOP)
+    request.addfinalizer(lambda: go_on(slow))
+    with monkeypatch.context() as impatient:
+        impatient.setattr(module, "OPEN_TIMEOUT_S", 0.1)
+        with pytest.raises(Busy, match=r"the raw writer did not answer 'open' .*: the machine is busy; try again"):
+            rig.scans.arm(SPEC)
+    assert rig.scans.current is None
+    assert not list(rig.directory.iterdir())
+    go_on(slow)
+    monkeypatch.setattr(module, "OPEN_TIMEOUT_S", PATIENCE_S)
+    assert rig.scans.arm(SPEC).state == "armed"
 
 
 def test_a_scan_id_serves_once(rig: Rig) -> None:

@@ -104,6 +104,7 @@ def test_the_startup_module_offers_devices_and_plans_without_a_server():
     names = [
         "RE",  # bluesky-queueserver insists on it
         "adaptive_scan",
+        "advised_scan",
         "batch_scan",
         "batch_sheet",
         "capture_scan",

@@ -29,7 +29,7 @@ def assert_safe(state):
 def test_a_session_with_the_queue(manager, station):
     """One environment for all of it, as opening one takes seconds."""
     offered = manager.ask("plans_allowed", user_group="primary")["plans_allowed"]
-    of_users = {"fly_scan", "golden_scan", "adaptive_scan", "cine_scan", "capture_scan"}
+    of_users = {"fly_scan", "golden_scan", "adaptive_scan", "advised_scan", "cine_scan", "capture_scan"}
     assert {*of_users, "batch_scan", "batch_sheet"} <= set(offered)
     assert set(manager.ask("plans_allowed", user_group="users")["plans_allowed"]) == of_users
     devices = manager.ask("devices_allowed", user_group="primary")["devices_allowed"]
@@ -47,6 +47,7 @@ def test_a_session_with_the_queue(manager, station):
         assert not refused["success"], wrong
         assert word in refused["msg"]
     assert "out of range" in manager.submit("batch_scan", slots=[0, -1])["msg"]
+    assert "out of range" in manager.submit("advised_scan", sample_name="weevil", resolution_px=1.0)["msg"]
     assert not manager.submit("batch_scan", group="users", slots=[0])["success"]
     assert not manager.submit("no_such_scan")["success"]
     assert manager.ask("queue_get")["items"] == []

@@ -20,12 +20,14 @@ Whole = tuple[Beamline, Callable[[str], dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    """The devices, and a function from scan id to truth. A module says ``KINDS``, ``SIZE``, ``ROWS``, ``SECTIONS``."""
+    """The devices, and a function from scan id to truth. A module says ``KINDS``, ``SIZE``, ``ROWS``,
+    ``SECTIONS`` and ``WORDS``, for the virtual beamline."""
     module, folder = request.module, tmp_path_factory.mktemp("whole")
     magazine = folder / "magazine.json"
     magazine.write_text(json.dumps(module.KINDS), encoding="utf-8")
     options = ["--size", str(module.SIZE), "--rows", str(module.ROWS), "--mount-s", "0.05", "--truth-dir", str(folder)]
-    hardware = start_beamline(folder, *options, "--magazine", str(magazine), "--seed", "3")
+    options += ["--magazine", str(magazine), "--seed", "3", *getattr(module, "WORDS", ())]
+    hardware = start_beamline(folder, *options)
     source = {"endpoint": hardware.wait_ready()["frames"]}
     sections = getattr(module, "SECTIONS", {})
     daemon = start_real_daemon(folder, source=source, writer={"directory": folder, "reserve_mb": 0}, **sections)
