@@ -318,9 +318,7 @@ class Session:
                 artefacts=self.result.artefacts,
                 geometry=self.result.geometry,
                 plan=self.plan,
-                latency_ms=Latency(
-                    _milliseconds(latency.quantile(0.5)), _milliseconds(latency.quantile(0.99)), latency.count
-                ),
+                latency_ms=_latency(latency),
                 last_frame_to_tomogram_s=self.result.last_frame_to_tomogram_s,
                 scan_s=scan_s,
                 source=self.owner.source,
@@ -329,6 +327,11 @@ class Session:
                 first_preview_projections=self.first_preview_projections,
                 error=self.result.error,
             )
+
+
+def _latency(seen: LatencyHistogram) -> Latency:
+    p50, p90, p99, p999, worst = (_milliseconds(seen.quantile(share)) for share in (0.5, 0.9, 0.99, 0.999, 1.0))
+    return Latency(p50, p99, seen.count, p90, p999, worst)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -300,4 +300,5 @@ def test_latencies_are_in_milliseconds_and_nothing_when_none_was_seen(session: S
     latency = session.report().latency_ms
     assert latency.n == 3
     assert latency.p50 == pytest.approx(2.0, rel=0.5)
-    assert latency.p99 == pytest.approx(100.0, rel=0.5)
+    assert latency.p99 == latency.p999 == latency.worst == pytest.approx(100.0, rel=0.5)
+    assert latency.p90 == pytest.approx(100.0, rel=0.5)

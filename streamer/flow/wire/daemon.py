@@ -75,6 +75,9 @@ class Latency(Struct, frozen=True):
     p50: Finite | None = None
     p99: Finite | None = None
     n: Count = 0
+    p90: Finite | None = None
+    p999: Finite | None = None
+    worst: Finite | None = None
 
 
 class Report(Struct, Judged, frozen=True, kw_only=True):
