@@ -26,6 +26,8 @@ CAPTURE_REQUEST = b"XML FRAMED UNSCALED\n"
 MAX_LINE = 2**20
 MAX_BLOCK = 2**26
 MAX_FIELDS = 200
+MOST_NAMED = 20
+MOST_DIGITS = 18
 ROWS_AT_ONCE = 100_000
 
 TYPES = {"int32": "<i4", "uint32": "<u4", "int64": "<i8", "double": "<f8"}
@@ -56,7 +58,8 @@ class Rows:
         wanted = [*self._names, *filter(None, (self._trigger,))]
         for name in wanted:
             if name not in known:
-                text = f"no {name!r} among the positions; there are {', '.join(known)}"
+                names = ", ".join(map(shown, known[:MOST_NAMED])) + (", …" if len(known) > MOST_NAMED else "")
+                text = f"no {name!r} among the positions; there are {names}"
                 raise WireError("header", f"{text}: change positions.value or positions.trigger, or capture it")
 
     def positions(self, row: Mapping[str, object]) -> Iterator[Position]:
@@ -150,7 +153,7 @@ class PandaCapture:
             raise WireError("header", f"the PandABox sends {shown(form)}, expected Framed or ASCII")
         self._part = b""
         # Rows that were missed belong to a run that began before: its numbers go on.
-        skipped = int(missed) if missed.isdecimal() else 0
+        skipped = int(missed) if missed.isdecimal() and len(missed) <= MOST_DIGITS else 0
         self._rows.begin(skipped)
         return [] if skipped else [RunBegins()]
 

@@ -17,6 +17,8 @@ from streamer.flow import wire
 from streamer.flow.dialects import DIALECTS
 from streamer.flow.dialects.message import Image, SeriesStart
 from streamer.frames import FrameKind, FrameMeta
+from tests.fuzz.mutations import CORPUS
+from tests.fuzz.targets import parts_of
 
 ANYWHERE = "tcp://127.0.0.1:*"
 PIXELS = np.arange(24, dtype="<u2").reshape(4, 6)
@@ -32,9 +34,14 @@ def foreign(name: str, number: int) -> list[Any]:
     return list(DIALECTS[name].encode_image(image))
 
 
+def recorded(name: str) -> list[bytes]:
+    """A message of the program itself: of ADZMQ 1.4 behind areaDetector's simulated detector, of odin's live view."""
+    return parts_of((CORPUS / f"dialects-{name}-recorded.bin").read_bytes())
+
+
 @contextmanager
-def detector(name: str, kind: int) -> Iterator[str]:
-    """Where a detector is that sends all the time to those who are there."""
+def detector(name: str, kind: int, sends: list[bytes] | None = None) -> Iterator[str]:
+    """Where a detector is that sends all the time to those who are there; ``sends``: the same message again."""
     stopped = threading.Event()
     with zmq.Context() as context, context.socket(kind) as socket:
         socket.setsockopt(zmq.LINGER, 0)
@@ -42,9 +49,13 @@ def detector(name: str, kind: int) -> Iterator[str]:
 
         def send() -> None:
             number = 0
-            begin = [] if name == "native" else DIALECTS[name].encode_start(SeriesStart("7", shape=(4, 6), dtype="<u2"))
+            begin = (
+                []
+                if sends or name == "native"
+                else DIALECTS[name].encode_start(SeriesStart("7", shape=(4, 6), dtype="<u2"))
+            )
             while not stopped.wait(0.002):
-                parts = begin or (native(number) if name == "native" else foreign(name, number))
+                parts = begin or sends or (native(number) if name == "native" else foreign(name, number))
                 if socket.poll(0, zmq.POLLOUT):
                     socket.send_multipart(parts)
                     number, begin = number + (not begin), []
@@ -90,6 +101,16 @@ def test_it_says_what_a_detector_speaks_and_what_to_configure(
         assert '  [kinds]\n  attribute = "ImageKey"\n' in told
     if name == "concert":
         assert "missing: frame numbers." in told
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adzmq", zmq.PUB), ("adzmq", zmq.PUSH), ("odin", zmq.PUB)])
+def test_what_the_programs_themselves_send_is_known(name: str, kind: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with detector(name, kind, recorded(name)) as endpoint:
+        assert main(["check", endpoint, "--seconds", "30"]) == 0
+    told = capsys.readouterr().out
+    assert f'  dialect = "{name}"\n' in told
+    assert "images of 4 rows × 6 columns, <u2, compression none" in told
+    assert "would be refused" not in told
 
 
 def test_a_detector_of_streamer_is_known(capsys: pytest.CaptureFixture[str]) -> None:

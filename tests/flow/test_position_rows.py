@@ -128,7 +128,7 @@ def test_the_shutter_is_one_of_the_captures() -> None:
     ("data", "text"),
     [
         (b"ERR invalid option\n", "the PandABox refuses to send: 'ERR invalid option'"),
-        (b"OK\n" + header("XML FRAMED", FIELDS[:1]), "no 'INENC1.VAL.Mean' among the positions; there are COUNTER1"),
+        (b"OK\n" + header("XML FRAMED", FIELDS[:1]), "no 'INENC1.VAL.Mean' among the positions; there are 'COUNTER1"),
         (b"OK\n" + header("XML FRAMED", FIELDS) + b"BEN \0\0\0\0", "a block of the PandABox begins with b'BEN '"),
         (b"OK\n" + header("XML ASCII", FIELDS) + b"1 2 3\n", "3 values in a row of 2"),
         (b"OK\n<header>\n\n", "the header of the PandABox is no XML"),

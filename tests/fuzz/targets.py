@@ -11,7 +11,12 @@ from collections.abc import Callable
 
 from streamer.daemon.monitoring.http import Page, PageServer
 from streamer.flow import wire
+from streamer.flow.codecs import decompress_into
 from streamer.flow.dialects import DIALECTS
+from streamer.flow.dialects.message import Codec
+from streamer.flow.position_rows import PandaCapture, Rows, StreamedCapture
+from streamer.flow.positions import Positions
+from streamer.flow.row_cut import RowCut
 from streamer.flow.wire.acknowledged import decode_credit, decode_hello, decode_number
 from streamer.flow.wire.beamline import BEAMLINE_REQUESTS
 from streamer.flow.wire.control import Request, read_reply, read_request
@@ -21,6 +26,10 @@ from streamer.flow.wire.looks import LOOK_REQUESTS, GetLatest, GetPast, Look
 from streamer.frames import BadInput
 
 LONGEST_COMPLAINT = 2000
+
+CODECS: tuple[Codec, ...] = ("none", "lz4", "bslz4", "lz4-h5", "bslz4-h5")
+PIXELS_BYTES, GUARD = 768, 64
+POSITIONS = Positions(source="pandabox", endpoint="panda:8889")
 
 DAEMON = {kind.verb: kind for kind in DAEMON_REQUESTS + LOOK_REQUESTS}
 BEAMLINE = {kind.verb: kind for kind in BEAMLINE_REQUESTS}
@@ -99,6 +108,35 @@ def dialects(data: bytes) -> bool:
     return any(outcomes)
 
 
+def cuts(data: bytes) -> bool:
+    """A native message of which a tee cuts rows out; ZeroMQ has none without parts."""
+    return _taken(lambda: RowCut(1, 3).of([memoryview(part) for part in parts_of(data) or [b""]]))
+
+
+def packed(data: bytes) -> bool:
+    """Compressed pixels, into memory with a guard on both sides; the first byte says how, and the size of a pixel."""
+    way, room = data[0] if data else 0, bytearray(b"\xa5" * (PIXELS_BYTES + 2 * GUARD))
+    out = memoryview(room)[GUARD : GUARD + PIXELS_BYTES]
+    codec, itemsize = CODECS[way % len(CODECS)], 1 << way // len(CODECS) % 3
+    taken = _taken(lambda: decompress_into(codec, memoryview(data)[1:], out, itemsize))
+    assert room.startswith(b"\xa5" * GUARD)
+    assert room.endswith(b"\xa5" * GUARD)
+    return taken
+
+
+def captures(data: bytes) -> bool:
+    """What the data port of a PandABox sends, in two pieces."""
+    reader = PandaCapture(Rows(POSITIONS, "BITS0"), lambda text: None)
+    half = len(data) // 2
+    return _taken(lambda: [reader.feed(piece) for piece in (data[:half], data[half:])])
+
+
+def positions(data: bytes) -> bool:
+    """Messages of a stream of positions."""
+    reader = StreamedCapture(Rows(POSITIONS, None), lambda text: None)
+    return _taken(lambda: [reader.message(part) for part in parts_of(data)])
+
+
 def http(data: bytes) -> bool:
     """The request of a client of the metrics."""
     page = PageServer.page({"/metrics": lambda _accept: Page(b"up 1\n")}, data)
@@ -108,7 +146,22 @@ def http(data: bytes) -> bool:
 
 TARGETS: dict[str, Callable[[bytes], bool]] = {
     target.__name__: target
-    for target in (frames, requests, beamline, replies, events, previews, producers, credits, dialects, http)
+    for target in (
+        frames,
+        requests,
+        beamline,
+        replies,
+        events,
+        previews,
+        producers,
+        credits,
+        dialects,
+        cuts,
+        packed,
+        captures,
+        positions,
+        http,
+    )
 }
 
 

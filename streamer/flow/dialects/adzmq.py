@@ -55,9 +55,9 @@ def decode(parts: Sequence[memoryview]) -> Image:
 def _readable(attributes: bytes) -> Mapping[str, Attribute]:
     """Those that can be read of attributes that are no JSON: ``"A":1,"B":"text"``."""
     names = list(NAME.finditer(attributes))
-    ends = [name.start() for name in names[1:]] + [len(attributes)]
+    ends = [name.start() for name in names] + [len(attributes)]
     found: dict[str, Attribute] = {}
-    for name, end in zip(names, ends, strict=True):
+    for name, end in zip(names, ends[1:], strict=True):
         text = attributes[name.end() : end].rstrip(b",").decode(errors="replace")
         if len(text) > 1 and text[0] == text[-1] == '"':
             found[name[1].decode(errors="replace")] = text[1:-1]

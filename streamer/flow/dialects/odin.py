@@ -38,8 +38,8 @@ TRAITS = Traits(
     compresses=True,
 )
 
-CODECS: Mapping[str, Codec] = {"none": "none", "unset": "none", "unknown": "none", "bslz4": "bslz4-h5"}
-"""What odin calls BSLZ4 is what it writes as chunks of HDF5. Where a plugin does not say it, the length tells."""
+CODECS: Mapping[str, Codec] = {"none": "none", "unset": "none", "unknown": "none", "lz4": "lz4-h5", "bslz4": "bslz4-h5"}
+"""A compressed image is the chunk that odin writes to HDF5. Where a plugin does not say it, the length tells."""
 
 Length = Annotated[str, Meta(pattern=r"\A[0-9]{1,9}\Z")] | int
 
