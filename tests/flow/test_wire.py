@@ -359,12 +359,3 @@ def test_numpy_scalars_are_packed_and_arrays_are_not() -> None:
     assert wire.unpack(wire.pack({"a": np.float32(0.5), "b": np.int64(3)})) == {"a": 0.5, "b": 3}
     with pytest.raises(TypeError, match="ndarray cannot be sent"):
         wire.pack({"a": np.zeros(3)})
-
-
-@pytest.mark.parametrize("nbytes", [0, 1, wire.PIECE_BYTES - 1, wire.PIECE_BYTES, 2 * wire.PIECE_BYTES + 17])
-def test_a_payload_is_copied_whole_and_its_checksum_compared(nbytes: int) -> None:
-    payload = np.random.default_rng(nbytes).integers(0, 256, nbytes).astype(np.uint8)
-    for expected, sound in ((wire.checksum(payload.data), True), (1, False), (None, True)):
-        slot = bytearray(nbytes)
-        assert wire.copy_checked(payload.data, memoryview(slot), expected) is sound
-        assert slot == payload.tobytes()

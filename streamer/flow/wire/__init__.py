@@ -38,8 +38,6 @@ PROTOCOL_VERSION: Literal[1] = 1
 MAX_HEADER = 4096
 MAX_ANGLE_DEG = 1e6
 MAX_CONTROL = 256 * 1024
-PIECE_BYTES = 2**20
-"""Of a payload, copied at once: small enough for a core's own cache, large enough that Python's part is small."""
 
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 ShortText = Annotated[str, Meta(max_length=200)]
@@ -255,23 +253,6 @@ def encode_frame(meta: FrameMeta, pixels: np.ndarray[Any, Any], src: str = "") -
 
 def checksum(payload: memoryview | bytes) -> int:
     return xxhash.xxh3_64_intdigest(payload)
-
-
-def copy_checked(payload: memoryview, slot: memoryview, expected: int | None) -> bool:
-    """Copy a payload into a slot of the same size. Returns False when its checksum is not the expected one, if any.
-
-    A piece is copied while it is still in the processor's cache from taking its checksum. Lets other threads run.
-    """
-    source, target = np.frombuffer(payload, np.uint8), np.frombuffer(slot, np.uint8)
-    if expected is None:
-        np.copyto(target, source)
-        return True
-    taken = xxhash.xxh3_64()
-    for first in range(0, source.size, PIECE_BYTES):
-        piece = source[first : first + PIECE_BYTES]
-        taken.update(piece.data)
-        np.copyto(target[first : first + PIECE_BYTES], piece)
-    return taken.intdigest() == expected
 
 
 def decode(header: bytes | memoryview) -> Message:

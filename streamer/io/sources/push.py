@@ -12,6 +12,7 @@ from typing import Protocol
 
 import zmq
 
+from streamer.core.simd.checked_copy import copy_checked, prepare
 from streamer.flow import wire
 from streamer.frames import BadInput
 from streamer.io import sockets
@@ -136,6 +137,7 @@ class MessageParts:
     def __init__(self, socket: sockets.Socket) -> None:
         self._socket = socket
         self._discard = bytearray(64)
+        prepare()
 
     def receive_payload(self, header: wire.FrameHeader, sink: FrameSink) -> None:
         """Receive the pixels of a frame into the slot that the sink gives, and check them."""
@@ -152,7 +154,7 @@ class MessageParts:
             sink.corrupt(header, "parts")
         elif (size := payload.buffer.nbytes) != header.size:
             sink.corrupt(header, "truncated" if size < header.size else "oversize")
-        elif not wire.copy_checked(payload.buffer, slot, header.checksum):
+        elif not copy_checked(payload.buffer, slot, header.checksum):
             sink.corrupt(header, "checksum")
         else:
             sink.frame(header)
