@@ -1,8 +1,10 @@
 """``streamer tee`` with a receiver that is stopped (SIGSTOP), against the same tee without that receiver.
 
 ``python -m benchmarks.streams.tee [--rounds 5]`` writes results/tee.json: frames/s of the two other receivers, the
-lossless one and a lossy one, in rounds that alternate, once at a detector's rate and once as fast as the lossless one
-takes them.
+lossless one and a lossy one, once at a detector's rate and once as fast as the lossless one takes them. Beside it a
+third receiver that takes everything, and the same tee without a third one once more, whose ratio shows the noise. The
+ways take turns. The processor time that the tee needs for a message says more than its rate where other processes
+share the cores.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,7 +30,9 @@ from streamer.frames import FrameKind, FrameMeta
 
 SIDE = 724  # 1 MiB of <u2
 PACED_HZ = 100.0
-FRAMES = {"paced": 300, "full speed": 1000}
+FRAMES = {"paced": 300, "full speed": 3000}
+THIRD = ("none", "stopped", "takes everything", "none again")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 LIMIT_MS = 60_000
 
 
@@ -46,9 +51,15 @@ def receive(endpoint: str, report: Connection) -> None:
     report.send((len(times), times[-1] - times[0]))
 
 
-def run(speed: str, stopped: bool) -> dict[str, Any]:
-    """Frames and frames/s of the lossless and of a lossy receiver; ``stopped``: there is a third, which is stopped."""
-    count = 3 if stopped else 2
+def processor_s(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def run(speed: str, third: str) -> dict[str, Any]:
+    """Frames and frames/s of the lossless and of a lossy receiver, beside a third one or none."""
+    count, stopped = (2 if third.startswith("none") else 3), third == "stopped"
     words = ["tee", "tcp://127.0.0.1:*", "--bind", *["--to", "tcp://127.0.0.1:*"] * count]
     tee = subprocess.Popen([sys.executable, "-m", "streamer", *words], stdout=subprocess.PIPE, text=True)
     assert tee.stdout is not None
@@ -58,9 +69,11 @@ def run(speed: str, stopped: bool) -> dict[str, Any]:
     children = [spawn.Process(target=receive, args=(end, pipe[1])) for end, pipe in zip(ends, pipes, strict=True)]
     for child in children:
         child.start()
+    began_s = processor_s(tee.pid)
     try:
         send(source, speed, [pipe[0] for pipe in pipes], children[2].pid if stopped else None)
         results = [pipe[0].recv() for pipe in pipes[:2]]
+        used_s = processor_s(tee.pid) - began_s
     finally:
         for child in children[2:]:
             child.kill()
@@ -71,7 +84,8 @@ def run(speed: str, stopped: bool) -> dict[str, Any]:
         tee.wait()
         tee.stdout.close()
     frames, rates = [number for number, _ in results], [(number - 1) / seconds for number, seconds in results]
-    return {"frames": frames, "rates": rates, "tee": said.splitlines()}
+    milliseconds = 1000 * used_s / FRAMES[speed]
+    return {"frames": frames, "rates": rates, "ms": milliseconds, "tee": said.splitlines()}
 
 
 def send(source: str, speed: str, reports: list[Any], to_stop: int | None) -> None:
@@ -97,19 +111,25 @@ def send(source: str, speed: str, reports: list[Any], to_stop: int | None) -> No
 def measure(rounds: int) -> dict[str, Any]:
     result: dict[str, Any] = {"frame_bytes": 2 * SIDE * SIDE, "rounds": rounds}
     for speed in FRAMES:
-        runs: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+        runs: dict[str, list[dict[str, Any]]] = {third: [] for third in THIRD}
         for number in range(rounds):
-            for stopped in (False, True) if number % 2 else (True, False):
-                runs[stopped].append(run(speed, stopped))
-        pairs = list(zip(runs[True], runs[False], strict=True))
+            for third in THIRD if number % 2 else THIRD[::-1]:
+                runs[third].append(run(speed, third))
         for at, name in enumerate(("lossless", "lossy")):
             result[f"{speed}, {name}"] = {
-                "ratio": round(median(a["rates"][at] / b["rates"][at] for a, b in pairs), 4),
-                "frames_per_s_with_the_stopped_one": round(median(a["rates"][at] for a, _ in pairs), 1),
-                "frames_per_s_without": round(median(b["rates"][at] for _, b in pairs), 1),
-                "least_frames_of": [min(a["frames"][at] for a, _ in pairs), FRAMES[speed]],
+                f"third {third}": {
+                    "frames_per_s": round(median(one["rates"][at] for one in made), 1),
+                    "ratio_to_none": round(
+                        median(a["rates"][at] / b["rates"][at] for a, b in zip(made, runs["none"], strict=True)), 4
+                    ),
+                    "least_frames_of": [min(one["frames"][at] for one in made), FRAMES[speed]],
+                }
+                for third, made in runs.items()
             }
-        result[f"{speed}, tee said"] = runs[True][-1]["tee"]
+        result[f"{speed}, processor ms of the tee per message"] = {
+            f"third {third}": round(median(one["ms"] for one in made), 3) for third, made in runs.items()
+        }
+        result[f"{speed}, tee said"] = runs["stopped"][-1]["tee"]
     return result
 
 

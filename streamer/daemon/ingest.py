@@ -97,8 +97,7 @@ class Ingest:
         scan that is over are taken, and counted by ``slot``; those of an unknown scan must wait.
         """
         if not isinstance(message, wire.Start):
-            scan_id = message.meta.scan_id if isinstance(message, wire.FrameHeader) else message.scan_id
-            return self._scans.take_up(scan_id)
+            return self._scans.take_up(message.scan_id)
         scan_id, running = message.spec.scan_id, self._scans.current
         if running is not None and running.spec.scan_id != scan_id:
             running.give_way(scan_id)
@@ -166,7 +165,7 @@ class Ingest:
             self._enter(session, held.meta, source, packed)
 
     def frame(self, header: wire.FrameHeader, packed: memoryview | None = None) -> None:
-        session = self._scans.of(header.meta.scan_id)
+        session = self._scans.of(header.scan_id)
         if session is None:
             return
         meta, capture = header.meta, session.capture
@@ -203,12 +202,12 @@ class Ingest:
         self.ahead += duration_ns < 0
 
     def corrupt(self, header: wire.FrameHeader, reason: str, text: str = "") -> None:
-        session = self._scans.of(header.meta.scan_id)
+        session = self._scans.of(header.scan_id)
         if session is not None and session.admits(header.src):
-            index, capture = header.meta.index, session.capture
+            index, capture = header.index, session.capture
             session.corrupt(index if capture is None else capture.place(index, header.kind))
             session.settle()
-        self.rejected(reason, f"frame {header.meta.index} of scan {header.meta.scan_id}: {text or reason}")
+        self.rejected(reason, f"frame {header.index} of scan {header.scan_id}: {text or reason}")
 
     def end(self, message: wire.End) -> None:
         session = self._scans.of(message.scan_id)

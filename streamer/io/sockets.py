@@ -40,6 +40,15 @@ def keep_message_memory() -> None:
         mallopt(M_TOP_PAD, GROWTH_BYTES)
 
 
+HEARTBEAT_MS, SILENCE_MS = 1000, 5000
+
+
+def notice_silence(socket: Socket) -> None:
+    """End a connection whose peer answers nothing for 5 s: its machine, or the way to it, is gone."""
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
+
+
 def open_to_all(_socket: Socket) -> None:
     """The guard of a socket that admits everybody who reaches it."""
 

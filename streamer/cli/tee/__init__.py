@@ -17,7 +17,7 @@ from streamer.frames import BadInput
 from streamer.io.senders.branches import Branch
 from streamer.io.senders.tee import Tee
 from streamer.io.senders.tee_acknowledged import AcknowledgedTee
-from streamer.io.sockets import until_done
+from streamer.io.sockets import keep_message_memory, until_done
 
 HIGH_WATER_MARK = 8
 SAY_S = 10.0
@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput("--to: give a socket for each receiver, such as --to tcp://*:6001")
     if args.high_water_mark < 1:
         raise BadInput(f"--high-water-mark: give a whole number, 1 or more, not {args.high_water_mark}")
+    keep_message_memory()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

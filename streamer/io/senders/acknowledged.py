@@ -19,11 +19,11 @@ from streamer.flow.spool import MessageStore
 from streamer.flow.wire.acknowledged import decode_credit, encode_number
 from streamer.frames import BadInput, StreamerError
 from streamer.io import sockets
-from streamer.io.sources.acknowledged import HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
 
 log = logging.getLogger(__name__)
 
 POLL_MS = 100
+MESSAGES_AT_ONCE = 8
 SILENCE_S = 1.0  # after which the producer says hello again
 
 
@@ -61,8 +61,7 @@ class AcknowledgedSender:
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # what was queued for a daemon that is gone is not for the next one
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        sockets.notice_silence(self._socket)
         guard(self._socket)
         self.endpoint = (sockets.bind if bind else sockets.connect)(self._socket, endpoint, name)
         self._spool = messages
@@ -82,30 +81,40 @@ class AcknowledgedSender:
 
         Raises SpoolFullError after ``timeout_s`` (None: never), BadInput for a message larger than the spool.
         """
-        number = self._append(parts, 0.0)
+        number = self._append(parts)
         if number is None:
             if not self._full:
                 self._full = True
                 self._alarm(self.complaint())
-            number = self._append(parts, timeout_s)
+            number = self._append_within(parts, timeout_s)
             if number is None:
                 raise SpoolFullError(self.complaint())
         self._full = False
-        with contextlib.suppress(BlockingIOError):  # a full pipe wakes the thread, too
-            os.write(self._wake, b"\0")
         return number
 
-    def _append(self, parts: Sequence[Any], timeout_s: float | None) -> int | None:
+    def _append(self, parts: Sequence[Any]) -> int | None:
+        with self._changed:
+            number = self._spool.append(parts)
+            # With messages before it, or without credit, the thread comes to it by itself.
+            if number == self._window.next and self._window.may_send(self._spool.end):
+                self._wake_up()
+        return number
+
+    def _append_within(self, parts: Sequence[Any], timeout_s: float | None) -> int | None:
         number: int | None = None
 
         def appended() -> bool:
             nonlocal number
-            number = self._spool.append(parts)
+            number = self._append(parts)
             return number is not None
 
         with self._changed:
             self._changed.wait_for(appended, timeout_s)
         return number
+
+    def _wake_up(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # a full pipe wakes the thread, too
+            os.write(self._wake, b"\0")
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until everything is acknowledged. Returns False when the daemon took no messages for ``timeout_s``.
@@ -154,8 +163,7 @@ class AcknowledgedSender:
     def close(self) -> None:
         """Stop at once. What is not acknowledged stays in the spool."""
         self._stopping = True
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake, b"\0")
+        self._wake_up()
         self._thread.join()
         os.close(self._wake)
         os.close(self._wake_read)
@@ -183,18 +191,21 @@ class AcknowledgedSender:
 
     def _send_waiting(self) -> bool:
         """Send what there is credit for. Returns True when the socket takes no more now."""
-        while True:
-            with self._changed:
-                if not self._window.may_send(self._spool.end):
-                    return False
-                number = self._window.next
-                parts = [encode_number(number), *self._spool.parts(number)]
-            try:
-                self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return True
-            with self._changed:
+        while messages := self._next_messages():
+            for parts in messages:
+                try:
+                    self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
+                except zmq.Again:
+                    return True
                 self._window.sent()
+        return False
+
+    def _next_messages(self) -> list[list[Any]]:
+        """Some messages for which there is credit; they stay in the spool until this thread hears of them."""
+        with self._changed:
+            first, end = self._window.next, min(self._window.limit, self._spool.end)
+            numbers = range(first, min(end, first + MESSAGES_AT_ONCE))
+            return [[encode_number(number), *self._spool.parts(number)] for number in numbers]
 
     def _listen(self) -> None:
         with contextlib.suppress(zmq.Again):

@@ -9,14 +9,13 @@ import zmq
 from streamer.flow.wire.acknowledged import decode_hello, decode_number
 from streamer.frames import BadInput
 from streamer.io import sockets
-from streamer.io.senders.branches import Branch, LossyBranches, sent
-from streamer.io.senders.tee import MAX_MESSAGE, POLL_MS
-from streamer.io.sources.acknowledged import HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
+from streamer.io.senders.branches import Branch, sent
+from streamer.io.senders.tee import MAX_MESSAGE, POLL_MS, BaseTee
 
 MESSAGES_PER_TURN = 16
 
 
-class AcknowledgedTee:
+class AcknowledgedTee(BaseTee):
     """Messages of one producer go to the first branch, a daemon, and its credit comes back; both pass as they are.
 
     So the producer keeps each message until the daemon has it on the disk, whatever becomes of the tee. The other
@@ -25,24 +24,16 @@ class AcknowledgedTee:
     Raises BadInput when an endpoint cannot be bound or connected.
     """
 
+    expected = "no producer of the acknowledged transport"
+
     def __init__(
         self, context: sockets.Context, source: str, bind: bool, branches: Sequence[Branch], high_water_mark: int
     ) -> None:
         """``bind``: the producer connects to ``source``. ``high_water_mark`` is for the branches after the first."""
-        self.branches, self.received = list(branches), 0
-        if self.branches[0].cut is not None:
+        if branches[0].cut is not None:
             raise BadInput("--rows: the first receiver acknowledges whole frames; give --rows after another --to")
         self._run = self._next = 0  # the producer's life, and the number of its first message that did not come yet
-        self._daemon, self._producer = _dealer(context), _dealer(context)
-        self._others = LossyBranches(context, self.branches[1:], high_water_mark)
-        self._watch = None if bind else sockets.Watch(self._producer)
-        try:
-            self.branches[0].bind(self._daemon)
-            self._others.bind()
-            self.source = (sockets.bind if bind else sockets.connect)(self._producer, source, "SOURCE")
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(context, source, bind, branches, high_water_mark, _dealer(context), _dealer(context))
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Hand messages on until ``stopped()``; looks at it at least every 50 ms.
@@ -50,39 +41,32 @@ class AcknowledgedTee:
         Raises BadInput when there is another kind of socket at the source.
         """
         poller = zmq.Poller()
-        poller.register(self._producer, zmq.POLLIN)
-        poller.register(self._daemon, zmq.POLLIN)
+        poller.register(self._input, zmq.POLLIN)
+        poller.register(self._first, zmq.POLLIN)
         try:
             while not stopped():
                 ready = dict(poller.poll(POLL_MS))
-                if self._daemon in ready:  # when nobody takes a credit, the daemon repeats it
-                    sent(self._producer, self._daemon.recv_multipart(copy=False))
-                if self._producer in ready:
+                if self._first in ready:  # when nobody takes a credit, the daemon repeats it
+                    sent(self._input, self._first.recv_multipart(copy=False))
+                if self._input in ready:
                     self._hand_on_some()
-                if not ready and self._watch is not None and self._watch.mend(self.source) and not self._watch.met:
-                    raise BadInput(f"SOURCE {self.source}: no producer of the acknowledged transport")
+                if not ready:
+                    self._mend()
                 self._others.catch_up()
         finally:
             self.close()
 
-    def close(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-        self._producer.close()
-        self._daemon.close()
-        self._others.close()
-
     def _hand_on_some(self) -> None:
         for _ in range(MESSAGES_PER_TURN):
             try:
-                frames = self._producer.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = self._input.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
             self._hand_on(frames)
 
     def _hand_on(self, frames: Sequence[zmq.Frame]) -> None:
         """To the daemon, which asks again for what it does not get; to the others when it comes for the first time."""
-        sent(self._daemon, frames)
+        sent(self._first, frames)
         number = decode_number(frames[0].bytes) if len(frames[0]) <= 8 else None
         if number is None or len(frames) < 2:
             self._follow(frames)
@@ -109,6 +93,5 @@ def _dealer(context: sockets.Context) -> sockets.Socket:
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.IMMEDIATE, 1)  # what was meant for a daemon that is gone is not for the next one
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    sockets.notice_silence(socket)
     return socket

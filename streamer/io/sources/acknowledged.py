@@ -22,8 +22,6 @@ SETTLING_POLL_MS = 10
 REPEAT_S = 0.5  # a credit that was lost is repeated
 HELD_S = 0.1  # a held message is asked for again
 ACKNOWLEDGE_S = 0.02
-HEARTBEAT_MS = 1000
-HEARTBEAT_TIMEOUT_MS = 5000
 WINDOW_BYTES = 2**25
 MOST_AHEAD = 256
 """Messages that a producer may send ahead, however small its frames are."""
@@ -85,8 +83,7 @@ class AcknowledgingReceiver:
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes + wire.MAX_HEADER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        sockets.notice_silence(self._socket)
         self._parts = MessageParts(self._socket)
         self._ledger = ReceiverLedger(daemon, window)
         self._least_window = window
@@ -178,7 +175,7 @@ class AcknowledgingReceiver:
         if isinstance(message, wire.FrameHeader):
             self._ledger.window = max(self._least_window, min(WINDOW_BYTES // max(message.size, 1), MOST_AHEAD))
             self._parts.receive_payload(message, sink)
-            return Taken(message.meta.scan_id, sink.position())
+            return Taken(message.scan_id, sink.position())
         self._parts.drop_rest()
         if isinstance(message, wire.End):
             sink.end(message)
