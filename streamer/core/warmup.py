@@ -33,6 +33,7 @@ from streamer.core.preprocessing.stripes import remove_stripes
 from streamer.core.preprocessing.zingers import remove_zingers
 from streamer.core.quality.artefacts import measure
 from streamer.core.quality.motion.reprojection import misfit
+from streamer.core.simd.checked_copy import prepare
 from streamer.core.tv.kernels import SMALL_VOLUME
 from streamer.core.tv.reconstruction import reconstruct_tv
 from streamer.frames import DTYPES
@@ -158,6 +159,7 @@ def _iterative(backend: Backend) -> None:
 
 
 STEPS: dict[str, Step] = {
+    "checksum": lambda _backend: prepare(),
     **{f"attenuation {dtype}": partial(_attenuate, dtype=dtype) for dtype in DTYPES},
     "live planes": _planes,
     "tomogram": _volume,
