@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from streamer.flow.dialects import TRAITS, dectris_v2
+from streamer.flow.folder_template import RULE, FolderTemplate
 from streamer.flow.kinds import Kinds
 from streamer.flow.patience import PatienceLimits
 from streamer.flow.positions import Positions
@@ -70,6 +71,15 @@ SourceEndpoint = Annotated[
     Field(json_schema_extra={"rule": "an endpoint: tcp://HOST:PORT, ipc://PATH or pva://NAME"}),
 ]
 """A ZeroMQ endpoint, or the name of a PV."""
+
+
+def _folder(value: str) -> str:
+    FolderTemplate(value)
+    return value
+
+
+FolderName = Annotated[str, AfterValidator(_folder), Field(min_length=1, json_schema_extra={"rule": RULE})]
+"""Folders one in the other, with placeholders."""
 
 FileMode = Annotated[
     str, Field(pattern="^[0-7]{3}$", json_schema_extra={"rule": "three octal digits: of owner, group and others"})
@@ -165,10 +175,14 @@ class Writer(Options):
 
     directory: Path = Path("streamer-data")
     """folder of the files"""
+    folder: FolderName | None = Field(None, examples=["{year}/{proposal}/{sample}"])
+    """folder of a scan below directory, made when it is armed: names with {year}, {month}, {day} (local), {sample},
+    {scan_id} and {KEY} of the scan's metadata, each a plain name; unset: directory itself"""
     mode: FileMode | None = Field(None, examples=["640"])
     """permissions of new files; unset: those that the umask leaves"""
     group: str | None = Field(None, examples=["beamline"])
-    """group of new files, which the folder passes on to them; unset: that of the daemon or of the folder"""
+    """group of new files, which the folder passes on to them; with placeholders as in folder, one group for each
+    proposal, say; unset: that of the daemon or of the folder"""
     flush_s: float = Field(0.2, gt=0, le=60)
     """seconds between flushes of the raw file; what is flushed survives a crash"""
     reserve_mb: float = Field(512.0, ge=0)

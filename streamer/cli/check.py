@@ -16,6 +16,7 @@ from streamer.cli.detector.look import look
 from streamer.cli.terminal.arguments import add_verb, checked
 from streamer.config import NATIVE, Config, SourceEndpoint, check_security, check_source, load, unguarded
 from streamer.core.backend.selection import BackendError, select_backend
+from streamer.daemon.scan_folders import check_folders
 from streamer.frames import BadInput
 from streamer.io.raw.disk_space import check_space
 from streamer.keys import KeyFolder
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_directory(config: Config) -> None:
+    check_folders(config.writer)
     directory = config.writer.directory
     existing = next(path for path in (directory, *directory.resolve().parents) if path.exists())
     check_space(existing, 0, int(config.writer.reserve_mb * 2**20))

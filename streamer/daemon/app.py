@@ -34,6 +34,7 @@ from streamer.daemon.monitoring.snapshot import disk_space, snapshot
 from streamer.daemon.receivers import assembly_of, new_receiver
 from streamer.daemon.scans import Scans
 from streamer.daemon.supervision import Supervisor
+from streamer.flow.folder_template import placeholders
 from streamer.flow.ring import Ring
 from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
 from streamer.flow.wire.events import FaultEvent
@@ -102,7 +103,7 @@ class Daemon:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"writer.directory {directory}: cannot be made: {error.strerror}") from error
-        if group is not None:
+        if group is not None and not placeholders(group):
             give_to_group(directory, group)
         check_space(directory, 0, 0)
 

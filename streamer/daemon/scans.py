@@ -16,6 +16,7 @@ from streamer.core.planes.plane import Plane, check_planes
 from streamer.daemon.left_behind import LeftBehind
 from streamer.daemon.monitoring.tally import Tally
 from streamer.daemon.reports import Reports, refusal
+from streamer.daemon.scan_folders import ScanFolders
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
 from streamer.flow.capture import window_frames
@@ -31,6 +32,7 @@ from streamer.io.publish import Publisher
 from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.pixel_mask import PixelMask, as_mask, joined
 from streamer.io.raw.writer import WriterError, WriterProcess, WriterSlow
+from streamer.io.scan_folder import remove_empty
 from streamer.pipeline.layout.choice import max_layout_width
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
@@ -58,8 +60,9 @@ class Scans:
         self.memory = Memory()  # large arrays that one scan after the other borrows
         self._reports = Reports()
         self._directory = config.writer.directory.resolve()  # the folder alone: a link in it leads to what is not ours
+        self._folders = ScanFolders(self._directory, config.writer)
         since = time.time() - config.scan.stall_timeout_s
-        self._left = LeftBehind(self._directory, config.writer.tomogram, since)
+        self._left = LeftBehind(self._directory, self._folders.depth, config.writer.tomogram, since)
         self.check: Callable[[ScanSpec], object] = lambda _spec: (
             None
         )  # raises BadInput for a scan that is not to be armed
@@ -140,6 +143,7 @@ class Scans:
             raise BadInput(f"{path} exists already; every scan needs its own scan id")
         if unfinished is not None and unfinished.spec != spec:
             raise BadInput(f"{path} holds another scan of this id; every scan needs its own scan id")
+        folder = None if unfinished is not None else self._folders.of(spec, time.time())
         held = None if unfinished is None else len(unfinished.kinds)
         lacking = spec.frames - (held or 0)
         check_space(directory, lacking * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
@@ -157,11 +161,14 @@ class Scans:
                 f"scan {spec.scan_id}: {window_frames(spec)} projections are to be held until the trigger, "
                 f"the ring has room for {slots}; enlarge ring.memory_mb and ring.max_slots, or keep fewer turns"
             )
+        if folder is not None:
+            path = folder.make() / path.name
         try:
             self._writer.open(spec, path, now(), OPEN_TIMEOUT_S, held)
         except WriterSlow as error:
             raise Busy(f"{error}: the machine is busy; try again") from error
         except WriterError as error:
+            remove_empty(path.parent, directory)
             raise BadInput(str(error)) from error
         session = Session(spec, pipeline, path, self._clock, config.scan.patience)
         session.mask = mask

@@ -57,8 +57,10 @@ class Stored:
 
 
 def scans(folder: Path) -> dict[str, Path]:
-    """The raw files by scan id, the one that was written last at the end. A scan in segments is its master file."""
-    found = [path for path in folder.glob("*.nx") if "+" not in path.stem]
+    """The raw files by scan id, in folders as well, the one that was written last at the end. A scan in segments is its
+    master file.
+    """
+    found = [path for path in folder.rglob("*.nx") if "+" not in path.stem]
     found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
     return {path.stem: path for path in found}
 

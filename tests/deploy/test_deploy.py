@@ -68,9 +68,10 @@ def test_numba_may_make_machine_code_in_the_daemon() -> None:
     assert "\nMemoryDenyWriteExecute=" not in text
 
 
-def test_a_gpu_is_all_that_the_drop_in_adds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["gpu", "proposals"])
+def test_with_a_drop_in_the_exposure_is_still_at_most_2(tmp_path: Path, name: str) -> None:
     unit = as_installed(DEPLOY / "systemd/streamer.service", tmp_path)
-    drop_in = (DEPLOY / "systemd/streamer-gpu.conf").read_text(encoding="utf-8")
+    drop_in = (DEPLOY / f"systemd/streamer-{name}.conf").read_text(encoding="utf-8")
     unit.write_text(unit.read_text(encoding="utf-8") + drop_in, encoding="utf-8")
     assert check("systemd-analyze", "verify", "--man=no", unit) == ""
     check("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)

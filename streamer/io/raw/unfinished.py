@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,15 +116,20 @@ def _was_begun(path: Path) -> bool:
     return False
 
 
-def newest_scan(directory: Path, after: float) -> str | None:
+def newest_scan(files: Iterable[Path], after: float) -> str | None:
     """Id of the scan whose raw file was changed last; None when that was before ``after`` (s since 1970 UTC)."""
     newest, scan_id = after, None
-    for path in directory.glob("*.nx"):
+    for path in files:
         with suppress(OSError):  # renamed at this moment
             changed = path.lstat().st_mtime
             if changed > newest:
-                newest, scan_id = changed, path.stem.partition("+")[0]
+                newest, scan_id = changed, scan_of(path)
     return scan_id
+
+
+def scan_of(path: Path) -> str:
+    """Id of the scan that a raw file, or a segment of one, belongs to."""
+    return path.stem.partition("+")[0]
 
 
 def _runs(rows: list[int], most: int) -> Iterator[list[int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from streamer.frames import BadInput
 from streamer.io.raw.unclosed import is_written
+from streamer.io.scan_folder import remove_empty
 from streamer.io.tomogram import PARTIAL as PARTIAL_TOMOGRAM
 from streamer.io.transfer.copying import TransferError, checksum, copy
 from streamer.io.transfer.queue import Entry, Queue
@@ -86,6 +87,7 @@ class Transfer:
                 if checksum(target, go_on) != entry.sha256:
                     raise TransferError(f"{target}: is not what was copied; {source} is kept")
                 source.unlink()
+                remove_empty(source.parent, self._source)
             except FileNotFoundError:
                 if not source.exists() and target.exists():
                     self._queue.removed(entry.path, now)

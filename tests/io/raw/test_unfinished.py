@@ -107,10 +107,10 @@ def test_the_newest_scan_is_that_whose_file_changed_last(tmp_path: Path) -> None
     for age, name in enumerate(("scan-1.nx", "scan-2+1.nx", "scan-2.nx", "notes.txt")):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 1000 - (age if age < 3 else -10)))
-    assert newest_scan(tmp_path, 0) == "scan-1"
+    assert newest_scan(tmp_path.glob("*.nx"), 0) == "scan-1"
     os.utime(tmp_path / "scan-2+1.nx", (0, 2000))
-    assert newest_scan(tmp_path, 0) == "scan-2"
-    assert newest_scan(tmp_path, 2000) is None
+    assert newest_scan(tmp_path.glob("*.nx"), 0) == "scan-2"
+    assert newest_scan(tmp_path.glob("*.nx"), 2000) is None
 
 
 @pytest.mark.parametrize("length", [0, 100, 3000])

@@ -168,6 +168,18 @@ class TestTransfer:
         assert not source.exists()
         assert target.read_bytes() == good
 
+    def test_folders_that_become_empty_go_with_their_last_file(self, source: Path, target: Path, queue: Queue) -> None:
+        inner = source.parent / "2026" / "ev17" / "weevil"
+        inner.mkdir(parents=True)
+        source.rename(inner / "scan.nx")
+        transfer = self.make(source, target, queue, keep_s=1000)
+        transfer.look(NOW + 100)
+        transfer.copy(lambda: NOW + 100)
+        (source.parent / "2026" / "notes").touch()
+        assert transfer.remove(NOW + 2000) == 1
+        assert [path.name for path in source.parent.rglob("*")] == ["2026", "notes"]
+        assert (target.parent / "2026/ev17/weevil/scan.nx").exists()
+
     def test_a_new_file_of_a_removed_name_does_not_replace_the_copy(
         self, source: Path, target: Path, queue: Queue
     ) -> None:
