@@ -15,8 +15,10 @@ import pytest
 import tifffile
 
 from streamer.flow.scan import ScanState
+from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import read_tomogram
+from tests.daemon.rig import TinyScan
 from tests.integration.station import Station
 
 pytestmark = pytest.mark.timeout(900)  # the cache of kernels may be empty
@@ -62,12 +64,53 @@ def test_a_bluesky_session_ends_with_a_verdict(session: str) -> None:
         assert scan.info.projections == 180
 
 
+def test_the_session_in_the_readme_runs(station: Station) -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "RunEngine" in block)
+    for usual, here in (("5590", station.beamline["control"]), ("5581", station.daemon["control"])):
+        assert f"tcp://127.0.0.1:{usual}" in code
+        code = code.replace(f"tcp://127.0.0.1:{usual}", here)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"ENOUGH: .* /.*weevil.*\.nx", done.stdout), done.stdout
+    assert "%" in done.stderr, "how far it is"
+
+
 def test_a_file_is_reconstructed_and_written(session: str, tmp_path: Path) -> None:
     pages, volume = tmp_path / "slices.tif", tmp_path / "volume.h5"
     told = example("reconstruct_file", raw_file(session), pages)
     assert "180 projections of 48 × 64 pixels" in told
     example("reconstruct_file", raw_file(session), volume)
     np.testing.assert_array_equal(tifffile.imread(pages), read_tomogram(volume).data)
+
+
+def test_the_cells_of_a_notebook(session: str, tmp_path: Path) -> None:
+    told = example("notebook", raw_file(session), tmp_path / "slice.png")
+    assert "weevil (180, 48, 64) 0° to 179°" in told
+    assert "ENOUGH" in told
+    assert (tmp_path / "slice.png").stat().st_size > 10_000
+
+
+def test_a_policy_decides_as_its_page_says() -> None:
+    assert example("own_policy") in (EXAMPLES.parent / "docs/how-to/policy.md").read_text(encoding="utf-8")
+
+
+def test_a_file_is_followed_while_it_is_written(tmp_path: Path) -> None:
+    """From half of its frames to the end of the scan."""
+    scan = TinyScan()
+    file = NXtomoFile.create(tmp_path / "scan.nx", scan.spec, "")
+    for meta, pixels in zip(scan.metas[:50], scan.pixels[:50], strict=True):
+        file.append(meta, pixels)
+    file.flush()
+    command = [sys.executable, EXAMPLES / "read_growing.py", file.path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout.readline().startswith("50 frames, the newest at ")
+        for meta, pixels in zip(scan.metas[50:], scan.pixels[50:], strict=True):
+            file.append(meta, pixels)
+        file.close("complete")
+        told = reader.stdout.read()
+    assert reader.returncode == 0
+    assert told.splitlines()[-1] == f"{scan.spec.frames} frames, complete"
 
 
 @pytest.mark.parametrize(

@@ -67,3 +67,12 @@ class Movie:
             done(f"cannot write {path}: {error.strerror}")
         else:
             done(f"saved {path}: {len(frames)} pictures")
+
+
+def free_path(path: Path) -> Path:
+    """The path, with a number behind its name when that is taken."""
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free
