@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.exceptions import PluginError
+from prometheus_client.registry import Collector
 
 from streamer import cli
 from streamer.metrics import EMPTY, QUALITY, MetricsSnapshot, StreamerCollector
+from streamer.web.hub import Hub
+from streamer.web.metrics import WebCollector
 
 DOCS = Path(__file__).parent
 LOADED = re.compile(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?https?:[^>]*>""")
 NO_SNIPPET = re.compile(r'^--8(?!<-- ").*', re.MULTILINE)
+WEB = (
+    "What `streamer web --metrics PORT` shows at `http://127.0.0.1:PORT/metrics`, to the machine that it runs on; "
+    "`process_…` is there as well."
+)
 TRANSITION = re.compile(r"(\w+) --> (\w+): (\w+)")
 
 
@@ -47,7 +54,7 @@ def help_of(*words: str) -> str:
 
 
 def table_of_metrics() -> str:
-    """Every metric of the daemon, as a daemon would show it that has measured everything."""
+    """Every metric of a daemon that has measured everything, and of the page's server."""
     known = MetricsSnapshot(
         disk_free_bytes=0,
         disk_size_bytes=0,
@@ -58,13 +65,20 @@ def table_of_metrics() -> str:
         threads={"receive": True},
         stages={"fold": EMPTY},
     )
-    rows = ["", "| metric | type | labels | |", "|---|---|---|---|"]
-    for family in StreamerCollector(lambda: known).collect():
+    daemon = rows_of(StreamerCollector(lambda: known))
+    web = rows_of(WebCollector(Hub(), lambda: True))
+    return "\n".join(["", "## The daemon", "", *daemon, "", "## The server of the web page", "", WEB, "", *web])
+
+
+def rows_of(collector: Collector) -> list[str]:
+    """A table of what a collector gives."""
+    rows = ["| metric | type | labels | |", "|---|---|---|---|"]
+    for family in collector.collect():
         labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
         name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
         text = f"{', '.join(f'`{label}`' for label in labels)} | {family.documentation}"
         rows.append(f"| `{name}` | {family.type} | {text} |")
-    return "\n".join(rows)
+    return rows
 
 
 def table_of(diagram: str) -> str:

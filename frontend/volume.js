@@ -108,15 +108,17 @@ export function createVolumeView(container) {
     render();
   }
 
-  // floor and strength are shares; colour gives red, green, blue (0 to 255) of a share of the grey values.
-  function matter(floor, strength, colour) {
+  // floor (transparent below), ceiling (most opaque from there on) and strength are shares; colour gives red, green, blue
+  // (0 to 255) of a share of the grey values.
+  function matter(floor, ceiling, strength, colour) {
     colours.removeAllPoints();
     for (let n = 0; n <= 16; n++) colours.addRGBPoint((255 * n) / 16, ...colour(0.15 + (0.85 * n) / 16).map((part) => part / 255));
     opacity.removeAllPoints();
     opacity.addPoint(0, 0);
     opacity.addPoint(255 * floor, 0);
-    opacity.addPoint(Math.min(255, 255 * (floor + 0.15)), strength * 0.35);
-    opacity.addPoint(255, strength);
+    opacity.addPoint(255 * (floor + 0.3 * (ceiling - floor)), strength * 0.35);
+    opacity.addPoint(255 * ceiling, strength);
+    opacity.addPoint(256, strength);
     render();
   }
 

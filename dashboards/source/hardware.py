@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.source.panels import JOB, board, grown, lines, number, of, rate, share, words
+from dashboards.source.panels import (
+    JOB,
+    board,
+    grown,
+    lines,
+    number,
+    of,
+    of_web,
+    rate,
+    rate_of_web,
+    share,
+    words,
+)
 from dashboards.source.shared import GREEN, LOSS, RED, YELLOW
 
 
@@ -165,6 +177,49 @@ def hardware() -> Any:
                         "{{socket}}": of("streamer_connections"),
                         "refused": f"sum({of('streamer_connections_refused_total')})",
                         "cut": f"sum({of('streamer_connections_cut_total')})",
+                    },
+                ),
+            ),
+        ],
+        [
+            (
+                8,
+                8,
+                lines(
+                    "Web page: clients",
+                    "Open pages, those that see the detector, and those that were cut off as they took nothing.",
+                    "short",
+                    {
+                        "pages": f"sum({of_web('streamer_web_clients')})",
+                        "see the detector": f"sum({of_web('streamer_web_clients_seeing_detector')})",
+                        "cut": f"sum({of_web('streamer_web_clients_cut_total')})",
+                    },
+                ),
+            ),
+            (
+                8,
+                8,
+                lines(
+                    "Web page: messages",
+                    "Pictures and texts that pages took, and those that a newer one overtook. Pages that are slow "
+                    "drop pictures; nothing waits for them.",
+                    "reqps",
+                    {
+                        "{{kind}}": f"sum by (kind) ({rate_of_web('streamer_web_messages_sent_total')})",
+                        "dropped": f"sum({rate_of_web('streamer_web_messages_dropped_total')})",
+                    },
+                ),
+            ),
+            (
+                8,
+                8,
+                lines(
+                    "Web page: bytes",
+                    "Sent to pages: messages, and boxes of tomograms.",
+                    "Bps",
+                    {
+                        "messages": f"sum({rate_of_web('streamer_web_sent_bytes_total')})",
+                        "bricks": f"sum({rate_of_web('streamer_web_brick_bytes_total')})",
                     },
                 ),
             ),

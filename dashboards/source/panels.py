@@ -30,6 +30,9 @@ PULSE = "5s"
 WRITER, JOB = 'stage="writer"', 'job="streamer"'
 """More matchers: of what the raw writer lost; of the daemon, where other programs export the same."""
 
+WEB = 'job="streamer-web"'
+"""Matcher of the page's servers, which are processes of their own, wherever they run."""
+
 Steps = Sequence[tuple[float | None, str]]
 Queries = Mapping[str, str]
 """PromQL by the name that the legend gives its series; ``{{label}}`` in a name is the label's value."""
@@ -38,6 +41,16 @@ Queries = Mapping[str, str]
 def of(metric: str, *matchers: str) -> str:
     """A metric of the chosen daemons."""
     return f"{metric}{{{', '.join((DAEMON, *matchers))}}}"
+
+
+def of_web(metric: str) -> str:
+    """A metric of the page's servers."""
+    return f"{metric}{{{WEB}}}"
+
+
+def rate_of_web(metric: str) -> str:
+    """Growth of a counter of the page's servers per second."""
+    return f"rate({of_web(metric)}[$__rate_interval])"
 
 
 def rate(metric: str, *matchers: str) -> str:

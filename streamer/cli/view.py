@@ -100,9 +100,9 @@ def _show(endpoint: str, snapshot: Path | None, after_s: float, key: ClientKey |
 
     from streamer.gui.client import ViewerClient
     from streamer.gui.qt import hold_none
-    from streamer.gui.queue_file import QueueFile
     from streamer.gui.state.model import ViewModel
     from streamer.gui.window import ViewerWindow
+    from streamer.io.batch_queue import QueueFile
 
     hold_none()
     qInstallMessageHandler(_qt_says)

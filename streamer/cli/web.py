@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.registry import Collector
 from pydantic import Field
 
 from streamer.cli.status import DEFAULT
 from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
 from streamer.cli.terminal.extras import need
 from streamer.config import Endpoint
+from streamer.daemon.monitoring.http import PageServer, exposition
 from streamer.frames import BadInput
 
 NEEDED = ("starlette", "uvicorn", "websockets")
 TOKEN = "(umask 077; openssl rand -base64 33 > FILE)"
+
+HOST = "127.0.0.1"
+"""Where metrics are served."""
+
+Port = checked(Annotated[int, Field(ge=0, le=65535)])
 
 MORE = f"""\
 A token is a line in a file that only you may read: {TOKEN}
@@ -36,6 +45,7 @@ def add_parser(verbs: Any) -> None:
             "web": "the daemon on this machine; look at http://127.0.0.1:8080",
             "web --steer-token web.token": "who has the token may also move planes and end scans",
             "web --host 0.0.0.0 --look-token look.token": "for other machines, with a token",
+            "web --batch night-12": "with the samples of the batch in this folder",
         },
         MORE,
     )
@@ -45,15 +55,15 @@ def add_parser(verbs: Any) -> None:
     )  # fmt: skip
     add_key(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address of this machine (default 127.0.0.1)")
-    parser.add_argument(
-        "--port", type=checked(Annotated[int, Field(ge=0, le=65535)]), default=8080, help="0: any (default 8080)"
-    )
+    parser.add_argument("--port", type=Port, default=8080, help="0: any (default 8080)")
     parser.add_argument("--look-token", type=Path, metavar="FILE", help="token without which nothing is shown")
     parser.add_argument("--steer-token", type=Path, metavar="FILE", help="token with which the page may steer")
     parser.add_argument(
         "--name", action="append", default=[], metavar="NAME",
         help="name by which browsers ask for the page, as a proxy's; may be given again",
     )  # fmt: skip
+    parser.add_argument("--batch", type=Path, metavar="FOLDER", help="show the samples of the batch in this folder")
+    parser.add_argument("--metrics", type=Port, metavar="PORT", help="serve Prometheus metrics here; 0: any port")
     parser.add_argument("--insecure", action="store_true", help="let every machine look without a token")
     parser.set_defaults(run=run)
 
@@ -66,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from streamer.web.app import application
     from streamer.web.hub import Hub
     from streamer.web.messages import LONGEST
+    from streamer.web.metrics import WebCollector
     from streamer.web.relay import Relay
 
     local = is_loopback(args.host)
@@ -74,9 +85,14 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"--host {args.host}: others could look; give --look-token or --steer-token, or --insecure")
     access = Access(look, steer, anyone_looks=args.insecure or (local and look is None))
     names = [*args.name, *(() if local else (socket.gethostname(), socket.getfqdn()))]
-    relay = Relay(args.endpoint, read_key(args))
-    app = application(relay, Hub(), access, names)
-    with listening(args.host, args.port) as listener:
+    hub = Hub()
+    relay = Relay(args.endpoint, read_key(args), batch=args.batch, seeing_detector=lambda: hub.seeing_detector > 0)
+    app = application(relay, hub, access, names)
+    with listening(args.host, args.port) as listener, ExitStack() as ending:
+        if args.metrics is not None:
+            pages = serve_metrics(WebCollector(hub, lambda: relay.connected), args.metrics)
+            ending.callback(pages.close)
+            print(f"metrics are at http://{HOST}:{pages.port}/metrics", flush=True)
         config = uvicorn.Config(
             app, log_level="warning", ws_max_size=LONGEST, ws_per_message_deflate=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=2, h11_max_incomplete_event_size=2**14,
@@ -85,6 +101,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"the page is at http://{host}:{listener.getsockname()[1]}", flush=True)
         uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def serve_metrics(collector: Collector, port: int) -> PageServer:
+    """What the page's server and its process count, for Prometheus, to this machine. Raises BadInput."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    return PageServer({"/metrics": exposition(registry)}, HOST, port)
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -32,7 +32,7 @@ from streamer.flow.wire.daemon import (
     WatchedPlanes,
     WatchPlanes,
 )
-from streamer.flow.wire.looks import GetLatest, GetPast, LatestPlane, Look, Looked, PastScans
+from streamer.flow.wire.looks import Brick, GetBrick, GetLatest, GetPast, LatestPlane, Look, Looked, PastScans
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.control import DeferredReply, Handler
 from streamer.io.positions import PositionSource
@@ -49,7 +49,7 @@ def needed_role(request: Request[Any]) -> Role | None:
             return None
         case GetStatus() | GetVerdict() | WatchPlanes(set=None) | FixCenter(set=UnsetType()):
             return Role.LOOK
-        case Look() | GetLatest() | GetPast():
+        case Look() | GetLatest() | GetPast() | GetBrick():
             return Role.LOOK
     return Role.STEER
 
@@ -94,6 +94,7 @@ class Handlers:
             Look: self.look,
             GetLatest: self.latest,
             GetPast: self.past,
+            GetBrick: self.brick,
         }
 
     def ping(self, _request: Ping) -> Pong:
@@ -197,3 +198,6 @@ class Handlers:
 
     def past(self, request: GetPast) -> PastScans:
         return PastScans(self._scans.past(request.most), list(self._compute.latest))
+
+    def brick(self, request: GetBrick) -> Brick | DeferredReply:
+        return self._compute.bricks.ask(request)

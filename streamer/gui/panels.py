@@ -23,12 +23,12 @@ from PySide6.QtWidgets import (
 from streamer.gui.hand import SteeringHand
 from streamer.gui.parts import label, set_text
 from streamer.gui.state.model import ViewModel
-from streamer.gui.state.queue import OPEN, SCANNING, Queue
 from streamer.gui.state.results import THUMBNAIL_PX, Result
 from streamer.gui.state.scan import ShownScan
 from streamer.gui.state.steering import FreePlane, Steering
 from streamer.gui.state.texts import Texts, duration
 from streamer.gui.theme import VERDICT_STYLES
+from streamer.io.batch_queue import OPEN, SCANNING, Queue
 
 SCAN_ID = Qt.ItemDataRole.UserRole
 QUEUE_SIGNS = {OPEN: "○", SCANNING: "▶", "accept": "✔", "reject": "✘"}

@@ -10,11 +10,11 @@ from PySide6.QtWidgets import QTabWidget
 from streamer.gui.hand import SteeringHand
 from streamer.gui.panels import BatchPanel, HistoryPanel, PlanesPanel
 from streamer.gui.plots import MeasurePanel, TrendPanel
-from streamer.gui.queue_file import QueueFile
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.texts import Texts
 from streamer.gui.theme import Palette
 from streamer.gui.tile import Tile
+from streamer.io.batch_queue import QueueFile
 
 WIDTH_PX = 310
 

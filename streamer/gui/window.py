@@ -19,16 +19,16 @@ from streamer.gui.bars import Cards, Foot, Header
 from streamer.gui.client import Clock, ViewerClient
 from streamer.gui.desktop import Desktop
 from streamer.gui.hand import SteeringHand
-from streamer.gui.movie import Movie
+from streamer.gui.movie import Movie, free_path
 from streamer.gui.parts import Banner, KeySheet, base_font, label, set_text
 from streamer.gui.qt import hold_none
-from streamer.gui.queue_file import QueueFile
 from streamer.gui.side import WIDTH_PX, Side
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.texts import Texts
 from streamer.gui.theme import DARK, LIGHT, style_sheet
 from streamer.gui.tile import Tile
 from streamer.gui.tiles import Tiles
+from streamer.io.batch_queue import QueueFile
 
 TICK_MS, EAGER_TICK_MS = 50, 6
 EAGER_S = 0.4
@@ -244,15 +244,8 @@ class ViewerWindow(QMainWindow):
         """Save the window as a PNG; False when it cannot be written."""
         return bool(self.grab().save(str(path), "PNG"))
 
-    def _free_path(self, name: str) -> Path:
-        path, number = self._folder / name, 1
-        while path.exists():
-            number += 1
-            path = path.with_stem(f"{Path(name).stem}-{number}")
-        return path
-
     def _save(self) -> None:
-        path = self._free_path(self.texts.snapshot_name)
+        path = free_path(self._folder / self.texts.snapshot_name)
         self._tell(f"saved {path}" if self.save_png(path) else f"cannot write {path}")
 
     def _toggle_movie(self) -> None:
@@ -260,7 +253,7 @@ class ViewerWindow(QMainWindow):
         if movie is None:
             self._tell("movie: it grows until V is pressed again")
         else:
-            movie.save(self._free_path(Path(self.texts.snapshot_name).stem + ".gif"), self._tell_later)
+            movie.save(free_path((self._folder / self.texts.snapshot_name).with_suffix(".gif")), self._tell_later)
             self._tell("writing the movie")
 
     def _tell(self, message: str) -> None:
@@ -352,7 +345,4 @@ class ViewerWindow(QMainWindow):
         self.keys.show()
 
     def _full_screen(self) -> None:
-        if self.isFullScreen():
-            self.showNormal()
-        else:
-            self.showFullScreen()
+        (self.showNormal if self.isFullScreen() else self.showFullScreen)()

@@ -28,6 +28,7 @@ from streamer.pipeline.layout.tracker import LayoutTracker
 from streamer.pipeline.measurements import Measurements
 from streamer.pipeline.preparation.preparation import Preparation
 from streamer.pipeline.preparation.raw_projections import RawProjections
+from streamer.pipeline.reconstruction.brick import Box, BrickInProgress
 from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, plan_tomogram
 from streamer.pipeline.reconstruction.live_view import LiveView
 from streamer.pipeline.reconstruction.outgoing_slices import OutgoingSlices
@@ -308,6 +309,13 @@ class ScanPipeline:
         """
         blocks = self.view.cut_out_of(self._tomogram.blocks(self._stored, self.center, read_rows), self.shape)
         yield from self._outgoing.pass_on(blocks, self._density)
+
+    def brick(self, box: Box | None, most: int) -> BrickInProgress | None:
+        """A box of the tomogram so far, per pixel; see ``BrickInProgress``. None while no tomogram grows."""
+        growing = self._tomogram.growing
+        if growing is None:
+            return None
+        return BrickInProgress(growing, self.shape, self.axis, box, most, self._live.threads)
 
     def next_moment(self) -> Moment | None:
         """The next tomogram of a scan with several, once the axis is known and its projections have come."""

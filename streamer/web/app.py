@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from streamer.frames import BadInput
 from streamer.web.access import HEADERS, Access, Right, host_is_ours, origin_is_ours
 from streamer.web.archive import Archive
 from streamer.web.hub import Hub, PageClient
-from streamer.web.messages import Cut, Drawn, Enter, FixTheCenter, Move, Open, Stop, read_wish, to_text
+from streamer.web.messages import Cut, Drawn, Enter, FixTheCenter, Move, Open, See, Stop, read_wish, to_text
 from streamer.web.relay import Relay
 
 log = logging.getLogger(__name__)
@@ -79,15 +79,21 @@ class Page:
         return PlainTextResponse("ok\n")
 
     async def brick(self, request: Request) -> Response:
-        """Voxels of a box; see ``Archive.brick``."""
+        """Voxels of a box, of a tomogram that grows or of a file; see ``Archive.brick``."""
         if self._access.right(request.headers.get(TOKEN_HEADER, "")) < Right.LOOK:
             self._hub.counts["refused"] += 1
             return PlainTextResponse("a token is needed\n", 403)
         try:
-            content = await asyncio.to_thread(self._archive.brick, request.path_params["scan_id"], request.query_params)
+            content = await asyncio.to_thread(self._brick, request.path_params["scan_id"], request.query_params)
         except BadInput as error:
             return PlainTextResponse(f"{error}\n", 404)
+        self._hub.counts["bricks"] += 1
+        self._hub.counts["brick bytes"] += len(content)
         return Response(content, media_type="application/octet-stream", headers={"cache-control": "no-store"})
+
+    def _brick(self, scan_id: str, query: Mapping[str, str]) -> bytes:
+        grown = self._relay.growing_brick(scan_id, query)
+        return self._archive.brick(scan_id, query) if grown is None else grown
 
     async def socket(self, socket: WebSocket) -> None:
         """One page, from its token to its end."""
@@ -129,7 +135,7 @@ class Page:
             return None
         await socket.send_text(to_text("hello", version=__version__, steers=right is Right.STEER,
                                        can_steer=self._access.steer is not None))  # fmt: skip
-        return PageClient(right)
+        return PageClient(right, self._hub.counts)
 
     async def _hear(self, socket: WebSocket, client: PageClient) -> None:
         loop = asyncio.get_running_loop()
@@ -153,6 +159,8 @@ class Page:
             match wish:
                 case Drawn():
                     client.drawn()
+                case See(detector):
+                    self._hub.see(client, detector)
                 case Move() | FixTheCenter() | Stop():
                     self._relay.wish(wish, answer)
                 case Open(scan_id):

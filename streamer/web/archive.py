@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -14,12 +13,10 @@ from numpy.typing import NDArray
 from streamer.frames import NAME, BadInput
 from streamer.web.geometry import Volume, planes_at
 from streamer.web.messages import Cut, jpeg, with_picture
-from streamer.web.tomogram import Box, Brick, Picture, Tomogram
+from streamer.web.query import read_box, read_most
+from streamer.web.tomogram import Brick, Picture, Tomogram
 
 OPEN_AT_MOST = 4
-SIDE = 128
-LONGEST_SIDE = 256
-RANGE = re.compile(r"(\d{1,6}):(\d{1,6})")
 GREY = (0.5, 99.7)
 
 
@@ -40,8 +37,8 @@ class Archive:
         """
         with self._lock:
             tomogram = self._tomogram(scan_id)
-            box = _box(query, tomogram.whole)
-            most = _number(query.get("most", str(SIDE)))
+            box = read_box(query, tomogram.data.shape) or tomogram.whole
+            most = read_most(query)
             whole = (scan_id, most) if tomogram.within(box) == tomogram.whole else None
             if whole is not None and whole in self._whole:
                 return self._whole[whole]
@@ -99,23 +96,3 @@ def _picture(scan_id: str, tomogram: Tomogram, plane: str, values: Picture) -> b
         "unit": tomogram.unit, "bin": 1, "pixel_size_m": tomogram.pixel_size_m,
     }  # fmt: skip
     return with_picture(header, jpeg(grey))
-
-
-def _box(query: Mapping[str, str], whole: Box) -> Box:
-    z, y, x = (
-        whole[axis] if name not in query else _range(name, query[name]) for axis, name in enumerate(("z", "y", "x"))
-    )
-    return z, y, x
-
-
-def _range(name: str, text: str) -> tuple[int, int]:
-    found = RANGE.fullmatch(text)
-    if found is None:
-        raise BadInput(f"{name}={text[:20]!r}: give FIRST:END")
-    return int(found[1]), int(found[2])
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 8 <= int(text[:6]) <= LONGEST_SIDE:
-        raise BadInput(f"most={text[:20]!r}: give a whole number from 8 to {LONGEST_SIDE}")
-    return int(text)

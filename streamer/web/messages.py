@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from streamer.flow.wire.daemon import PreviewHeader
+from streamer.flow.wire.looks import Brick, Looked
 from streamer.frames import BadInput, Name
 from streamer.schema import Finite
 from streamer.web.geometry import Place
@@ -93,7 +94,17 @@ class Cut(Wish, frozen=True, forbid_unknown_fields=True, tag="cut"):
         return False
 
 
-AnyWish = Enter | Drawn | Move | FixTheCenter | Stop | Open | Cut
+class See(Wish, frozen=True, forbid_unknown_fields=True, tag="see"):
+    """Send pictures of what the detector sees, to this page; or no longer."""
+
+    detector: bool
+
+    @property
+    def steers(self) -> bool:
+        return False
+
+
+AnyWish = Enter | Drawn | Move | FixTheCenter | Stop | Open | Cut | See
 _DECODER: msgspec.json.Decoder[AnyWish] = msgspec.json.Decoder(AnyWish)
 _ENCODER = msgspec.json.Encoder()
 
@@ -142,6 +153,35 @@ def plane_header(preview: PreviewHeader) -> dict[str, Any]:
         "version": preview.version,
         "place": None if preview.place is None else msgspec.to_builtins(preview.place),
     }
+
+
+def look_header(looked: Looked) -> dict[str, Any]:
+    """What the page needs to know of a picture of the detector."""
+    note = {
+        "raw": f"{'frame' if looked.kind is None else looked.kind.name.lower()} {looked.index}",
+        "projection": f"projection {looked.count}",
+        "sinogram": f"row {looked.row}, {looked.count} angles",
+    }
+    return {
+        "look": looked.subject,
+        "plane": looked.subject,
+        "scan_id": looked.scan_id,
+        "sample": looked.sample,
+        "note": note[looked.subject],
+        "angle_deg": looked.angle_deg,
+        "shape": looked.shape,
+        "lo": looked.lo,
+        "hi": looked.hi,
+        "unit": looked.unit,
+        "bin": looked.bin,
+        "pixel_size_m": None,
+    }
+
+
+def brick_header(brick: Brick) -> dict[str, Any]:
+    """What the page needs to know of a brick of the tomogram that grows."""
+    names = ("scan_id", "angles", "of", "shape", "whole", "box", "step", "lo", "hi", "unit", "pixel_size_m")
+    return {"grows": True, **{name: getattr(brick, name) for name in names}}
 
 
 def jpeg(grey: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:

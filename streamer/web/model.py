@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from streamer.advice import ADVICE
 from streamer.flow.wire.daemon import CenterReply, DaemonStatus, PlaneSpec, PreviewHeader, Report
 from streamer.flow.wire.events import Event, FaultEvent, ProgressEvent, StateEvent, VerdictEvent
 from streamer.frames import ReasonCode
+from streamer.io.batch_queue import Queue
 from streamer.web.geometry import Place, Volume, place_of, volume_of
 from streamer.web.messages import eight_bits, jpeg, plane_header, thumbnail, to_text, with_picture
 from streamer.web.outbox import Message
@@ -66,6 +67,7 @@ class PageModel:
         self.scans: OrderedDict[str, PageScan] = OrderedDict()
         self.current = ""  # id of the scan on show
         self.shown: dict[str, bytes] = {}  # newest picture of each plane, of this scan or still of the last one
+        self.batch = ""  # the message on the samples of a batch, if there is one
         self._shown_of = ""
         self._heard_s: float | None = None
         self._counts: deque[tuple[float, int]] = deque()
@@ -133,6 +135,16 @@ class PageModel:
         self.center = center
         yield "state", self.state(now)
 
+    def queue(self, queue: Queue) -> News:
+        """The samples of the batch that runs."""
+        batch = to_text(
+            "queue", samples=[asdict(sample) for sample in queue.samples.values()], done=queue.done,
+            left_s=queue.left_s, note=queue.note,
+        )  # fmt: skip
+        if queue.samples and batch != self.batch:
+            self.batch = batch
+            yield "queue", batch
+
     def _take(self, report: Report, now: float) -> News:
         known = self.scans.get(report.scan_id)
         if known is None:
@@ -168,16 +180,17 @@ class PageModel:
         for scan_id, scan in self.scans.items():
             if scan.report.state.final:
                 yield self._past(scan_id)
+        if self.batch:
+            yield "queue", self.batch
         for plane, message in self.shown.items():
             yield f"plane {plane}", message
 
     def state(self, now: float) -> str:
         status = self.status_reply
-        silent = None if self._heard_s is None else now - self._heard_s
         return to_text(
             "state",
-            connected=silent is not None and silent <= SILENT_S,
-            silent_s=silent,
+            connected=self.connected(now),
+            silent_s=None if self._heard_s is None else now - self._heard_s,
             daemon=None if status is None else {
                 "version": status.version, "backend": status.backend, "uptime_s": status.uptime_s,
                 "source_connected": status.source_connected, "disk_free_bytes": status.disk_free_bytes,
@@ -192,6 +205,15 @@ class PageModel:
             pictures_of=self._shown_of,
             fault=self.fault,
         )  # fmt: skip
+
+    def connected(self, now: float) -> bool:
+        """Whether the daemon was heard of lately."""
+        return self._heard_s is not None and now - self._heard_s <= SILENT_S
+
+    def grows(self, scan_id: str) -> bool:
+        """Whether a scan runs, so that its tomogram may be had of the daemon only."""
+        scan = self.scans.get(scan_id)
+        return scan is not None and scan_id == self.current and not scan.report.state.final
 
     def left_s(self) -> float | None:
         """Seconds until the last frame of the running scan; None when that cannot be said."""

@@ -12,10 +12,12 @@ class Outbox:
         self._waiting: dict[str, Message] = {}
         self.dropped = 0
 
-    def put(self, subject: str, message: Message) -> None:
-        """Have a message sent; an older one of the same subject that still waits is dropped."""
-        self.dropped += subject in self._waiting
+    def put(self, subject: str, message: Message) -> bool:
+        """Have a message sent. Whether an older one of the same subject was waiting, which is dropped."""
+        drops = subject in self._waiting
+        self.dropped += drops
         self._waiting[subject] = message
+        return drops
 
     def take(self, pictures: bool = True) -> Message | None:
         """The next message to be sent, None when nothing waits. Without ``pictures``, the next one that is a text."""

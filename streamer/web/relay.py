@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import zmq
@@ -31,8 +31,11 @@ from streamer.flow.wire.daemon import (
 from streamer.flow.wire.events import read_event
 from streamer.flow.wire.looks import GetLatest, GetPast
 from streamer.frames import BadInput
+from streamer.io.batch_queue import QueueFile
 from streamer.keys import ClientKey
+from streamer.web.detector import DetectorPictures
 from streamer.web.geometry import planes_at
+from streamer.web.growing import GrowingBricks
 from streamer.web.messages import FixTheCenter, Move, Stop
 from streamer.web.model import MAX_HISTORY, News, PageModel
 from streamer.web.outbox import Message
@@ -41,6 +44,7 @@ log = logging.getLogger(__name__)
 
 ASK_EVERY_S = 1.0
 POLL_S = 0.02
+BRICK_WITHIN_S = 25.0
 QUEUED_PREVIEWS = 8
 Steering = Move | FixTheCenter | Stop
 Publish = Callable[[str, Message], None]
@@ -49,13 +53,25 @@ Publish = Callable[[str, Message], None]
 class Relay:
     """``start`` and ``close`` begin and end its threads. ``model`` is to be read under ``lock``."""
 
-    def __init__(self, control: str, key: ClientKey | None = None, context: Context | None = None) -> None:
+    def __init__(
+        self,
+        control: str,
+        key: ClientKey | None = None,
+        context: Context | None = None,
+        batch: Path | None = None,
+        seeing_detector: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``batch`` is the folder of a batch whose samples are shown. While ``seeing_detector()`` its pictures come."""
         self.model = PageModel()
+        self._batch = None if batch is None else QueueFile(batch)
         self._publish: Publish = lambda _subject, _message: None
         self.lock = threading.Lock()
         self._key, self._context = key, context
         self._status = Link(control, "the daemon", 2.0, context, key)
         self._steering = Link(control, "the daemon", 4.0, context, key)
+        self._bricks = GrowingBricks(Link(control, "the daemon", BRICK_WITHIN_S, context, key))
+        pictures = Link(control, "the daemon", 4.0, context, key)
+        self._detector = DetectorPictures(pictures, seeing_detector, self._row)
         self._wishes: dict[type[Steering], tuple[Steering, Callable[[str], None]]] = {}
         self._wished, self._ended = threading.Condition(), threading.Event()
         self._threads = [
@@ -68,6 +84,7 @@ class Relay:
         self._publish = publish
         for thread in self._threads:
             thread.start()
+        self._detector.start(publish)
 
     def close(self) -> None:
         self._ended.set()
@@ -76,6 +93,8 @@ class Relay:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
+        self._detector.close()
+        self._bricks.close()
 
     def greeting(self) -> list[tuple[str, Message]]:
         """What a page that comes now must hear."""
@@ -90,6 +109,27 @@ class Relay:
     def tomogram_file(self, scan_id: str) -> Path | None:
         with self.lock:
             return self.model.tomogram_file(scan_id)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the daemon was heard of lately."""
+        with self.lock:
+            return self.model.connected(time.monotonic())
+
+    def growing_brick(self, scan_id: str, query: Mapping[str, str]) -> bytes | None:
+        """A box of the tomogram of the running scan; see ``GrowingBricks.brick``. None when that scan does not run."""
+        with self.lock:
+            if not self.model.grows(scan_id):
+                return None
+            volume = self.model.volume
+        whole = None if volume is None else (volume.rows, volume.columns, volume.columns)
+        return self._bricks.brick(scan_id, query, whole)
+
+    def _row(self) -> int | None:
+        """The detector row of the sinogram: that of the level plane."""
+        with self.lock:
+            place = self.model.place
+        return None if place is None else max(0, round(place.z))
 
     def wish(self, wish: Steering, answer: Callable[[str], None]) -> None:
         """Ask the daemon for it soon. ``answer`` is called on a thread of the relay, with what went wrong, if anything.
@@ -118,6 +158,7 @@ class Relay:
             while not self._ended.is_set():
                 if time.monotonic() >= ask_at:
                     self._ask(previews, events)
+                    self._follow_batch()
                     ask_at = time.monotonic() + ASK_EVERY_S
                 if self.model.current != asked_of:
                     asked_of = self.model.current
@@ -145,6 +186,11 @@ class Relay:
             self._tell(lambda now: iter([("state", self.model.state(now))]))
         else:
             self._tell(lambda now: self.model.status(status, now))
+
+    def _follow_batch(self) -> None:
+        if (batch := self._batch) is not None:
+            batch.poll(time.monotonic())
+            self._tell(lambda _now: self.model.queue(batch.queue))
 
     def _look(self) -> None:
         """Ask which planes are watched, and about which centre: of a new scan they may be others."""

@@ -26,6 +26,7 @@ from streamer.flow.wire.daemon import (
     PlaneSpec,
     WatchPlanes,
 )
+from streamer.flow.wire.looks import GetBrick
 from streamer.frames import BadInput, FrameKind, ScanSpec
 from streamer.io.control import ControlServer
 from streamer.io.sources.acknowledged import AcknowledgingReceiver
@@ -252,6 +253,7 @@ PLANE = PlaneSpec("p", (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (8, 8)
         (GetVerdict("scan-1"), Role.LOOK),
         (WatchPlanes(), Role.LOOK),
         (FixCenter(), Role.LOOK),
+        (GetBrick(), Role.LOOK),
         (WatchPlanes([]), Role.STEER),
         (WatchPlanes([PLANE]), Role.STEER),
         (FixCenter(None), Role.STEER),

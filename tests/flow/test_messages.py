@@ -70,6 +70,7 @@ DAEMON_REQUESTS: list[Request[Any]] = [
     looks.Look("sinogram", 8),
     looks.GetLatest("xy"),
     looks.GetPast(20),
+    looks.GetBrick(((0, 16), (2, 8), (4, 12)), 32),
 ]
 BEAMLINE_REQUESTS: list[Request[Any]] = [
     control.Ping(),
@@ -102,6 +103,10 @@ LOOKED = looks.Looked(
     scan_id="s-1", sample="tooth", subject="raw", shape=(2, 3), lo=0.0, hi=4000.0, unit="counts", index=7,
     kind=FrameKind.FLAT, angle_deg=1.5, count=8, pixels=PAYLOAD,
 )  # fmt: skip
+BRICK = looks.Brick(
+    scan_id="s-1", angles=45, of=90, whole=(16, 32, 32), box=((0, 16), (0, 32), (0, 32)), step=16, shape=(1, 2, 2),
+    lo=-1.0, hi=2.0, unit="1/cm", pixel_size_m=1e-6, voxels=bytes(4),
+)  # fmt: skip
 REPLIES: list[tuple[Request[Any], Reply]] = [
     (control.Ping(), Pong("1.0")),
     (daemon.Arm(SPEC), daemon.Armed("s-1", "/data/s-1.nx", "<u2", (16, 32), {"memory_mb": 12.5})),
@@ -122,6 +127,7 @@ REPLIES: list[tuple[Request[Any], Reply]] = [
     (looks.Look("raw"), LOOKED),
     (looks.GetLatest("xy"), looks.LatestPlane(PREVIEW, PAYLOAD)),
     (looks.GetPast(), looks.PastScans([REPORT], ["xy", "xz"])),
+    (looks.GetBrick(), BRICK),
     (beamline.GetBeamlineStatus(), STATUS),
     (beamline.Finish("s-1"), beamline.Finished(95)),
     (beamline.FindTruth("s-1"), beamline.TruthFile("/truth/s-1.json")),

@@ -22,7 +22,7 @@ from streamer.flow.wire.beamline import BEAMLINE_REQUESTS
 from streamer.flow.wire.control import Request, read_reply, read_request
 from streamer.flow.wire.daemon import DAEMON_REQUESTS, Abort, GetStatus, GetVerdict, WatchPlanes, read_preview
 from streamer.flow.wire.events import read_event
-from streamer.flow.wire.looks import LOOK_REQUESTS, GetLatest, GetPast, Look
+from streamer.flow.wire.looks import LOOK_REQUESTS, GetBrick, GetLatest, GetPast, Look
 from streamer.frames import BadInput
 
 LONGEST_COMPLAINT = 2000
@@ -34,7 +34,7 @@ POSITIONS = Positions(source="pandabox", endpoint="panda:8889")
 DAEMON = {kind.verb: kind for kind in DAEMON_REQUESTS + LOOK_REQUESTS}
 BEAMLINE = {kind.verb: kind for kind in BEAMLINE_REQUESTS}
 ASKED: tuple[Request[object], ...] = (GetStatus(), GetVerdict("scan-1"), WatchPlanes(), Abort("scan-1"),
-    Look("raw"), GetLatest("xy"), GetPast())  # fmt: skip
+    Look("raw"), GetLatest("xy"), GetPast(), GetBrick())  # fmt: skip
 
 
 def _taken(work: Callable[[], object]) -> bool:

@@ -23,10 +23,10 @@ from streamer.flow.wire.daemon import PlaneSpec, PreviewHeader, WatchPlanes
 from streamer.flow.wire.looks import LatestPlane
 from streamer.frames import Decision, Quality, Reason, ReasonCode, Verdict
 from streamer.gui.client import ViewerClient
-from streamer.gui.queue_file import QueueFile
 from streamer.gui.state.model import ViewModel
 from streamer.gui.theme import LIGHT
 from streamer.gui.window import ViewerWindow
+from streamer.io.batch_queue import QueueFile
 from tests.gui.stand_in_daemon import StandInDaemon, pictures, report_of
 
 Spin = Callable[..., None]

@@ -23,11 +23,13 @@ PROMETHEUS = ROOT / "deploy" / "prometheus"
 class Prometheus:
     """A server on loopback, on a port of its own choice, with the shipped rules and a quicker pulse."""
 
-    def __init__(self, folder: Path, *instances: str) -> None:
+    def __init__(self, folder: Path, *instances: str, web: str) -> None:
+        """``instances`` are daemons, ``web`` is the server of the page, each as HOST:PORT."""
         config = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
         config, targets = re.subn(r'"127\.0\.0\.1:9108"', ", ".join(f'"{name}"' for name in instances), config)
+        config, pages = re.subn(r"127\.0\.0\.1:9109", web, config)
         config, pulses = re.subn(r"_interval: 5s", "_interval: 250ms", config)
-        assert (targets, pulses) == (1, 2)
+        assert (targets, pages, pulses) == (1, 1, 2)
         folder.mkdir()
         (folder / "prometheus.yml").write_text(config, encoding="utf-8")
         shutil.copy(PROMETHEUS / "rules.yml", folder)

@@ -19,7 +19,10 @@ from streamer.daemon.monitoring.http import PageServer, exposition
 from streamer.daemon.monitoring.pages import PROCESS_OF_WRITER
 from streamer.flow.wire.beamline import Faults
 from streamer.metrics import EMPTY, QUALITY, MetricsSnapshot, StreamerCollector
+from streamer.web.hub import Hub
+from streamer.web.metrics import WebCollector
 from tests.paths import ROOT
+from tests.web.served import ServedPage
 
 BOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "dashboards").glob("*.json"))
@@ -60,10 +63,11 @@ def names_in(expression: str) -> set[str]:
 
 
 def exported() -> set[str]:
-    """Every name that the collector gives, with the disk's."""
+    """Every name that the collectors give, with the disk's."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     ProcessCollector(PROCESS_OF_WRITER, registry=registry)
+    registry.register(WebCollector(Hub(), lambda: True))
     registry.register(
         StreamerCollector(
             lambda: MetricsSnapshot(
@@ -129,11 +133,20 @@ def with_a_gpu() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def page(shared_station: Station) -> Iterator[ServedPage]:
+    """The web page of the daemon."""
+    with ServedPage(shared_station.daemon["control"], "--metrics", "0") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
 def prometheus(
-    shared_station: Station, with_a_gpu: str, tmp_path_factory: pytest.TempPathFactory
+    shared_station: Station, with_a_gpu: str, page: ServedPage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """It has seen the daemon before, during and after a scan in which one frame was lost."""
-    server = Prometheus(tmp_path_factory.mktemp("monitoring") / "prometheus", instance(shared_station), with_a_gpu)
+    folder = tmp_path_factory.mktemp("monitoring") / "prometheus"
+    web = urllib.parse.urlsplit(page.metrics).netloc
+    server = Prometheus(folder, instance(shared_station), with_a_gpu, web=web)
     try:
         report = shared_station.scan("watched", faults=Faults(drop=frozenset({50})))
         assert report.frames.missing == 1, report

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
 from streamer.flow.scan import ScanState
-from streamer.flow.wire.control import Done
+from streamer.flow.wire.control import Busy, Done
 from streamer.flow.wire.daemon import (
     Abort,
     CenterReply,
@@ -32,13 +32,18 @@ from streamer.flow.wire.daemon import (
     WatchedPlanes,
     WatchPlanes,
 )
+from streamer.flow.wire.looks import Brick, GetBrick
 from streamer.frames import Decision, Reason, ReasonCode, ScanSpec, Verdict
+from streamer.io.batch_queue import JOURNAL
 from streamer.io.tomogram import TomogramFile
 from streamer.web.geometry import Volume, planes_at
 from streamer.web.messages import split_picture
 from streamer.web.tomogram import Tomogram
 from tests.gui.stand_in_daemon import StandInDaemon, report_of
 from tests.paths import ROOT
+
+STEER = "steer-" + "s" * 20
+"""The token with which a served page may steer."""
 
 ROWS, COLUMNS = 48, 64
 SPEC = ScanSpec("s1", "foam", rows=ROWS, columns=COLUMNS, projections=90, pixel_size_m=6.5e-6)
@@ -61,7 +66,10 @@ class PhantomDaemon(StandInDaemon):
         self.cuts: list[PlaneSpec] = planes_at(Volume(ROWS, COLUMNS), Volume(ROWS, COLUMNS).middle)
         self.axis_px = 31.5
         self.requests: list[Any] = []
-        handlers = {WatchPlanes: self._planes, FixCenter: self._center, Abort: self._done, EndScan: self._done}
+        handlers = {
+            WatchPlanes: self._planes, FixCenter: self._center, Abort: self._done, EndScan: self._done,
+            GetBrick: self._brick,
+        }  # fmt: skip
         super().__init__(handlers=handlers)
         self.angles = 30
         self._work = threading.Lock()
@@ -124,6 +132,18 @@ class PhantomDaemon(StandInDaemon):
             self.axis_px = 31.5 if request.set is None else float(request.set)  # type: ignore[arg-type]
         return CenterReply(self.axis_px, 1.0, request.set is not UNSET and request.set is not None)
 
+    def _brick(self, request: GetBrick) -> Brick:
+        self.requests.append(request)
+        report = self._known()
+        if report.state.final:
+            raise Busy(f"scan {report.scan_id} does not run any more")
+        brick = self.voxels.brick(request.box or self.voxels.whole, request.most)
+        return Brick(
+            scan_id=report.scan_id, angles=self.angles, of=90, whole=self.voxels.data.shape, box=brick.box,
+            step=brick.step, shape=brick.voxels.shape, lo=brick.lo, hi=brick.hi, unit="1/pixel",
+            voxels=brick.voxels.tobytes(),
+        )  # fmt: skip
+
     def _done(self, request: Abort | EndScan) -> Done:
         self.requests.append(request)
         return Done()
@@ -137,9 +157,14 @@ class ServedPage:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found is not None, line
+        self.metrics = ""  # address, when the server has them
+        while True:
+            line = self._process.stdout.readline()
+            found = re.search(r"http://\S+", line)
+            assert found is not None, line
+            if line.startswith("the page"):
+                break
+            self.metrics = found[0]
         self.address = found[0]
         self.port = int(self.address.rpartition(":")[2])
 
@@ -185,3 +210,10 @@ def token_file(folder: Path, name: str, token: str) -> Path:
     path.write_text(token, encoding="utf-8")
     path.chmod(0o600)
     return path
+
+
+def journal(folder: Path, event: str, **entries: Any) -> None:
+    """Add a line to the journal of a batch."""
+    line = {"time": "2026-11-27T03:00:00+00:00", "event": event, **entries}
+    with (folder / JOURNAL).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

@@ -7,6 +7,7 @@ import re
 import shutil
 from base64 import b64decode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from streamer.flow.wire.looks import GetBrick
 from streamer.frames import Decision
 from tests.integration.station import eventually
-from tests.web.served import PhantomDaemon, ServedPage, token_file
+from tests.web.served import STEER, PhantomDaemon, ServedPage, journal
 
-STEER = "steer-" + "s" * 20
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox",
@@ -33,19 +34,6 @@ FLAGS = [
 ]
 PHONE = {"width": 390, "height": 844}
 WITHIN_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PhantomDaemon]:
-    with PhantomDaemon(tmp_path_factory.mktemp("tomograms")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def served(daemon: PhantomDaemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    token = token_file(tmp_path_factory.mktemp("tokens"), "steer", STEER)
-    with ServedPage(daemon.endpoint, "--steer-token", token) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -152,20 +140,78 @@ def test_mouse_and_keys_move_the_planes(page: Page, daemon: PhantomDaemon) -> No
     expect(page.locator("#plane-free .top span")).to_have_text("30 of 90 angles")
 
 
-def test_on_a_phone_everything_fits(page: Page) -> None:
+def test_the_detector_is_seen(page: Page) -> None:
+    drawn(page, "xy")
+    page.keyboard.press("3")
+    for subject in ("raw", "projection", "sinogram"):
+        drawn(page, subject)
+    expect(page.locator("#plane-raw .top span")).to_have_text("flat 3")
+    assert not wide(page)
+    assert serious(page) == []
+    page.keyboard.press("1")
+    expect(page.locator("#plane-raw")).to_be_hidden()
+
+
+def test_the_tomogram_that_grows_is_seen_in_three_dimensions(page: Page, daemon: PhantomDaemon) -> None:
+    drawn(page, "xy")
+    page.click("#tab-volume")
+    expect(page.locator("#scene-text")).to_contain_text("64 × 64 × 48, every voxel, 30 of 90 angles")
+    eventually(lambda: lit(page) > 0.02, "something in the scene")
+    before = lit(page)
+    page.get_by_label("x from, %").fill("50")
+    eventually(lambda: lit(page) < 0.9 * before, "half is cut away")
+    page.get_by_label("x from, %").fill("0")
+    page.get_by_label("Transparent below, %").fill("90")
+    eventually(lambda: lit(page) < 0.9 * before, "only the densest is left")
+    page.get_by_label("Transparent below, %").fill("25")
+    daemon.angles = 45
+    expect(page.locator("#scene-text")).to_contain_text("45 of 90 angles")
+    page.click("text=Full detail at the cross-hair")
+    eventually(lambda: any(isinstance(asked, GetBrick) and asked.box for asked in daemon.requests), "a box")
+    daemon.angles = 30
+    assert serious(page) == []
+
+
+def begin(batch: Path) -> None:
+    """Four samples, of which the second one is in the beam."""
+    names = ["Ti 6Al 4V", "foam", "a sample with a name that is rather long", "kůra"]
+    journal(batch, "started", samples=[{"scan": {"sample": name}, "slot": n} for n, name in enumerate(names)])
+    journal(batch, "decided", sample="Ti 6Al 4V", decision={"choice": "accept"})
+    journal(batch, "scanning", sample="foam", scan_id="s1")
+
+
+def test_the_samples_of_the_batch_are_shown(page: Page, batch: Path) -> None:
+    drawn(page, "xy")
+    expect(page.locator("#queue")).to_be_hidden()
+    begin(batch)
+    expect(page.locator("#queue li")).to_have_count(4)
+    expect(page.locator("#queue [aria-current]")).to_contain_text("foam")
+    expect(page.locator("#queue-said")).to_contain_text("1 of 4 done")
+    assert not wide(page)
+    assert serious(page) == []
+
+
+@pytest.mark.parametrize("tab", ["planes", "volume", "detector"])
+def test_on_a_phone_everything_fits(page: Page, tab: str) -> None:
     page.set_viewport_size(PHONE)
     drawn(page, "xy")
+    page.click(f"#tab-{tab}")
+    expect(page.locator(f"#{tab}")).to_be_visible()
     assert not wide(page)
     expect(page.locator("#word")).to_be_in_viewport()
     assert serious(page) == []
 
 
-def test_a_past_scan_is_cut_through_and_seen_in_three_dimensions(page: Page, daemon: PhantomDaemon) -> None:
+def test_a_past_scan_is_cut_through_and_seen_in_three_dimensions(
+    page: Page, daemon: PhantomDaemon, batch: Path
+) -> None:
     """The last test: the scan of the daemon ends."""
     drawn(page, "xy")
+    begin(batch)
     if not daemon.report.state.final:
         daemon.finish()
     expect(page.locator("#history button")).to_have_count(1)
+    expect(page.locator("#queue button img")).to_have_count(1)
     expect(page.locator("#word")).to_have_text("ENOUGH")
     expect(page.locator("#xy-z")).to_be_enabled()
     before = picture(page, "xy")

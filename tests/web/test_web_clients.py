@@ -21,7 +21,8 @@ def test_only_the_newest_of_a_subject_waits() -> None:
 
 def test_a_client_that_takes_nothing_holds_up_nobody_and_is_cut_off() -> None:
     async def scene() -> None:
-        hub, slow, quick = Hub(), PageClient(Right.LOOK), PageClient(Right.LOOK)
+        hub = Hub()
+        slow, quick = PageClient(Right.LOOK, hub.counts), PageClient(Right.LOOK, hub.counts)
         got: list[Message] = []
 
         async def never(_message: Message) -> None:
@@ -44,6 +45,8 @@ def test_a_client_that_takes_nothing_holds_up_nobody_and_is_cut_off() -> None:
             await stuck
         hub.leave(slow)
         assert hub.counts["dropped"] > 0
+        assert (hub.counts["texts"], hub.counts["cut"]) == (50, 1)
+        assert hub.counts["bytes"] == sum(map(len, map(str, range(50))))
         running.cancel()
 
     asyncio.run(scene())
@@ -80,3 +83,17 @@ def test_there_is_room_for_so_many() -> None:
         assert not hub.full
         hub.enter(PageClient(Right.LOOK))
     assert hub.full
+
+
+def test_pictures_of_the_detector_are_for_those_who_see_it() -> None:
+    hub, one, other = Hub(), PageClient(Right.LOOK), PageClient(Right.LOOK)
+    for client in (one, other):
+        hub.enter(client)
+    hub.see(one, detector=True)
+    hub.see(one, detector=True)
+    assert hub.seeing_detector == 1
+    hub.publish("look raw", b"picture")
+    hub.publish("state", "words")
+    assert (len(one.outbox), len(other.outbox)) == (2, 1)
+    hub.leave(one)
+    assert hub.seeing_detector == 0

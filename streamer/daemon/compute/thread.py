@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 from streamer.config import Config
 from streamer.core.arrays import Array
 from streamer.daemon.compute.aside import Aside, Threads, one_thread
+from streamer.daemon.compute.bricks import Bricks
 from streamer.daemon.compute.finish import Finisher
 from streamer.daemon.compute.looks import Looks
 from streamer.daemon.compute.pictures import Pictures
@@ -68,7 +69,7 @@ class Compute:
         self._version = 0
         self._operator_revision = scans.operator_revision
         self._planes, self._center = scans.planes, scans.fixed_center  # as they were applied last
-        self.detector = Looks(clock)
+        self.detector, self.bricks = Looks(clock), Bricks(clock)
         self._past: tuple[Session, ScanPipeline] | None = None  # the last scan, until memory is needed for another one
         self._unshown = False  # its planes have changed, and nobody has seen it
         self._keeping = threading.Lock()  # held while something is done with it
@@ -196,6 +197,9 @@ class Compute:
         return self._pictures.latest
 
     def _sleep(self) -> None:
+        """There is nothing to do, but for those who look."""
+        if self.bricks.work(self._scans.current):
+            return
         self._pending.wait(WAIT_S)
         self._pending.clear()
 

@@ -1,10 +1,11 @@
-"""Messages for those who look, and come late: single pictures and past scans, on request (``docs/protocol.md`` §2.1).
+"""Messages for those who look, and come late: pictures, bricks and past scans, on request (``docs/protocol.md`` §2.1).
 
 The tables there give the unit and the meaning of every field; a test compares them with these structs.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 
 from streamer.flow.wire import WireError
 from streamer.flow.wire.control import Reply, Request
-from streamer.flow.wire.daemon import PictureSide, PreviewHeader, Report, Value
+from streamer.flow.wire.daemon import PictureSide, PreviewHeader, Report, Unit, Value, VolumeSide
 from streamer.frames import Count, FrameKind, Name
 from streamer.schema import Finite
 
 MOST_LOOK_PX = 1024
 """Rows and columns of a picture in a reply, at most; larger ones are binned."""
+
+MOST_BRICK = 128
+"""Voxels along a side of a brick, at most; of a larger box, they are means."""
 
 MOST_SCANS = 200
 
@@ -101,5 +105,39 @@ class GetPast(Request[PastScans], frozen=True):
     most: Annotated[int, Meta(ge=0, le=MOST_SCANS)] = 50
 
 
-LOOK_REQUESTS: tuple[type[Request[Any]], ...] = (Look, GetLatest, GetPast)
+Range = tuple[Count, Count]
+"""The first voxel and the one after the last."""
+
+
+class Brick(Reply, frozen=True, kw_only=True):
+    """Voxels (z, y, x) of the tomogram so far. Raises WireError when they are not those of its shape."""
+
+    scan_id: Name
+    angles: Count
+    of: Count
+    whole: tuple[VolumeSide, VolumeSide, VolumeSide]
+    box: tuple[Range, Range, Range]
+    step: VolumeSide
+    shape: tuple[PictureSide, PictureSide, PictureSide]
+    lo: Value
+    hi: Value
+    unit: Unit
+    pixel_size_m: Annotated[float, Meta(ge=1e-12, le=1)] | None = None
+    voxels: bytes
+
+    def __post_init__(self) -> None:
+        if self.lo > self.hi or len(self.voxels) != math.prod(self.shape):
+            raise WireError("header", f"brick of {self.shape} voxels with {len(self.voxels)} bytes")
+
+
+class GetBrick(Request[Brick], frozen=True):
+    """Request a box of the tomogram that grows while its scan runs; nil: all of it."""
+
+    verb = "brick"
+    reply = Brick
+    box: tuple[Range, Range, Range] | None = None
+    most: Annotated[int, Meta(ge=8, le=MOST_BRICK)] = 96
+
+
+LOOK_REQUESTS: tuple[type[Request[Any]], ...] = (Look, GetLatest, GetPast, GetBrick)
 """Requests to a daemon that change nothing, besides those in ``daemon``."""

@@ -123,6 +123,21 @@ class GrowingTomogram:
         self._grid(min(self._block + self._volume.blocks_at_once, self._volume.blocks))
         return True
 
+    @property
+    def count(self) -> int:
+        """Projections that are in all of its rows."""
+        return self._last if self._block >= self._volume.blocks else self._first
+
+    def rows_so_far(self, block: int, center: float) -> Image:
+        """Slices (rows, width, width) of the block of LANES rows with this number, attenuation per pixel.
+
+        They are made of the projections that were gridded until now, about ``center`` (detector column), which must be
+        within reach. Raises BadInput.
+        """
+        laid = self._stored.layout.center(center)
+        moved = abs(laid - self._volume.center) > CENTER_TOLERANCE_PX
+        return self._volume.rows_of(block, block + 1, None, laid if moved else None)
+
     def _take(self, last: int, weights: Values) -> None:
         """Begin with the next batch; its projections are read once for all blocks, as they may have to be laid out."""
         self._first, self._last, self._block = self._last, last, 0

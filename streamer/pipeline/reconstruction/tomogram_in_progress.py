@@ -21,6 +21,11 @@ class TomogramInProgress:
         self._backend, self._spec, self._options, self._memory = backend, spec, options, memory
         self._growing: GrowingTomogram | None = None
 
+    @property
+    def growing(self) -> GrowingTomogram | None:
+        """What there is of it; None before the axis is known, and where it is made after the scan."""
+        return self._growing
+
     def drop(self) -> None:
         """What it was made of has changed."""
         self._growing = None

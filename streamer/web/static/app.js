@@ -1,8 +1,10 @@
 // The page: it shows what the server tells, and asks for what the hand wants. Texts from the network are never HTML.
 
 import { MAPS } from "./colours.js";
+import { Detector } from "./detector.js";
 import { history } from "./history.js";
 import { PlaneView } from "./plane.js";
+import { Queue } from "./queue.js";
 import { Scene } from "./scene.js";
 import { Connection } from "./socket.js";
 import * as words from "./words.js";
@@ -15,12 +17,12 @@ let place = null, moving = null, movedAt = 0;
 
 const connection = new Connection({
   text(message) {
-    ({ hello, state: newState, past, notice })[message.type]?.(message);
+    ({ hello, state: newState, past, notice, queue: (batch) => queue.set(batch), unseen: (what) => detector.unseen(what) })[message.type]?.(message);
   },
   picture(header, jpeg) {
     // Pictures of a past scan are shown while it is open; those of the daemon while none is.
     const other = header.past ? header.scan_id !== shownId() : open !== null && header.scan_id !== open;
-    const done = other ? Promise.resolve() : view(header.plane).show(header, jpeg);
+    const done = header.look ? detector.show(header, jpeg) : other ? Promise.resolve() : view(header.plane).show(header, jpeg);
     done.finally(() => {
       connection.want({ do: "drawn" });
       sendMove();
@@ -35,6 +37,8 @@ const connection = new Connection({
 });
 
 const scans = history($("history"), (scanId) => openPast(scanId));
+const queue = new Queue($("queue"), scans, (scanId) => openPast(scanId));
+const detector = new Detector($("detector-grid"), $("unseen"), look, connection);
 const scene = new Scene($("scene"), $("scene-text"), $("scene-controls"), connection, () => place);
 
 function view(name) {
@@ -55,6 +59,7 @@ function hello(message) {
   steers = message.steers;
   canSteer = message.can_steer;
   show("token-button", steers ? "Steering" : "Read only");
+  detector.ask();
   refresh();
 }
 
@@ -127,7 +132,6 @@ function follow() {
   const shown = can && !place.free ? { ...place, free: { azimuth_deg: 0, tilt_deg: 45, offset: 0 } } : place;
   for (const each of views.values()) each.follow(shown, volume(), can);
   view("free").figure.classList.toggle("unused", !place?.free);
-  scene.follow(place);
 }
 
 // Drawing.
@@ -160,6 +164,7 @@ function refresh() {
   for (const each of views.values()) each.stale(Boolean(old));
   scans.show(open, state?.scan?.scan_id);
   $("no-history").hidden = scans.size > 0;
+  queue.show();
   show("hint", hint(scan));
   scene.scan(scan);
   follow();
@@ -253,6 +258,7 @@ for (const map of MAPS) $("map").append(new Option(map, map));
 function repaint() {
   Object.assign(look, { map: $("map").value, low: $("low").value / 100, high: Math.max($("high").value, Number($("low").value) + 1) / 100 });
   for (const each of views.values()) each.draw();
+  detector.draw();
   scene.look(look);
 }
 $("map").onchange = $("low").oninput = $("high").oninput = repaint;
@@ -275,26 +281,30 @@ async function save() {
 
 // Tabs and keys.
 
-function choose(volumeTab) {
-  for (const [tab, panel, chosen] of [["tab-planes", "planes", !volumeTab], ["tab-volume", "volume", volumeTab]]) {
-    $(tab).setAttribute("aria-selected", chosen);
-    $(tab).tabIndex = chosen ? 0 : -1;
-    $(panel).hidden = !chosen;
+const TABS = ["planes", "volume", "detector"];
+function choose(chosen) {
+  for (const name of TABS) {
+    $(`tab-${name}`).setAttribute("aria-selected", name === chosen);
+    $(`tab-${name}`).tabIndex = name === chosen ? 0 : -1;
+    $(name).hidden = name !== chosen;
   }
-  scene.visible(volumeTab);
+  scene.visible(chosen === "volume");
+  detector.visible(chosen === "detector");
 }
-$("tab-planes").onclick = () => choose(false);
-$("tab-volume").onclick = () => choose(true);
+TABS.forEach((name) => ($(`tab-${name}`).onclick = () => choose(name)));
 $("tabs").onkeydown = (event) => {
-  if (!["ArrowLeft", "ArrowRight"].includes(event.key) || event.target.role !== "tab") return;
-  choose(event.key === "ArrowRight");
-  $(event.key === "ArrowRight" ? "tab-volume" : "tab-planes").focus();
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!by || event.target.role !== "tab") return;
+  const next = TABS[(TABS.findIndex((name) => $(name).hidden === false) + by + TABS.length) % TABS.length];
+  choose(next);
+  $(`tab-${next}`).focus();
 };
 $("keys-button").onclick = () => $("keys-dialog").showModal();
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || /INPUT|SELECT/.test(event.target.tagName) || document.querySelector("dialog[open]")) return;
   ({
-    a: autoLevels, s: save, "?": () => $("keys-dialog").showModal(), "[": () => nudge(-0.5), "]": () => nudge(0.5),
+    a: autoLevels, s: save, 1: () => choose("planes"), 2: () => choose("volume"), 3: () => choose("detector"),
+    "?": () => $("keys-dialog").showModal(), "[": () => nudge(-0.5), "]": () => nudge(0.5),
     m: () => {
       $("map").selectedIndex = ($("map").selectedIndex + 1) % MAPS.length;
       repaint();

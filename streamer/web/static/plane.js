@@ -4,7 +4,8 @@ import { lookup } from "./colours.js";
 
 export const AXES = { xy: ["x", "y", "z"], xz: ["x", "z", "y"], yz: ["y", "z", "x"] };
 const LINES = { x: "#ff9f6b", y: "#7ddc8a", z: "#6cc0f0" };
-const TITLES = { xy: "Level (x, y)", xz: "Upright (x, z)", yz: "Upright (y, z)", free: "Free plane" };
+const TITLES = { xy: "Level (x, y)", xz: "Upright (x, z)", yz: "Upright (y, z)", free: "Free plane",
+  raw: "Newest frame", projection: "Newest projection", sinogram: "Sinogram" };
 
 const tag = (name, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
@@ -78,7 +79,7 @@ export class PlaneView {
     const data = this.pixels.data, grey = (this.grey = new Uint8Array(rows * columns));
     for (let at = 0; at < grey.length; at++) grey[at] = data[4 * at];
     this.header = header;
-    this.note.textContent = header.past ? "from the tomogram" : `${header.angles} of ${header.of} angles`;
+    this.note.textContent = header.past ? "from the tomogram" : (header.note ?? `${header.angles} of ${header.of} angles`);
     this.stage.setAttribute("aria-label", `${TITLES[this.name] ?? this.name}, ${this.note.textContent}`);
     this.draw();
     this.drawOver();
@@ -123,7 +124,7 @@ export class PlaneView {
       this.line(paint, LINES[across], left + (this.place[across] + 0.5) * scale, top, 0, rows * bin * scale);
       this.line(paint, LINES[down], left, top + (this.place[down] + 0.5) * scale, columns * bin * scale, 0);
     }
-    this.scaleBar(paint, left + 10, height - Math.max(10, height - top - rows * bin * scale + 10), scale);
+    if (this.name !== "sinogram") this.scaleBar(paint, left + 10, height - Math.max(10, height - top - rows * bin * scale + 10), scale);
   }
 
   line(paint, colour, x, y, width, height) {

@@ -1,9 +1,11 @@
-// The tomogram in three dimensions: a coarse brick first, a box in full detail on demand, cut planes.
+// The tomogram in three dimensions: a coarse brick first, a box in full detail on demand, cut planes. While its scan runs
+// it grows, and what is shown is fetched again.
 
 import { colour } from "./colours.js";
 import { splitPicture } from "./socket.js";
 
 const COARSE = 96, FINE = 128;
+const AGAIN_MS = 3000; // after the tomogram that grows was fetched
 
 const tag = (name, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
@@ -14,7 +16,7 @@ const tag = (name, properties = {}, ...children) => {
 export class Scene {
   constructor(box, text, controls, connection, place) {
     Object.assign(this, { box, text, controls, connection, place, shown: "", isVisible: false, view: null });
-    this.settings = { floor: 0.25, opacity: 0.5, x: [0, 1], y: [0, 1], z: [0, 1] };
+    this.settings = { floor: 0.25, ceiling: 0.75, opacity: 0.5, x: [0, 1], y: [0, 1], z: [0, 1] };
     this.map = "grey";
     this.build();
     box.onkeydown = (event) => this.key(event);
@@ -33,6 +35,7 @@ export class Scene {
   build() {
     const group = tag("fieldset", {}, tag("legend", { textContent: "Matter" }));
     group.append(this.slider("Transparent below, %", 25, (value) => (this.settings.floor = value / 100)));
+    group.append(this.slider("Most opaque from, %", 75, (value) => (this.settings.ceiling = value / 100)));
     group.append(this.slider("Opacity, %", 50, (value) => (this.settings.opacity = value / 100)));
     const cuts = tag("fieldset", {}, tag("legend", { textContent: "Cut away" }));
     for (const axis of ["x", "y", "z"]) {
@@ -57,7 +60,7 @@ export class Scene {
   }
 
   apply() {
-    this.view?.matter(this.settings.floor, this.settings.opacity, (share) => colour(this.map, share));
+    this.view?.matter(this.settings.floor, Math.max(this.settings.ceiling, this.settings.floor + 0.01), this.settings.opacity, (share) => colour(this.map, share));
     this.view?.cut(this.settings.x, this.settings.y, this.settings.z);
   }
 
@@ -68,29 +71,54 @@ export class Scene {
 
   visible(is) {
     this.isVisible = is;
-    if (is) this.load(false);
+    if (is) this.refresh();
   }
 
+  // The scan on show: its tomogram is on the disk, or grows, or neither.
   scan(scan) {
-    this.has = scan?.tomogram_file ? scan.scan_id : null;
+    const before = this.has;
+    this.grows = Boolean(scan && !scan.over && !scan.tomogram_file);
+    this.has = scan && (this.grows || scan.tomogram_file) ? scan.scan_id : null;
     this.fine.disabled = this.coarse.disabled = !this.has;
-    if (this.isVisible && this.has && this.shown !== this.has) this.load(false);
-    if (!this.has && !this.shown) this.text.textContent = scan ? "the tomogram comes when the scan is over" : "no tomogram yet";
+    if (this.has !== before) this.detailed = false;
+    if (!this.has && !this.shown) this.text.textContent = scan ? "this scan has no tomogram on disk" : "no tomogram yet";
+    this.refresh();
   }
 
-  follow() {}
+  // Fetch what is not shown yet, and what has grown.
+  refresh() {
+    if (!this.isVisible || !this.has || this.loading) return;
+    const old = this.shown !== this.has || this.shownGrowing;
+    if (old && performance.now() >= (this.nextMs ?? 0)) this.load(this.detailed);
+  }
 
   async load(fine) {
-    const scanId = this.has;
-    if (!scanId || (!fine && this.shown === scanId && !this.detailed)) return;
-    const before = this.shown;
-    [this.shown, this.detailed] = [scanId, fine];
+    const scanId = this.has, grows = this.grows;
+    if (!scanId) return;
+    if (this.loading) {
+      this.wanted = fine;
+      return;
+    }
+    this.loading = true;
+    try {
+      await this.fetch(scanId, grows, fine);
+    } catch {
+      this.text.textContent = "the server does not answer";
+    } finally {
+      this.loading = false;
+      this.nextMs = performance.now() + (grows || this.shown !== scanId ? AGAIN_MS : 0);
+    }
+    const { wanted } = this;
+    this.wanted = undefined;
+    if (wanted !== undefined) this.load(wanted);
+  }
+
+  async fetch(scanId, grows, fine) {
     const began = performance.now();
     const query = fine ? `?most=${FINE}&${this.around()}` : `?most=${COARSE}`;
     const answer = await this.connection.fetch(`brick/${encodeURIComponent(scanId)}${query}`);
     if (!answer.ok) {
-      this.text.textContent = await answer.text();
-      this.shown = before;
+      if (this.shown !== scanId) this.text.textContent = (await answer.text()).trim();
       return;
     }
     const [header, voxels] = splitPicture(await answer.arrayBuffer());
@@ -98,11 +126,13 @@ export class Scene {
     this.box.view = this.view; // for measurements
     this.view.show(header, voxels);
     this.apply();
-    this.header = header;
+    [this.header, this.shown, this.shownGrowing, this.detailed] = [header, scanId, grows, fine];
     const [z, y, x] = header.shape, size = header.step > 1 ? `means of ${header.step}³ voxels` : "every voxel";
-    this.text.textContent = `${header.scan_id}: ${x} × ${y} × ${z}, ${size}`;
+    const angles = header.grows ? `, ${header.angles} of ${header.of} angles` : "";
+    this.text.textContent = `${header.scan_id}: ${x} × ${y} × ${z}, ${size}${angles}`;
     this.box.dataset.loadedMs = Math.round(performance.now() - began);
     this.box.dataset.step = header.step;
+    this.box.dataset.angles = header.angles ?? "";
   }
 
   around() {

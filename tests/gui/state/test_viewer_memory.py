@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,6 @@ from streamer.frames import Decision, Quality, Reason, ReasonCode, Verdict
 from streamer.gui.state.contrast import Contrast
 from streamer.gui.state.notices import Notices
 from streamer.gui.state.plane import PlanePicture
-from streamer.gui.state.queue import Queue
 from streamer.gui.state.results import THUMBNAIL_PX, Results
 from streamer.gui.state.scan import ShownScan
 from streamer.gui.state.trends import MEASURES, POINTS, Trends
@@ -59,30 +56,6 @@ def test_trends_are_thinned_and_kept_in_order() -> None:
     trends.add("s1", Quality(projections=1, expected=5000, center_px=7.0))
     assert trends.within("s1", "center") == [(1.0, 7.0)], "the scan was begun anew"
     assert all(isinstance(measure.of(Quality()), (float, type(None))) for measure in MEASURES.values())
-
-
-def line(event: str, minute: int, **entries: object) -> str:
-    return json.dumps({"time": f"2026-11-27T03:{minute:02}:00+00:00", "event": event, **entries})
-
-
-def test_the_queue_of_a_batch() -> None:
-    queue = Queue()
-    samples = [{"scan": {"sample": name}, "slot": slot, "priority": 0} for slot, name in enumerate(("a", "b", "c"))]
-    queue.read([line("started", 0, samples=samples), "no json", "[]", line("scanning", 1, sample="a")])
-    assert [sample.state for sample in queue.samples.values()] == ["waiting"] * 3
-    assert queue.left_s is None
-    queue.read([line("scanning", 1, sample="a", scan_id="a-1")])
-    assert queue.samples["a"].state == "scanning"
-    queue.read([line("attempt", 2, sample="a", outcome={"verdict": "RETAKE"}, decision={})])
-    queue.read([line("scanning", 2, sample="a", scan_id="a-2"), line("interrupted", 3, sample="a")])
-    assert queue.samples["a"].state == "waiting"
-    queue.read([line("attempt", 4, sample="a", outcome={"verdict": "ENOUGH"}, decision={})])
-    queue.read([line("decided", 4, sample="a", decision={"choice": "accept"})])
-    done = queue.samples["a"]
-    assert (done.state, done.attempts, done.verdict, done.scan_id) == ("accept", 2, "ENOUGH", "a-2")
-    assert (queue.done, queue.left_s) == (1, 480.0)
-    queue.read([line("waiting", 5, text="for the daemon")])
-    assert queue.note == "for the daemon"
 
 
 @pytest.mark.parametrize(

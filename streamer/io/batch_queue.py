@@ -1,4 +1,4 @@
-"""The samples of a batch, as its journal tells them (see ``docs/how-to/batch.md``). No Qt."""
+"""The samples of a batch, as its journal tells them while it grows (see ``docs/how-to/batch.md``)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+EVERY_S = 1.0
+JOURNAL = "journal.jsonl"
 OPEN, SCANNING = "waiting", "scanning"
 
 
@@ -24,7 +27,7 @@ class QueuedSample:
 
 
 class Queue:
-    """The samples in the order of the sheet. Lines that make no sense are passed over: a viewer needs no perfection."""
+    """The samples in the order of the sheet. Lines that make no sense are passed over: who only looks needs no more."""
 
     def __init__(self) -> None:
         self.samples: dict[str, QueuedSample] = {}
@@ -72,3 +75,27 @@ class Queue:
         if self._began is None or self._last is None or not self.done:
             return None
         return (self._last - self._began).total_seconds() / self.done * (len(self.samples) - self.done)
+
+
+class QueueFile:
+    """Reads what was added to ``folder``/journal.jsonl, at most once a second; a file that is not there may come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.queue = Queue()
+        self._path = folder / JOURNAL
+        self._at = 0
+        self._next_s = -1e9
+
+    def poll(self, now: float) -> None:
+        if now < self._next_s:
+            return
+        self._next_s = now + EVERY_S
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                added = file.read()
+        except OSError:
+            return
+        whole = added.rfind(b"\n") + 1  # a line that is being written is read the next time
+        self._at += whole
+        self.queue.read(added[:whole].decode("utf-8", "replace").splitlines())
