@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +28,14 @@ def check(*command: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stderr
+
+
+def installed(program: str) -> str:
+    """A program of the test's environment, else of the machine."""
+    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    found = shutil.which(program, path=places)
+    assert found is not None, f"{program} is not installed; see CONTRIBUTING.md"
+    return found
 
 
 def as_installed(unit: Path, folder: Path) -> Path:
@@ -144,18 +153,16 @@ def test_the_container_copies_what_there_is_and_runs_as_nobody() -> None:
     assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
 
 
-def merged(base: Any, patch: Any) -> Any:
-    """A strategic merge: maps by key, lists of named maps by name, everything else is replaced."""
-    if isinstance(base, dict) and isinstance(patch, dict):
-        return {**base, **{key: merged(base.get(key), value) for key, value in patch.items()}}
-    if (
-        isinstance(base, list)
-        and isinstance(patch, list)
-        and all(isinstance(one, dict) and "name" in one for one in base)
-    ):
-        by_name = {one["name"]: one for one in base}
-        return list((by_name | {one["name"]: merged(by_name.get(one["name"]), one) for one in patch}).values())
-    return patch
+def test_hadolint_finds_nothing_in_the_container() -> None:
+    check(installed("hadolint"), DEPLOY / "container/Containerfile")
+
+
+def test_hadolint_would_find_something(tmp_path: Path) -> None:
+    wrong = tmp_path / "Containerfile"
+    wrong.write_text((DEPLOY / "container/Containerfile").read_text(encoding="utf-8") + "USER root\n", encoding="utf-8")
+    done = subprocess.run([installed("hadolint"), wrong], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "DL3002" in done.stdout
 
 
 class TestKubernetes:
@@ -174,15 +181,26 @@ class TestKubernetes:
         assert (self.gpu / gpu["resources"][0]).resolve() == self.base
         assert [patch["path"] for patch in gpu["patches"]] == ["gpu.yaml"]
 
-    def test_the_overlay_gives_the_daemon_a_gpu(self, tmp_path: Path) -> None:
-        base = yaml.safe_load((self.base / "daemon.yaml").read_text(encoding="utf-8"))
-        patched = merged(base, yaml.safe_load((self.gpu / "gpu.yaml").read_text(encoding="utf-8")))
-        path = tmp_path / "daemon.yaml"
-        path.write_text(yaml.safe_dump(patched), encoding="utf-8")
+    @pytest.mark.parametrize("overlay", ["base", "overlays/gpu"])
+    def test_kustomize_builds_what_the_schema_allows(self, overlay: str, tmp_path: Path) -> None:
+        built = self.built(overlay)
+        path = tmp_path / "all.yaml"
+        path.write_text(yaml.safe_dump_all(built), encoding="utf-8")
         check(sys.executable, "-m", "kubernetes_validate", "--strict", "-k", KUBERNETES, path)
-        (container,) = patched["spec"]["template"]["spec"]["containers"]
+        assert [one["kind"] for one in built] == ["ConfigMap", "Service", "StatefulSet", "NetworkPolicy"]
+
+    def test_the_overlay_gives_the_daemon_a_gpu(self) -> None:
+        (daemon,) = (one for one in self.built("overlays/gpu") if one["kind"] == "StatefulSet")
+        (container,) = daemon["spec"]["template"]["spec"]["containers"]
         assert container["resources"]["limits"] == {"memory": "24Gi", "nvidia.com/gpu": "1"}
         assert container["image"]
+
+    @staticmethod
+    def built(overlay: str) -> list[Any]:
+        """What kustomize makes of a folder."""
+        command = [installed("kubectl"), "kustomize", DEPLOY / "kubernetes" / overlay]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return list(yaml.safe_load_all(done.stdout))
 
     def test_the_daemon_may_do_nothing_but_its_work(self) -> None:
         pod = yaml.safe_load((self.base / "daemon.yaml").read_text(encoding="utf-8"))["spec"]["template"]["spec"]
