@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from streamer.frames import BadInput
+from streamer.io import runs
 from streamer.io.runs import find_scan, newest_scan, scan_of_run
 from streamer.io.tomogram import TomogramFile
 from tests.io.helpers import SPEC
@@ -58,9 +59,10 @@ Serve = Callable[[dict[str, Any]], str]
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Serve replies by path, to who has the key; gives the address."""
     servers: list[ThreadingHTTPServer] = []
+    monkeypatch.setattr(runs, "ANSWER_S", 100.0)  # the server has no processor of its own
 
     def start(replies: dict[str, Any]) -> str:
         class Handler(BaseHTTPRequestHandler):
@@ -75,7 +77,7 @@ def serve() -> Iterator[Serve]:
                 pass
 
         servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
         return f"http://127.0.0.1:{servers[-1].server_port}"
 
     yield start

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from streamer.io.raw.segments import segments_of
 from tests.io.helpers import SPEC, STARTED, pixels_of, small_disk, wait_until
-from tests.io.raw.test_writer import DATA, SLOTS, Bench, assert_frames
+from tests.io.raw.test_writer import DATA, PATIENCE_S, SLOTS, Bench, assert_frames
 
 N = SPEC.frames
 
@@ -30,6 +30,9 @@ class Clock:
     def __call__(self) -> float:
         return time.monotonic() + self.offset_s
 
+
+LONG_S = 1000.0
+"""Longer than any machine takes."""
 
 BIG = structs.replace(SPEC, rows=64, columns=128, projections=100)  # 16 KiB a frame
 
@@ -176,6 +179,17 @@ def is_small(folder: Path) -> bool:
     return stat.f_blocks * stat.f_frsize < 2**26
 
 
+def commit_until_an_error(bench: Bench, index: int) -> int:
+    """Commit frames from ``index`` on until the writer says that it cannot write them; the index of the next one."""
+    while not any(event.kind == "error" for event in bench.seen):
+        assert index < BIG.frames, "they all found room"
+        if bench.tried(index, BIG):
+            bench.writer.notify()
+            index += 1
+        bench.seen += bench.writer.poll_events(0.02)
+    return index
+
+
 @pytest.mark.parametrize("reserve", [0, 2_000_000])
 def test_a_disk_that_is_full_and_freed_again_costs_no_frame(tmp_path: Path, reserve: int) -> None:
     with small_disk(tmp_path, 16 * 1024) as folder:
@@ -187,11 +201,7 @@ def test_a_disk_that_is_full_and_freed_again_costs_no_frame(tmp_path: Path, rese
             # Without a disk of our own, files may not grow beyond its size: then this one is far below.
             filler = fill(folder, reserve // 2 + 100_000) if is_small(folder) else None
             if filler is not None:
-                full = 20
-                while bench.tried(full, BIG):
-                    bench.writer.notify()
-                    full += 1
-                    bench.seen += bench.writer.poll_events(0.02)
+                full = commit_until_an_error(bench, 20)
                 assert bench.events("error").errno == 28
                 assert bench.writer.state[0] == "recovering"
                 filler.unlink()
@@ -261,10 +271,13 @@ def test_a_disk_that_stays_full_ends_the_scan_with_what_it_has(tmp_path: Path) -
     with small_disk(tmp_path, 1024) as folder:
         if not is_small(folder):
             return
-        bench = Bench(folder, BIG, flush_s=0.01, patience_s=0.3)
+        clock = Clock()
+        bench = Bench(folder, BIG, clock, flush_s=0.01, patience_s=LONG_S, hang_s=4 * LONG_S)
         try:
             path = bench.writer.open(structs.replace(BIG, projections=1, flats=0, darks=0), Path("a.nx"), STARTED)
-            bench.commit(range(BIG.frames), BIG)
+            full = commit_until_an_error(bench, 0)
+            clock.offset_s += 1.5 * LONG_S  # frames are let go; after twice the patience the file would not be closed
+            bench.commit(range(full, BIG.frames), BIG)
             result = bench.finish(BIG.frames)
             assert result.written + result.lost == BIG.frames
             assert 0 < result.written < BIG.frames
@@ -275,7 +288,8 @@ def test_a_disk_that_stays_full_ends_the_scan_with_what_it_has(tmp_path: Path) -
             path.unlink()
             for segment in segments_of(path):
                 segment.unlink()
-            assert bench.writer.open(structs.replace(BIG, projections=1, flats=0, darks=0), Path("b.nx"), STARTED)
+            short = structs.replace(BIG, projections=1, flats=0, darks=0)
+            assert bench.writer.open(short, Path("b.nx"), STARTED, timeout=PATIENCE_S)
         finally:
             bench.close()
 
