@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 ADOPTED = (Decision.ENOUGH, Decision.CONTINUE, Decision.EMPTY)
 """Verdicts by which a scan counts whose session ended before it could read them."""
 
+FINAL = (Choice.ACCEPT, Choice.REJECT)
 
 EARLY = (Decision.CONTINUE, Decision.ENOUGH, Decision.EMPTY)
 """Verdicts so far after which the sample is most probably not needed again."""
@@ -112,8 +113,12 @@ class _Batch:
             self._journal.write("started", samples=entries, policy=plain(self._policy), versions=self._versions)
         yield from stubs.claim(station.changer, self._policy.queue_s)
         for sample in self._queue:
-            if sample.in_flight and sample.action is None:
+            if sample.action is not None:
+                continue
+            if sample.in_flight:
                 yield from self._take_up(sample)
+            elif sample.attempts and sample.attempts[-1].action.choice in FINAL:  # judged, and the session ended
+                yield from self._decided(sample, sample.attempts[-1].action)
 
     def _all(self) -> Plan:
         while True:
@@ -163,7 +168,7 @@ class _Batch:
             versions=self._versions,
         )
         self._on_event(BatchEvent("attempt", sample))
-        if action.choice in (Choice.ACCEPT, Choice.REJECT):
+        if action.choice in FINAL:
             yield from self._decided(sample, action)
 
     def _with_settings(self, sample: SampleOutcome, outcome: ScanOutcome, action: Action) -> Action:

@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> None:
         print("\n".join(told(found)))
         if args.json is not None:
             entries = {**asdict(found.advice), "dose_s": found.advice.dose_s, "spent_s": found.spent_s}
-            args.json.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+            args.json.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if args.take:
             outcome = engine(tomo_fly(beamline, found.scan, {"advice": list(found.advice.why)})).plan_result
             print(f"{outcome.scan_id}: {outcome.verdict}")

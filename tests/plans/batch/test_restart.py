@@ -104,6 +104,21 @@ def test_kill_9_at_any_stage(session, beamline_process, stage):
     assert (status.shutter, status.ownership.scan_id, status.changer.mounted) == ("closed", None, None)
 
 
+def test_a_sample_that_was_judged_is_not_scanned_again(session):
+    """The session was killed between the two lines that say so."""
+    start, folder = session
+    assert start().wait(PATIENCE_S) == 0
+    path = folder / JOURNAL
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    judged = next(number for number, line in enumerate(lines) if has("attempt", sample="first")([json.loads(line)]))
+    path.write_text("".join(lines[: judged + 1]), encoding="utf-8")
+    assert start().wait(PATIENCE_S) == 0
+    after = [(line["event"], line["sample"]) for line in read_journal(folder)[judged + 1 :] if "sample" in line]
+    assert after[0] == ("decided", "first")
+    assert {sample for _, sample in after[1:]} == {"second"}
+    assert [sample.action.choice for sample in restored(read_journal(folder))] == [Choice.ACCEPT] * 2
+
+
 def test_a_batch_that_is_over_does_nothing_again_and_takes_no_other_sheet(session, tmp_path):
     start, folder = session
     assert start().wait(PATIENCE_S) == 0
