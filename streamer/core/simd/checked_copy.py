@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 
 from streamer.core.arrays import Array
-from streamer.core.jit import as_input, kernel
+from streamer.core.jit import kernel
 from streamer.core.simd.row_vectors import INDEX, intrinsic
 
 STRIPE, SUMS, STRIPES = 64, 8, 16
@@ -159,11 +159,11 @@ def _folded(a: Any, b: Any) -> Any:
 
 
 @kernel()
-def _copy_hashed(source: Array, target: Array, past_the_cache: bool) -> Any:
+def _copy_hashed(source: Array, target: Array) -> Any:
     """Copy more than SHORT bytes, and give their XXH3."""
     sums = _START.copy()
     blocks = (source.size - 1) // BLOCK
-    if past_the_cache:
+    if target.ctypes.data % LINE == 0:
         for k in range(blocks):
             stream_block(source, k * BLOCK, target, sums)
         finish_streaming()
@@ -188,11 +188,12 @@ def copy_checked(payload: memoryview, target: memoryview, expected: int | None) 
 
     Both are contiguous bytes. Lets other threads run.
     """
-    source, room = np.frombuffer(payload, np.uint8), np.frombuffer(target, np.uint8)
+    # Read-only, whatever it was: numba compiles once for each.
+    source, room = np.frombuffer(payload.toreadonly(), np.uint8), np.frombuffer(target, np.uint8)
     if expected is None or source.size <= SHORT:
         np.copyto(room, source)
         return expected is None or xxhash.xxh3_64_intdigest(payload) == expected
-    return bool(_copy_hashed(as_input(source), room, room.ctypes.data % LINE == 0) == expected)
+    return bool(_copy_hashed(source, room) == expected)
 
 
 def prepare() -> None:
