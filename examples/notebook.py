@@ -14,7 +14,7 @@ FILE, PICTURE = sys.argv[1:] if len(sys.argv) == 3 else ("scan.h5", "scan.png")
 
 # %% What is in the file
 scan = streamer.open(FILE)
-print(scan.spec.sample, scan.shape, f"{scan.angles_deg[0]:g}° to {scan.angles_deg[-1]:g}°")
+print(scan.spec.sample, scan.shape, f"{scan.angles_deg[0]:.1f}° to {scan.angles_deg[-1]:.1f}°")
 
 # %% One slice, to see whether the centre is right
 middle = scan.shape[1] // 2
