@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +33,14 @@ class Bands:
         self._row_sums = np.empty((spec.projections, spec.rows), np.float32)
         self._sinograms = np.empty((spec.projections, len(self.first_rows), spec.columns), np.float32)
 
-    def add(self, angle_rad: float, index: int, attenuation: Image, moments: Values) -> None:
-        """Take in the attenuation (rows, columns) of the frame ``index``, and the moments (rows, 4) of its rows."""
-        number = self.count
-        self.angles.append(angle_rad)
-        self.index.append(index)
-        if number < len(self._sinograms):
-            self._row_sums[number] = moments[:, 0]
-            band_means(attenuation, self.first_rows, self.height, self._sinograms[number])
+    def add(self, angles_rad: Sequence[float], index: Sequence[int], attenuation: Image, moments: Values) -> None:
+        """Take in the attenuation (n, rows, columns) of n frames, and the moments (n, rows, 4) of their rows."""
+        kept = slice(self.count, min(self.count + len(index), len(self._sinograms)))
+        count = max(0, kept.stop - kept.start)
+        self.angles += angles_rad
+        self.index += index
+        self._row_sums[kept] = moments[:count, :, 0]
+        band_means(attenuation[:count], self.first_rows, self.height, self._sinograms[kept])
 
     def so_far(self) -> Bands:
         """The projections of this moment; a view, which takes none."""

@@ -11,7 +11,7 @@ import numpy as np
 from streamer.core.arrays import Array, Image
 from streamer.core.quality.angles import AngleWatch
 from streamer.core.quality.fields import light_in_darks, unlit_columns
-from streamer.core.quality.projection_check import ProjectionCheck, Unusable, is_ceiling
+from streamer.core.quality.projection_check import Look, ProjectionCheck, Unusable, is_ceiling
 from streamer.frames import FrameMeta, ScanSpec
 from streamer.schema import runs
 
@@ -71,12 +71,12 @@ class FrameChecks:
 
     def usable(self, metas: Sequence[FrameMeta], raw: Array) -> tuple[Sequence[FrameMeta], Array]:
         """Those of raw projections (n, rows, columns) that are to be folded in; after ``begin``."""
-        use = [self._is_usable(meta, pixels) for meta, pixels in zip(metas, raw, strict=True)]
+        assert self._check is not None
+        use = [self._is_usable(meta, look) for meta, look in zip(metas, self._check.looks(raw), strict=True)]
         return (metas, raw) if all(use) else (list(compress(metas, use)), raw[np.array(use)])
 
-    def _is_usable(self, meta: FrameMeta, raw: Array) -> bool:
+    def _is_usable(self, meta: FrameMeta, look: Look) -> bool:
         assert self._check is not None
-        look = self._check.look(raw)
         cause = self._check.cause(look)
         if not np.isfinite(meta.angle_deg):
             cause = Unusable.NO_POSITION

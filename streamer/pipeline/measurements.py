@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -88,16 +89,19 @@ class Measurements:
         """Before the first projection: mean dark and flat (rows, columns), NaN where a defect is known."""
         self._flats = flats_about(self._bands, dark, flat)
 
-    def projection(self, angle_rad: float, index: int, attenuation: Image, moments: Values) -> None:
-        """Take in the attenuation (rows, columns) of the frame ``index``, and the moments (rows, 4) of its rows."""
-        number = self.count
-        self._bands.add(angle_rad, index, attenuation, moments)
-        self._track.add(angle_rad, attenuation, moments)
-        self._pairs.add(angle_rad, attenuation)
-        if number < SIGNAL_FIRST or number % SIGNAL_EVERY == 0:
-            signal = sample_signal(attenuation)
-            self._snr.append(signal.snr)
-            self._peak.append(signal.peak)
+    def projections(
+        self, angles_rad: Sequence[float], index: Sequence[int], attenuation: Image, moments: Values
+    ) -> None:
+        """Take in the attenuation (n, rows, columns) of n frames, and the moments (n, rows, 4) of their rows."""
+        first = self.count
+        self._bands.add(angles_rad, index, attenuation, moments)
+        self._track.add(angles_rad, attenuation, moments)
+        for number, (angle, image) in enumerate(zip(angles_rad, attenuation, strict=True), first):
+            self._pairs.add(angle, image)
+            if number < SIGNAL_FIRST or number % SIGNAL_EVERY == 0:
+                signal = sample_signal(image)
+                self._snr.append(signal.snr)
+                self._peak.append(signal.peak)
 
     def so_far(self) -> Measurements:
         """What is known at this moment, to be asked on another thread while projections come here; it takes none."""

@@ -188,8 +188,10 @@ class ScanPipeline:
 
     def _project(self, metas: Sequence[FrameMeta], raw: Array) -> None:
         """Fold projections (frames, rows, columns) in, not more than the store takes together."""
+        if not metas:
+            return
         self.arrivals.projections([meta.index for meta in metas])
-        if metas and not self.checks.begun:
+        if not self.checks.begun:
             prepared = self._preparation
             fields = prepared.fields()
             self.checks.begin(*fields, prepared.flat_noise, prepared.flats_have_noise)
@@ -210,8 +212,7 @@ class ScanPipeline:
             self.view.leave_out()
         elif not fused:
             self.view.add(self._stored.laid_out(attenuation, raw.numbers), raw.angle_rad)
-        for k, (angle, index) in enumerate(zip(raw.angle_rad.tolist(), raw.index.tolist(), strict=True)):
-            self._measured.projection(angle, index, attenuation[k], moments[k])
+        self._measured.projections(raw.angle_rad.tolist(), raw.index.tolist(), attenuation, moments)
         self._stored.recent.arrived(self.count)
         if self._shown:
             self.view.replay(len(raw))

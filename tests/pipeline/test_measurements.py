@@ -24,7 +24,7 @@ def begin(numba_backend: Backend, frames: np.ndarray, range_deg: float = 180.0, 
 
 def push(measured: Measurements, angles: np.ndarray, frames: np.ndarray) -> None:
     for angle, frame, moments in zip(angles, frames, row_moments_of(frames), strict=True):
-        measured.projection(float(angle), measured.count, frame, moments)
+        measured.projections([float(angle)], [measured.count], frame[None], moments[None])
 
 
 def noisy(angles: np.ndarray, center: float, rows: int = 32, columns: int = 128, seed: int = 0) -> np.ndarray:

@@ -7,6 +7,7 @@ The mass of a rigid sample is the same in every projection, and its centre of ma
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from streamer.core.alignment.path_fits import best_step, robust_fit
 from streamer.core.alignment.row_binning import add_binned_rows, binned_rows
 from streamer.core.arrays import Image, Mask, Values
 from streamer.core.preprocessing.kernels import moment_margin
-from streamer.core.statistics import robust_sigma
+from streamer.core.statistics import medians, robust_sigma
 from streamer.frames import BadInput
 
 EDGE_BANDS = 16  # bands of rows, in each of which the sample may touch the edge
@@ -52,24 +53,33 @@ class MomentTrack:
         self._profiles = 0
         self._margins = np.zeros((0, 2))  # bands of the two margins, summed over all projections
 
-    def add(self, angle_rad: float, attenuation: Image, moments: Values) -> None:
-        """Take in one projection, attenuation (rows, columns) float32, and the ``moments`` (rows, 4) of its rows.
+    def add(self, angle_rad: float | Sequence[float], attenuation: Image, moments: Values) -> None:
+        """Take in one projection, attenuation (rows, columns) float32, and the ``moments`` (rows, 4) of its rows; or
+        several, (n, rows, columns) and (n, rows, 4), with an angle for each.
 
         The moments are those of ``FlatFieldCorrection.prepare``. Raises BadInput when the shape changes.
         """
-        if attenuation.ndim != 2 or (self._shape is not None and attenuation.shape != self._shape):
-            raise BadInput(f"a projection is {attenuation.shape}, those before it {self._shape}")
-        rows, cols = self._shape = attenuation.shape
+        shape = attenuation.shape[-2:]
+        if attenuation.ndim not in (2, 3) or (self._shape is not None and shape != self._shape):
+            raise BadInput(f"a projection is {shape}, those before it {self._shape}")
+        rows, cols = self._shape = shape
         if not self._angles:
             self._pending = np.empty((DIGEST_BATCH, rows, 4), np.float64)
             self._profile = np.zeros((binned_rows(rows), cols))
-        self._pending[self.count - len(self._records)] = moments
-        if self.count % PROFILE_EVERY == 0:
-            add_binned_rows(attenuation, self._profile)
-            self._profiles += 1
-        self._angles.append(float(angle_rad))
-        if self.count - len(self._records) == DIGEST_BATCH:
-            self._digest()
+        images, sums = attenuation.reshape(-1, rows, cols), moments.reshape(-1, rows, 4)
+        profiled = images[-self.count % PROFILE_EVERY :: PROFILE_EVERY]
+        add_binned_rows(profiled, self._profile)
+        self._profiles += len(profiled)
+        angles = [float(angle_rad)] if isinstance(angle_rad, (int, float)) else list(angle_rad)
+        first = 0
+        while first < len(angles):
+            waiting = self.count - len(self._records)
+            part = slice(first, first + DIGEST_BATCH - waiting)
+            self._angles += angles[part]
+            first = min(part.stop, len(angles))
+            self._pending[waiting : self.count - len(self._records)] = sums[part]
+            if self.count - len(self._records) == DIGEST_BATCH:
+                self._digest()
 
     def so_far(self) -> MomentTrack:
         """What is known at this moment, to be asked on another thread while projections come here; it takes none."""
@@ -286,8 +296,8 @@ def _signs_of_touching(mean: Values, sides: Values, margins: Values) -> tuple[Va
     beam = margins.min(axis=(1, 2))
     noise = np.zeros(len(mean))
     if rows > 2:
-        steps = np.diff(sides, axis=1)[:, :: max(1, rows // NOISE_ROWS)]
-        spread = 1.4826 * np.median(np.abs(steps - np.median(steps, axis=1, keepdims=True)), axis=1)
+        steps = np.moveaxis(np.diff(sides, axis=1)[:, :: max(1, rows // NOISE_ROWS)], 1, -1)
+        spread = 1.4826 * medians(np.abs(steps - medians(steps)[..., None]))
         # The rows of a sample differ, too, most of all on few rows: the quieter margin shows the noise.
         noise = spread.min(axis=1) / np.sqrt(2.0 * rows / bands)
     return margins.max(axis=(1, 2)) - beam, densest - beam, noise, (beam > 0.3) & (beam > 0.25 * densest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,12 +44,11 @@ class _Anchor:
     after: _View | None = None
 
     def gap(self, angle_rad: float) -> float:
-        return _turned(angle_rad - self.view.angle_rad - np.pi)
+        return _turned(angle_rad - self.view.angle_rad - math.pi)
 
     def offer(self, angle_rad: float, attenuation: Image) -> None:
+        """Take a projection that is at most WIDEST_RAD from half a turn away, if it is nearer than those before."""
         gap = self.gap(angle_rad)
-        if abs(gap) > WIDEST_RAD:
-            return
         below = -np.inf if self.before is None else self.gap(self.before.angle_rad)
         above = np.inf if self.after is None else self.gap(self.after.angle_rad)
         if not below < gap < above:
@@ -81,7 +81,7 @@ class PairTrack:
 
     def __init__(self, start_rad: float, range_rad: float) -> None:
         """``start_rad`` and ``range_rad`` as announced; they only say where the ends of half a turn are expected."""
-        self._start, self._range = start_rad, range_rad
+        self._start, self._range, self._sign = start_rad, range_rad, float(np.sign(range_rad))
         self._seamed = abs(abs(range_rad) - np.pi) <= WIDEST_RAD
         self._anchors: list[_Anchor] = []
         self._ends: tuple[list[_View], list[_View]] = ([], [])
@@ -92,7 +92,8 @@ class PairTrack:
         """Look at one projection, attenuation (rows, columns) float32; a few are copied."""
         self._squeeze = row_bin(len(attenuation))
         for anchor in self._anchors:
-            anchor.offer(angle_rad, attenuation)
+            if abs(anchor.gap(angle_rad)) <= WIDEST_RAD:
+                anchor.offer(angle_rad, attenuation)
         if len(self._anchors) < ANCHOR_COUNT and all(self._is_apart(angle_rad, anchor) for anchor in self._anchors):
             self._anchors.append(_Anchor(_View(angle_rad, _kept(attenuation))))
         if self._seamed:
@@ -113,13 +114,13 @@ class PairTrack:
         return bool(min(apart, np.pi - apart) >= APART_RAD)
 
     def _at_the_ends(self, angle_rad: float, attenuation: Image) -> None:
-        since = (angle_rad - self._start) * np.sign(self._range)
+        since = (angle_rad - self._start) * self._sign
         for views, depth, side in zip(self._ends, (since, abs(self._range) - since), (1, -1), strict=True):
             if abs(depth) > 3 * WIDEST_RAD:
                 continue
-            outermost = sorted(views, key=lambda view: side * view.angle_rad * np.sign(self._range))
+            outermost = sorted(views, key=lambda view: side * view.angle_rad * self._sign)
             if len(views) == END_FRAMES:
-                last = (outermost[-1].angle_rad - self._start) * np.sign(self._range)
+                last = (outermost[-1].angle_rad - self._start) * self._sign
                 if depth >= (last if side == 1 else abs(self._range) - last):
                     continue
                 views.remove(outermost[-1])
@@ -173,4 +174,4 @@ def _kept(attenuation: Image) -> Image:
 
 def _turned(angle_rad: float) -> float:
     """The angle within half a turn on both sides."""
-    return float((angle_rad + np.pi) % (2 * np.pi) - np.pi)
+    return (angle_rad + math.pi) % (2 * math.pi) - math.pi

@@ -35,39 +35,45 @@ def bin_rows(image: Array) -> Array:
     return np.asarray(np.matmul(np.full(height, 1.0 / height, image.dtype), stacked))
 
 
-def add_binned_rows(image: Image, total: Values) -> None:
-    """Add ``bin_rows`` of an image (rows, columns) float32 to ``total`` (binned_rows(rows), columns) float64."""
-    height, count = row_bin(len(image)), len(total)
-    _add_bands(as_input(image), (len(image) - height * count) // 2, height, total)
-
-
-def band_means(image: Image, first_rows: Array, height: int, means: Image) -> None:
-    """Means (bands, columns) float32 of bands of ``height`` rows of an image (rows, columns) float32, each from one of
-    ``first_rows`` (bands,) on.
+def add_binned_rows(images: Image, total: Values) -> None:
+    """Add ``bin_rows`` of each of images (…, rows, columns) float32 to ``total`` (binned_rows(rows), columns) float64,
+    one after the other.
     """
-    _band_means(as_input(image), first_rows, height, means)
+    rows, columns = images.shape[-2:]
+    height, count = row_bin(rows), len(total)
+    _add_bands(as_input(images).reshape(-1, rows, columns), (rows - height * count) // 2, height, total)
+
+
+def band_means(images: Image, first_rows: Array, height: int, means: Image) -> None:
+    """Means (…, bands, columns) float32 of bands of ``height`` rows of images (…, rows, columns) float32, each from one
+    of ``first_rows`` (bands,) on.
+    """
+    stack = as_input(images).reshape(-1, *images.shape[-2:])
+    _band_means(stack, first_rows, height, means.reshape(-1, *means.shape[-2:]))
 
 
 @kernel()
-def _add_bands(image: Array, skip: int, height: int, total: Array) -> None:
+def _add_bands(images: Array, skip: int, height: int, total: Array) -> None:
     share = 1.0 / height
     for band in range(total.shape[0]):
         line = total[band]
-        for r in range(skip + band * height, skip + (band + 1) * height):
-            row = image[r]
-            for c in range(line.size):
-                line[c] += share * row[c]
+        for f in range(images.shape[0]):
+            for r in range(skip + band * height, skip + (band + 1) * height):
+                row = images[f, r]
+                for c in range(line.size):
+                    line[c] += share * row[c]
 
 
 @kernel()
-def _band_means(image: Array, first_rows: Array, height: int, means: Array) -> None:
+def _band_means(images: Array, first_rows: Array, height: int, means: Array) -> None:
     share = np.float32(1.0 / height)
-    for band in range(first_rows.size):
-        line = means[band]
-        line[:] = np.float32(0.0)
-        for r in range(first_rows[band], first_rows[band] + height):
-            row = image[r]
+    for f in range(images.shape[0]):
+        for band in range(first_rows.size):
+            line = means[f, band]
+            line[:] = np.float32(0.0)
+            for r in range(first_rows[band], first_rows[band] + height):
+                row = images[f, r]
+                for c in range(line.size):
+                    line[c] += row[c]
             for c in range(line.size):
-                line[c] += row[c]
-        for c in range(line.size):
-            line[c] *= share
+                line[c] *= share

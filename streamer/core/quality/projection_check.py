@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left, insort
+from collections import deque
 from enum import StrEnum
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.jit import as_input, kernel
+from streamer.core.preprocessing.flat_field import as_bytes
 
 Array = NDArray[Any]
 
@@ -44,6 +45,8 @@ SPIKE, SPIKE_SIGMAS = 1.5, 8.0
 REMEMBERED = 33
 """Frames whose light says what is usual."""
 
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
 
 class Unusable(StrEnum):
     """Why a frame that came whole holds no projection of the sample."""
@@ -56,8 +59,7 @@ class Unusable(StrEnum):
     WRONG_ANGLE = "wrong angle"
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """What a raw frame shows, in the rows that were looked at.
 
     ``light`` of the flat's; ``dark_rows`` share of rows without light; ``broken`` share of pixels that are no numbers;
@@ -103,62 +105,94 @@ class ProjectionCheck:
             net = np.asarray(flat[part], np.float32) - self._dark
             net[~(net > 0)] = np.nan
         self._flat = as_input(net, np.float32)
-        self.known = bool(np.isfinite(net).any())
-        self._full = np.inf if saturation is None else float(saturation)
+        known = net > 0
+        self.known = bool(known.any())
+        self._with_flat = as_input(known, np.float32)
+        # Gaps between modules, and what is no pixel at all, are full in the flats as in the darks.
+        lit = known if self.known else np.ones(net.shape, np.bool_)
+        self._hidden = as_input(np.where(lit, 0.0, -np.inf), np.float32)
+        ceiling = np.zeros((0, 0)) if saturation is None else np.where(lit, saturation, np.inf)
+        self._ceiling = as_input(ceiling, np.float64)
+        self._pixels = max(1, int(np.count_nonzero(known)))
+        self._beam = as_input(np.where(known, net, 0.0).sum(axis=1, dtype=np.float64))
+        self._whole_beam = float(self._beam.sum())
         self._noise, self._noisy = float(noise), noisy
-        self._same = np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(int))
-        self._last: list[int] = []  # hashes of the rows of the last frame
+        self._compared = as_input(np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(np.int64)))
+        self._last: list[int] = []  # marks of the rows of the last frame that are compared
         self._marks: dict[int, None] = {}  # those of the frames before it as well, in the order in which they came
         self._differed = False
-        self._light: list[float] = []
+        self._light: deque[float] = deque()
+        self._by_light: list[float] = []  # the same in order
         self._least_dark = 1.0
 
     def look(self, raw: Array) -> Look:
-        """Look at a raw frame (rows, columns) of any real type."""
-        same, old_rows = self._seen(raw[self._same])
-        found = np.zeros(7)
-        _look(as_input(raw), self._every, self._dark, self._flat, DARK, self._noise, self._full, found)
-        pixels = max(1.0, found[6])
-        light, dark_rows, broken, top, at_top, spikes, _ = found.tolist()
-        looked = self._dark.size
-        return Look(
-            light,
-            dark_rows / len(self._dark),
-            broken / looked,
-            top,
-            max(0.0, at_top - 1.0) / looked,
-            spikes / pixels,
-            same,
-            old_rows,
-        )
+        """Look at a raw frame (rows, columns) of a dtype of DTYPES. Raises BadInput on another one."""
+        return self.looks(raw[None])[0]
 
-    def _seen(self, rows: Array) -> tuple[bool, float]:
-        """Whether some rows of a frame are all those of the frame before, and the share that earlier frames had."""
-        marks = [hash(row.tobytes()) for row in rows]
+    def looks(self, raw: Array) -> list[Look]:
+        """``look`` at raw frames (frames, rows, columns), one after the other."""
+        pixels, kind = as_bytes(raw)
+        found, marks = np.empty((len(raw), 6)), np.empty((len(raw), len(self._compared)), np.uint64)
+        _look(
+            pixels, kind, self._every, self._dark, self._flat, self._with_flat, self._hidden, self._ceiling, self._beam,
+            DARK, self._noise, self._compared, found, marks,
+        )  # fmt: skip
+        looked, beam = self._dark.size, self._whole_beam
+        return [
+            Look(
+                light / beam if beam > 0 else 0.0,
+                dark_rows / len(self._dark),
+                broken / looked,
+                top,
+                max(0.0, at_top - 1.0) / looked,
+                spikes / self._pixels,
+                *self._seen(frame, its),
+            )
+            for frame, its, (light, dark_rows, broken, top, at_top, spikes) in zip(
+                raw, marks.tolist(), found.tolist(), strict=True
+            )
+        ]
+
+    def _seen(self, frame: Array, marks: list[int]) -> tuple[bool, float]:
+        """Whether the rows compared are all those of the frame before, and the share that earlier frames had."""
         same = marks == self._last
-        old = [row for row, mark in zip(rows, marks, strict=True) if self._noisy and mark in self._marks]
+        known = self._noisy and not self._marks.keys().isdisjoint(marks)
+        old = [k for k, mark in enumerate(marks) if mark in self._marks] if known else []
         self._last = marks
         self._marks.update(dict.fromkeys(marks))
         if len(self._marks) > 2 * BUFFERS * SAME_ROWS:
             self._marks = dict.fromkeys(list(self._marks)[BUFFERS * SAME_ROWS :])
-        if len(old) == len(rows):
+        if len(old) == len(marks):
             return same, 1.0
         # A row that lies in the dark, or in a gap between modules, may well be the same again.
-        return same, sum(np.unique(row).size >= FEW_VALUES for row in old) / len(rows)
+        shows = sum(np.unique(frame[self._compared[k]]).size >= FEW_VALUES for k in old)
+        return same, shows / len(marks)
 
     def cause(self, look: Look) -> Unusable | None:
         """Why a frame is to be set aside, or None; what is usual is learnt from those that are not."""
         found = self._cause(look)
         self._differed = self._differed or (bool(self._light) and not look.same)
         if found is None and self.known:
-            self._light = [*self._light[1 - REMEMBERED :], look.light]
+            self._remember(look.light)
             self._least_dark = min(self._least_dark, look.dark_rows)
         return found
+
+    def _remember(self, light: float) -> None:
+        if len(self._light) == REMEMBERED:
+            del self._by_light[bisect_left(self._by_light, self._light.popleft())]
+        self._light.append(light)
+        insort(self._by_light, light)
+
+    @property
+    def _usual_light(self) -> float:
+        """The median; 0 before there is any."""
+        ordered, count = self._by_light, len(self._by_light)
+        return 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2]) if count else 0.0
 
     def _cause(self, look: Look) -> Unusable | None:
         if look.broken > BROKEN_PIXELS:
             return Unusable.NOT_A_NUMBER
-        if self.known and look.light < max(DARK / 2, FADED * (median(self._light) if self._light else 0.0)):
+        if self.known and look.light < max(DARK / 2, FADED * self._usual_light):
             return Unusable.NO_LIGHT
         # Computed frames without noise may all be alike; a camera that froze showed something else before.
         if look.same and (self._noisy or self._differed):
@@ -181,67 +215,179 @@ def is_ceiling(top: float, noisy: bool, saturation: float | None = None) -> bool
     return noisy or full_scale or announced
 
 
+@kernel(inline=True)
+def _values_of(row: Array, values: Array) -> None:
+    for c in range(values.size):
+        values[c] = np.float64(row[c])
+
+
 @kernel()
-def _stands_out(
-    raw: Array,
-    r: int,
-    c: int,
-    dark: float,
-    flat: float,
-    here: float,
-    before: float,
-    after: float,
-    noise: float,
-) -> bool:
-    """Whether the pixel (r, c) outshines its four neighbours, and by more than the noise at their level."""
-    level = max(before, after, 0.0)
-    if r > 0:
-        level = max(level, np.float64(raw[r - 1, c]) - dark)
-    if r + 1 < raw.shape[0]:
-        level = max(level, np.float64(raw[r + 1, c]) - dark)
-    return here > SPIKE * level and here - level > SPIKE_SIGMAS * noise * np.sqrt(level * flat)
+def _read(raw: Array, kind: int, values: Array) -> None:
+    """values (columns,) float64 of a row of bytes (uint8), see PIXEL_KINDS."""
+    if kind == 1:
+        _values_of(raw, values)
+    elif kind == 2:
+        _values_of(raw.view(np.uint16), values)
+    elif kind == 4:
+        _values_of(raw.view(np.uint32), values)
+    else:
+        _values_of(raw.view(np.float32), values)
+
+
+@kernel()
+def _mark_of(words: Array) -> Any:
+    """A number of 64 bits by which rows are told apart; those that differ in one word have different ones."""
+    # Four products in turn: one alone waits for itself.
+    a, b, c, d = _MIX, _MIX ^ np.uint64(1), _MIX ^ np.uint64(2), _MIX ^ np.uint64(3)
+    for k in range(0, words.size - 3, 4):
+        a = (a ^ np.uint64(words[k])) * _MIX
+        b = (b ^ np.uint64(words[k + 1])) * _MIX
+        c = (c ^ np.uint64(words[k + 2])) * _MIX
+        d = (d ^ np.uint64(words[k + 3])) * _MIX
+    for k in range(words.size - words.size % 4, words.size):
+        a = (a ^ np.uint64(words[k])) * _MIX
+    for part in (b, c, d):
+        a = ((a ^ (a >> np.uint64(29))) * _MIX) ^ part
+    return a ^ (a >> np.uint64(32))
+
+
+@kernel()
+def _mark_row(raw: Array, kind: int) -> Any:
+    """``_mark_of`` a row of bytes (uint8)."""
+    if kind == 1:
+        return _mark_of(raw)
+    if kind == 2:
+        return _mark_of(raw.view(np.uint16))
+    return _mark_of(raw.view(np.uint32))
+
+
+@kernel()
+def _mend(values: Array) -> int:
+    """Set what is no number to 0, in a row (columns,); returns how many there were."""
+    broken = 0
+    for c in range(values.size):
+        sound = abs(values[c]) < np.inf
+        broken += not sound
+        values[c] = values[c] if sound else 0.0
+    return broken
+
+
+# Loops of few arrays each: of more than that the compiler does not find out that they do not overlap, and takes one
+# pixel at a time.
+@kernel()
+def _cut_off(values: Array, ceiling: Array) -> None:
+    for c in range(values.size):
+        values[c] = min(values[c], ceiling[c])
+
+
+@kernel()
+def _subtract(values: Array, dark: Array, net: Array) -> None:
+    for c in range(net.size):
+        net[c] = values[c] - dark[c]
+
+
+@kernel()
+def _find_largest(values: Array, hidden: Array, most: Array, equal: Array) -> None:
+    """most (columns,) is the largest value + hidden in each column so far, and equal how often it came."""
+    for c in range(values.size):
+        value, top = values[c] + hidden[c], most[c]
+        count = equal[c] + 1.0 if value == top else equal[c]
+        equal[c] = 1.0 if value > top else count
+        most[c] = value if value > top else top
+
+
+@kernel()
+def _light_of(net: Array, known: Array, parts: Array) -> float:
+    """Sum of a row (columns,) where ``known`` is 1 and not 0; ``parts`` is scratch, of the same size."""
+    size = net.size
+    for c in range(size):
+        parts[c] = net[c] * known[c]
+    # Half is added to half: a sum of one number after the other waits for each of its additions.
+    while size > 1:
+        half = size // 2
+        below, above = parts[:half], parts[size - half : size]
+        for c in range(half):
+            below[c] += above[c]
+        size -= half
+    return float(parts[0])
+
+
+@kernel()
+def _peaks(net: Array, flat: Array) -> int:
+    """Pixels of a row (columns,), not those at its ends, that outshine their neighbours in it."""
+    found = 0
+    for c in range(1, net.size - 1):
+        here, before, after = net[c], net[c - 1], net[c + 1]
+        found += (here > 0.2 * flat[c]) & (here > SPIKE * (before if before > after else after))
+    return found
+
+
+@kernel()
+def _spikes(net: Array, above: Array, below: Array, dark: Array, flat: Array, noise: float) -> int:
+    """Pixels of a row (columns,) that outshine their four neighbours, and by more than the noise at their level.
+
+    ``above`` and ``below`` are the raw rows next to it, empty where there is none.
+    """
+    found = 0
+    for c in range(1, net.size - 1):
+        here, level = net[c], max(net[c - 1], net[c + 1])
+        if here > 0.2 * flat[c] and here > SPIKE * level:
+            level = max(level, 0.0)
+            if above.size:
+                level = max(level, above[c] - dark[c])
+            if below.size:
+                level = max(level, below[c] - dark[c])
+            found += here > SPIKE * level and here - level > SPIKE_SIGMAS * noise * np.sqrt(level * flat[c])
+    return found
 
 
 @kernel()
 def _look(
-    raw: Array, every: int, dark: Array, flat: Array, faint: float, noise: float, full: float, found: Array
-) -> None:
-    """found (7,): mean transmission, rows without light, pixels that are no number, the largest pixel, how many equal
-    it, spikes, pixels with a flat; of each ``every``-th row of raw (rows, columns); dark and flat are those rows.
+    raw: Array, kind: int, every: int, dark: Array, flat: Array, known: Array, hidden: Array, ceiling: Array,
+    beam: Array, faint: float, noise: float, compared: Array, found: Array, marks: Array,
+) -> None:  # fmt: skip
+    """Look at each ``every``-th row of raw (frames, rows, bytes of a row) uint8 of a ``kind`` of PIXEL_KINDS.
+
+    found (frames, 6): net light, rows without light, pixels that are no number, the largest pixel, how many equal it,
+    spikes. Of the same rows (rows, columns) are dark, flat, ``known`` (1 where the flat has light, else 0), ``hidden``
+    (-inf where the largest pixel is not looked for, else 0), ``ceiling`` (where pixels are cut off; it may be empty),
+    and ``beam`` (rows,), the light of the flat. marks (frames, rows) uint64 are those of the rows ``compared``.
     """
     rows, columns = dark.shape
-    light, beam = 0.0, 0.0
-    top, at_top = np.float64(-np.inf), 0
-    no_flat = not (flat > 0).any()
-    for r in range(rows):
-        row_light, row_beam = 0.0, 0.0
-        before, here = np.float64(0.0), np.float64(0.0)
+    values, net, nothing = np.empty(columns), np.empty(columns), np.empty(0)
+    above, below, parts = np.empty(columns), np.empty(columns), np.empty(columns)
+    most, equal = np.empty(columns), np.empty(columns)
+    for f in range(raw.shape[0]):
+        most[:], equal[:] = -np.inf, 0.0
+        light, dim, broken, spikes = 0.0, 0, 0, 0
+        for r in range(rows):
+            at = r * every
+            _read(raw[f, at], kind, values)
+            if kind == 8:
+                broken += _mend(values)
+            if ceiling.size:
+                _cut_off(values, ceiling[r])
+            _subtract(values, dark[r], net)
+            _find_largest(values, hidden[r], most, equal)
+            row_light = _light_of(net, known[r], parts)
+            light += row_light
+            dim += beam[r] > 0 and row_light < faint * beam[r]
+            if _peaks(net, flat[r]) > 0:
+                over, under = nothing, nothing
+                if at > 0:
+                    _read(raw[f, at - 1], kind, above)
+                    over = above
+                if at + 1 < raw.shape[1]:
+                    _read(raw[f, at + 1], kind, below)
+                    under = below
+                spikes += _spikes(net, over, under, dark[r], flat[r], noise)
+        top, at_top = -np.inf, 0.0
         for c in range(columns):
-            value = np.float64(raw[r * every, c])
-            if not np.isfinite(value):
-                found[2] += 1.0
-                value = np.float64(0.0)
-            elif flat[r, c] > 0 or no_flat:
-                # Gaps between modules, and what is no pixel at all, are full in the flats as in the darks.
-                value = np.float64(full) if value > full else value
-                if value > top:
-                    top, at_top = value, 1
-                elif value == top:
-                    at_top += 1
-            # A pixel is judged when its right neighbour has come.
-            after = value - dark[r, c]
-            if c > 1 and here > 0.2 * flat[r, c - 1] and here > SPIKE * max(before, after):
-                found[5] += _stands_out(
-                    raw, r * every, c - 1, dark[r, c - 1], flat[r, c - 1], here, before, after, noise
-                )
-            before, here = here, after
-            if flat[r, c] > 0:
-                row_light += after
-                row_beam += flat[r, c]
-                found[6] += 1.0
-        if row_beam > 0 and row_light < faint * row_beam:
-            found[1] += 1.0
-        light += row_light
-        beam += row_beam
-    found[0] = light / beam if beam > 0 else 0.0
-    found[3], found[4] = top, at_top
+            if most[c] > top:
+                top, at_top = most[c], 0.0
+            if most[c] == top and top > -np.inf:
+                at_top += equal[c]
+        found[f, 0], found[f, 1], found[f, 2] = light, dim, broken
+        found[f, 3], found[f, 4], found[f, 5] = top, at_top, spikes
+        for k in range(compared.size):
+            marks[f, k] = _mark_row(raw[f, compared[k]], kind)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.statistics import median, percentile
 from streamer.frames import BadInput
 
 SAMPLE = 32_768  # pixels of a projection that are enough to measure signal and noise
@@ -35,17 +36,17 @@ def sample_signal(attenuation: NDArray[Any]) -> SampleSignal:
     values = np.asarray(attenuation[:: max(1, attenuation.size // SAMPLE)], np.float64)
     rows, cols = values.shape
     margin = max(1, cols // 50)
-    beam = float(np.median(np.concatenate([values[:, :margin], values[:, -margin:]], axis=None)))
-    peak = max(0.0, float(np.percentile(values, 99.5)) - beam)
+    beam = median(np.concatenate([values[:, :margin], values[:, -margin:]], axis=None))
+    peak = max(0.0, percentile(values, 99.5) - beam)
     if cols < 8:
         return SampleSignal(0.0, peak)
     bend = values[:, :-2] - 2 * values[:, 1:-1] + values[:, 2:]
-    noise = max(float(1.4826 * np.median(np.abs(bend))) / np.sqrt(6.0), 1e-7)
+    noise = max(1.4826 * median(np.abs(bend)) / np.sqrt(6.0), 1e-7)
     down, across = min(8, max(1, rows // 16)), min(8, max(1, cols // 16))
     squares = values[: rows // down * down, : cols // across * across]
     squares = squares.reshape(rows // down, down, cols // across, across).mean(axis=(1, 3))
     chance = 4.0 * noise / np.sqrt(down * across)
-    return SampleSignal(max(0.0, float(np.percentile(squares, 99.5)) - beam - chance) / noise, peak)
+    return SampleSignal(max(0.0, percentile(squares, 99.5) - beam - chance) / noise, peak)
 
 
 def voxel_snr(lines: NDArray[Any], noise: float, line_noise: float) -> float | None:

@@ -37,6 +37,37 @@ def test_every_pixel_type_is_read(dtype):
     assert check.look(raw).light == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4", "<f4"])
+def test_frames_that_come_together_look_as_they_do_one_by_one(dtype):
+    """By the numbers that their definitions give."""
+    rng = np.random.default_rng(3)
+    flat = rng.normal(200.0, 5.0, (ROWS, COLUMNS))
+    flat[:, 9], flat[3, 4] = 0.0, np.nan
+    fields = np.full((ROWS, COLUMNS), 10.0), flat
+    frames = rng.normal(120.0, 8.0, (6, ROWS, COLUMNS)).astype(dtype)
+    frames[2, ::5] = 10
+    frames[3, 5, 7] = 250
+    frames[4] = frames[1]
+    one, several = (ProjectionCheck(*fields, (ROWS, COLUMNS), saturation=130.5) for _ in range(2))
+    assert [one.look(raw) for raw in frames] == several.looks(frames[:4]) + several.looks(frames[4:])
+    net, known = np.minimum(frames, 130.5) - 10.0, flat > 0
+    level = np.asarray(flat - 10.0, np.float32)
+    for look, its, raw in zip(one.looks(frames), net, frames, strict=True):
+        assert look.light == pytest.approx(its[known].sum() / level[known].sum(dtype=float), rel=1e-6)
+        lit = np.minimum(raw, 130.5)[known]
+        assert (look.top, look.at_top) == (lit.max(), (np.count_nonzero(lit == lit.max()) - 1) / raw.size)
+
+
+def test_rows_that_differ_in_one_pixel_are_not_the_same(check):
+    """Whichever pixel it is, and however little it differs."""
+    check.look(frame(0))
+    for column in range(COLUMNS):
+        other = frame(0)
+        other[:, column] += 1
+        assert not check.look(other).same
+        assert check.look(frame(0)).old_rows == 1.0
+
+
 def test_frames_without_light_are_set_aside_from_the_first_on(check):
     assert causes(check, [frame(k, 0.0) for k in range(3)]) == [Unusable.NO_LIGHT] * 3
     assert causes(check, [frame(3), frame(4, 0.0), frame(5)]) == [None, Unusable.NO_LIGHT, None]
