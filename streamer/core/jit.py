@@ -61,6 +61,12 @@ def as_input(array: Array, dtype: DTypeLike | None = None) -> Array:
     Numba compiles once per array type, and "read-only" belongs to the type: frames that lie in the ring are read-only,
     frames in tests are not. Passing every input through here keeps it at one compilation, which ``warm`` has done.
     """
-    view = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=") if dtype is None else dtype).view()
+    kept = dtype is None or array.dtype == dtype
+    if kept and array.dtype.isnative and array.flags.c_contiguous and array.ndim and type(array) is np.ndarray:
+        if not array.flags.writeable:
+            return array
+        view = array.view()
+    else:
+        view = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=") if dtype is None else dtype).view()
     view.flags.writeable = False
     return view

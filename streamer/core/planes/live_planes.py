@@ -15,6 +15,7 @@ good.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any, TypeVar
 
 import numpy as np
@@ -200,10 +201,11 @@ class LivePlanes:
     def _checked(self, frames: Array, angle_rad: float | Angles) -> tuple[Array, Values]:
         """Frames as (frames, rows, columns), and one angle for each. Raises BadInput."""
         stack = frames[None] if frames.ndim == 2 else frames
-        angles = np.atleast_1d(np.asarray(angle_rad, np.float64))
+        angles = np.asarray(angle_rad, np.float64)
+        angles = angles if angles.ndim else angles[None]
         if stack.ndim != 3 or stack.shape[1:] != (self.rows, self.columns):
             raise BadInput(f"projections are {frames.shape}, the planes expect {(self.rows, self.columns)}")
-        if angles.shape != (len(stack),) or not np.isfinite(angles).all():
+        if angles.shape != (len(stack),) or not all(map(isfinite, angles.tolist())):
             raise BadInput(f"{len(stack)} projections with the angles {angles}: one finite angle for each is needed")
         return stack, angles
 

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import log
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,7 @@ class ExactWeights:
 
     def enter(self, angle: float, weight: float | None = None) -> float:
         """Count a frame; returns the weight to add it with, which is ``weight`` when that is known."""
-        place = float(np.mod(angle, self._period))
+        place = angle % self._period
         if weight is None:
             weight = self._expected(place)
         self._sorted.insert(bisect_left(self._sorted, place), place)
@@ -181,5 +182,5 @@ class ExactWeights:
         k, count = bisect_left(self._sorted, place), len(self._sorted)
         before = (place - self._sorted[k - 1]) % self._period
         after = (self._sorted[k % count] - place) % self._period
-        widest = (5.0 + np.log(count)) * self._mean
+        widest = (5.0 + log(count)) * self._mean
         return 0.5 * sum(gap if gap <= widest or count < 3 else self._mean for gap in (before, after))

@@ -14,9 +14,11 @@ def fill_nonfinite(raw: Array) -> tuple[Array, int]:
     A pixel is interpolated between the nearest finite ones in its row; a row without any becomes 0. Integer frames, and
     frames that are finite, are returned as they are.
     """
+    if raw.dtype.kind != "f":
+        return raw, 0
     with np.errstate(over="ignore", invalid="ignore"):
         # A finite sum has finite terms only; to sum is cheaper than to look at each pixel.
-        if raw.dtype.kind != "f" or np.isfinite(raw.sum()):
+        if np.isfinite(raw.sum()):
             return raw, 0
     lines = np.array(raw, np.float32).reshape(-1, raw.shape[-1])
     finite = np.isfinite(lines)
