@@ -41,4 +41,6 @@ def percentile(values: Array, percent: float) -> float:
 
 def robust_sigma(values: Array) -> float:
     """Standard deviation from the median absolute deviation, blind to a minority of outliers."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    if values.dtype != np.float64 or not np.isfinite(values.sum()):
+        return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    return 1.4826 * median(np.abs(values - median(values)))

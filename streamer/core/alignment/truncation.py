@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamer.core.arrays import Array, Mask, Values
-from streamer.core.statistics import robust_sigma
+from streamer.core.statistics import medians, robust_sigma
 from streamer.frames import BadInput
 
 TOUCHING_SHARE = 0.1  # share of the peak attenuation at which an edge column holds sample
@@ -44,7 +44,7 @@ def measure_edges(sinograms: Array) -> tuple[Edge, Edge]:
     columns = views.shape[2]
     strip = min(columns // 2, max(4, columns // LEVEL_PARTS))
     sides = views, views[..., ::-1]
-    levels = np.stack([np.median(side[..., :strip], axis=2) for side in sides])
+    levels = np.stack([medians(side[..., :strip]) for side in sides])
     noise = np.median([robust_sigma(np.diff(side[..., :strip], axis=2)) if strip > 1 else 0.0 for side in sides])
     beam = np.clip(levels.min(axis=(0, 2)), -BEAM_CHANGE, BEAM_CHANGE)[:, None]
     peak = float(np.percentile(_without_spots(views).max(axis=2), 99.0))
@@ -70,7 +70,7 @@ def _edge(side: Values, level: Values, touched: Mask) -> Edge:
         return Edge(0.0, 0.0)
     columns = side.shape[2]
     strip = max(1, min(columns // 2, max(4, columns // SLOPE_PARTS)))
-    outer, inner = (np.median(side[..., part : part + strip], axis=2) for part in (0, strip))
+    outer, inner = (medians(side[..., part : part + strip]) for part in (0, strip))
     slope = (inner - outer)[touched] / strip
     height = level[touched]
     with np.errstate(divide="ignore", invalid="ignore"):
