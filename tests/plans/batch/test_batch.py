@@ -22,9 +22,13 @@ ONE_BY_ONE = Policy(overlap=False)
 def batch(engine: RunEngine, documents, start_daemon, connect, scan, caplog):
     """Run a batch of slots against a daemon with a script."""
     caplog.set_level(logging.CRITICAL, "bluesky")
+    daemons = []
 
     def run(slots, *script, samples=None, **options):
-        beamline = connect(start_daemon(*script))
+        for daemon in daemons:
+            daemon.kill()  # it would take every other frame
+        daemons.append(start_daemon(*script))
+        beamline = connect(daemons[-1])
         options = {"policy": ONE_BY_ONE, **options}
         return engine(tomo_batch(beamline, samples or samples_of(scan, slots), **options)).plan_result
 
