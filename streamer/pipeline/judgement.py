@@ -148,7 +148,10 @@ class Judgement:
         dead = measured.dead_columns()
         halves = half_slices(stored, first, center, self._options.window, self._backend, dead)
         if halves is not None and halves[0].shape[-1] >= FEWEST_COLUMNS:
-            self._resolution_px = frc_resolution(*halves, measured.shared_aliasing(first, center))
+            # In a slice made of both halves of the detector's field, other angles count for other parts.
+            clear = 0.5 if stored.layout.half else measured.clear_frequency(first, center)
+            aliasing, window = measured.shared_aliasing(first, center), self._options.window
+            self._resolution_px = frc_resolution(*halves, aliasing, clear, window)
 
     def _quality(self, seen: _Seen, final: bool) -> Quality:
         layout, stripes = seen.stored.layout, self._preparation.options.stripes != "off"

@@ -19,7 +19,7 @@ from streamer.core.alignment.truncation import measure_edges
 from streamer.core.arrays import Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.quality.angles import check_angles
-from streamer.core.quality.halves import first_half, shared_aliasing
+from streamer.core.quality.halves import clear_frequency, first_half, shared_aliasing
 from streamer.core.quality.live import SEEN, turn_seen
 from streamer.core.quality.motion.consistency import (
     moments_of,
@@ -35,7 +35,7 @@ from streamer.core.quality.signal import sample_signal
 from streamer.frames import Quality, ScanSpec
 from streamer.pipeline.bands import Bands
 from streamer.pipeline.coverage import covered_share, widest_gap
-from streamer.pipeline.detector_figures import detector_figures, flats_about
+from streamer.pipeline.detector_figures import SAMPLE_LEVEL, detector_figures, flats_about
 
 SIGNAL_EVERY = 64
 SIGNAL_FIRST = 4
@@ -207,6 +207,16 @@ class Measurements:
     def shared_aliasing(self, first: NDArray[np.bool_], center: float) -> float:
         """What the half ``first`` (n,) and the other one alias alike about the axis, see ``halves.shared_aliasing``."""
         return shared_aliasing(np.array(self._bands.angles), first, center)
+
+    def clear_frequency(self, first: NDArray[np.bool_], center: float) -> float:
+        """To which frequency both halves have all the directions they need, see ``halves.clear_frequency``."""
+        mean = self._track.mean
+        if mean is None:
+            return 0.0
+        profile = mean.max(axis=0) - mean.max(axis=0).min()
+        edges = np.flatnonzero(profile > SAMPLE_LEVEL * float(np.percentile(profile, 99)))
+        radius = max(center - edges[0], edges[-1] - center, 1.0) if edges.size else self._spec.columns
+        return clear_frequency(np.array(self._bands.angles), first, radius, self._spec.columns)
 
     def dead_columns(self) -> NDArray[np.bool_]:
         """Mask (columns,) of those that are dead, by all projections so far, see ``fields.dead_columns``."""

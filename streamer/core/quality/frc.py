@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from streamer.core.arrays import Values
+from streamer.core.fbp.window import window_gain
 from streamer.frames import BadInput
 
 TAPER = 0.5  # outer share of the radius over which the window falls to zero; steeper ones smear strong rings outwards
@@ -22,18 +23,27 @@ EDGE_POWER = 5
 """Power of the frequency with which the spectrum of sharp edges falls, seen by square pixels: 3 for a slice with edges,
 2 for a pixel's own transform."""
 
+CALIBRATED = 0.5
+"""Share of the frequencies without gaps from which on the noise of a projection is measured."""
+
+SURE_SAMPLES = 32.0
+"""Independent coefficients that are enough to measure it."""
+
 
 @dataclass(frozen=True)
 class RingCorrelation:
     """``correlation`` of the Fourier rings at ``frequency`` (cycles per pixel), and the half-bit ``threshold``.
 
-    ``samples`` is the number of independent coefficients in each ring.
+    ``samples`` is the number of independent coefficients in each ring. ``mean`` and ``apart`` are the power of a
+    coefficient in the mean of the two images, and in half of their difference.
     """
 
     frequency: Values
     correlation: Values
     threshold: Values
     samples: Values
+    mean: Values
+    apart: Values
 
 
 def fourier_ring_correlation(a: NDArray[Any], b: NDArray[Any]) -> RingCorrelation:
@@ -60,8 +70,10 @@ def fourier_ring_correlation(a: NDArray[Any], b: NDArray[Any]) -> RingCorrelatio
     power = np.sqrt(powers[0] * powers[1])
     correlation = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
     area = float(np.mean(window**2, dtype=np.float64))
-    samples = np.maximum(np.bincount(ring, twice)[1 : n // 2] * 0.5 * area, 1.0)
-    return RingCorrelation(np.arange(1, n // 2) / n, correlation, _half_bit(samples), samples)
+    count = np.bincount(ring, twice)[1 : n // 2]
+    samples = np.maximum(count * 0.5 * area, 1.0)
+    mean, apart = ((sum(powers) + sign * cross) / (4 * count) for sign in (2, -2))
+    return RingCorrelation(np.arange(1, n // 2) / n, correlation, _half_bit(samples), samples, mean, apart)
 
 
 def _spectrum(image: NDArray[Any], window: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -86,14 +98,18 @@ def _layout(n: int) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.f
     return _round_window(n), ring.ravel(), twice.ravel()
 
 
-def frc_resolution(a: NDArray[Any], b: NDArray[Any], aliasing: float = 0.0) -> float | None:
+def frc_resolution(
+    a: NDArray[Any], b: NDArray[Any], aliasing: float = 0.0, clear: float = 0.5, window: str = "ramp"
+) -> float | None:
     """Resolution in pixels, the period at which the correlation falls below half a bit per sample.
 
     Noise alone makes it fall here and there: of the curve, the closest one that never rises is looked at (isotonic
     regression), so that the threshold may be that of a ring of many samples; with that of a few, small slices seemed a
     fifth coarser than they are. ``aliasing`` is the correlation, -1 … 1, of what the halves alias, see
     ``halves.shared_aliasing``: what they share of it is no resolution. 2.0 when the curve never falls below (all that
-    the grid can hold); None when the images do not even agree coarsely.
+    the grid can hold); None when the images do not even agree coarsely. Beyond ``clear`` cycles per pixel, see
+    ``halves.clear_frequency``, halves of few angles differ by streaks that the whole does not have, if they were
+    reconstructed with the ``window`` of the ramp filter; there the noise is that of the clear frequencies.
     """
     curve = fourier_ring_correlation(a, b)
     # The innermost rings hold a handful of samples each. Together they tell whether there is anything in common.
@@ -101,8 +117,9 @@ def frc_resolution(a: NDArray[Any], b: NDArray[Any], aliasing: float = 0.0) -> f
     inner = curve.samples[: start + 1]
     if float(inner @ curve.correlation[: start + 1] / inner.sum()) < float(_half_bit(inner.sum())):
         return None
-    excess = 1.0 + aliasing * _aliased(curve.frequency)
-    weights, values = (curve.samples * excess**2)[start:], _without(excess, np.maximum(curve.correlation, -0.5))[start:]
+    correlation, streaks = _without_streaks(curve, clear, window)
+    excess = (1.0 + aliasing * _aliased(curve.frequency)) * (1.0 + streaks)
+    weights, values = (curve.samples * excess**2)[start:], _without(excess, np.maximum(correlation, -0.5))[start:]
     falling = isotonic_regression(values, weights=weights, increasing=False).x
     above, frequency = falling - float(_half_bit(np.inf)), curve.frequency[start:]
     below = np.flatnonzero(above < 0)
@@ -122,6 +139,28 @@ def _aliased(frequency: Values) -> Values:
     detector, or a smooth sample, has less, and then hardly anything is resolved where it would matter.
     """
     return np.asarray((frequency / (1.0 - frequency)) ** EDGE_POWER)
+
+
+def _without_streaks(curve: RingCorrelation, clear: float, window: str) -> tuple[Values, Values]:
+    """The correlation, had the halves differed by noise alone, and the power of the whole's streaks over the sample's.
+
+    Each projection has noise of its own, which is white: in a slice its power goes as the ramp filter's, per ring. It
+    is measured where the angles of a half leave no gaps, and what the halves differ by beyond it are streaks, opposite
+    in the two. The whole has twice the angles, and the same streaks at twice the frequency.
+    """
+    frequency = curve.frequency
+    calm = (frequency > CALIBRATED * clear) & (frequency <= clear)
+    if clear >= frequency[-1] or curve.samples[calm].sum() < SURE_SAMPLES:
+        return curve.correlation, np.zeros_like(frequency)
+    shape = frequency * window_gain(window, frequency) ** 2
+    level = (curve.samples @ (curve.apart * calm)) / (curve.samples @ (shape * calm))
+    noise = np.where(frequency > clear, np.minimum(curve.apart, level * shape), curve.apart)
+    sample = np.maximum(curve.mean - noise, 0.0)
+    streaks = np.divide(curve.apart - noise, sample, out=np.zeros_like(noise), where=sample > 0)
+    apart = curve.mean + noise
+    alone = np.divide(curve.mean - noise, apart, out=np.zeros_like(noise), where=apart > 0)
+    correlation = np.where(noise < curve.apart, alone, curve.correlation)
+    return correlation, np.interp(0.5 * frequency, frequency, streaks)
 
 
 def _without(excess: Values, correlation: Values) -> Values:

@@ -15,6 +15,10 @@ WIDEST = 3.5
 2.3, interlaced turns of which one is not complete up to 3."""
 
 
+REACH = 0.375
+"""Radius, as a share of a slice's width, within which the window of the ring correlation counts."""
+
+
 def first_half(angle_rad: NDArray[np.float64], index: NDArray[np.int64], period: float = np.pi) -> NDArray[np.bool_]:
     """Which projections (n,) make one half: those that were taken first, if both halves cover the whole ``period``.
 
@@ -53,11 +57,28 @@ def shared_aliasing(angle_rad: NDArray[np.float64], first: NDArray[np.bool_], ce
     return float(np.cos(phase) ** 2 + same * np.sin(phase) ** 2)
 
 
+def clear_frequency(angle_rad: NDArray[np.float64], first: NDArray[np.bool_], radius_px: float, width_px: int) -> float:
+    """Cycles per pixel, up to 0.5, to which both halves have all directions of a sample that they need.
+
+    ``angle_rad`` (n,); ``first`` (n,) marks one half; the sample reaches ``radius_px`` from the axis, and the slices
+    are ``width_px`` wide. At f cycles per pixel a projection changes with the angle by up to 2π·f·radius harmonics. Of
+    angles that are d apart those are seen 2π/d harmonics higher as well, and make streaks at the distance r from the
+    axis if f·(radius + r) exceeds 1/d (Rattey and Lindgren, IEEE Trans. Acoust. Speech Signal Process. 29, 994, 1981).
+    """
+    if first.all() or not first.any():
+        return 0.0
+    widest = max(_widest_gap(angle_rad[half]) for half in (first, ~first))
+    return float(min(0.5, 1.0 / (widest * (radius_px + REACH * width_px))))
+
+
+def _widest_gap(angle_rad: NDArray[np.float64], period: float = np.pi) -> float:
+    ordered = np.sort(np.mod(angle_rad, period))
+    return float(np.diff(ordered, append=ordered[0] + period).max())
+
+
 def _even(angle_rad: NDArray[np.float64], period: float) -> bool:
     """Whether angles leave no gap that is much wider than the others."""
     if angle_rad.size < 2:
         return False
-    ordered = np.sort(np.mod(angle_rad, period))
-    widest = float(np.diff(ordered, append=ordered[0] + period).max())
     covers = float(angular_weights(angle_rad, period).sum()) >= COVERED * period
-    return covers and widest <= WIDEST * period / angle_rad.size
+    return covers and _widest_gap(angle_rad, period) <= WIDEST * period / angle_rad.size

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from streamer.core.backend.selection import Backend
+from streamer.core.fbp.ramp_filter import angular_weights
+from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.quality.frc import fourier_ring_correlation, frc_resolution
+from streamer.core.quality.halves import clear_frequency
 from streamer.frames import BadInput
 from streamer.phantoms import half_turn, random_body, sinogram
 
@@ -116,6 +119,35 @@ def test_what_the_halves_alias_is_no_resolution(shared: float) -> None:
     assert frc_resolution(*halves, shared) == pytest.approx(expected, rel=0.035)
     if shared > 0.5:
         assert frc_resolution(*halves) < 0.97 * expected
+
+
+@pytest.mark.parametrize(("count", "noise"), [(90, 0.3), (110, 0.6), (110, 1.0), (150, 0.6)])
+def test_few_angles_in_each_half_are_no_noise_of_the_whole(numba_backend: Backend, count: int, noise: float) -> None:
+    """Against slices of many angles without noise, which the whole agrees with further than its halves do."""
+    n, bodies, radius = 128, 4, 48.0
+    rng = np.random.default_rng(7)
+    dots = rng.uniform(-1, 1, (bodies, 60, 2)) * radius / np.sqrt(2)
+
+    def views(angles: np.ndarray) -> np.ndarray:
+        place = np.einsum("bkd,da->abk", dots, np.stack([np.cos(angles), np.sin(angles)])) + (n - 1) / 2
+        away = np.arange(n)[:, None] - place[:, :, None, :]
+        return np.exp(-0.5 * (away / 0.6) ** 2).sum(axis=3).astype(np.float32)
+
+    def slices(rows: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        return reconstruct_rows_fourier(numba_backend, rows, angles, angular_weights(angles), (n - 1) / 2, "ramp")
+
+    angles, many = half_turn(count), half_turn(1000)
+    seen = views(angles) + rng.normal(0, noise, (count, bodies, n)).astype(np.float32)
+    even = np.arange(count) % 2 == 0
+    halves = [slices(seen[half], angles[half]) for half in (even, ~even)]
+    agrees = fourier_ring_correlation(slices(seen, angles), slices(views(many), many))
+    limit = np.sqrt(2 * 0.2071 / (1.2071 + 0.2071))
+    differs = np.flatnonzero(agrees.correlation[5:] < limit)
+    true = 1 / agrees.frequency[5:][differs[0]]
+    clear = clear_frequency(angles, even, radius, n)
+    assert 0.1 < clear < 0.3
+    assert frc_resolution(*halves, 0.0, clear) == pytest.approx(true, rel=0.1)
+    assert frc_resolution(*halves) > 1.15 * true  # by themselves they agree less
 
 
 def test_pixels_that_are_no_numbers_count_as_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.halves import first_half, shared_aliasing
+from streamer.core.quality.halves import clear_frequency, first_half, shared_aliasing
 
 GOLDEN = (5**0.5 - 1) / 2
 N = 173
@@ -66,3 +66,19 @@ def test_neighbours_alias_alike_and_opposite_views_by_the_place_of_the_axis(cent
 def test_aliasing_is_common_to_one_and_the_same_half() -> None:
     assert shared_aliasing(constant_step(2), np.ones(N, bool), 50.25) == 1.0
     assert -1.0 <= shared_aliasing(np.array([0.0, 4.0]), np.array([True, False]), 50.25) <= 1.0
+
+
+def test_halves_have_no_gaps_up_to_a_frequency_that_grows_with_the_angles_and_falls_with_the_radius() -> None:
+    def clear(angles: np.ndarray, radius: float) -> float:
+        return clear_frequency(angles, first_half(angles, np.arange(len(angles))), radius, 100)
+
+    # Every second of 200 angles, seen by a sample and a window of 50 + 37.5 px: 1 / (2 · π / 200 · 87.5).
+    assert clear(constant_step(1, 200), 50.0) == pytest.approx(200 / (2 * np.pi * 87.5))
+    assert clear(constant_step(1, 100), 50.0) == pytest.approx(100 / (2 * np.pi * 87.5))
+    assert clear(constant_step(1, 100), 12.5) == pytest.approx(100 / (2 * np.pi * 50.0))
+    # Each half of a full turn has the directions of all.
+    assert clear(constant_step(2, 120), 50.0) == pytest.approx(60 / (np.pi * 87.5))
+    assert clear(constant_step(1, 5000), 50.0) == 0.5
+    # Where an arc is missing no frequency is clear.
+    assert clear(constant_step(0.8, 200), 50.0) < 0.02
+    assert clear_frequency(constant_step(1), np.ones(N, bool), 50.0, 100) == 0.0
