@@ -14,7 +14,7 @@ from streamer.core.arrays import Array, Values
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
-SYSTEMATIC_PX = 0.01  # by which uneven illumination shifts all pairs alike
+SYSTEMATIC_PX = 0.005  # by which uneven illumination shifts all pairs alike
 FEW_PAIRS_SHARE = 0.85  # of the confidence is left for one or two pairs, which none could contradict
 EXACT_RAD = 1e-5
 WIDEST_RAD = np.deg2rad(3.5)  # a mean of two views this far apart misplaces a point at 500 px by a quarter of a pixel

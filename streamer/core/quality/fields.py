@@ -39,8 +39,8 @@ many columns off the axis."""
 BESIDE, HALF = 7, 0.5
 """Columns within which the other side of such a sample shows the same in all parts of the angles, and its share."""
 
-PARTS = 4
-"""Parts of the angles, in each of which a pattern must show.
+PARTS, HALVES = 4, 2
+"""Parts of the angles, in each half of which a pattern must show.
 
 A sample's edge stays in its place over a few degrees only."""
 
@@ -194,41 +194,51 @@ def bridged(views: Array, dead: NDArray[np.bool_]) -> Array:
 def pattern_rms(views: Array, angle_rad: NDArray[np.float64], center: float, noise: float, flats: int) -> float:
     """Rms (attenuation) of what the detector adds to single pixels of all projections, views (n, rows, columns).
 
-    Counted is what differs sharply from its neighbours in the row, in each quarter of the angles alike: columns whose
+    Counted is what differs sharply from its neighbours in the row, in each eighth of the angles alike: columns whose
     gain changed, hot pixels. A round sample about the axis, column ``center``, leaves sharp edges at all angles as
     well, but on both sides; those do not count. ``noise`` is that of a pixel of one view, and there were ``flats``.
     Behind dense parts, which let few quanta through, it is larger.
     """
     order = np.argsort(np.mod(angle_rad, np.pi), kind="stable")
-    parts = np.stack([views[some].mean(axis=0, dtype=np.float64) for some in np.array_split(order, PARTS)])
+    eighths = np.array_split(order, PARTS * HALVES)
+    means = np.stack([views[some].mean(axis=0, dtype=np.float64) for some in eighths])
     # The variance of the attenuation goes as one over the light.
     lost = np.exp(np.clip(views[:: max(1, len(views) // LIGHT_VIEWS)], 0.0, DENSEST)).mean(axis=0, dtype=np.float64)
     variance = noise**2 * (np.maximum(1.0, lost / lost.mean()) * PARTS / len(views) + 1.0 / max(1, flats))
     # A column that differs in all rows stands out of less noise.
-    whole = parts.mean(axis=1, keepdims=True)
     all_rows = np.sqrt(variance.mean(axis=0, keepdims=True) / views.shape[1])
-    return max(_lasting(parts, center, np.sqrt(variance)), _lasting(whole, center, all_rows))
+    whole = means.mean(axis=1, keepdims=True)
+    return max(_lasting(means, center, np.sqrt(variance)), _lasting(whole, center, all_rows))
 
 
-def _lasting(parts: Array, center: float, error: Array) -> float:
-    """``pattern_rms`` of means (parts, rows, columns) of parts of the angles, with a pixel's error (rows, columns)."""
-    columns = parts.shape[2]
-    sharp = parts - median_filter(parts, (1, 1, NARROW), mode="nearest")
-    lasting = np.where(np.ptp(np.sign(sharp), axis=0) == 0, np.abs(sharp).min(axis=0), 0.0)
+def _sharp(means: Array) -> tuple[Array, Array]:
+    """What means (parts, rows, columns) differ sharply by from their neighbours in the row, and how much of it, with
+    one sign, they have in common.
+    """
+    sharp = means - median_filter(means, (1, 1, NARROW), mode="nearest")
+    return sharp, np.where(np.ptp(np.sign(sharp), axis=0) == 0, np.abs(sharp).min(axis=0), 0.0)
+
+
+def _lasting(means: Array, center: float, error: Array) -> float:
+    """``pattern_rms`` of means (parts · halves, rows, columns) of the angles, with a pixel's error (rows, columns) in a
+    part."""
+    columns = means.shape[2]
+    sharp, lasting = _sharp(means.reshape(PARTS, HALVES, *means.shape[1:]).mean(axis=1))
     sign, limit = np.sign(sharp[0]), np.maximum(PATTERN, 4.0 * error)
-    found = lasting > limit
+    finer, steady = _sharp(means)
+    found = (lasting > limit) & (steady > np.maximum(PATTERN, 4.0 * np.sqrt(HALVES) * error))
     opposite = np.rint(2 * center - np.arange(columns)).astype(int)
     inside = (opposite >= 0) & (opposite < columns)
     mirrored = np.zeros_like(found)
     partner = np.clip(opposite, 0, columns - 1)
     # A gain is the same at all angles; an edge that is nearly round about the axis comes and goes.
-    changes = np.ptp(sharp, axis=0) > np.maximum(CHANGES * np.abs(sharp).mean(axis=0), 4.0 * error)
+    changes = np.ptp(finer, axis=0) > np.maximum(CHANGES * np.abs(finer).mean(axis=0), 4.0 * np.sqrt(HALVES) * error)
     for side in (1.0, -1.0):
         same = maximum_filter((lasting > PARTNER * limit) & (sign == side), (1, NARROW), mode="constant")
         around = maximum_filter(side * sharp > PARTNER * limit, (1, 1, ECCENTRIC), mode="constant").all(axis=0)
         # A wall beside the axis lasts on the one side, and on the other goes to and fro within some columns.
-        beside = maximum_filter(side * sharp, (1, 1, BESIDE), mode="constant").min(axis=0)
-        alike = beside[:, partner] > HALF * np.abs(sharp).min(axis=0)
+        beside = maximum_filter(side * finer, (1, 1, BESIDE), mode="constant").min(axis=0)
+        alike = beside[:, partner] > HALF * steady
         mirrored |= (same[:, partner] | alike | (around[:, partner] & changes)) & inside & (sign == side)
     return float(np.sqrt(np.mean(np.where(found & ~mirrored, sharp.mean(axis=0), 0.0) ** 2)))
 

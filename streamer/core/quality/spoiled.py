@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
 from streamer.frames import Quality, Reason, ReasonCode
 
 NEGATIVE = 0.03
@@ -33,8 +35,8 @@ class DetectorLimits(Protocol):
 def spoiled_fields(q: Quality, limits: DetectorLimits, final: bool) -> list[Reason]:
     """What is wrong with darks, flats and angles: the same scan again would be no better."""
     reasons = []
-    if q.projections and q.dark_light > limits.max_dark_light:
-        text = f"the darks hold {100 * q.dark_light:.0f} % of the beam: was the shutter open? take darks again"
+    if q.projections and q.dark_light > limits.max_dark_light * _open(q):
+        text = f"the darks hold {100 * q.dark_light:.2g} % of the beam: was the shutter open? take darks again"
         reasons.append(Reason(ReasonCode.DARKS_LIT, text))
     if q.projections and q.unlit_columns > limits.max_shadow:
         text = f"the flats show no beam in {100 * q.unlit_columns:.0f} % of the columns: is a shutter half closed?"
@@ -56,6 +58,16 @@ def thinness(q: Quality) -> float:
     return 1.0 if q.peak_attenuation is None else min(1.0, q.peak_attenuation / THIN)
 
 
+def _open(q: Quality) -> float:
+    """Factor, up to 1, by which darks may hold less light where the sample lets little through.
+
+    Where its attenuation is A, a share d of the beam in the darks is d·exp(A) of what is left of the light, and makes
+    the relative error d·(exp(A) - 1) / A of the attenuation.
+    """
+    dense = max(q.peak_attenuation or 0.0, 1e-6)
+    return float(dense / np.expm1(dense))
+
+
 def unusable_words(q: Quality) -> str:
     """How many frames each cause made useless, and which, as "3 no light: 70-72"; empty without any."""
     return "; ".join(f"{count} {cause}: {q.unusable[cause]}" for cause, count in q.unusable_counts.items())
@@ -74,14 +86,14 @@ def spoiled_detector(q: Quality, limits: DetectorLimits, final: bool) -> list[Re
     reasons: list[Reason] = []
     if not final:
         return reasons
-    if q.pattern is not None and q.pattern > limits.max_pattern:
+    pattern = limits.max_pattern * thinness(q)
+    if q.pattern is not None and q.pattern > pattern:
         change = f"columns or pixels changed by {100 * q.pattern:.1f} % rms since the flats"
-        text = f"{change} (limit {100 * limits.max_pattern:g} %); take fresh flats, or switch the removal of stripes on"
+        text = f"{change} (limit {100 * pattern:.2g} %); take fresh flats, or switch the removal of stripes on"
         reasons.append(Reason(ReasonCode.PATTERN, text))
-    moved = limits.max_pattern * thinness(q)
-    if q.beam_moved is not None and q.beam_moved > moved:
+    if q.beam_moved is not None and q.beam_moved > pattern:
         shift = f"the pattern of the beam moved by {q.beam_shift_px or 0.0:.1f} px rms since the flats"
-        adds = f"which adds {100 * q.beam_moved:.1f} % (limit {100 * moved:.2g} %)"
+        adds = f"which adds {100 * q.beam_moved:.1f} % (limit {100 * pattern:.2g} %)"
         text = f"{shift}, {adds}; let optics and monochromator come to rest, take fresh flats and scan again"
         reasons.append(Reason(ReasonCode.BEAM_MOVED, text))
     if q.zingers is not None and q.zingers > limits.max_zingers:

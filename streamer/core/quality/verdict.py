@@ -45,13 +45,15 @@ class Limits(Options):
     max_saturation: Share = 0.001
     """share of pixels at the detector's ceiling"""
     max_pattern: Amount = 0.01
-    """rms attenuation that columns, pixels, or a beam whose pattern moved add to the projections since the flats"""
+    """rms attenuation that columns, pixels, or a beam whose pattern moved add to the projections since the flats; a
+    sample that attenuates by less than a half allows less, in proportion"""
     max_zingers: Share = 0.0003
     """share of single pixels that outshine both neighbours; not judged when zingers are removed"""
     max_shadow: Share = 0.02
     """share of the detector, or of its columns, that sees no light"""
     max_dark_light: Share = 0.02
-    """share of the beam that the darks may hold"""
+    """share of the beam that the darks may hold behind a thin sample; a dense one, which lets little light through,
+    allows less"""
     min_voxel_snr: Amount = 1.0
     """attenuation of the sample in a voxel over its noise, below which there was too little light; not asked for where
     a resolution is wanted"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.verdict_voxels.specimens import specimen
 from streamer.core.quality.fields import (
     AlikeFrames,
     bridged,
@@ -115,6 +116,17 @@ def test_thin_walled_tubes_beside_the_axis_are_no_pattern(order):
     assert pattern_rms(views, angles, middle, 0.01, 50) < 0.004
     views[..., [3, 50]] += 0.1
     assert pattern_rms(views, angles, middle, 0.01, 50) > 0.009
+
+
+def test_a_wound_foil_is_no_pattern():
+    """Its turns pass slowly over the columns, and on the other side of the axis they lie half a pitch beside."""
+    wound = specimen(8300, 25)
+    assert (wound.family, wound.order) == ("battery", "half turn")
+    views = wound.lines() + np.random.default_rng(3).normal(0, 0.02, (wound.count, wound.rows, wound.columns))
+    angles = np.deg2rad(wound.pose.angle)
+    assert pattern_rms(views, angles, wound.axis, 0.02, 20) < 0.003
+    views[..., [3, 12]] += 0.1
+    assert pattern_rms(views, angles, wound.axis, 0.02, 20) == pytest.approx(0.1 * np.sqrt(2 / wound.columns), rel=0.2)
 
 
 def test_pixels_behind_a_dense_part_are_noisier():
