@@ -15,17 +15,19 @@ from streamer.cli.terminal.outputs import json_alone
 from streamer.frames import BadInput, StreamerError
 
 DESCRIPTION = """\
-Streamer reconstructs tomograms while the scan runs, and tells the plan what to do next.
+Streamer reconstructs tomograms while the scan runs, and tells the plan what to
+do next.
 
-  streamer demo                                 the whole system on a virtual beamline, nothing to set up
-  streamer run beamline.toml                    the daemon at a beamline
-  streamer view                                 a window on what it reconstructs right now
-  streamer reconstruct scan.nx -o tomogram.h5   the same reconstruction from a file
+  streamer demo                           the whole system, nothing to set up
+  streamer run beamline.toml              the daemon at a beamline
+  streamer view                           a window on what it reconstructs now
+  streamer reconstruct scan.nx -o out.h5  the same reconstruction from a file
 """
 
 EPILOG = """\
 streamer VERB --help explains a verb, with examples.
-exit codes: 0 done; 1 failed; 2 bad input, with one line that says what may be given
+exit codes: 0 done; 1 failed; 2 bad input, with one line that says what may be
+given
 """
 
 VERBS = {

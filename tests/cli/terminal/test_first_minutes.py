@@ -46,12 +46,14 @@ def test_help_has_examples_fits_80_columns_and_loads_nothing_heavy(verb: str) ->
     assert done.stderr == "[]\n"
 
 
-def test_a_bare_call_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bare_call_shows_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as end:
         main([])
     assert end.value.code == 0
     said = capsys.readouterr().out
     assert all(f"\n    {verb}" in said for verb in VERBS)
+    assert [line for line in said.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize(("wrong", "said"), [("rn", "did you mean run?"), ("xyzzy", "it is one of demo, ")])
