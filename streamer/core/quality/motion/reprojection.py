@@ -19,7 +19,7 @@ from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.jit import as_input, kernel
 from streamer.core.quality.motion.response import without_response
-from streamer.core.quality.motion.turning import Errors, Leave, errors_of
+from streamer.core.quality.motion.turning import ErrorFit, Errors
 
 Array = NDArray[Any]
 Series = NDArray[np.float64]
@@ -30,8 +30,8 @@ WIDER = 0.25
 BEYOND = 0.06
 """Share of the columns that a sample may reach beyond either edge of views that are cut off."""
 
-ROUNDS = 4
-"""Reconstructions, each of what those before it left."""
+ROUNDS, FEWER_ROUNDS = 4, 2
+"""Reconstructions, each of what those before it left, for what is compared, and for what is small beside it."""
 
 TURN = np.deg2rad(0.5)
 """Step by which the derivative by the angle is taken."""
@@ -90,35 +90,26 @@ def misfit(
     # Of an image before that is brighter, more stays.
     ghost = None if before_rad is None else 1.0 - np.exp(np.clip(again - everywhere[2], None, MOST_LIGHT))
 
-    def leave(views: NDArray[np.float32], at: Series, place: float) -> Array:
-        return np.asarray(views - projected_again(backend, views, at, place)[0])
+    def leave(views: NDArray[np.float32], at: Series, place: float, rounds: int = ROUNDS) -> Array:
+        return np.asarray(views - projected_again(backend, views, at, place, rounds=rounds)[0])
 
-    def compared(rest: Array) -> Misfit:
-        return _compared(rest, again, turned, angle_rad, center, noise, used, leave, ghost)
+    def leave_little(views: NDArray[np.float32]) -> Array:
+        return leave(views, angle_rad, center, FEWER_ROUNDS)
 
+    fit = ErrorFit(leave, again, turned, angle_rad, center, used, ghost)
     rest = soft.astype(np.float64) - again
-    found = compared(rest)
+    found = _compared(rest, again, angle_rad, noise, used, fit)
     if max(found.alike_px, found.errors.turning_px, found.errors.moving_px) < SUSPECT_PX:
         return found
-    lines = projected_again(backend, views, angle_rad, center, whole=used)[0]
-    return compared(without_response(rest, lines, used, _smooth, lambda some: leave(some, angle_rad, center)))
+    lines = projected_again(backend, views, angle_rad, center, whole=used, rounds=FEWER_ROUNDS)[0]
+    rest = without_response(rest, lines, used, _smooth, leave_little)
+    return _compared(rest, again, angle_rad, noise, used, fit)
 
 
 def _compared(
-    unlike: Array,
-    everywhere: Array,
-    turned: Array,
-    angle_rad: Series,
-    center: float,
-    noise: float,
-    used: NDArray[np.bool_],
-    leave: Leave,
-    ghost: Array | None,
+    unlike: Array, everywhere: Array, angle_rad: Series, noise: float, used: NDArray[np.bool_], fit: ErrorFit
 ) -> Misfit:
-    """The misfit of smoothed views that are ``unlike`` (n, rows, columns) those projected again, ``everywhere``.
-
-    ``turned`` is the derivative of these by the angle, ``ghost`` what stays of the images before, if asked for.
-    """
+    """The misfit of smoothed views that are ``unlike`` (n, rows, columns) those projected again, ``everywhere``."""
     again = everywhere[used]
     n, rows, columns = again.shape
     slope = np.gradient(again, axis=2)
@@ -137,7 +128,6 @@ def _compared(
     static = float(np.sqrt(np.mean(still**2)))
     rest -= still
     steady = unlike - unlike[used].mean(axis=0)
-    errors = errors_of(leave, steady, everywhere, turned, angle_rad, center, steep, used, ghost)
     near = rest[np.argsort(np.mod(angle_rad[used], 2 * np.pi), kind="stable")]
     alike = float(np.mean(near[1:] * near[:-1]))
     return Misfit(
@@ -150,7 +140,7 @@ def _compared(
         float(np.sqrt(max(0.0, alike))) / steep,
         static,
         soft_noise / np.sqrt(n),
-        errors,
+        fit.errors(steady, steep),
     )
 
 
@@ -165,6 +155,7 @@ def projected_again(
     center: float,
     others: tuple[Series, ...] = (),
     whole: NDArray[np.bool_] | None = None,
+    rounds: int = ROUNDS,
 ) -> tuple[Array, ...]:
     """Projections of the slices that are reconstructed from ``views`` (n, rows, columns) float32, like them; and those
     at ``others``, angles (n,) in radian each.
@@ -194,7 +185,7 @@ def projected_again(
         exchanged = np.ascontiguousarray(slices.transpose(0, 2, 1))
         project_slices(as_input(slices), exchanged, np.cos(angle), np.sin(angle), axis, backend.threads, out)
 
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         slices += reconstruct_rows_fourier(backend, wide - again, angle_rad, weights, axis)
         slices[:, outside] = 0.0
         project(angle_rad, again)

@@ -41,7 +41,8 @@ def without_response(
     """
     dense = np.clip(lines, 0.0, DENSEST)
     slope = np.gradient(lines, axis=2)
-    left = np.stack([leave(smooth(effect)) for effect in (slope, np.square(slope), np.expm1(dense) - dense)])
+    effects = np.concatenate([slope, np.square(slope), np.expm1(dense) - dense], axis=1)
+    left = np.stack(np.split(leave(smooth(effects)), 3, axis=1))
     moving = left[:, used] - left[:, used].mean(axis=1, keepdims=True)
     terms, wanted = moving.reshape(len(left), -1).astype(np.float64), rest[used] - rest[used].mean(axis=0)
     root = np.linalg.cholesky(terms @ terms.T + 1e-12 * np.eye(len(left)))

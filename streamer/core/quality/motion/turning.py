@@ -69,66 +69,73 @@ class _Way:
     course: Series
 
 
-def errors_of(
-    leave: Leave,
-    rest: Array,
-    again: Array,
-    turned: Array,
-    angle_rad: Series,
-    center: float,
-    steep: float,
-    used: NDArray[np.bool_],
-    ghost: Array | None = None,
-) -> Errors:
-    """The largest error of each kind that is certain.
+class ErrorFit:
+    """Finds the errors of projections (n, rows, columns) in the order of time in what their reconstruction leaves.
 
-    ``rest`` (n, rows, columns) of projections in the order of time is what their reconstruction, projected ``again``,
-    leaves of them. ``turned`` is the derivative of ``again`` by the angle, ``steep`` the rms of that by the column.
-    Tried are steps at any time and a steady drift of angle and place, a wrong step of the angle, and shrinking; and, if
-    there is a ``ghost``, what the image before would add to each projection if it stayed as a whole. The position of
-    the axis is fitted as well. Only those that are ``used`` (n,) are compared.
+    ``again`` are the reconstruction's own projections, ``turned`` their derivative by the angle. Tried are steps at any
+    time and a steady drift of angle and place, a wrong step of the angle, and shrinking; and, if there is a ``ghost``,
+    what the image before would add to each projection if it stayed as a whole. The position of the axis is fitted as
+    well. Only those that are ``used`` (n,) are compared.
     """
-    n, _, columns = again.shape
-    along = -np.gradient(again, axis=2)
-    fields: tuple[Array, ...] = (turned, along, again + (np.arange(columns) - center) * along)
-    time = np.linspace(-0.5, 0.5, n)
-    pieces = np.eye(PIECES)[np.arange(n) * PIECES // n].T
-    parts = [_Way(field, piece) for field in (0, 1) for piece in pieces]
-    parts += [_Way(0, angle_rad - angle_rad.mean()), _Way(2, time)]
-    if ghost is not None:
-        fields += (ghost,)
-        parts.append(_Way(GHOST, np.ones(n)))
-    seen = np.stack([np.einsum("nrc,nrc->n", field, rest) for field in fields]) * used
-    strength = np.stack([np.einsum("nrc,nrc->n", field, field) for field in fields]) * used + 1e-30
-    noise = [robust_sigma(np.diff(line[used])) / np.sqrt(2.0) for line in seen / np.sqrt(strength)]
-    found = np.array([seen[part.field] @ part.course for part in parts])
-    left = _left(leave, fields, parts, angle_rad, center, used)
-    values = again.size * np.count_nonzero(used) / n
-    certain = CERTAIN if used.all() else CERTAIN_CUT
-    axis = np.zeros(len(parts))
-    axis[PIECES : 2 * PIECES] = 1.0
-    most, lag = [0.0, 0.0, 0.0, 0.0], 0.0
-    for way in _ways(len(parts)):
-        both = np.stack([way, axis])
-        (own, shared), (_, fixed) = both @ left @ both.T
-        right = both @ found
-        own -= shared**2 / max(fixed, 1e-30)
-        its = np.flatnonzero(way)
-        field = parts[its[0]].field
-        course = np.sum([way[k] * parts[k].course for k in its], axis=0)
-        # Of the noise, too, only that is left which no rigid sample has.
-        error = noise[field] / np.sqrt(max(own, 1e-30))
-        size = float(right[0] - shared * right[1] / max(fixed, 1e-30)) / max(own, 1e-30)
-        # Light that stays adds to the next image; nothing takes it away, and most of it fades.
-        size = (size if 0 < size < MOST_STAYS else 0.0) if field == GHOST else abs(size)
-        if size > certain * error and own > VISIBLE * float(strength[field] @ course**2):
-            # Below that, of a movement only the part counts that no rigid sample would have.
-            # Ghosts of a constant step are nearly those of another sample, and faint ones do no harm.
-            full = field in (0, 2) or (field == 1 and size > FULLY * error)
-            whole = float(strength[field].sum()) * float(np.var(course[used])) if full else own
-            most[field] = max(most[field], size * float(np.sqrt(whole / values)) / steep)
-            lag = float(size) if field == GHOST else lag
-    return Errors(max(most[0], most[2]), most[1], most[GHOST], lag)
+
+    def __init__(
+        self,
+        leave: Leave,
+        again: Array,
+        turned: Array,
+        angle_rad: Series,
+        center: float,
+        used: NDArray[np.bool_],
+        ghost: Array | None = None,
+    ) -> None:
+        self._used, self._size = used, again.size
+        n, _, columns = again.shape
+        along = -np.gradient(again, axis=2)
+        fields: tuple[Array, ...] = (turned, along, again + (np.arange(columns) - center) * along)
+        time = np.linspace(-0.5, 0.5, n)
+        pieces = np.eye(PIECES)[np.arange(n) * PIECES // n].T
+        parts = [_Way(field, piece) for field in (0, 1) for piece in pieces]
+        parts += [_Way(0, angle_rad - angle_rad.mean()), _Way(2, time)]
+        if ghost is not None:
+            fields += (ghost,)
+            parts.append(_Way(GHOST, np.ones(n)))
+        self._fields, self._parts = fields, parts
+        self._strength = np.stack([np.einsum("nrc,nrc->n", field, field) for field in fields]) * used + 1e-30
+        self._left = _left(leave, fields, parts, angle_rad, center, used)
+
+    def errors(self, rest: Array, steep: float) -> Errors:
+        """The largest error of each kind that is certain in a ``rest`` (n, rows, columns) that the reconstruction
+        leaves; ``steep`` is the rms of the projections' derivative by the column."""
+        used, parts, strength, left = self._used, self._parts, self._strength, self._left
+        seen = np.stack([np.einsum("nrc,nrc->n", field, rest) for field in self._fields]) * used
+        noise = [robust_sigma(np.diff(line[used])) / np.sqrt(2.0) for line in seen / np.sqrt(strength)]
+        found = np.array([seen[part.field] @ part.course for part in parts])
+        values = self._size * np.count_nonzero(used) / used.size
+        certain = CERTAIN if used.all() else CERTAIN_CUT
+        axis = np.zeros(len(parts))
+        axis[PIECES : 2 * PIECES] = 1.0
+        most, lag = [0.0, 0.0, 0.0, 0.0], 0.0
+        for way in _ways(len(parts)):
+            both = np.stack([way, axis])
+            (own, shared), (_, fixed) = both @ left @ both.T
+            right = both @ found
+            own -= shared**2 / max(fixed, 1e-30)
+            its = np.flatnonzero(way)
+            field = parts[its[0]].field
+            course = np.sum([way[k] * parts[k].course for k in its], axis=0)
+            # Of the noise, too, only that is left which no rigid sample has.
+            error = noise[field] / np.sqrt(max(own, 1e-30))
+            size = float(right[0] - shared * right[1] / max(fixed, 1e-30)) / max(own, 1e-30)
+            # Light that stays adds to the next image; nothing takes it away, and most of it fades.
+            size = (size if 0 < size < MOST_STAYS else 0.0) if field == GHOST else abs(size)
+            if size > certain * error and own > VISIBLE * float(strength[field] @ course**2):
+                # Below that, of a movement only the part counts that no rigid sample would have.
+                # Ghosts of a constant step are nearly those of another sample, and faint ones do no harm.
+                full = field in (0, 2) or (field == 1 and size > FULLY * error)
+                whole = float(strength[field].sum()) * float(np.var(course[used])) if full else own
+                most[field] = max(most[field], size * float(np.sqrt(whole / values)) / steep)
+                lag = float(size) if field == GHOST else lag
+        return Errors(max(most[0], most[2]), most[1], most[GHOST], lag)
 
 
 def _ways(parts: int) -> Array:
