@@ -296,7 +296,9 @@ class ScanPipeline:
         found = self._measured.refine_center(self._stored.attenuation)
         if self._preparation.refresh(final=True):
             self._invalidate_stored()
-        self._use(self._tracker.refine(self.store, found, self.layout), CENTER_TOLERANCE_PX)
+        layout = self._tracker.refine(self.store, found, self.layout)
+        self._use(layout, CENTER_TOLERANCE_PX)
+        self._stored.layout = layout  # planes need not follow the last hundredths of a pixel, the tomogram does
 
     def judge(self, missing: int, corrupt: int) -> tuple[Quality, Verdict]:
         """The quality of the whole scan and what it means. ``missing`` and ``corrupt`` are the ledger's."""

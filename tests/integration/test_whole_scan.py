@@ -88,7 +88,7 @@ def test_the_same_numbers_come_from_the_file(clean: Report, tmp_path: Path) -> N
     out = tmp_path / "again.h5"
     assert main(["reconstruct", clean.raw_file, "-o", str(out)]) == 0
     live = read_tomogram(Path(clean.tomogram_file)).data
-    assert np.abs(read_tomogram(out).data - live).max() <= 1e-4 * np.abs(live).max()
+    assert np.abs(read_tomogram(out).data - live).max() <= 1e-3 * np.abs(live).max()
 
 
 def test_less_memory_gives_the_same_numbers(clean: Report, tmp_path: Path) -> None:

@@ -133,10 +133,10 @@ class PairTrack:
         which takes as long as some frames; ``final`` matches all, then again with the axis' common tilt held.
         """
         pairs = self._pairs()
-        for old in self._matches.keys() - pairs.keys():
+        # What was matched before rests on the stripes of that moment, and the final answer not on when it was asked.
+        for old in self._matches.keys() - (set() if final else pairs.keys()):
             del self._matches[old]
-        # Few pairs are not matched again below: the stripes may have become clearer since.
-        fresh = [key for key in pairs if key not in self._matches or (final and len(pairs) < FEW_PAIRS)]
+        fresh = [key for key in pairs if key not in self._matches]
         clean = pairs
         if mean is not None and frames >= MIN_FRAMES and pairs and (fresh or final):
             stripes = without_mirrored(stripes_of(mean), self._about(pairs))

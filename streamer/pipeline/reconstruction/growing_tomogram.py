@@ -28,7 +28,7 @@ WEIGHT_TOLERANCE = 0.01
 """Error of a projection's weight, in mean weights, that is left: it is one of hundreds, and they average out."""
 
 CENTER_TOLERANCE_PX = 0.02
-"""Error of the centre without a measurable error of the tomogram."""
+"""Error of the centre without a measurable error of the tomogram, where it cannot be moved after the fact."""
 
 MAX_MOVE_PX, MAX_MOVE_EXTENDED_PX = 0.3, 0.1
 """How far a phase may move the axis of a gridded volume. The error of a sample that is cut off is four times that."""
@@ -100,12 +100,22 @@ class GrowingTomogram:
     def reaches(self, center: float) -> bool:
         """Whether slices about ``center`` (detector column) can be had from what was gridded."""
         moved = abs(self._stored.layout.center(center) - self._volume.center)
-        if moved <= CENTER_TOLERANCE_PX:
-            return True
+        farthest = MAX_MOVE_EXTENDED_PX if self._stored.layout.extend else MAX_MOVE_PX
+        return moved <= CENTER_TOLERANCE_PX or (moved <= farthest and self._movable)
+
+    @property
+    def _movable(self) -> bool:
+        """Whether the axis of what was gridded can be moved: no view was taken from both sides."""
         # Projections that wait to be gridded count as well: with them, the scan may be longer than half a turn.
         span = float(np.ptp(self._stored.angles_rad)) if self._stored.count else 0.0
-        farthest = MAX_MOVE_EXTENDED_PX if self._stored.layout.extend else MAX_MOVE_PX
-        return moved <= farthest and span <= np.pi and self._volume.within_half_turn
+        return span <= np.pi and self._volume.within_half_turn
+
+    def _moved_to(self, center: float) -> float | None:
+        """Column in the volume of an axis that is within reach; None where it stays where it is.
+
+        It is moved by whatever it is off, so that slices do not depend on what was known when the volume was begun.
+        """
+        return self._stored.layout.center(center) if self._movable else None
 
     @property
     def _end_of_batch(self) -> int:
@@ -134,9 +144,7 @@ class GrowingTomogram:
         They are made of the projections that were gridded until now, about ``center`` (detector column), which must be
         within reach. Raises BadInput.
         """
-        laid = self._stored.layout.center(center)
-        moved = abs(laid - self._volume.center) > CENTER_TOLERANCE_PX
-        return self._volume.rows_of(block, block + 1, None, laid if moved else None)
+        return self._volume.rows_of(block, block + 1, None, self._moved_to(center))
 
     def _take(self, last: int, weights: Values) -> None:
         """Begin with the next batch; its projections are read once for all blocks, as they may have to be laid out."""
@@ -155,15 +163,14 @@ class GrowingTomogram:
         after the next are asked for.
         """
         self._complete(center)
-        laid = self._stored.layout.center(center)
-        moved = abs(laid - self._volume.center) > CENTER_TOLERANCE_PX
+        moved_to = self._moved_to(center)
         # New memory for each block would take longer to find than to fill.
         width, rows = self._stored.layout.width, self._spec.rows
         turns, _ = self._memory.floats(2, min(LANES, rows), width, width)
         for block in range(self._volume.blocks):
             first, last = block * LANES, min((block + 1) * LANES, rows)
             out = turns[block % 2, : last - first]
-            yield first, self._volume.rows_of(block, block + 1, out, laid if moved else None)
+            yield first, self._volume.rows_of(block, block + 1, out, moved_to)
 
     def _complete(self, center: float) -> None:
         """Grid the rest with its exact weights, and correct the weights of what was gridded before."""
