@@ -27,7 +27,7 @@ def frames() -> NDArray[np.uint16]:
 
 
 def tomogram(backend: Backend, frames: NDArray[np.uint16], order: list[int], look_every: int) -> tuple[float, Image]:
-    """Centre and volume of a scan whose projections come in an order, and are looked at after every so many; 0: never."""
+    """Centre and volume of a scan whose projections come in an order; it is looked at after every so many, 0: never."""
     spec = ScanSpec("scan", "sample", rows=SIZE, columns=SIZE, projections=N, flats=1, darks=1)
     pipeline = ScanPipeline(spec, backend, Settings())
     pipeline.push(FrameMeta("scan", 0, FrameKind.DARK, 0.0), frames[0])

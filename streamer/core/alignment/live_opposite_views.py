@@ -12,7 +12,6 @@ from streamer.core.alignment.estimate import CenterEstimate, stripes_of, without
 from streamer.core.alignment.opposite_views import (
     END_FRAMES,
     EXACT_RAD,
-    FEW_PAIRS,
     MIN_FRAMES,
     WIDEST_RAD,
     across_the_seam,
