@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Annotated
 
@@ -158,6 +159,13 @@ def _empty(q: Quality, limits: Limits) -> list[Reason]:
     return [Reason(ReasonCode.EMPTY, text)]
 
 
+def _streaks_px(q: Quality) -> float:
+    """Size of detail that streaks hide where projections are fewer than columns: between views at the edge there are
+    π / (projections per column) pixels, which the two halves of a scan have √2 times as far apart, in their rms."""
+    few = q.projections_per_column
+    return math.sqrt(2.0) * math.pi / few if few and few < 1.0 else 0.0
+
+
 def _motion(q: Quality, limits: Limits, final: bool) -> list[Reason]:
     reasons = []
     allowed = limits.max_motion_px if final else max(limits.early_motion_px, limits.max_motion_px)
@@ -169,7 +177,7 @@ def _motion(q: Quality, limits: Limits, final: bool) -> list[Reason]:
         change = f"the mass of the sample changed by {100 * q.mass_change:.1f} %"
         text = f"{change} (limit {100 * limits.max_mass_change:g} %): did it shrink, fall off, or leave the field?"
         reasons.append(Reason(ReasonCode.SAMPLE_CHANGED, text))
-    misfit = limits.max_misfit_px * max(1.0, (q.resolution_px or FINEST) / FINEST)
+    misfit = limits.max_misfit_px * max(FINEST, q.resolution_px or FINEST, _streaks_px(q)) / FINEST
     if q.misfit_px is not None and q.misfit_px > misfit and q.afterglow:
         held = f"each image holds {100 * q.afterglow:.1f} % of the one before it"
         text = f"{held}: the detector glows on; wait longer between frames, or expose less, and scan again"

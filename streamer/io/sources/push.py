@@ -12,7 +12,6 @@ from typing import Protocol
 
 import zmq
 
-from streamer.core.simd.checked_copy import copy_checked, prepare
 from streamer.flow import wire
 from streamer.frames import BadInput
 from streamer.io import sockets
@@ -136,8 +135,11 @@ class MessageParts:
 
     def __init__(self, socket: sockets.Socket) -> None:
         self._socket = socket
+        from streamer.core.simd.checked_copy import copy_checked, prepare  # heavy, and a look at a socket needs none
+
         self._discard = bytearray(64)
         prepare()
+        self._copy_checked = copy_checked
 
     def receive_payload(self, header: wire.FrameHeader, sink: FrameSink) -> None:
         """Receive the pixels of a frame into the slot that the sink gives, and check them."""
@@ -154,7 +156,7 @@ class MessageParts:
             sink.corrupt(header, "parts")
         elif (size := payload.buffer.nbytes) != header.size:
             sink.corrupt(header, "truncated" if size < header.size else "oversize")
-        elif not copy_checked(payload.buffer, slot, header.checksum):
+        elif not self._copy_checked(payload.buffer, slot, header.checksum):
             sink.corrupt(header, "checksum")
         else:
             sink.frame(header)

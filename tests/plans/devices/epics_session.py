@@ -62,6 +62,12 @@ def get(name: str, text: bool = False) -> Any:
     return value if text else round(float(value), 3)
 
 
+def has_heard(motor: EpicsMotor) -> bool:
+    """Whether the last event of DMOV has reached the motor, who may take a late one for the end of a move."""
+    fresh = epics.get_pv(f"{motor.prefix}.DMOV", form="time", connect=True).get_with_metadata(use_monitor=False)
+    return bool(fresh["timestamp"] == motor.motor_done_move.timestamp and not motor.moving)
+
+
 def once(condition: Callable[[], bool], act: Callable[[], object]) -> None:
     """Call ``act`` as soon as there is a condition, on a thread."""
 
