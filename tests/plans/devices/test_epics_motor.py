@@ -100,7 +100,7 @@ def test_a_stop_ends_the_move_where_the_motor_is(ask: Ask) -> None:
 
 
 def test_a_new_target_replaces_the_move_under_way(ask: Ask) -> None:
-    assert ask("put('SIM:rot.VELO', 20), put('SIM:rot.VAL', 1000, wait=False)")
+    assert ask("put('SIM:rot.VELO', 20), put('SIM:rot.VAL', 1000, wait=False)").startswith("(1.0, ")
     assert ask("until(lambda: get('SIM:rot.RBV') > 1)") == "True"
     assert ask("put('SIM:rot.VELO', 720), put('SIM:rot.VAL', -5), get('SIM:rot.RBV')") == "(1.0, 1.0, -5.0)"
 
@@ -125,8 +125,8 @@ def test_a_motor_that_is_paused_says_so_instead_of_hanging(ask: Ask) -> None:
 
 def test_a_pause_keeps_the_target_and_a_stop_does_not(ask: Ask) -> None:
     for word, place in (("1", "200.0"), ("0", "rest")):
-        assert ask("put('SIM:rot.SPMG', 3), put('SIM:rot.VAL', 0), put('SIM:rot.VELO', 50)")
-        assert ask("put('SIM:rot.VAL', 200, wait=False), until(lambda: get('SIM:rot.RBV') > 1)")
+        assert ask("put('SIM:rot.SPMG', 3), put('SIM:rot.VAL', 0), put('SIM:rot.VELO', 50)") == "(1.0, 1.0, 1.0)"
+        assert ask("put('SIM:rot.VAL', 200, wait=False), until(lambda: get('SIM:rot.RBV') > 1)").endswith(", True)")
         assert ask(f"put('SIM:rot.SPMG', {word}), until(lambda: get('SIM:rot.DMOV') == 1)") == "(1.0, True)"
         assert ask("1 < get('SIM:rot.RBV') < 200") == "True"
         assert ask("put('SIM:rot.VELO', 720), put('SIM:rot.SPMG', 3)") == "(1.0, 1.0)"
@@ -163,8 +163,13 @@ def test_what_takes_too_long_fails_with_a_sentence(ask: Ask) -> None:
     assert ask("rot.stop()") == "None"
 
 
-def test_staging_gives_the_velocity_back(ask: Ask) -> None:
-    assert ask("[rot.stage(), put('SIM:rot.VELO', 3), rot.unstage()] and until(lambda: get('SIM:rot.VELO') == 720)")
+def test_staging_gives_the_velocity_back_that_this_session_changed(ask: Ask) -> None:
+    assert ask("[rot.stage(), rot.velocity.put(3), get('SIM:rot.VELO')][-1]") == "3.0"
+    assert ask("rot.unstage() is not None and until(lambda: get('SIM:rot.VELO') == 720)") == "True"
+
+
+def test_staging_leaves_the_velocity_that_somebody_else_changed(ask: Ask) -> None:
+    assert ask("[rot.stage(), put('SIM:rot.VELO', 3), rot.unstage()] and get('SIM:rot.VELO')") == "3.0"
 
 
 def test_a_claim_that_ends_gives_the_velocity_back_beside_the_hardware(ask: Ask) -> None:
