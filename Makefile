@@ -9,6 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 ALONE := echo "these failed beside others; once more, alone (docs/decisions/0019):" && \
+	$(BIN)/python -m pytest --collect-only -qq >/dev/null && \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 5
 
 .PHONY: demo test lint docs dashboards web-bundle bench faults batch soak fuzz readers lock clean
