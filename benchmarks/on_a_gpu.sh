@@ -3,10 +3,12 @@
 # of the whole daemon. Each part is bounded, all take at most 8 minutes, and each result is written under $OUT at once.
 #
 #   python3 -m pip download ... -d .gpu/wheels    beforehand, where there is a network: what that machine lacks
+#   unzip -d .gpu/site WHEEL                      what is too large to carry, without the files that nobody needs: of
+#                                                 hdf5plugin (46 MB) the plugin libh5bshuf.so is enough
 #   OUT=DIR benchmarks/on_a_gpu.sh                on the machine
 #   benchmarks/on_a_gpu.sh --rehearse             here, without limits: the same steps on the CUDA kernels built by g++
 set -ux
-export PYTHONPATH=. OUT=${OUT:-build/gpu-results}
+export PYTHONPATH=.:.gpu/site OUT=${OUT:-build/gpu-results}
 PYTHON=${PYTHON:-python3}
 mkdir -p "$OUT"
 rehearsal=0
@@ -25,6 +27,7 @@ else
     timeout 60 $PYTHON -c "from streamer.core.backend.selection import select_backend as s; print(s('cupy', 4))" \
         2>&1 | tee -a "$OUT/gpu.txt"
     [ "${PIPESTATUS[0]}" -eq 0 ] || exit 1
+    $PYTHON -m streamer.cli.warming >"$OUT/warming.txt" 2>&1 & # while the gpu tests run
 fi
 
 step() { # seconds, name, command …: its output goes into a file, and its end is shown
@@ -35,11 +38,13 @@ step() { # seconds, name, command …: its output goes into a file, and its end 
 }
 
 tests=$(git ls-files 'tests/core/**test_*cu*.py' 'tests/core/**test_*gpu*.py')
-step 150 tests $PYTHON -m pytest -m "$mark" -q -p no:cacheprovider -p no:xdist --junitxml="$OUT/tests.xml" $tests
-step 120 kernels-large $PYTHON -m $gpu $large
+step 120 tests $PYTHON -m pytest -m "$mark" -q -p no:cacheprovider -p no:xdist --junitxml="$OUT/tests.xml" $tests
+step 90 kernels-large $PYTHON -m $gpu $large
 ((rehearsal)) || cp benchmarks/results/gpu.json "$OUT/gpu-large.json"
 step 60 kernels-small $PYTHON -m $gpu $small
 ((rehearsal)) || mv benchmarks/results/gpu.json "$OUT/gpu-small.json"
-step 90 daemon $PYTHON -m streamer bench end-to-end $daemon --backend $backend --json "$OUT/gpu-daemon.json"
+wait # for the kernels of the CPU
+step 60 daemon $PYTHON -m streamer bench end-to-end $daemon --backend $backend --json "$OUT/gpu-daemon.json"
+((rehearsal)) || step 60 daemon-numba $PYTHON -m streamer bench end-to-end $daemon --backend numba --json "$OUT/cpu-daemon.json"
 ls -l "$OUT"
 [ -z "${failed:-}" ] || { echo "failed:$failed" && exit 1; }
