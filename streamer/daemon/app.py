@@ -25,7 +25,7 @@ from streamer.core.warmup import warm
 from streamer.daemon.access import Access
 from streamer.daemon.compute.finish import Finisher
 from streamer.daemon.compute.thread import Compute
-from streamer.daemon.connections import FRAMES, REQUESTS, SUBSCRIPTIONS, Connections, is_connected
+from streamer.daemon.connections import FRAMES, REQUESTS, SUBSCRIPTIONS, Connections
 from streamer.daemon.handlers import Handlers, check_role
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.monitoring.http import PageServer
@@ -227,7 +227,7 @@ class Daemon:
             RingStatus(self.ring.slots, self.ring.occupied, self.ring.high_water),
             report,
             self._clock() - self._began_s,
-            is_connected(self.endpoints["source"]),
+            self.connections.leads_to(self.endpoints["source"]),
             time.time() - self.ingest.last_frame_ns / 1e9 if self.ingest.last_frame_ns else None,
             None if (disk := disk_space(self.directory)) is None else disk[0],
         )

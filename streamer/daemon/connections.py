@@ -24,6 +24,8 @@ from streamer.io.sockets import duplicate, ends_of, port_of
 log = logging.getLogger(__name__)
 
 SWEEP_S = 0.02
+LOOK_S = 0.25
+"""How old the answer of ``Connections.leads_to`` may be: clients ask tens of times a second."""
 MAX_CONNECTIONS = 128
 SPARE = 4  # descriptors that are kept for looking at connections when no other is left
 OVERHEAD = 256  # bytes of a message beyond its own, at most: frames of its parts, and what CURVE adds
@@ -80,12 +82,22 @@ class Connections:
         self._by_descriptor: dict[int, _Connection] = {}
         self.cut = Counter[str]()
         self.open = {name: 0 for name, _ in self._budgets.values()}  # connections at the last sweep, by the same name
+        self._looked: dict[str, tuple[float, bool | None]] = {}  # when, and what was found, by endpoint
         self._spare = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(SPARE)]
 
     def taken(self, descriptor: int, size: int) -> None:
         """A message of ``size`` bytes was taken from a connection. For the thread that receives."""
         if (connection := self._by_descriptor.get(descriptor)) is not None:
             connection.taken += size + OVERHEAD
+
+    def leads_to(self, endpoint: str) -> bool | None:
+        """``is_connected``, as it was LOOK_S seconds ago at most."""
+        now = self._clock()
+        looked_s, found = self._looked.get(endpoint, (-math.inf, None))
+        if now - looked_s >= LOOK_S:
+            found = is_connected(endpoint)
+            self._looked[endpoint] = now, found
+        return found
 
     def run(self, stopped: Callable[[], bool], wait: Callable[[float], object]) -> None:
         """Sweep until ``stopped()``, with a ``wait`` of some seconds in between."""

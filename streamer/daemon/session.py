@@ -330,7 +330,7 @@ class Session:
 
 
 def _latency(seen: LatencyHistogram) -> Latency:
-    p50, p90, p99, p999, worst = (_milliseconds(seen.quantile(share)) for share in (0.5, 0.9, 0.99, 0.999, 1.0))
+    p50, p90, p99, p999, worst = map(_milliseconds, seen.quantiles(0.5, 0.9, 0.99, 0.999, 1.0))
     return Latency(p50, p99, seen.count, p90, p999, worst)
 
 

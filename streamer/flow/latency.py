@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 EXPORTED_S = tuple(m * 10.0**e for e in range(-4, 3) for m in (1.0, 2.0, 5.0))
 """Upper bounds that are shown to Prometheus: 0.1 ms to 500 s, with 0.5, 1 and 2 s among them."""
@@ -57,9 +58,16 @@ class LatencyHistogram:
 
     def quantile(self, q: float) -> float | None:
         """Duration in s that a share ``q`` (0…1) of the observations does not exceed, within 6 %; None without any."""
+        return self.quantiles(q)[0]
+
+    def quantiles(self, *shares: float) -> list[float | None]:
+        """``quantile`` for several shares, all of the same moment."""
+        cumulative = np.cumsum(self._counts)
+        return [self._quantile(cumulative, q) for q in shares]
+
+    def _quantile(self, cumulative: NDArray[np.int64], q: float) -> float | None:
         if not 0.0 <= q <= 1.0:
             raise ValueError(f"quantile {q} is not between 0 and 1")
-        cumulative = np.cumsum(self._counts)
         total = int(cumulative[-1])
         if total == 0:
             return None

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from benchmarks.strangers import zmtp
-from streamer.daemon.connections import MAX_CONNECTIONS, Budget, Connections
+from streamer.daemon.connections import LOOK_S, MAX_CONNECTIONS, Budget, Connections
 from streamer.io.sockets import duplicate, port_of
 
 PATIENCE_S = 60.0
@@ -185,3 +185,11 @@ def test_a_connection_is_cut_although_no_descriptor_is_left(door: Door) -> None:
                 os.close(descriptor)
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert is_ended(stranger)
+
+
+def test_whether_an_endpoint_has_a_connection_is_looked_at_now_and_then(door: Door) -> None:
+    assert door.connections.leads_to(door.endpoint) is False
+    with socket.create_connection(("127.0.0.1", door.port)):
+        assert door.connections.leads_to(door.endpoint) is False, "clients ask tens of times a second"
+        door.now += LOOK_S
+        assert door.connections.leads_to(door.endpoint) is True

@@ -39,6 +39,11 @@ def test_the_bounds_of_the_service_level_are_exported() -> None:
     assert {0.5, 1.0, 2.0} <= set(EXPORTED_S)
 
 
+def test_several_quantiles_are_those_of_one_moment() -> None:
+    histogram = histogram_of([0.001 * k for k in range(1, 101)])
+    assert histogram.quantiles(0.1, 0.5, 1.0) == [histogram.quantile(share) for share in (0.1, 0.5, 1.0)]
+
+
 def test_nothing_observed_has_no_quantile() -> None:
     histogram = LatencyHistogram()
     assert histogram.quantile(0.5) is None

@@ -40,14 +40,15 @@ def measure_edges(sinograms: Array) -> tuple[Edge, Edge]:
     if 0 in sinograms.shape:
         return Edge(0.0, 0.0), Edge(0.0, 0.0)
     looked = np.unique(np.linspace(0, len(sinograms) - 1, min(PROJECTIONS_USED, len(sinograms))).astype(int))
-    views = np.asarray(sinograms[looked], np.float64)
+    views = sinograms[looked]
     columns = views.shape[2]
     strip = min(columns // 2, max(4, columns // LEVEL_PARTS))
     sides = views, views[..., ::-1]
-    levels = np.stack([medians(side[..., :strip]) for side in sides])
-    noise = np.median([robust_sigma(np.diff(side[..., :strip], axis=2)) if strip > 1 else 0.0 for side in sides])
+    outermost = [np.asarray(side[..., :strip], np.float64) for side in sides]
+    levels = np.stack([medians(side) for side in outermost])
+    noise = np.median([robust_sigma(np.diff(side, axis=2)) if strip > 1 else 0.0 for side in outermost])
     beam = np.clip(levels.min(axis=(0, 2)), -BEAM_CHANGE, BEAM_CHANGE)[:, None]
-    peak = float(np.percentile(_without_spots(views).max(axis=2), 99.0))
+    peak = float(np.percentile(np.asarray(_without_spots(views).max(axis=2), np.float64), 99.0))
     # The median of n values has sqrt(π/2n) of their noise, their differences √2 times it.
     limit = np.maximum(TOUCHING_SHARE * (peak - beam), 5.0 * noise * np.sqrt(np.pi / 4 / strip))
     left, right = (
@@ -57,20 +58,21 @@ def measure_edges(sinograms: Array) -> tuple[Edge, Edge]:
     return left, right
 
 
-def _without_spots(views: Values) -> Values:
+def _without_spots(views: Array) -> Array:
     """The least of three columns beside each other: a dead pixel, dark in every projection, is no sample."""
     if views.shape[2] < 3:
         return views
-    return np.minimum(np.minimum(views[..., :-2], views[..., 1:-1]), views[..., 2:])
+    least = np.minimum(views[..., :-2], views[..., 1:-1])
+    return np.minimum(least, views[..., 2:], out=least)
 
 
-def _edge(side: Values, level: Values, touched: Mask) -> Edge:
+def _edge(side: Array, level: Values, touched: Mask) -> Edge:
     """Of views (projections, rows, columns) whose column 0 is at the edge, with the level (projections, rows) there."""
     if not touched.any():
         return Edge(0.0, 0.0)
     columns = side.shape[2]
     strip = max(1, min(columns // 2, max(4, columns // SLOPE_PARTS)))
-    outer, inner = (medians(side[..., part : part + strip]) for part in (0, strip))
+    outer, inner = (medians(np.asarray(side[..., part : part + strip], np.float64)) for part in (0, strip))
     slope = (inner - outer)[touched] / strip
     height = level[touched]
     with np.errstate(divide="ignore", invalid="ignore"):

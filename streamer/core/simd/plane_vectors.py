@@ -16,6 +16,9 @@ from numba.core import cgutils
 from streamer.core.simd.row_vectors import FLOAT, HALF_LANES, INDEX, INT, LANES, REAL, LlvmBuilder, intrinsic, written
 
 POINT = ir.VectorType(FLOAT, LANES)
+FEW_LANES = 4
+"""Rows that ``add_pair`` takes at once."""
+
 new_variable: Callable[..., Any] = cgutils.alloca_once_value
 
 
@@ -28,6 +31,21 @@ def _add_weighted_frames(e: LlvmBuilder) -> None:
             value = e.load(source, e.offset(frames[k], step * LANES))
             total = e.plus(total, e.times(value, e.spread(weight)))
     e.store(total, target, at)
+
+
+@intrinsic
+def add_pair(_: Any, out: Any, at: Any, source: Any, i: Any, step: Any, v: Any, w: Any) -> Any:
+    """out[at:at+4] += v·source[i:i+4] + w·source[i+step:i+step+4]; flat float32 arrays. For few rows."""
+
+    def write(e: LlvmBuilder) -> None:
+        target, place, values, first, stride, near, far = e.args
+        both = [
+            e.times(e.load(values, start, FEW_LANES), e.spread(weight, FEW_LANES))
+            for start, weight in ((first, near), (e.builder.add(first, stride), far))
+        ]
+        e.store(e.plus(e.load(target, place, FEW_LANES), e.plus(*both)), target, place)
+
+    return types.void(out, INDEX, source, INDEX, INDEX, REAL, REAL), written(write)
 
 
 @intrinsic

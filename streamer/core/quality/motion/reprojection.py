@@ -20,6 +20,7 @@ from streamer.core.fourier.volume import reconstruct_rows_fourier
 from streamer.core.jit import as_input, kernel
 from streamer.core.quality.motion.response import without_response
 from streamer.core.quality.motion.turning import ErrorFit, Errors
+from streamer.core.simd.plane_vectors import FEW_LANES, add_pair
 
 Array = NDArray[Any]
 Series = NDArray[np.float64]
@@ -182,12 +183,12 @@ def projected_again(
     again = np.zeros_like(wide)
 
     def project(angle: Series, out: Array) -> None:
-        exchanged = np.ascontiguousarray(slices.transpose(0, 2, 1))
-        project_slices(as_input(slices), exchanged, np.cos(angle), np.sin(angle), axis, backend.threads, out)
+        project_slices(*layouts, np.cos(angle), np.sin(angle), axis, backend.threads, out)
 
     for _ in range(rounds):
         slices += reconstruct_rows_fourier(backend, wide - again, angle_rad, weights, axis)
         slices[:, outside] = 0.0
+        layouts = for_projection(slices)
         project(angle_rad, again)
         if beyond:
             wide[cut, :, :before], wide[cut, :, -after:] = again[cut, :, :before], again[cut, :, -after:]
@@ -212,28 +213,39 @@ def _beyond_edges(views: NDArray[np.float32], cut: NDArray[np.bool_], before: in
     return np.concatenate([left, np.zeros_like(some), right], axis=2).astype(np.float32)
 
 
+def for_projection(slices: NDArray[np.float32]) -> tuple[Array, Array]:
+    """Slices (rows, y, x) as ``project_slices`` reads them: (y, x, depth), and with x and y exchanged."""
+    padded = np.pad(slices, ((0, -len(slices) % FEW_LANES), (0, 0), (0, 0)))
+    return as_input(padded.transpose(1, 2, 0), np.float32), as_input(padded.transpose(2, 1, 0), np.float32)
+
+
 @kernel(parallel=True)
 def project_slices(
     slices: Array, turned: Array, cos: Array, sin: Array, center: float, threads: int, out: Array
 ) -> None:
-    """out[a, z, c] = line integrals of slices (rows, n, n) float32 along rays at column c of n; ``turned`` has x and y
-    exchanged.
+    """out[a, z, c] = line integrals of slices along rays at column c of n.
 
-    Linear interpolation across the ray's steeper direction (Joseph, IEEE Trans. Med. Imaging 1, 192, 1982): line after
-    line of the slice is added to all columns.
+    slices[y, x, z] (n, n, depth) float32, where depth is the rows of ``out`` and what lacks to a multiple of FEW_LANES;
+    ``turned`` has x and y exchanged. Linear interpolation across the ray's steeper direction (Joseph, IEEE Trans. Med.
+    Imaging 1, 192, 1982): line after line of the slice is added to all columns. What is needed of a slice lies together
+    for all rows: to pick up single values would take most of the time.
     """
     angles, rows, columns = out.shape
-    n = slices.shape[2]
+    n, depth = slices.shape[1], slices.shape[2]
     middle, last = (n - 1) * 0.5, np.float32(n - 1)
+    by_rows, by_columns = slices.reshape(-1), turned.reshape(-1)
     for thread in prange(threads):
         # Left pixel of each column's ray in a line, and the weights of it and of the next: the same for all slices.
         left, near, far = np.empty(columns, np.uint32), np.empty(columns, np.float32), np.empty(columns, np.float32)
+        sums = np.empty((columns, depth), np.float32)
+        flat = sums.reshape(-1)
         for a in range(angles * thread // threads, angles * (thread + 1) // threads):
             along_x = abs(sin[a]) > abs(cos[a])
             major = sin[a] if along_x else cos[a]
             minor = cos[a] if along_x else sin[a]
             length, per_column = np.float32(1.0 / abs(major)), np.float32(1.0 / major)
-            out[a] = np.float32(0.0)
+            pixels = by_columns if along_x else by_rows
+            sums[:] = np.float32(0.0)
             for k in range(n):
                 at_0 = np.float32((middle * minor - center - k * minor) / major + middle)
                 for c in range(columns):
@@ -242,8 +254,14 @@ def project_slices(
                     share = length if (at >= np.float32(0.0)) & (at <= last) else np.float32(0.0)
                     left[c], far[c] = i, (at - np.float32(i)) * share
                     near[c] = share - far[c]
-                for z in range(rows):
-                    line = turned[z, k] if along_x else slices[z, k]
-                    sums = out[a, z]
-                    for c in range(columns):
-                        sums[c] += line[left[c]] * near[c] + line[left[c] + np.uint32(1)] * far[c]
+                # Rays of the other columns pass the line outside of the slice.
+                one, other = -at_0 / per_column, (last - at_0) / per_column
+                first = max(0, int(min(one, other)) - 1)
+                end = min(columns, int(max(one, other)) + 2)
+                for z in range(0, depth, FEW_LANES):
+                    begin = k * n * depth + z
+                    for c in range(first, end):
+                        add_pair(flat, c * depth + z, pixels, begin + np.int64(left[c]) * depth, depth, near[c], far[c])
+            for z in range(rows):
+                for c in range(columns):
+                    out[a, z, c] = sums[c, z]

@@ -14,7 +14,7 @@ from streamer.core.quality.motion.consistency import (
     residual,
     uncut,
 )
-from streamer.core.quality.motion.reprojection import project_slices
+from streamer.core.quality.motion.reprojection import for_projection, project_slices
 from streamer.core.quality.motion.rigid_body import rigid_body, stray_light
 
 COLUMNS, ROWS, COUNT = 80, 12, 128
@@ -72,12 +72,29 @@ def test_a_disc_projected_again_has_chords(numba_backend):
     disc = (np.hypot(fine[:, None], fine) <= radius).reshape(n, 8, n, 8).mean(axis=(1, 3))
     out = np.empty((3, 1, n), np.float32)
     angles = np.array([0.0, 0.6, 2.2])
-    slices = disc[None].astype(np.float32)
-    turned = np.ascontiguousarray(slices.transpose(0, 2, 1))
-    project_slices(slices, turned, np.cos(angles), np.sin(angles), (n - 1) / 2, 1, out)
+    layouts = for_projection(disc[None].astype(np.float32))
+    project_slices(*layouts, np.cos(angles), np.sin(angles), (n - 1) / 2, 1, out)
     chord = 2 * np.sqrt(np.maximum(radius**2 - grid**2, 0))
     inside = np.abs(grid) < radius - 2
     assert np.abs(out[:, 0] - chord)[:, inside].max() < 0.7
+
+
+def test_each_slice_is_projected_as_if_it_were_alone(numba_backend):
+    """By Joseph's rule, written out: lines of the slice, each met by the ray of a column between two of its pixels."""
+    n, columns, axis, angles = 20, 26, 11.3, np.array([0.0, 0.3, np.pi / 4, 1.5, np.pi / 2, 2.9])
+    slices = np.random.default_rng(3).random((5, n, n)).astype(np.float32)
+    out = np.empty((angles.size, 5, columns), np.float32)
+    project_slices(*for_projection(slices), np.cos(angles), np.sin(angles), axis, 2, out)
+    middle, pixel, column = (n - 1) / 2, np.arange(n), np.arange(columns)
+    for theta, seen in zip(angles, out, strict=True):
+        along_x = abs(np.sin(theta)) > abs(np.cos(theta))
+        major, minor = (np.sin(theta), np.cos(theta)) if along_x else (np.cos(theta), np.sin(theta))
+        wanted = np.zeros((5, columns))
+        for k in range(n):
+            at = (column - axis - (k - middle) * minor) / major + middle
+            lines = slices[:, :, k] if along_x else slices[:, k]
+            wanted += [np.interp(at, pixel, line, 0.0, 0.0) / abs(major) for line in lines]
+        np.testing.assert_allclose(seen, wanted, atol=1e-3)
 
 
 def test_a_rigid_sample_shows_nothing(numba_backend):
