@@ -71,7 +71,13 @@ def test_ingest_takes_frames_from_another_process(tmp_path: Path) -> None:
 def test_end_to_end_is_whole_scans(tmp_path: Path) -> None:
     found = figures(tmp_path, "end-to-end", "--size", "32")
     assert named(found, "frames lost")["value"] == 0
-    for name in ("received", "first → tomogram on disk", "last frame → tomogram", "frame received → planes, p99"):
+    for name in (
+        "received",
+        "first → tomogram on disk",
+        "first → judged",
+        "last frame → tomogram",
+        "frame received → planes, p99",
+    ):
         assert named(found, name)["value"] > 0
 
 
