@@ -6,11 +6,8 @@ environment overrides the file, for example ``STREAMER_METRICS__PORT=9109``.
 
 from __future__ import annotations
 
-import json
-import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
-from inspect import getdoc
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,11 +21,10 @@ from streamer.flow.patience import PatienceLimits
 from streamer.flow.positions import Positions
 from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import BadInput
-from streamer.options import Options, field_type, rule
+from streamer.options import Options, toml_lines
 from streamer.pipeline.settings import Settings
 
 ENVIRONMENT_PREFIX = "STREAMER_"
-WIDTH = 120
 NATIVE = "native"
 PVA = "pva"
 
@@ -332,28 +328,5 @@ def _of_this_machine(endpoint: str) -> bool:
 def render(config: Config) -> str:
     """Write the configuration as TOML that ``load`` reads; every option has its description, rule and default."""
     sockets_first = sorted(Config.model_fields, key=lambda name: name in Settings.model_fields)
-    sections = ["\n".join(_section_lines(name, getattr(config, name))) for name in sockets_first]
+    sections = ["\n".join(toml_lines(name, getattr(config, name))) for name in sockets_first]
     return "\n\n".join((HEADER.rstrip(), *sections)) + "\n"
-
-
-def _section_lines(name: str, section: Options) -> Iterator[str]:
-    yield f"[{name}]"
-    yield from _comment(getdoc(type(section)) or "")
-    for key, field in type(section).model_fields.items():
-        value, default = getattr(section, key), field.default
-        yield from ("", *_comment(f"{field.description} ({rule(field_type(type(section), key))})"))
-        if value is None:
-            yield f"# {key} = {_toml((field.examples or ['…'])[0])}"
-        else:
-            yield f"{key} = {_toml(value)}" + ("" if value == default else f" # default: {_toml(default)}")
-
-
-def _comment(text: str) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# ")
-
-
-def _toml(value: Any) -> str:
-    """A value in TOML, which writes texts, numbers and truth values as JSON does."""
-    return (
-        "unset" if value is None else json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
-    )

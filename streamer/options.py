@@ -1,16 +1,23 @@
 """Options of the user, each defined once: as a field of an ``Options`` class, with type, bounds, default, description.
 
-The sections of the configuration file are such classes, and command-line arguments are generated from their fields.
+The sections of the configuration file are such classes: it is written from their fields, and so are command-line
+arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from inspect import getdoc
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from streamer.frames import BadInput
+
+WIDTH = 120
 
 
 class Options(BaseModel):
@@ -103,3 +110,28 @@ def _bounds(schema: dict[str, Any]) -> str:
     if low is not None:
         return f", {low:.12g} or more" if high is None else f" from {low:.12g} to {high:.12g}"
     return "" if high is None else f", at most {high:.12g}"
+
+
+def toml_lines(name: str, section: Options) -> Iterator[str]:
+    """A section of a TOML file; every option has its description, rule and default. One that is unset is commented
+    out."""
+    yield f"[{name}]"
+    yield from _comment(getdoc(type(section)) or "")
+    for key, field in type(section).model_fields.items():
+        value, default = getattr(section, key), field.default
+        yield from ("", *_comment(f"{field.description} ({rule(field_type(type(section), key))})"))
+        if value is None:
+            yield f"# {key} = {_toml((field.examples or ['…'])[0])}"
+        else:
+            yield f"{key} = {_toml(value)}" + ("" if value == default else f" # default: {_toml(default)}")
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML, which writes texts, numbers and truth values as JSON does."""
+    if value is None:
+        return "unset"
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

@@ -24,7 +24,7 @@ def rehearse(backend: Backend) -> None:
         pixels = np.broadcast_to(np.asarray(counts), (rows, columns)).astype("<u2")
         pipeline.push(FrameMeta("rehearsal", index, kind, angle), pixels)
         pipeline.follow(pipeline.look(0, 0)())
-        pipeline.images()
+        pipeline.planes.images()
     pipeline.refine_center()
     pipeline.judge(0, 0)
     for _ in pipeline.tomogram(lambda first, last: (np.empty(0, np.int64), np.empty(0), np.empty(0))):

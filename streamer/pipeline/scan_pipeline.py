@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from streamer.core.alignment.half_acquisition import extend_half_turn
 from streamer.core.arrays import Array, Image, Mask, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.recent_projections import recent_projections
@@ -33,7 +32,7 @@ from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_P
 from streamer.pipeline.reconstruction.live_view import LiveView
 from streamer.pipeline.reconstruction.outgoing_slices import OutgoingSlices
 from streamer.pipeline.reconstruction.plane_images import PlaneImages
-from streamer.pipeline.reconstruction.row_blocks import ReadRows, sinograms
+from streamer.pipeline.reconstruction.row_blocks import ReadRows, line_integrals
 from streamer.pipeline.reconstruction.series import Moment, Series, moment_blocks
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.reconstruction.tomogram_in_progress import TomogramInProgress
@@ -43,8 +42,8 @@ from streamer.pipeline.store import FRAMES_PER_BATCH, AttenuationStore
 RECENTER_PX = 0.1
 """A new centre that differs by less does not change the picture by more than its noise."""
 
-ONE_THREAD_PIXELS = 2**20
-"""Frames up to this size are folded in by one thread: a millisecond or two, and the other cores stay free."""
+FEW_THREADS_PIXELS, FEW = 2**20, 4
+"""Frames up to this size are folded in by one thread in so many: a millisecond or two, and other cores stay free."""
 
 LOOKS_PER_SCAN = 20
 """How often in a scan the geometry is looked at."""
@@ -77,8 +76,8 @@ class ScanPipeline:
         self.settings, self._options, self._limits = settings, settings.reconstruction, settings.limits
         memory_bytes = self._options.memory_bytes
         self.plan = plan_tomogram(spec, memory_bytes, backend.threads)
-        small = spec.rows * spec.columns <= ONE_THREAD_PIXELS
-        self._live = replace(backend, threads=1) if small else backend
+        small = spec.rows * spec.columns <= FEW_THREADS_PIXELS
+        self._live = replace(backend, threads=max(1, backend.threads // FEW)) if small else backend
         self.store = AttenuationStore(spec.rows, spec.columns, spec.projections, memory_bytes, memory)
         self._preparation = Preparation(spec, backend.threads, settings.preparation)
         self._tracker = LayoutTracker(spec, self._options, fixed_center)
@@ -143,11 +142,6 @@ class ScanPipeline:
         """Factor for the angles that never came, in the end."""
         return self.layout.density_scale(self.store.angles_rad) if self._tracker.final else 1.0
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether the tomogram can be made without the raw file."""
-        return self.store.whole
-
     def push(self, meta: FrameMeta, pixels: Array) -> None:
         """Take one accepted frame (rows, columns); its pixels are not kept. Raises BadInput on another shape."""
         self.push_batch((meta,), pixels[None])
@@ -159,7 +153,7 @@ class ScanPipeline:
         need not be ``shown`` at once, as the scan is over, enter the planes only when these catch up, or are cut out of
         the tomogram; all threads work on them.
         """
-        self._shown = shown or not self.in_memory
+        self._shown = shown or not self.store.whole
         announced = (self.spec.rows, self.spec.columns)
         if pixels.shape[1:] != announced:
             frame = f"frame {metas[0].index} is {pixels.shape[1:]}"
@@ -231,9 +225,12 @@ class ScanPipeline:
         with at_most(self._live.threads):
             if self._preparation.prepare_ahead() or self.view.work():
                 return True
-        known = self._tracker.known and self.series is None
-        grown = self._tomogram.work(self._stored, self.view.target_center, known)
+        grown = self._tomogram.work(self._stored, self.view.target_center, self._tracker.known)
         return grown or self.store.find_memory(self.spec.projections)
+
+    def growth(self, stopped: Callable[[], bool]) -> Callable[[], None] | None:
+        """Work on the tomogram for another thread while frames are pushed; see ``TomogramInProgress.growth``."""
+        return self._tomogram.growth(self._stored, self.view.target_center, self._tracker.known, stopped)
 
     def _use(self, layout: Layout, tolerance_px: float) -> None:
         """Bring planes and tomogram to another layout or axis; one less than ``tolerance_px`` away changes nothing."""
@@ -255,10 +252,6 @@ class ScanPipeline:
         self._tomogram.drop()
         if self.store.whole:
             self.view.recenter(self.view.target_center)
-
-    def images(self) -> dict[str, Image]:
-        """The watched planes from what has come so far, by name, (height, width) float32 in ``unit``."""
-        return self.planes.snapshot()()
 
     def fix_center(self, center: float | None) -> None:
         """Hold the centre at a detector column (None: find it). Raises BadInput if no slice could be made about it."""
@@ -337,14 +330,8 @@ class ScanPipeline:
         return self._outgoing.artefacts()
 
     def projections(self, first: int, last: int, read_rows: ReadRows) -> tuple[Image, Values, float]:
-        """Line integrals (n, last - first, width) for an iterative method, angles (n,) in radian, and the centre.
-
-        Prepared projections of these rows, per pixel, after ``refine_center``. Those of half acquisition are joined
-        with their opposites to half a turn. ``read_rows`` as for ``tomogram``. Raises BadInput without opposites.
-        """
-        stored = self._stored.with_layout(replace(self.layout, half=False))
-        rows, angles = sinograms(stored, read_rows, first, last, self._memory)
-        return extend_half_turn(rows, angles, self.center) if self.layout.half else (rows, angles, self.center)
+        """Line integrals of these rows for an iterative method, after ``refine_center``; see ``line_integrals``."""
+        return line_integrals(self._stored, read_rows, first, last, self._memory, self.center)
 
     def parameters(self) -> dict[str, Any]:
         """What a reader of the tomogram needs to repeat it."""

@@ -165,7 +165,7 @@ class Rig:
         self.preview_listener = Listener(self.context, self.previews)
         self.previews.sent = 0
         self.scans = Scans(self.config, backend, self.ring, self.writer, self.events, self.clock)
-        self.finisher = Finisher(self.scans, self.writer, self.events, self.config, self.clock)
+        self.finisher = Finisher(self.scans, self.writer, self.events, self.config, self.clock, threads)
         self.compute = Compute(
             self.config, self.reader, self.scans, self.finisher, self.events, self.previews, self.clock, threads=threads
         )

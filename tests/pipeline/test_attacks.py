@@ -92,8 +92,8 @@ def test_a_buffer_that_is_used_for_every_frame_gives_what_fresh_arrays_give(numb
     assert reused.center == fresh.center
     assert reused.judge(0, 0) == fresh.judge(0, 0)
     np.testing.assert_array_equal(volume(reused), volume(fresh))
-    for name, image in fresh.images().items():
-        np.testing.assert_array_equal(reused.images()[name], image)
+    for name, image in fresh.planes.images().items():
+        np.testing.assert_array_equal(reused.planes.images()[name], image)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -110,14 +110,14 @@ def test_damaged_pixels_never_make_a_picture_of_no_numbers(numba_backend, value,
     push(pipeline, frames, lambda number: (pipeline.follow(pipeline.look(0, 0)()), pipeline.work()))
     pipeline.refine_center()
     assert np.isfinite(volume(pipeline)).all()
-    assert all(np.isfinite(image).all() for image in pipeline.images().values())
+    assert all(np.isfinite(image).all() for image in pipeline.planes.images().values())
 
 
 @pytest.mark.parametrize(("rows", "columns", "projections"), [(1, 2, 3), (1, 3, 2), (17, 2, 9), (2, 5, 1), (3, 33, 40)])
 def test_the_smallest_detectors_and_scans(numba_backend, rows, columns, projections):
     spec = ScanSpec("s", "s", rows, columns, projections, flats=1, darks=1)
     pipeline = new(numba_backend, spec, None)
-    assert all((image == 0).all() for image in pipeline.images().values())
+    assert all((image == 0).all() for image in pipeline.planes.images().values())
     rng = np.random.default_rng(1)
     for index in range(spec.frames):
         kind = (FrameKind.DARK, FrameKind.FLAT, FrameKind.PROJECTION)[min(index, 2)]
@@ -172,7 +172,7 @@ def test_live_planes_take_stripes_off_the_frames_that_come_after_they_were_found
                 pass
 
         push(pipeline, frames, between)
-    assert distance(quick.images()["xy"], slow.images()["xy"]) < 0.01
+    assert distance(quick.planes.images()["xy"], slow.planes.images()["xy"]) < 0.01
 
 
 def test_a_detector_that_calls_its_flats_projections_does_not_end_the_scan(numba_backend):
@@ -241,8 +241,8 @@ def test_planes_that_are_finished_in_the_middle_of_a_batch_hold_every_frame_once
         moved.push_batch(metas, np.stack([pixels for *_, pixels in some]))
     moved.view.catch_up()
     assert moved.view.count == moved.count == 60
-    for name, image in plain.images().items():
-        np.testing.assert_allclose(moved.images()[name], image, atol=2e-3 * np.abs(image).max())
+    for name, image in plain.planes.images().items():
+        np.testing.assert_allclose(moved.planes.images()[name], image, atol=2e-3 * np.abs(image).max())
 
 
 @pytest.mark.parametrize("memory_bytes", [2**30, 2**17], ids=["stored", "read again"])

@@ -105,10 +105,10 @@ def test_decisions_belong_to_the_projection_they_were_made_for(
     options = PreparationOptions(zingers=8.0, flat_drift=drift)
     everything = list(range(COUNT))
     stored = overtaken(numba_backend, frames, memory=ENOUGH, preparation=options)
-    assert stored.in_memory
+    assert stored.store.whole
     wanted = tomogram(stored, None)
     again = overtaken(numba_backend, frames, preparation=options)
-    assert not again.in_memory
+    assert not again.store.whole
     found = tomogram(again, frames.file(everything))
     assert again.parameters()["projections_left_with_zingers"] == 3
     assert rms(found - wanted) < 1e-4 * wanted.max()
@@ -193,7 +193,7 @@ def test_planes_of_a_scan_that_does_not_fit_in_memory(numba_backend: Backend, fr
         assert COUNT / 2 <= pipeline.view.count < 0.6 * COUNT, "a window of 90°, or a little more"
     else:
         assert pipeline.view.count == COUNT - 30
-    seen = pipeline.images()["cut"]
+    seen = pipeline.planes.images()["cut"]
     whole = new(numba_backend, ENOUGH, PreparationOptions(zingers=8.0, flat_drift="monitor"), **settings)
     whole.view.watch([CUT])
     frames.push_darks(whole)
@@ -201,11 +201,11 @@ def test_planes_of_a_scan_that_does_not_fit_in_memory(numba_backend: Backend, fr
     frames.push(whole, list(range(30, COUNT)))
     whole.view.catch_up()
     assert whole.view.count == pipeline.view.count
-    wanted = whole.images()["cut"]
+    wanted = whole.planes.images()["cut"]
     assert rms(seen - wanted) < 0.05 * np.abs(wanted).max()
     pipeline.view.watch(None)
     frames.push(pipeline, [])
-    assert set(pipeline.images()) == {"xy", "xz", "yz"}
+    assert set(pipeline.planes.images()) == {"xy", "xz", "yz"}
     pipeline.follow(pipeline.look(0, 0)())
     while pipeline.work():
         pass

@@ -32,7 +32,7 @@ for index in range(32):
     pixels.flags.writeable = False
     pipeline.push(FrameMeta("scan", index, kind, 6.0 * max(0, index - 2)), pixels)
     pipeline.work()
-pipeline.images()
+pipeline.planes.images()
 pipeline.refine_center()
 pipeline.judge(0, 0)
 for _ in pipeline.tomogram(lambda first, last: (np.empty(0, np.int64), np.empty(0), np.empty(0))):

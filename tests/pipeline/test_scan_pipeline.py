@@ -112,13 +112,13 @@ def test_the_final_planes_are_those_of_the_tomogram(numba_backend):
     scan = Scan(even())
     pipeline = new(numba_backend, scan)
     scan.push(pipeline, only=range(0, ANGLES, 2))
-    before = pipeline.images()
+    before = pipeline.planes.images()
     metas = [FrameMeta("scan", 8 + k, FrameKind.PROJECTION, float(np.rad2deg(scan.angles[k]))) for k in range(ANGLES)]
     pipeline.push_batch(metas, scan.projections, shown=False)
     assert (pipeline.count, pipeline.view.count) == (ANGLES, ANGLES // 2)
-    np.testing.assert_array_equal(pipeline.images()["xy"], before["xy"])
+    np.testing.assert_array_equal(pipeline.planes.images()["xy"], before["xy"])
     volume = finish(pipeline)
-    images, middle = pipeline.images(), pipeline.shape[1] // 2
+    images, middle = pipeline.planes.images(), pipeline.shape[1] // 2
     np.testing.assert_allclose(images["xy"], volume[ROWS // 2], rtol=1e-6)
     np.testing.assert_allclose(images["xz"], volume[:, middle], rtol=1e-6)
     np.testing.assert_allclose(images["yz"], volume[:, :, middle], rtol=1e-6)
@@ -126,7 +126,7 @@ def test_the_final_planes_are_those_of_the_tomogram(numba_backend):
     scan.push(whole)
     whole.refine_center()
     whole.view.catch_up()
-    assert rms(images["xy"], whole.images()["xy"]) < 0.02 * whole.images()["xy"].max()
+    assert rms(images["xy"], whole.planes.images()["xy"]) < 0.02 * whole.planes.images()["xy"].max()
 
 
 @pytest.mark.parametrize("way", ["gathered while scanning", "from the store", "from the file"])
@@ -188,7 +188,7 @@ def test_the_centre_is_found_while_the_scan_runs_and_the_planes_move_there(numba
     assert pipeline.center == pytest.approx(CENTER, abs=0.1)
     pipeline.view.catch_up()
     assert pipeline.view.count == ANGLES
-    planes = pipeline.images()
+    planes = pipeline.planes.images()
     assert rms(planes["xy"], volume[(ROWS - 1) // 2 : ROWS // 2 + 1].mean(axis=0)) < 0.02 * volume.max()
 
 
@@ -207,7 +207,7 @@ def test_planes_asked_for_in_mid_scan_show_all_that_came(numba_backend):
     pipeline.view.catch_up()
     assert pipeline.view.count == ANGLES
     volume = finish(pipeline)
-    assert rms(pipeline.images()["cut"], volume[12]) < 0.02 * volume.max()
+    assert rms(pipeline.planes.images()["cut"], volume[12]) < 0.02 * volume.max()
 
 
 def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(numba_backend):
@@ -228,7 +228,7 @@ def test_half_acquisition_is_recognised_and_doubles_the_field_of_view(numba_back
     truth = image(parts, width)
     assert rms(volume[10], HEIGHT[10] * truth, 0.9) < 0.1 * truth.max()
     pipeline.view.catch_up()
-    assert pipeline.images()["xy"].shape == (width, width)
+    assert pipeline.planes.images()["xy"].shape == (width, width)
     assert pipeline.layout.to_dict()["geometry"] == "half acquisition"
     quality, verdict = pipeline.judge(0, 0)
     assert verdict.decision is Decision.ENOUGH, verdict
@@ -263,7 +263,7 @@ def test_planes_of_any_prefix(numba_backend):
         CENTER,
     )[0]
     truth = middle * scan.truth
-    assert rms(pipeline.images()["xy"], truth) < 1.5 * rms(exact, truth)
+    assert rms(pipeline.planes.images()["xy"], truth) < 1.5 * rms(exact, truth)
 
 
 def test_flats_without_any_noise_are_no_reason_to_distrust_the_detector(numba_backend):
@@ -319,8 +319,8 @@ def test_frames_that_waited_are_folded_in_together_with_the_same_result(numba_ba
         joined.push_batch([meta for meta, _ in part], np.stack([raw for _, raw in part]))
     assert joined.count == single.count == ANGLES
     assert joined.arrivals.seen == single.arrivals.seen == len(frames) - 2
-    for name, image_of in single.images().items():
-        np.testing.assert_array_equal(joined.images()[name], image_of)
+    for name, image_of in single.planes.images().items():
+        np.testing.assert_array_equal(joined.planes.images()[name], image_of)
     for pipeline in (single, joined):
         pipeline.refine_center()
     assert joined.judge(0, 0)[0] == single.judge(0, 0)[0]

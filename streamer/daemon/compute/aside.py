@@ -7,7 +7,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar
+
+from streamer.daemon.supervision import show_name
 
 T = TypeVar("T")
 
@@ -20,10 +23,11 @@ NICE = 5
 
 def one_thread(name: str) -> Executor:
     """A thread of its own for one kind of work. Where the system lets threads differ, the others go before it."""
-    return ThreadPoolExecutor(1, name, _give_way)
+    return ThreadPoolExecutor(1, name, partial(_give_way, name))
 
 
-def _give_way() -> None:
+def _give_way(name: str) -> None:
+    show_name(name)
     with suppress(OSError, AttributeError):
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)

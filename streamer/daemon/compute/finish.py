@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamer.config import Config
 from streamer.core.memory import Memory
+from streamer.daemon.compute.aside import Aside, Threads, one_thread
 from streamer.daemon.scans import VOLUME_ITEM_BYTES, Scans, now
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram, StageTimes
@@ -42,9 +43,17 @@ class Finisher:
     """Finishes one scan after the other, on the compute thread. A failure ends the scan, never the daemon."""
 
     def __init__(
-        self, scans: Scans, writer: WriterProcess, events: Publisher, config: Config, clock: Callable[[], float]
+        self,
+        scans: Scans,
+        writer: WriterProcess,
+        events: Publisher,
+        config: Config,
+        clock: Callable[[], float],
+        threads: Threads = one_thread,
     ) -> None:
+        """``threads`` do what is done beside the compute thread."""
         self._scans, self._writer, self._events = scans, writer, events
+        self._judging: Aside[None] = Aside("judge", threads)
         self.makes_tomogram, self._clock = config.writer.tomogram, clock
         self._max_missing_share = config.limits.max_missing_share
         self.latency = LatencyHistogram()  # last frame received → tomogram on disk
@@ -52,21 +61,13 @@ class Finisher:
         self.tomogram_bytes = 0  # voxels written, of all scans
 
     def reconstruct(self, session: Session, pipeline: ScanPipeline, show: Callable[[], None]) -> None:
-        """Find the final centre, judge, and write the tomogram; before the end message when every frame has arrived.
-
-        A tomogram made from memory takes seconds and is written first; one made from the raw file takes minutes, and
-        plans wait for the verdict.
-        """
+        """Find the final centre, judge, and write the tomogram; before the end message when every frame has arrived."""
         session.reconstructed = True
         try:
             with self.stages.time("center"):
                 pipeline.refine_center()
             session.result.geometry = pipeline.layout.to_dict()
-            with ExitStack() as afterwards:
-                if pipeline.in_memory:
-                    afterwards.callback(self._judge, session, pipeline)
-                else:
-                    self._judge(session, pipeline)
+            with self._judged_beside(session, pipeline):
                 if pipeline.count and self.makes_tomogram:
                     with self.stages.time("tomogram"):
                         if pipeline.series is None:
@@ -76,15 +77,34 @@ class Finisher:
                     if session.result.last_frame_to_tomogram_s is not None:
                         self.latency.observe(session.result.last_frame_to_tomogram_s)
                     session.result.artefacts = pipeline.artefacts()
+                if session.ending is not None:
+                    self._end_raw(session)  # it is read back while the scan is judged
             pipeline.view.catch_up()
             show()
         except Exception as problem:
             log.exception("scan %s could not be reconstructed", session.spec.scan_id)
             self._failed(session, f"{type(problem).__name__}: {problem}")
 
+    @contextmanager
+    def _judged_beside(self, session: Session, pipeline: ScanPipeline) -> Iterator[None]:
+        """Have the scan judged beside what is done inside; before it where the tomogram is made from the raw file.
+
+        That takes minutes, and plans wait for the verdict. It rests on the projections alone, and much of it keeps one
+        core busy only.
+        """
+        if not pipeline.store.whole:
+            self._judge(session, pipeline)
+            yield
+            return
+        self._judging.begin(partial(self._judge, session, pipeline))
+        try:
+            yield
+        finally:
+            self._judging.take()
+
     def follow(self, session: Session, pipeline: ScanPipeline) -> bool:
         """Write the next tomogram of a scan that has several, while it runs. False when there is none to write."""
-        if session.reconstructed or not (self.makes_tomogram and pipeline.in_memory):
+        if session.reconstructed or not (self.makes_tomogram and pipeline.store.whole):
             return False
         with self.stages.time("tomogram"):
             return self._moment(session, pipeline)
@@ -104,7 +124,7 @@ class Finisher:
         self._end_raw(session)
         if not session.reconstructed:
             if (
-                not pipeline.in_memory
+                not pipeline.store.whole
                 or pipeline.arrivals.seen < session.ledger.received
                 or pipeline.arrivals.late_fields
             ):
@@ -218,7 +238,9 @@ class Finisher:
     def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
         with session.lock:
             missing, corrupt = session.ledger.lacking(FrameKind.PROJECTION)
-        self._judged(session, *pipeline.judge(missing, corrupt))
+        with self.stages.time("judge"):
+            quality, verdict = pipeline.judge(missing, corrupt)
+        self._judged(session, quality, verdict)
 
     def _tomogram(self, session: Session, pipeline: ScanPipeline) -> None:
         spec = session.spec

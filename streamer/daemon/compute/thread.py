@@ -16,6 +16,7 @@ from streamer.core.arrays import Array
 from streamer.daemon.compute.aside import Aside, Threads, one_thread
 from streamer.daemon.compute.bricks import Bricks
 from streamer.daemon.compute.finish import Finisher
+from streamer.daemon.compute.growth import Growth
 from streamer.daemon.compute.looks import Looks
 from streamer.daemon.compute.pictures import Pictures
 from streamer.daemon.compute.waiting_frames import WaitingFrames
@@ -65,6 +66,7 @@ class Compute:
         self._preview_every_s = 1.0 / config.preview.max_rate_hz
         self._pictures = Pictures(previews, config.preview.max_px, threads)
         self._look: Aside[tuple[Look, float]] = Aside("look", threads)  # what was found, and how long it took
+        self._growth = Growth(lambda: self._waiting.many, threads)
         self._pending = threading.Event()
         self._version = 0
         self._operator_revision = scans.operator_revision
@@ -105,6 +107,7 @@ class Compute:
                 # A bug or a lack of memory ends this reconstruction, not the daemon; the raw file goes on.
                 log.exception("the reconstruction failed")
                 self._look.drop()
+                self._growth.drop()
                 if session is not None:
                     self._finisher.give_up(session, f"{type(error).__name__}: {error}")
             if session is not None and session.state.final:
@@ -132,6 +135,8 @@ class Compute:
             self._follow_operator(session.pipeline)
             self._move(session, session.pipeline)
             self._show(session, session.pipeline)
+            if not session.reconstructed:
+                self._growth.go_on(session.pipeline)
             if not frame_came:
                 self._idle(session, session.pipeline)
         elif not frame_came:
@@ -172,6 +177,7 @@ class Compute:
         try:
             if center != self._center:
                 self._center = center
+                self._growth.pause()
                 pipeline.fix_center(center)
         except BadInput as error:
             log.warning("scan %s goes on without it: %s", pipeline.spec.scan_id, error)
@@ -198,10 +204,9 @@ class Compute:
 
     def _sleep(self) -> None:
         """There is nothing to do, but for those who look."""
-        if self.bricks.work(self._scans.current):
-            return
-        self._pending.wait(WAIT_S)
-        self._pending.clear()
+        if not (self._growth.idle and self.bricks.work(self._scans.current)):
+            self._pending.wait(WAIT_S)
+            self._pending.clear()
 
     def _idle(self, session: Session, pipeline: ScanPipeline) -> None:
         def show() -> None:
@@ -211,15 +216,17 @@ class Compute:
             return
         if session.ending is not None:
             self._follow_look(session, pipeline)  # the final verdict comes after the others
+            self._growth.pause()
             self._finisher.finish(session, pipeline, show)
         elif (
-            pipeline.in_memory
+            pipeline.store.whole
             and pipeline.arrivals.complete
             and not session.reconstructed
             and session.writer[0] not in ("recovering", "failed")
         ):
             # Every announced frame is folded in: the tomogram need not wait for the end message or the raw file.
             self._follow_look(session, pipeline)
+            self._growth.pause()
             self._finisher.reconstruct(session, pipeline, show)
         elif not self._finisher.follow(session, pipeline) and not pipeline.work():
             self._sleep()
@@ -309,6 +316,7 @@ class Compute:
         if found is None:
             return
         look, seconds = found
+        self._growth.pause()
         self._judge_every_s = max(JUDGE_EVERY_S, seconds / JUDGE_SHARE)
         pipeline.follow(look)
         if session.judge(look.quality, look.verdict):

@@ -121,13 +121,18 @@ class GrowingTomogram:
     def _end_of_batch(self) -> int:
         return self._last + self._stored.batch_size(self._last)
 
+    @property
+    def has_work(self) -> bool:
+        """Whether ``work`` would do anything."""
+        # The newest projection waits: its neighbour determines its weight.
+        return self._block < self._volume.blocks or self._stored.count > self._end_of_batch
+
     def work(self) -> bool:
         """Grid a little of what has come. False when there is nothing to do."""
+        if not self.has_work:
+            return False
         if self._block >= self._volume.blocks:
             last = self._end_of_batch
-            # The newest projection waits: its neighbour determines its weight.
-            if self._stored.count <= last:
-                return False
             angles, period = self._stored.angles_rad, self._stored.layout.period
             self._take(last, expected_weights(angles, self._last, last, self._spec, period))
         self._grid(min(self._block + self._volume.blocks_at_once, self._volume.blocks))

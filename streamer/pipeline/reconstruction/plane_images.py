@@ -35,6 +35,10 @@ class PlaneImages:
 
         return finish
 
+    def images(self) -> dict[str, Image]:
+        """``snapshot``, made now."""
+        return self.snapshot()()
+
     def move(self) -> bool:
         """Work on the planes that somebody moves. False when there are none, or all is done."""
         with at_most(self._hurried):

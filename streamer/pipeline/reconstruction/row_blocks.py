@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.alignment.half_acquisition import extend_half_turn
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import plan_row_blocks, row_nbytes
@@ -84,6 +86,20 @@ def sinograms(
     not come are left out.
     """
     return _sinograms(stored, _read(stored, read_rows, first, last), first, last, memory, some)
+
+
+def line_integrals(
+    stored: StoredProjections, read_rows: ReadRows, first: int, last: int, memory: Memory, center: float
+) -> tuple[Image, NDArray[np.float64], float]:
+    """Line integrals (n, last - first, width) for an iterative method, angles (n,) in radian, and the centre.
+
+    Prepared projections of these rows, per pixel, about the axis at the detector column ``center``. Those of half
+    acquisition are joined with their opposites to half a turn. ``read_rows`` as for ``slices``. Raises BadInput without
+    opposites.
+    """
+    layout = stored.layout
+    rows, angles = sinograms(stored.with_layout(replace(layout, half=False)), read_rows, first, last, memory)
+    return extend_half_turn(rows, angles, center) if layout.half else (rows, angles, center)
 
 
 def _read(stored: StoredProjections, read_rows: ReadRows, first: int, last: int) -> RawRows | None:

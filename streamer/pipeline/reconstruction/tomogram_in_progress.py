@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import Backend
+from streamer.core.jit import at_most
 from streamer.core.memory import Memory
 from streamer.frames import ScanSpec
 from streamer.pipeline.reconstruction.growing_tomogram import GrowingTomogram
@@ -20,6 +21,7 @@ class TomogramInProgress:
     def __init__(self, backend: Backend, spec: ScanSpec, options: ReconstructionOptions, memory: Memory) -> None:
         self._backend, self._spec, self._options, self._memory = backend, spec, options, memory
         self._growing: GrowingTomogram | None = None
+        self._beside = False  # another thread has it grow
 
     @property
     def growing(self) -> GrowingTomogram | None:
@@ -37,10 +39,38 @@ class TomogramInProgress:
 
     def work(self, stored: StoredProjections, center: float, known: bool) -> bool:
         """Use an idle moment; it begins to grow once the axis is ``known``. False when there was nothing to do."""
+        return not self._beside and self._grows(stored, center, known) and self._now.work()
+
+    def growth(
+        self, stored: StoredProjections, center: float, known: bool, stopped: Callable[[], bool]
+    ) -> Callable[[], None] | None:
+        """``work`` that another thread may do, until ``stopped()`` or until there is none left; None if there is none.
+
+        Nothing else may be asked for until it has ended. From the first time on, ``work`` leaves it to that thread. A
+        device, which takes one piece of work after the other, never has any.
+        """
+        if self._backend.on_device or not self._grows(stored, center, known) or not self._now.has_work:
+            return None
+        self._beside, growing, threads = True, self._now, max(1, self._backend.threads // 2)
+
+        def grow() -> None:
+            with at_most(threads):
+                while not stopped() and growing.work():
+                    pass
+
+        return grow
+
+    def _grows(self, stored: StoredProjections, center: float, known: bool) -> bool:
+        """Whether it grows; it begins to when it can."""
         self.keep(center)
-        if self._growing is None and known:
+        if self._growing is None and known and self._spec.tomogram_deg is None:
             self._growing = self._begin(stored, center)
-        return self._growing is not None and self._growing.work()
+        return self._growing is not None
+
+    @property
+    def _now(self) -> GrowingTomogram:
+        assert self._growing is not None
+        return self._growing
 
     def blocks(self, stored: StoredProjections, center: float, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """(first row, slices (rows, width, width)) of the whole of it, attenuation per pixel.

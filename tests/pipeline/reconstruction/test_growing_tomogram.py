@@ -184,7 +184,7 @@ def test_a_whole_scan_crosses_the_bus_once(
             for _ in range(4):
                 pipeline.work()
         pipeline.refine_center()
-        images = pipeline.images()
+        images = pipeline.planes.images()
         tomogram = np.concatenate([block.copy() for _, block in pipeline.tomogram(lambda a, b: (ANGLES, raw[:, a:b]))])
         results.append((images, tomogram))
     (images, tomogram), (device_images, device_tomogram) = results

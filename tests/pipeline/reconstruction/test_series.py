@@ -112,7 +112,7 @@ def test_a_scan_that_was_stopped_has_the_tomograms_that_it_has_projections_for(b
 
 def test_from_the_raw_file_where_the_memory_is_too_small(backend) -> None:
     pipeline = pipeline_of(backend, memory_mb=4 * N * EACH * TURNS * 11 / 2**20)
-    assert not pipeline.in_memory
+    assert not pipeline.store.whole
     taken = list(frames())
     for meta, pixels in taken:
         pipeline.push(meta, pixels)
