@@ -183,12 +183,12 @@ def projected_again(
     again = np.zeros_like(wide)
 
     def project(angle: Series, out: Array) -> None:
-        project_slices(*layouts, np.cos(angle), np.sin(angle), axis, backend.threads, out)
+        project_slices(by_row, by_column, np.cos(angle), np.sin(angle), axis, backend.threads, out)
 
     for _ in range(rounds):
         slices += reconstruct_rows_fourier(backend, wide - again, angle_rad, weights, axis)
         slices[:, outside] = 0.0
-        layouts = for_projection(slices)
+        by_row, by_column = for_projection(slices)
         project(angle_rad, again)
         if beyond:
             wide[cut, :, :before], wide[cut, :, -after:] = again[cut, :, :before], again[cut, :, -after:]
