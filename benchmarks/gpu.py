@@ -8,7 +8,9 @@ Needs a CUDA GPU and CuPy; without, it says so in one line and exits with 1. One
 - ``tomogram``: uint16 in, float32 out in pinned memory, with transfer and preparation, in chunks of rows that fit;
 - ``small``: tomograms per second of 256³ from 200 projections;
 - ``planes``: uint16 frames of 1024² into the sums of three live planes: milliseconds per frame, beside the copies alone
-  (through the same ring, from memory that is not pinned), and per set of images.
+  (through the same ring, from memory that is not pinned), and per set of images;
+- ``pipeline``: a whole scan of as many frames of the same size through the pipeline of the daemon, without sockets and
+  files: frames per second, then seconds from the last frame to the last slice on the host.
 
 Each time is the best of ``--repeat`` (default 3) after one run that is not counted.
 """
@@ -30,10 +32,15 @@ from streamer.core.backend.engine import Transfer
 from streamer.core.backend.selection import Backend, BackendError, select_backend
 from streamer.core.backend.staging import UploadQueue, upload_buffer
 from streamer.core.fourier.gpu_grid import QUEUED_PROJECTIONS, GpuGrid, Gridding
-from streamer.core.planes.gpu_accumulator import QUEUED_BATCHES
 from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
 from streamer.core.planes.plane import orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
+from streamer.core.preprocessing.gpu_preparation import QUEUED_BATCHES
+from streamer.frames import FrameKind, FrameMeta, ScanSpec
+from streamer.pipeline.device_store import DeviceStore
+from streamer.pipeline.measurements import Measurements
+from streamer.pipeline.scan_pipeline import ScanPipeline
+from streamer.pipeline.settings import ReconstructionOptions, Settings
 
 FLAT, SHOTS = 50_000.0, 8  # counts; different frames, after which they are shown again
 PAIRS = 32  # of rows of which slices are made at once
@@ -169,8 +176,9 @@ def tomogram(backend: Backend, clock: Clock, size: int, count: int, batch: int) 
 def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, float]:
     """Milliseconds per frame of ``size``² counts into three planes, of its copy alone, and per set of three images.
 
-    ``staged`` from memory that is not page-locked; ``stored`` as the daemon has it: with the attenuation of every frame
-    and its moments back in the host's memory.
+    ``staged`` from memory that is not page-locked; ``stored`` with the attenuation of every frame and its moments back
+    in the host's memory, as the daemon has it where the device is too small; ``resident`` with the attenuation in the
+    device's store and the moments on the host, ``measured`` with all else that the daemon measures of every frame.
     """
     staged = np.random.default_rng(0).integers(20_000, 50_000, (FRAMES_PER_FOLD, size, size), np.uint16)
     frames = upload_buffer(backend, staged.shape, staged.dtype)
@@ -181,6 +189,16 @@ def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, f
     correction = FlatFieldCorrection(None, np.full((size, size), FLAT))
     ring = UploadQueue(backend.kernels.engine.transfer(), QUEUED_BATCHES, frames.shape, frames.dtype)
     batches = -(-count // FRAMES_PER_FOLD)
+    resident = DeviceStore(backend, size, size, FRAMES_PER_FOLD)
+    measured = Measurements(ScanSpec("planes", "none", size, size, batches * FRAMES_PER_FOLD), backend)
+
+    def keep(measure: bool) -> None:
+        for _ in range(batches):
+            place = resident.next(FRAMES_PER_FOLD)
+            resident.add_raw(frames, correction, angles, place, moments)
+            if measure:
+                measured.projections(angles.tolist(), range(FRAMES_PER_FOLD), place, moments)
+            live.add(place, angles)
 
     def fold(raw: NDArray[np.uint16], *filled: NDArray[Any]) -> None:
         for _ in range(batches):
@@ -197,11 +215,57 @@ def planes(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, f
         "ms_per_frame": clock(lambda: fold(frames)),
         "staged_ms": clock(lambda: fold(staged)),
         "stored_ms": clock(lambda: fold(frames, store, moments)),
+        "resident_ms": clock(lambda: keep(measure=False)),
+        "measured_ms": clock(lambda: keep(measure=True)),
         "copies_alone_ms": clock(lambda: copy(frames, True)),
         "staged_copies_alone_ms": clock(lambda: copy(staged, False)),
     }
     result = {name: round(1e3 * seconds / (batches * FRAMES_PER_FOLD), 4) for name, seconds in times.items()}
     return {"size": size, **result, "images_ms": round(1e3 * clock(live.images), 3)}
+
+
+def pipeline(backend: Backend, clock: Clock, size: int, count: int) -> dict[str, Any]:
+    """Frames per second of ``size``² counts through the pipeline while the tomogram grows, and seconds after the last.
+
+    As fast as they are taken, eight at a time; each is checked, measured, and in three planes and the store. ``store``
+    says where that lies. The scan is made twice, and the second time counts.
+    """
+    shots = upload_buffer(backend, (SHOTS, size, size), np.dtype(np.uint16))
+    shots[...] = np.random.default_rng(0).integers(20_000, 50_000, shots.shape, np.uint16)
+    flat = np.full((size, size), FLAT, np.uint16)
+    spec = ScanSpec("pipeline", "none", size, size, count, flats=2, center_px=(size - 1) / 2)
+    settings = Settings(reconstruction=ReconstructionOptions(memory_mb=2**20))
+    for _ in range(2):
+        scan = ScanPipeline(spec, backend, settings, fixed_center=(size - 1) / 2)
+        for index in range(2):
+            scan.push(FrameMeta(spec.scan_id, index, FrameKind.FLAT, 0.0), flat + index)
+        clock.wait()
+        start = time.perf_counter()
+        for first in range(0, count, SHOTS):
+            numbers = range(first, min(first + SHOTS, count))
+            metas = [FrameMeta(spec.scan_id, 2 + n, FrameKind.PROJECTION, 180.0 * n / count) for n in numbers]
+            scan.push_batch(metas, shots[: len(metas)])
+            scan.work()
+        last = time.perf_counter()
+        scan.refine_center()
+        centered = time.perf_counter()
+        rows = sum(len(block) for _, block in scan.tomogram(_nothing_to_read))
+        end = time.perf_counter()
+        assert (scan.count, rows) == (count, size), f"{scan.count} of {count} frames, {rows} of {size} rows"
+        where, scan_s = type(scan.store).__name__, last - start
+        del scan
+    return {
+        "size": size,
+        "frames": count,
+        "store": where,
+        "frames_per_s": round(count / scan_s, 1),
+        "center_s": round(centered - last, 4),
+        "last_frame_to_tomogram_s": round(end - last, 4),
+    }
+
+
+def _nothing_to_read(first: int, last: int) -> Any:
+    raise AssertionError(f"rows {first} to {last} are not in memory")
 
 
 def measure(backend: Backend, args: argparse.Namespace) -> dict[str, Any]:
@@ -217,6 +281,7 @@ def measure(backend: Backend, args: argparse.Namespace) -> dict[str, Any]:
         "tomogram": tomogram(backend, clock, size, args.projections or size, args.batch),
         "small": {**small, "per_s": round(1 / max(small["seconds"], 1e-9), 1)},
         "planes": planes(backend, clock, args.planes, args.frames),
+        "pipeline": pipeline(backend, clock, args.planes, args.frames),
     }
 
 

@@ -37,7 +37,7 @@ step() { # seconds, name, command …: its output goes into a file, and its end 
     tail -n 15 "$OUT/$name.txt"
 }
 
-tests=$(git ls-files 'tests/core/**test_*cu*.py' 'tests/core/**test_*gpu*.py')
+tests=$(git ls-files 'tests/core/**test_*cu*.py' 'tests/core/**test_*gpu*.py' 'tests/pipeline/test_*gpu*.py')
 step 120 tests $PYTHON -m pytest -m "$mark" -q -p no:cacheprovider -p no:xdist --junitxml="$OUT/tests.xml" $tests
 step 90 kernels-large $PYTHON -m $gpu $large
 ((rehearsal)) || cp benchmarks/results/gpu.json "$OUT/gpu-large.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.backend.selection import Backend, BackendError, select_backend
 from tests.core.shim import ShimEngine, compile_kernels
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -55,6 +55,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def numba_backend() -> Backend:
     return select_backend("numba", threads=2)[0]
+
+
+@pytest.fixture
+def gpu() -> Backend:
+    """The GPU; the test is skipped where there is none, and fails where there is one that does not work."""
+    pytest.importorskip("cupy", exc_type=ImportError)
+    try:
+        return select_backend("cupy")[0]
+    except BackendError as error:
+        if "no CUDA-capable device" in str(error) or "driver version is insufficient" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -55,14 +55,14 @@ def at_most(threads: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-def as_input(array: Array, dtype: DTypeLike | None = None) -> Array:
+def as_input(array: Any, dtype: DTypeLike | None = None) -> Array:
     """C-contiguous, native, read-only view (a copy only where needed) of an array that a kernel reads.
 
     Numba compiles once per array type, and "read-only" belongs to the type: frames that lie in the ring are read-only,
     frames in tests are not. Passing every input through here keeps it at one compilation, which ``warm`` has done.
     """
     kept = dtype is None or array.dtype == dtype
-    if kept and array.dtype.isnative and array.flags.c_contiguous and array.ndim and type(array) is np.ndarray:
+    if kept and type(array) is np.ndarray and array.dtype.isnative and array.flags.c_contiguous and array.ndim:
         if not array.flags.writeable:
             return array
         view = array.view()

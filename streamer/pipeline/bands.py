@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.core.alignment.row_binning import band_means
 from streamer.core.arrays import Image, Values
+from streamer.core.backend.on_device import Projections
 from streamer.core.quality.fields import bridged, dead_columns
 from streamer.frames import ScanSpec
 
@@ -33,7 +34,7 @@ class Bands:
         self._row_sums = np.empty((spec.projections, spec.rows), np.float32)
         self._sinograms = np.empty((spec.projections, len(self.first_rows), spec.columns), np.float32)
 
-    def add(self, angles_rad: Sequence[float], index: Sequence[int], attenuation: Image, moments: Values) -> None:
+    def add(self, angles_rad: Sequence[float], index: Sequence[int], attenuation: Projections, moments: Values) -> None:
         """Take in the attenuation (n, rows, columns) of n frames, and the moments (n, rows, 4) of their rows."""
         kept = slice(self.count, min(self.count + len(index), len(self._sinograms)))
         count = max(0, kept.stop - kept.start)

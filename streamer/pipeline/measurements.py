@@ -17,6 +17,7 @@ from streamer.core.alignment.live_opposite_views import PairTrack
 from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.alignment.truncation import measure_edges
 from streamer.core.arrays import Image, Values
+from streamer.core.backend.on_device import Projections
 from streamer.core.backend.selection import Backend
 from streamer.core.quality.angles import check_angles
 from streamer.core.quality.halves import clear_frequency, first_half, shared_aliasing
@@ -90,9 +91,10 @@ class Measurements:
         self._flats = flats_about(self._bands, dark, flat)
 
     def projections(
-        self, angles_rad: Sequence[float], index: Sequence[int], attenuation: Image, moments: Values
+        self, angles_rad: Sequence[float], index: Sequence[int], attenuation: Projections, moments: Values
     ) -> None:
-        """Take in the attenuation (n, rows, columns) of n frames, and the moments (n, rows, 4) of their rows."""
+        """Take in the attenuation (n, rows, columns) of n frames, which may lie on a device, and the moments (n, rows,
+        4) of their rows."""
         first = self.count
         self._bands.add(angles_rad, index, attenuation, moments)
         self._track.add(angles_rad, attenuation, moments)
@@ -120,7 +122,7 @@ class Measurements:
         self._center = with_motion(found, self._track.across_px())
         return self._center
 
-    def refine_center(self, stored: Image | None = None) -> CenterEstimate:
+    def refine_center(self, stored: Projections | None = None) -> CenterEstimate:
         """From everything: centres of mass, opposite pairs, and trial reconstructions where those do not suffice.
 
         ``stored`` is the attenuation of all projections (n, rows, columns) in the order in which they came, where it
@@ -129,7 +131,7 @@ class Measurements:
         self._center = with_motion(self._refined(stored), self._track.across_px())
         return self._center
 
-    def _refined(self, stored: Image | None) -> CenterEstimate:
+    def _refined(self, stored: Projections | None) -> CenterEstimate:
         if not self.count or not self._has_sample():
             return CenterEstimate.unknown("none")
         pairs = self._pairs.estimate(self._track.mean, self.count, final=True)

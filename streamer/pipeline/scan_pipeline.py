@@ -20,13 +20,14 @@ from streamer.core.planes.plane import Plane
 from streamer.core.simd.row_vectors import LANES
 from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.arrivals import Arrivals
+from streamer.pipeline.device_store import DeviceStore, new_store
 from streamer.pipeline.frame_checks import FrameChecks
 from streamer.pipeline.judgement import Judgement, Look
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.tracker import LayoutTracker
 from streamer.pipeline.measurements import Measurements
 from streamer.pipeline.preparation.preparation import Preparation
-from streamer.pipeline.preparation.raw_projections import RawProjections
+from streamer.pipeline.preparation.raw_projections import RawPlanes, RawProjections
 from streamer.pipeline.reconstruction.brick import Box, BrickInProgress
 from streamer.pipeline.reconstruction.growing_tomogram import CENTER_TOLERANCE_PX, plan_tomogram
 from streamer.pipeline.reconstruction.live_view import LiveView
@@ -37,7 +38,7 @@ from streamer.pipeline.reconstruction.series import Moment, Series, moment_block
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.reconstruction.tomogram_in_progress import TomogramInProgress
 from streamer.pipeline.settings import Settings
-from streamer.pipeline.store import FRAMES_PER_BATCH, AttenuationStore
+from streamer.pipeline.store import FRAMES_PER_BATCH
 
 RECENTER_PX = 0.1
 """A new centre that differs by less does not change the picture by more than its noise."""
@@ -75,13 +76,14 @@ class ScanPipeline:
         self.spec, self._backend = spec, backend
         self.settings, self._options, self._limits = settings, settings.reconstruction, settings.limits
         memory_bytes = self._options.memory_bytes
-        self.plan = plan_tomogram(spec, memory_bytes, backend.threads)
         small = spec.rows * spec.columns <= FEW_THREADS_PIXELS
         self._live = replace(backend, threads=max(1, backend.threads // FEW)) if small else backend
-        self.store = AttenuationStore(spec.rows, spec.columns, spec.projections, memory_bytes, memory)
         self._preparation = Preparation(spec, backend.threads, settings.preparation)
+        self.store = new_store(backend, spec, memory_bytes, memory, settings.preparation.needs_host)
+        there = isinstance(self.store, DeviceStore)
+        self.plan = plan_tomogram(spec, memory_bytes, backend, there)
         self._tracker = LayoutTracker(spec, self._options, fixed_center)
-        kept = spec.projections if self._preparation.plain and self.store.whole else 0
+        kept = spec.projections if self._preparation.plain and self.store.whole and not there else 0
         recent = recent_projections(backend, spec.rows, spec.columns, kept)
         self._stored = StoredProjections(self.store, self._preparation, self._tracker.first, backend.threads, recent)
         self.series = None if spec.tomogram_deg is None else Series(spec)
@@ -199,17 +201,25 @@ class ScanPipeline:
         if raw.number == 0:
             self._begin(raw)
         attenuation, moments = self.store.next(len(raw)), np.empty((len(raw), self.spec.rows, 4))
-        fused = self._shown and self._preparation.plain and self.view.takes_raw
-        self._preparation.prepare(raw, attenuation, moments, self.view if fused else None)
+        takes_raw = self._takes_raw
+        self._preparation.prepare(raw, attenuation, moments, takes_raw)
         self.store.add(raw.angle_rad)
+        # What is measured on a device is waited for, the planes are not: so they come last.
+        self._measured.projections(raw.angle_rad.tolist(), raw.index.tolist(), attenuation, moments)
         if not self._shown:
             self.view.leave_out()
-        elif not fused:
+        elif takes_raw is not self.view:
             self.view.add(self._stored.laid_out(attenuation, raw.numbers), raw.angle_rad)
-        self._measured.projections(raw.angle_rad.tolist(), raw.index.tolist(), attenuation, moments)
         self._stored.recent.arrived(self.count)
         if self._shown:
             self.view.replay(len(raw))
+
+    @property
+    def _takes_raw(self) -> RawPlanes | None:
+        """What prepares raw projections on their way: the store on a device, or planes that follow what comes."""
+        if isinstance(self.store, DeviceStore):
+            return self.store
+        return self.view if self._shown and self._preparation.plain and self.view.takes_raw else None
 
     def _begin(self, raw: RawProjections) -> None:
         """The first projection fixes darks and flats, and shows whether the sample is wider than the detector."""

@@ -35,6 +35,9 @@ def test_every_figure_is_there(engine: ShimEngine) -> None:
     assert result["small"]["per_s"] > 0
     assert min(value for name, value in result["planes"].items()) > 0
     assert {"ms_per_frame", "staged_ms", "stored_ms", "copies_alone_ms", "images_ms"} <= result["planes"].keys()
+    assert {"resident_ms", "measured_ms"} <= result["planes"].keys()
+    assert (result["pipeline"]["store"], result["pipeline"]["frames"]) == ("DeviceStore", 9)
+    assert result["pipeline"]["last_frame_to_tomogram_s"] > result["pipeline"]["center_s"] >= 0
     assert engine.used == 0
 
 

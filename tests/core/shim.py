@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +26,9 @@ from streamer.core.backend.gpu_kernels import Kernels
 from streamer.core.backend.selection import Backend
 
 GUARD = 256  # bytes of NaN before and behind every array of the engine
+
+LAUNCHING = threading.Lock()
+"""Held by a kernel: where it is, is in global variables."""
 
 C_TYPES = {
     "unsigned char": np.uint8,
@@ -149,7 +153,9 @@ class ShimEngine:
         pointers = (ctypes.c_void_p * len(boxes))(*(box.ctypes.data for box in boxes))
         three = ctypes.c_uint * 3
         entry = getattr(self._library, f"shim_{kernel}")
-        assert entry(three(*grid), three(*block), int(self.backwards), pointers) == 0, f"{kernel}: barriers diverge"
+        with LAUNCHING:
+            failed = entry(three(*grid), three(*block), int(self.backwards), pointers)
+        assert failed == 0, f"{kernel}: barriers diverge"
         assert all(a.unharmed() for a in arguments if isinstance(a, ShimArray)), f"{kernel} wrote out of bounds"
         self.launched[kernel] += 1
 

@@ -14,7 +14,8 @@ import numpy as np
 from streamer.core.alignment.estimate import CenterEstimate, confidence_of, stripes_of
 from streamer.core.alignment.path_fits import best_step, robust_fit
 from streamer.core.alignment.row_binning import add_binned_rows, binned_rows
-from streamer.core.arrays import Image, Mask, Values
+from streamer.core.arrays import Mask, Values
+from streamer.core.backend.on_device import Projections
 from streamer.core.preprocessing.kernels import moment_margin
 from streamer.core.statistics import medians, robust_sigma
 from streamer.frames import BadInput
@@ -53,23 +54,23 @@ class MomentTrack:
         self._profiles = 0
         self._margins = np.zeros((0, 2))  # bands of the two margins, summed over all projections
 
-    def add(self, angle_rad: float | Sequence[float], attenuation: Image, moments: Values) -> None:
+    def add(self, angle_rad: float | Sequence[float], attenuation: Projections, moments: Values) -> None:
         """Take in one projection, attenuation (rows, columns) float32, and the ``moments`` (rows, 4) of its rows; or
-        several, (n, rows, columns) and (n, rows, 4), with an angle for each.
+        several, (n, rows, columns) and (n, rows, 4), with an angle for each. They may lie on a device.
 
         The moments are those of ``FlatFieldCorrection.prepare``. Raises BadInput when the shape changes.
         """
-        shape = attenuation.shape[-2:]
+        shape: tuple[int, int] = attenuation.shape[-2:]  # type: ignore[assignment]  # see below
         if attenuation.ndim not in (2, 3) or (self._shape is not None and shape != self._shape):
             raise BadInput(f"a projection is {shape}, those before it {self._shape}")
         rows, cols = self._shape = shape
         if not self._angles:
             self._pending = np.empty((DIGEST_BATCH, rows, 4), np.float64)
             self._profile = np.zeros((binned_rows(rows), cols))
-        images, sums = attenuation.reshape(-1, rows, cols), moments.reshape(-1, rows, 4)
-        profiled = images[-self.count % PROFILE_EVERY :: PROFILE_EVERY]
-        add_binned_rows(profiled, self._profile)
-        self._profiles += len(profiled)
+        images, sums = attenuation if attenuation.ndim == 3 else attenuation[None], moments.reshape(-1, rows, 4)
+        first = -self.count % PROFILE_EVERY
+        add_binned_rows(images[first:], self._profile, PROFILE_EVERY)
+        self._profiles += len(range(first, len(images), PROFILE_EVERY))
         angles = [float(angle_rad)] if isinstance(angle_rad, (int, float)) else list(angle_rad)
         first = 0
         while first < len(angles):

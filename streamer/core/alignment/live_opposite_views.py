@@ -21,6 +21,7 @@ from streamer.core.alignment.opposite_views import (
 from streamer.core.alignment.registration import Match, register
 from streamer.core.alignment.row_binning import bin_rows, row_bin
 from streamer.core.arrays import Image, Values
+from streamer.core.backend.on_device import Projections
 
 ANCHOR_COUNT = 7  # projections that are kept until their opposite comes
 APART_RAD = np.pi / (ANCHOR_COUNT + 1)  # the least between their angles, modulo half a turn
@@ -45,7 +46,7 @@ class _Anchor:
     def gap(self, angle_rad: float) -> float:
         return _turned(angle_rad - self.view.angle_rad - math.pi)
 
-    def offer(self, angle_rad: float, attenuation: Image) -> None:
+    def offer(self, angle_rad: float, attenuation: Projections) -> None:
         """Take a projection that is at most WIDEST_RAD from half a turn away, if it is nearer than those before."""
         gap = self.gap(angle_rad)
         below = -np.inf if self.before is None else self.gap(self.before.angle_rad)
@@ -87,8 +88,8 @@ class PairTrack:
         self._matches: dict[tuple[float, ...], Match] = {}
         self._squeeze = 1
 
-    def add(self, angle_rad: float, attenuation: Image) -> None:
-        """Look at one projection, attenuation (rows, columns) float32; a few are copied."""
+    def add(self, angle_rad: float, attenuation: Projections) -> None:
+        """Look at one projection, attenuation (rows, columns) float32, which may lie on a device; a few are copied."""
         self._squeeze = row_bin(len(attenuation))
         for anchor in self._anchors:
             if abs(anchor.gap(angle_rad)) <= WIDEST_RAD:
@@ -112,7 +113,7 @@ class PairTrack:
         apart = (angle_rad - anchor.view.angle_rad) % np.pi
         return bool(min(apart, np.pi - apart) >= APART_RAD)
 
-    def _at_the_ends(self, angle_rad: float, attenuation: Image) -> None:
+    def _at_the_ends(self, angle_rad: float, attenuation: Projections) -> None:
         since = (angle_rad - self._start) * self._sign
         for views, depth, side in zip(self._ends, (since, abs(self._range) - since), (1, -1), strict=True):
             if abs(depth) > 3 * WIDEST_RAD:
@@ -166,8 +167,8 @@ class PairTrack:
         return {tuple(np.sort(angles).tolist()): pair for pair in seam}
 
 
-def _kept(attenuation: Image) -> Image:
-    rows = bin_rows(attenuation)
+def _kept(attenuation: Projections) -> Image:
+    rows: Image = bin_rows(attenuation)
     return rows.copy() if rows.base is not None or rows is attenuation else rows
 
 

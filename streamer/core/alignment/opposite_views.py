@@ -11,6 +11,7 @@ from streamer.core.alignment.estimate import CenterEstimate, Curve, confidence_o
 from streamer.core.alignment.registration import Match, PairMatch, register
 from streamer.core.alignment.row_binning import bin_rows, row_bin
 from streamer.core.arrays import Array, Values
+from streamer.core.backend.on_device import OnDevice
 from streamer.core.statistics import robust_sigma
 from streamer.frames import BadInput
 
@@ -64,8 +65,10 @@ def opposite_pairs(angle_rad: Array) -> list[tuple[int, int, int, float]]:
     return list(zip(*(column[kept].tolist() for column in (np.arange(theta.size), first, second, share)), strict=True))
 
 
-def center_from_opposites(attenuation: Array, angle_rad: Array, most: int = 15) -> CenterEstimate:
+def center_from_opposites(attenuation: Array | OnDevice, angle_rad: Array, most: int = 15) -> CenterEstimate:
     """Median over up to ``most`` opposite pairs of projections (angles, rows, columns); unknown without any.
+
+    Of projections on a device only binned rows are downloaded.
 
     The two ends of a scan that stops short of half a turn by less than WIDEST_RAD are extrapolated to meet. The tilt of
     the axis is the median of all pairs, and is held while they are matched once more: one pair alone mixes it up with
@@ -116,7 +119,7 @@ def from_matches(
     return CenterEstimate(float(np.median(centers)), confidence, sigma, "pairs", curve, 0.5 * lean)
 
 
-def _both(attenuation: Array, i: int, j: int, k: int, share: float) -> tuple[Values, Values]:
+def _both(attenuation: Array | OnDevice, i: int, j: int, k: int, share: float) -> tuple[Values, Values]:
     one, other = bin_rows(attenuation[i]), bin_rows(attenuation[j])
     if j != k:
         other = (1 - share) * other + share * bin_rows(attenuation[k])

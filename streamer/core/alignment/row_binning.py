@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from streamer.core.arrays import Array, Image, Values
+from streamer.core.backend.engine import DeviceOutOfMemory
+from streamer.core.backend.on_device import OnDevice, Projections
 from streamer.core.jit import as_input, kernel
 
 LEAST_ROWS = 96
@@ -21,33 +25,62 @@ def binned_rows(rows: int) -> int:
     return rows // row_bin(rows)
 
 
-def bin_rows(image: Array) -> Array:
+def bin_rows(image: Any) -> Array:
     """Means (binned_rows(rows), columns) of adjacent rows of an image (rows, columns) of floats, of the same dtype.
 
-    Rows that are left over are left out at the top and the bottom alike, so that the middle stays the middle.
+    Rows that are left over are left out at the top and the bottom alike, so that the middle stays the middle. An image
+    on a device is binned there.
     """
     rows, columns = image.shape
     height, count = row_bin(rows), binned_rows(rows)
     if height == 1:
-        return image
+        return np.asarray(image)
+    if isinstance(image, OnDevice):
+        try:
+            means: Array = image[None].band_means(_bins(rows), height)[0]
+        except DeviceOutOfMemory:
+            return bin_rows(np.asarray(image))
+        return means
     skip = (rows - height * count) // 2
     stacked = image[skip : skip + height * count].reshape(count, height, columns)
     return np.asarray(np.matmul(np.full(height, 1.0 / height, image.dtype), stacked))
 
 
-def add_binned_rows(images: Image, total: Values) -> None:
-    """Add ``bin_rows`` of each of images (…, rows, columns) float32 to ``total`` (binned_rows(rows), columns) float64,
-    one after the other.
+def _bins(rows: int) -> Array:
+    """First row of each bin."""
+    height, count = row_bin(rows), binned_rows(rows)
+    return (rows - height * count) // 2 + height * np.arange(count)
+
+
+def add_binned_rows(images: Projections, total: Values, every: int = 1) -> None:
+    """Add ``bin_rows`` of each ``every``-th of images (…, rows, columns) float32 to ``total`` (binned_rows(rows),
+    columns) float64, one after the other; those on a device are summed there.
     """
     rows, columns = images.shape[-2:]
-    height, count = row_bin(rows), len(total)
-    _add_bands(as_input(images).reshape(-1, rows, columns), (rows - height * count) // 2, height, total)
+    if isinstance(images, OnDevice):
+        if not len(images):
+            return
+        try:
+            total += images.band_sum(_bins(rows), row_bin(rows), every)
+        except DeviceOutOfMemory:
+            add_binned_rows(np.asarray(images), total, every)
+        return
+    stack, height = images.reshape(-1, rows, columns)[::every], row_bin(rows)
+    _add_bands(as_input(stack), (rows - height * len(total)) // 2, height, total)
 
 
-def band_means(images: Image, first_rows: Array, height: int, means: Image) -> None:
+def band_means(images: Projections, first_rows: Array, height: int, means: Image) -> None:
     """Means (…, bands, columns) float32 of bands of ``height`` rows of images (…, rows, columns) float32, each from one
-    of ``first_rows`` (bands,) on.
+    of ``first_rows`` (bands,) on; those on a device are made there.
     """
+    if isinstance(images, OnDevice):
+        if not len(images):
+            return
+        try:
+            means[...] = images.band_means(first_rows, height)
+        except DeviceOutOfMemory:
+            band_means(np.asarray(images), first_rows, height, means)
+        return
     stack = as_input(images).reshape(-1, *images.shape[-2:])
     _band_means(stack, first_rows, height, means.reshape(-1, *means.shape[-2:]))
 

@@ -19,6 +19,7 @@ from streamer.core.alignment.opposite_views import (
 )
 from streamer.core.alignment.registration import MAX_MISMATCH
 from streamer.core.arrays import Array, Image, Values
+from streamer.core.backend.on_device import OnDevice
 from streamer.core.jit import as_input, kernel
 from streamer.core.preprocessing.binning import bin_frame
 from streamer.core.statistics import robust_sigma
@@ -92,7 +93,7 @@ def tilt_from_pair(first: Array, opposite: Array) -> tuple[Tilt, float]:
     return Tilt(center, tilt, error, _tilt_confidence(error, rows)), mismatch
 
 
-def find_tilt(attenuation: Array, angle_rad: Array, most: int = 5) -> Tilt:
+def find_tilt(attenuation: Array | OnDevice, angle_rad: Array, most: int = 5) -> Tilt:
     """Median over up to ``most`` opposite pairs of projections (angles, rows, columns); confidence 0 without any.
 
     Where a scan stops short of half a turn, its ends are extrapolated to meet, see ``across_the_seam``.
@@ -100,12 +101,12 @@ def find_tilt(attenuation: Array, angle_rad: Array, most: int = 5) -> Tilt:
     pairs = opposite_pairs(angle_rad)
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)) if pairs else ()
     both = [
-        (attenuation[i], (1 - share) * attenuation[j] + share * attenuation[k])
+        (np.asarray(attenuation[i]), (1 - share) * np.asarray(attenuation[j]) + share * np.asarray(attenuation[k]))
         for i, j, k, share in (pairs[index] for index in chosen)
     ]
     if not both:
         seam = seam_frames(angle_rad)
-        both = across_the_seam([attenuation[k] for k in seam], np.asarray(angle_rad)[seam])
+        both = across_the_seam([np.asarray(attenuation[k]) for k in seam], np.asarray(angle_rad)[seam])
     found = [tilt for tilt, _ in (tilt_from_pair(*pair) for pair in both) if tilt.confidence > 0]
     if not found:
         return Tilt((attenuation.shape[2] - 1) / 2, 0.0, float("inf"), 0.0)

@@ -20,8 +20,8 @@ GPU = Path("/dev/nvidiactl")
 """Is there where the driver of an NVIDIA GPU is loaded."""
 
 NOT_MEASURED = "the whole daemon has not been measured on a GPU yet; ask for 'cupy' to use one"
-"""Why "auto" does not take a GPU. "cupy" makes planes and tomogram on it; preparation beyond darks, flats and dead
-pixels holds host arrays, which cross the bus at each call."""
+"""Why "auto" does not take a GPU. "cupy" keeps a scan's projections on it and makes planes and tomogram of them there;
+options beyond darks, flats and dead pixels want the projections on the host, from where they cross the bus again."""
 
 
 class BackendError(StreamerError):

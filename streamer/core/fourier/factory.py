@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
+from streamer.core.backend.on_device import Projections
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_volume import GpuFourierVolume, reconstruct_rows_on_device
 from streamer.core.fourier.projection_batch import ProjectionBatch
@@ -63,7 +64,7 @@ def fourier_volume(
 
 def reconstruct_rows(
     backend: Backend,
-    attenuation: NDArray[np.float32],
+    attenuation: Projections,
     angle_rad: NDArray[Any],
     weights: NDArray[Any],
     center: float,
@@ -74,8 +75,10 @@ def reconstruct_rows(
 ) -> Image:
     """Tomogram (rows, columns, columns) float32 of projections (angles, rows, columns), where ``backend`` computes.
 
-    Arguments and BadInput as for ``reconstruct_rows_fourier``.
+    Arguments and BadInput as for ``reconstruct_rows_fourier``; projections may lie on the device.
     """
     if backend.on_device:
         return reconstruct_rows_on_device(backend, attenuation, angle_rad, weights, center, window, extend, out)
-    return reconstruct_rows_fourier(backend, attenuation, angle_rad, weights, center, window, extend, out, memory)
+    return reconstruct_rows_fourier(
+        backend, np.asarray(attenuation), angle_rad, weights, center, window, extend, out, memory
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamer.core.arrays import Image
 from streamer.core.backend.chunks import USABLE_SHARE, ChunkedWork, out_of_memory, run_chunked
 from streamer.core.backend.engine import DeviceOutOfMemory, Engine
+from streamer.core.backend.on_device import OnDevice, Projections
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.gpu_grid import GpuGrid, Gridding, Move
 from streamer.core.fourier.projection_batch import ProjectionBatch
@@ -65,9 +66,7 @@ class GpuFourierVolume:
     def _resident(self) -> GpuGrid | None:
         """A volume on the device of as many rows as it takes, whole blocks or all."""
         plan, counters = self._plan, self._backend.fallbacks
-        left = USABLE_SHARE * self._engine.free_bytes() - LANES // 2 * plan.pair_nbytes()
-        fit = max(0, int(left / (plan.row_nbytes() + plan.add_row_nbytes(MIN_PROJECTIONS))) // LANES)
-        blocks = min(fit, self.blocks)
+        blocks = min(_blocks_that_fit(self._engine, plan), self.blocks)
         if blocks < self.blocks:
             counters.fall_back("does_not_fit", "volume", self._kept(blocks))
         while blocks:
@@ -223,9 +222,23 @@ class GpuFourierVolume:
         return (distance, seam) if distance else None
 
 
+def _blocks_that_fit(engine: Engine, plan: Gridding) -> int:
+    """Blocks of LANES rows for which the device has memory at this moment, with room to work on them."""
+    left = USABLE_SHARE * engine.free_bytes() - LANES // 2 * plan.pair_nbytes()
+    return max(0, int(left / (plan.row_nbytes() + plan.add_row_nbytes(MIN_PROJECTIONS))) // LANES)
+
+
+def fits_on_device(
+    backend: Backend, rows: int, columns: int, center: float | None = None, extend: bool = False
+) -> bool:
+    """Whether the device has memory for all rows of a ``GpuFourierVolume`` at this moment. Raises BadInput as that."""
+    plan = Gridding(columns, center, extend=extend)
+    return _blocks_that_fit(backend.kernels.engine, plan) * LANES >= rows
+
+
 def reconstruct_rows_on_device(
     backend: Backend,
-    attenuation: NDArray[np.float32],
+    attenuation: Projections,
     angle_rad: NDArray[Any],
     weights: NDArray[Any],
     center: float,
@@ -233,7 +246,10 @@ def reconstruct_rows_on_device(
     extend: bool = False,
     out: Image | None = None,
 ) -> Image:
-    """``reconstruct_rows_fourier`` on the device, in chunks of rows that fit; the CPU makes rows that do not."""
+    """``reconstruct_rows_fourier`` on the device, in chunks of rows that fit; the CPU makes rows that do not.
+
+    Projections that lie on the device are read there.
+    """
     if attenuation.ndim != 3:
         raise BadInput(f"projections must be (angles, rows, columns), not {attenuation.shape}")
     angles, rows, columns = attenuation.shape
@@ -243,7 +259,8 @@ def reconstruct_rows_on_device(
         raise BadInput(f"{angles} projections with {theta.size} angles and {weight.size} weights")
     if result.shape != (rows, columns, columns) or result.dtype != np.float32 or not result.flags.c_contiguous:
         raise BadInput(f"out is {result.dtype} {result.shape}, not contiguous float32 {(rows, columns, columns)}")
-    plan, source = Gridding(columns, center, window, extend), as_input(attenuation, np.float32)
+    plan = Gridding(columns, center, window, extend)
+    source = attenuation.array if isinstance(attenuation, OnDevice) else as_input(attenuation, np.float32)
     together = min(MAX_PROJECTIONS, max(angles, 1))
 
     def on_device(first: int, last: int) -> None:
@@ -256,7 +273,7 @@ def reconstruct_rows_on_device(
             volume.finish(begin, end, result[first + begin : first + end])
 
     def on_host(first: int, last: int) -> None:
-        part = source[:, first:last]
+        part = np.asarray(attenuation)[:, first:last]
         reconstruct_rows_fourier(backend, part, theta, weight, center, window, extend, result[first:last])
 
     row = plan.row_nbytes() + plan.add_row_nbytes(together)

@@ -7,21 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from streamer.core.arrays import Image, Values
+from streamer.core.arrays import Values
+from streamer.core.backend.on_device import OnDevice, Projections
 from streamer.frames import BadInput
 
 
 @dataclass(frozen=True)
 class ProjectionBatch:
-    """Attenuation (projections, rows, columns) float32 on the host, with one angle (radian) and weight for each.
+    """Attenuation (projections, rows, columns) float32 with one angle (radian) and weight for each.
 
     ``on_device`` is the same attenuation in the memory of the backend's device, C-contiguous, where it is there
-    already: only rows that the CPU grids are then read from the host. Weights are those of ``angular_weights``, or
-    differences of them. Raises BadInput for shapes that do not belong together, and for angles and weights that are not
-    finite.
+    already: only what the CPU grids is then read from ``attenuation``, which may be a download of it. Weights are those
+    of ``angular_weights``, or differences of them. Raises BadInput for shapes that do not belong together, and for
+    angles and weights that are not finite.
     """
 
-    attenuation: Image
+    attenuation: Projections
     angle_rad: Values
     weight: Values
     on_device: Any = None
@@ -37,6 +38,12 @@ class ProjectionBatch:
             raise BadInput(
                 f"projections are float32 {self.attenuation.shape}, on the device {there.dtype} {there.shape}"
             )
+
+    @classmethod
+    def of(cls, attenuation: Projections, angle_rad: Values, weight: Values) -> ProjectionBatch:
+        """From attenuation wherever it lies. Raises BadInput as above."""
+        there = attenuation.array if isinstance(attenuation, OnDevice) else None
+        return cls(attenuation, angle_rad, weight, there)
 
     def __len__(self) -> int:
         return len(self.attenuation)

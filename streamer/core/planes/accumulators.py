@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from streamer.core.arrays import Array, Image, Values
+from streamer.core.backend.on_device import OnDevice
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.kernels import EDGE_PX
 from streamer.core.fbp.ramp_filter import edge_taper
@@ -33,13 +34,14 @@ NO_ROWS = np.empty((0, 0, 0), np.float32)
 class FrameBatch:
     """Frames that are folded in together.
 
-    ``frames`` (frames, rows, cols) are of a ``kind`` of PIXEL_KINDS and prepared by ``tables``, or are ATTENUATION.
-    ``angles`` (radian) and ``gains`` (weights) are float64 (frames,), ``center`` is the column of the axis. ``place``
-    is the first frame's number in a store of attenuation on the device, None without one. ``attenuation`` (frames,
-    rows, cols) float32 and ``moments`` (frames, rows, 4) float64 on the host are filled in unless they have no frames.
+    ``frames`` (frames, rows, cols) are of a ``kind`` of PIXEL_KINDS and prepared by ``tables``, or are ATTENUATION,
+    which may lie on the device. ``angles`` (radian) and ``gains`` (weights) are float64 (frames,), ``center`` is the
+    column of the axis. ``place`` is the first frame's number in a store of attenuation on the device, None without one.
+    ``attenuation`` (frames, rows, cols) float32 and ``moments`` (frames, rows, 4) float64 on the host are filled in
+    unless they have no frames.
     """
 
-    frames: Array
+    frames: Array | OnDevice
     kind: int
     tables: CorrectionTables
     angles: Values

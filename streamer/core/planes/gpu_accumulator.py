@@ -17,22 +17,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from streamer.core.arrays import Image, Values
+from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.chunks import USABLE_SHARE
-from streamer.core.backend.engine import DeviceOutOfMemory, Engine, contiguous
+from streamer.core.backend.engine import DeviceOutOfMemory, Engine
+from streamer.core.backend.on_device import OnDevice
 from streamer.core.backend.selection import Backend
-from streamer.core.backend.staging import UploadQueue
 from streamer.core.jit import as_input
 from streamer.core.planes.accumulators import CpuPlaneAccumulator, CpuPlaneSums, FrameBatch, PlaneGeometry
 from streamer.core.planes.gpu_launches import MAX_FRAMES, Lines, add_scaled, filter_rows, fold_level, fold_lines
 from streamer.core.planes.hilbert import to_blocks
 from streamer.core.planes.kernels import ray_through_plane
 from streamer.core.planes.shear import CUBIC_PAD, pixel_grid, ramp_lags
-from streamer.core.preprocessing.flat_field import CorrectionTables
-from streamer.core.preprocessing.kernels import ATTENUATION, moment_margin
-
-QUEUED_BATCHES = 2
-"""One is copied while kernels read the other."""
+from streamer.core.preprocessing.gpu_preparation import GpuPreparation
+from streamer.core.preprocessing.kernels import ATTENUATION
 
 
 class RecentStore(Protocol):
@@ -79,9 +76,7 @@ class GpuPlaneAccumulator:
         self._grids = np.array([pixel_grid(plane, geometry.columns) for plane in geometry.horizontal]).reshape(-1, 6)
         self._lag = upload(ramp_lags(geometry.columns + geometry.fade))
         self._level_rows = upload(np.array([upper + share for upper, _, share in geometry.mixed], np.float64))
-        self._queues: dict[str, tuple[int, UploadQueue]] = {}  # by type: frames of a batch at most, and the queue
-        self._known: CorrectionTables | None = None
-        self._tables_there: tuple[Any, ...] = ()
+        self._preparation = GpuPreparation(backend.kernels, geometry.rows, geometry.columns)
         self._plain: Any = None
         self._rows: tuple[Any, Any] | None = None
 
@@ -103,25 +98,33 @@ class GpuPlaneAccumulator:
         )
 
     def add(self, sums: GpuPlaneSums, batch: FrameBatch) -> None:
-        engine, g, count = self._engine, self._geometry, len(batch.frames)
-        source, raw = as_input(batch.frames), batch.kind != ATTENUATION
-        queue, rows, tables = self._queue(source.dtype, count), self._row_room(count), self._tables(batch)
-        moments = engine.empty((count, g.rows, 4), np.float64) if len(batch.moments) else None
+        rows, tables = self._row_room(len(batch.frames)), self._tables(batch)
+        if isinstance(batch.frames, OnDevice):
+            self._fold(sums, batch.frames.array, tables, rows)
+        else:
+            self._add_from_host(sums, batch, batch.frames, tables, rows)
+
+    def _add_from_host(
+        self, sums: GpuPlaneSums, batch: FrameBatch, frames: Array, tables: Any, rows: tuple[Any, Any] | None
+    ) -> None:
+        engine, preparation, count = self._engine, self._preparation, len(frames)
+        source, raw = as_input(frames), batch.kind != ATTENUATION
+        queue = preparation.queue(source.dtype, count)
+        moments = preparation.moments_room(count) if len(batch.moments) else None
         if raw:
-            self._upload_tables(batch.tables)
+            preparation.use(batch.tables)
             image = self._image_room(batch.place, count)  # the last to take memory: it is filled for certain
         pinned = engine.pinned(source)
         queue.put(source, pinned)
         taken = queue.take()
         if raw:
-            self._kernels.prepare(taken, *self._tables_there, image)
+            preparation.prepare(taken, image)
             queue.done()
         else:
             image = taken
         # What the host waits for comes first, so that it need not wait for the sums.
         if moments is not None:
-            self._kernels.row_moments(image, moment_margin(g.columns), moments)
-            engine.download(moments, batch.moments)
+            preparation.moments(image, moments, batch.moments)
         if len(batch.attenuation):
             engine.download(image, batch.attenuation)
         self._fold(sums, image, tables, rows)
@@ -157,16 +160,6 @@ class GpuPlaneAccumulator:
             table[:, 3] = batch.gains
         return self._engine.upload(tables)
 
-    def _queue(self, dtype: np.dtype[Any], count: int) -> UploadQueue:
-        """A queue for batches of at least ``count`` frames."""
-        g, known = self._geometry, dtype.str
-        if known in self._queues and self._queues[known][0] < count:
-            self._queues.pop(known)[1].drain()
-        if known not in self._queues:
-            queue = UploadQueue(self._engine.transfer(), QUEUED_BATCHES, (count, g.rows, g.columns), dtype)
-            self._queues[known] = count, queue
-        return self._queues[known][1]
-
     def _row_room(self, count: int) -> tuple[Any, Any] | None:
         """Scratch for the rows that horizontal planes see, plain and filtered; None without such planes."""
         planes, cols = len(self._grids), self._geometry.columns
@@ -186,18 +179,6 @@ class GpuPlaneAccumulator:
             self._plain = None
             self._plain = self._engine.empty((count, self._geometry.rows, self._geometry.columns), np.float32)
         return self._plain[:count]
-
-    def _upload_tables(self, tables: CorrectionTables) -> None:
-        """Bring what prepares frames to the device, unless it is there already."""
-        if self._known is tables:
-            return
-        upload, dead = self._engine.upload, None
-        if len(tables.dead):
-            lists = tables.dead.first, tables.dead.places, tables.dead.share
-            dead = tuple(upload(contiguous(part)) for part in lists)
-        images = upload(contiguous(tables.dark)), upload(contiguous(tables.log_flat))
-        self._tables_there = *images, tables.low, tables.high, dead
-        self._known = tables
 
     def lines(self, sets: Sequence[GpuPlaneSums], name: str, gains: Values) -> tuple[float, Image, Image]:
         first, last = self._ranges[name]

@@ -22,6 +22,7 @@ import numpy as np
 
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.engine import DeviceOutOfMemory
+from streamer.core.backend.on_device import OnDevice, Projections
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.planes.accumulators import (
@@ -68,7 +69,7 @@ class LivePlanes:
         window_rad: float | None = None,
         *,
         extend: bool = False,
-        stored: Callable[[int], Image] | None = None,
+        stored: Callable[[int], Projections] | None = None,
         period: float = np.pi,
         recent: RecentStore | None = None,
         weighted: bool = False,
@@ -77,9 +78,10 @@ class LivePlanes:
 
         ``window_rad`` is the sliding window in angle travelled (None: all frames). ``extend`` carries the edges of a
         sample wider than the detector on, see RampFilter. ``stored`` returns attenuation (rows, columns) float32 of the
-        i-th frame added; the exact weights that it allows are those of angular_weights for ``period``, and are not for
-        windows. On a device, raw frames are prepared into ``recent``, as projections ``recent.next`` and following.
-        ``weighted``: without ``stored``, every frame comes with its weight, which is not corrected.
+        i-th frame added, on the device or the host; the exact weights that it allows are those of angular_weights for
+        ``period``, and are not for windows. On a device, raw frames are prepared into ``recent``, as projections
+        ``recent.next`` and following. ``weighted``: without ``stored``, every frame comes with its weight, which is not
+        corrected.
         Raises BadInput.
         """
         check_planes(planes)
@@ -146,12 +148,13 @@ class LivePlanes:
         place = None if self._recent is None else self._recent.next
         self._enter(FrameBatch(frames, kind, known[2], angles, np.ones(len(frames)), self.center, whole, sums, place))
 
-    def add(self, attenuation: Image, angle_rad: float | Angles, weight: float | Angles | None = None) -> None:
+    def add(self, attenuation: Projections, angle_rad: float | Angles, weight: float | Angles | None = None) -> None:
         """Fold in attenuation (rows, columns) or (frames, rows, columns) float32. Raises BadInput as ``add_raw``.
 
+        It may lie on the device, and is read there.
         ``weight`` is what is known of the exact weights (radian) beforehand, as when a whole scan is added again.
         """
-        frames, angles = self._checked(np.asarray(attenuation, np.float32), angle_rad)
+        frames, angles = self._checked(_floats(attenuation), angle_rad)
         weights = None if weight is None else np.broadcast_to(np.asarray(weight, np.float64), angles.shape)
         self._enter(self._ready(frames, angles, np.ones(len(frames))), weights)
 
@@ -198,7 +201,7 @@ class LivePlanes:
         lines = self._lines.apply(sums, tails, scale, self._backend.threads)
         return to_pixels(self._geometry.grids[name], lines, shape)
 
-    def _checked(self, frames: Array, angle_rad: float | Angles) -> tuple[Array, Values]:
+    def _checked(self, frames: Any, angle_rad: float | Angles) -> tuple[Any, Values]:
         """Frames as (frames, rows, columns), and one angle for each. Raises BadInput."""
         stack = frames[None] if frames.ndim == 2 else frames
         angles = np.asarray(angle_rad, np.float64)
@@ -209,7 +212,7 @@ class LivePlanes:
             raise BadInput(f"{len(stack)} projections with the angles {angles}: one finite angle for each is needed")
         return stack, angles
 
-    def _ready(self, frames: Image, angles: Values, gains: Values) -> FrameBatch:
+    def _ready(self, frames: Projections, angles: Values, gains: Values) -> FrameBatch:
         """Attenuation as a batch that needs no preparation."""
         return FrameBatch(frames, ATTENUATION, self._plain, angles, gains, self.center, NO_ROWS, NO_MOMENTS)
 
@@ -235,7 +238,7 @@ class LivePlanes:
             return 0
         due = self._exact.due(limit)
         for k, weight in due:
-            frame = np.asarray(self._stored(k), np.float32)[None]
+            frame = _floats(self._stored(k))[None]
             self._add(self._ready(frame, np.array([self._exact.angles[k]]), np.array([weight])))
         return len(due)
 
@@ -272,6 +275,10 @@ class LivePlanes:
         self._backend.kernels.engine.release()
         self._backend.fallbacks.fall_back("out_of_memory", "planes", f"from now on on the CPU: {why}")
         return work()
+
+
+def _floats(frames: Projections) -> Projections:
+    return frames if isinstance(frames, OnDevice) else np.asarray(frames, np.float32)
 
 
 def _scale(angles: Values, weights: Values, period: float) -> float:

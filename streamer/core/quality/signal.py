@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.backend.on_device import OnDevice
 from streamer.core.statistics import median, percentile
 from streamer.frames import BadInput
 
@@ -26,14 +27,16 @@ class SampleSignal:
     peak: float
 
 
-def sample_signal(attenuation: NDArray[Any]) -> SampleSignal:
+def sample_signal(attenuation: NDArray[Any] | OnDevice) -> SampleSignal:
     """Signal of the sample in one projection (rows, columns), above the open beam at the left and right margins.
 
     The signal is the 99.5th percentile of means over small squares, so that noise does not pass for a sample, less what
     noise alone would give: an empty beam has an snr near 0. The noise is that of second differences along the rows,
     which a smooth sample does not have.
     """
-    values = np.asarray(attenuation[:: max(1, attenuation.size // SAMPLE)], np.float64)
+    every = np.arange(0, len(attenuation), max(1, attenuation.size // SAMPLE))
+    picked = attenuation.lines(np.zeros(1, np.intp), every) if isinstance(attenuation, OnDevice) else attenuation[every]
+    values = np.asarray(picked, np.float64).reshape(len(every), -1)
     rows, cols = values.shape
     margin = max(1, cols // 50)
     beam = median(np.concatenate([values[:, :margin], values[:, -margin:]], axis=None))

@@ -14,6 +14,7 @@ from streamer.flow.wire.looks import Brick, GetBrick
 from streamer.frames import BadInput
 from streamer.io.control import DeferredReply
 from streamer.pipeline.reconstruction.brick import BrickInProgress
+from streamer.pipeline.reconstruction.growing_tomogram import GROWS
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 FRESH_S = 1.0
@@ -125,6 +126,6 @@ def _pipeline(session: Session | None) -> ScanPipeline:
 
 
 def _why(pipeline: ScanPipeline) -> str:
-    if pipeline.plan.way != "grows with the scan":
+    if pipeline.plan.way != GROWS:
         return f"it is made {pipeline.plan.way}"
     return "the centre of rotation is not known yet"

@@ -16,7 +16,7 @@ from streamer.core.alignment.truncation import PROJECTIONS_USED, Edge, measure_e
 from streamer.core.arrays import Image, Values
 from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.layout.layout import MIN_TILT_RAD
-from streamer.pipeline.store import AttenuationStore
+from streamer.pipeline.store import ProjectionStore
 
 FINAL_ROWS, LIVE_ROWS = 16, 4
 """Detector rows from which the geometry is determined, at the end and while the scan runs."""
@@ -55,7 +55,7 @@ class Evidence:
 
 def measure_evidence(
     spec: ScanSpec,
-    store: AttenuationStore,
+    store: ProjectionStore,
     estimate: CenterEstimate,
     final: bool,
     center_px: float | None = None,
@@ -68,7 +68,7 @@ def measure_evidence(
     angles = store.angles_rad
 
     def sinograms(numbers: NDArray[np.intp]) -> Image:
-        return np.asarray(store.all[numbers[:, None], rows])
+        return store.few(numbers, rows)
 
     @cache
     def views() -> OppositeViews | None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from streamer.core.alignment.gpu_layout import straighten, widen
 from streamer.core.alignment.half_acquisition import OffsetWeights
 from streamer.core.alignment.tilt import Straighten, Tilt
 from streamer.core.arrays import Image, Values
+from streamer.core.backend.on_device import OnDevice
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.frames import BadInput
 
@@ -122,6 +124,13 @@ class Layout:
             return source
         out[...] = source
         return out
+
+    def place_there(self, attenuation: OnDevice, first_row: int = 0) -> OnDevice:
+        """``place`` for projections (projections, rows, columns) on a device, there. Raises DeviceOutOfMemory."""
+        if self.tilt_rad and len(attenuation):
+            middle = (self.rows - 1) / 2 - first_row
+            attenuation = straighten(attenuation, self.tilt_rad, self.detector_center, middle)
+        return attenuation if self._wide is None or not len(attenuation) else widen(attenuation, self._wide)
 
     def to_dict(self) -> dict[str, Any]:
         """What a reader of the tomogram needs to repeat it."""

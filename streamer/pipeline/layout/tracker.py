@@ -13,7 +13,7 @@ from streamer.pipeline.layout.choice import choose_layout, is_full_turn
 from streamer.pipeline.layout.evidence import measure_evidence, sinogram_evidence
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.options import LayoutOptions
-from streamer.pipeline.store import AttenuationStore
+from streamer.pipeline.store import ProjectionStore
 
 
 class LayoutTracker:
@@ -51,7 +51,7 @@ class LayoutTracker:
         seen = sinogram_evidence(self._spec, np.array([angle_rad]), attenuation[None], estimate, center)
         return choose_layout(self._spec, seen, LayoutOptions(geometry="plain", tilt="off"))
 
-    def track(self, store: AttenuationStore, found: CenterEstimate, sure: float, layout: Layout, look: bool) -> Layout:
+    def track(self, store: ProjectionStore, found: CenterEstimate, sure: float, layout: Layout, look: bool) -> Layout:
         """The layout by what has come so far; ``found`` counts from confidence ``sure`` on.
 
         Only with ``look`` are projections examined, and those of a full turn only in its second half, when opposite
@@ -63,14 +63,14 @@ class LayoutTracker:
             return self._measured(store, found, center, layout, final=False)
         return layout if center is None or layout.half else layout.at(center)
 
-    def refine(self, store: AttenuationStore, found: CenterEstimate, layout: Layout) -> Layout:
+    def refine(self, store: ProjectionStore, found: CenterEstimate, layout: Layout) -> Layout:
         """The final layout, from all projections."""
         center = found.center if self._fixed is None else None
         self.final = True
         return self._measured(store, found, center, layout, final=True)
 
     def _measured(
-        self, store: AttenuationStore, found: CenterEstimate, center: float | None, before: Layout, final: bool
+        self, store: ProjectionStore, found: CenterEstimate, center: float | None, before: Layout, final: bool
     ) -> Layout:
         """By the projections; about ``center``, or as ``before``, if they show nothing better."""
         seen = measure_evidence(self._spec, store, found, final, self._fixed)

@@ -26,3 +26,14 @@ class PreparationOptions(Options):
     grey value by grey value when the tomogram is made"""
     delta_beta: float | None = Field(None, ge=0, examples=[100.0])
     """δ/β of the sample for phase retrieval (Paganin), which needs energy, distance and pixel size; unset: none"""
+
+    @property
+    def needs_host(self) -> str:
+        """Those options for which the CPU needs the attenuation of every projection, by name; empty without any."""
+        wanted = {
+            "zingers": self.zingers > 0,
+            "flat_drift": self.flat_drift != "off",
+            "stripes": self.stripes != "off",
+            "delta_beta": self.delta_beta is not None,
+        }
+        return ", ".join(name for name, on in wanted.items() if on)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Array, Image, Mask, Values
+from streamer.core.backend.on_device import OnDevice, Projections
 from streamer.core.preprocessing.eigen_flats import MOST_FLATS
 from streamer.core.preprocessing.flat_field import NO_MOMENTS, FlatFieldCorrection, row_moments_of
 from streamer.core.preprocessing.nonfinite import fill_nonfinite
@@ -23,6 +24,7 @@ from streamer.core.preprocessing.zingers import beam_noise, remove_zingers
 from streamer.frames import BadInput, ScanSpec
 from streamer.pipeline.preparation.beam_drift import SINGLES_BYTES, BeamDriftCorrection, MeanFrame
 from streamer.pipeline.preparation.darks_flats import DarksAndFlats
+from streamer.pipeline.preparation.device_corrections import DeviceCorrections
 from streamer.pipeline.preparation.late_corrections import DeferredCorrections, only_after, two_sets
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.preparation.raw_projections import RawPlanes, RawProjections
@@ -63,6 +65,7 @@ class Preparation:
         self._first, self._last = spec.frames, 0  # indices of projections that came
         self._flats_used = 0
         self._from_flats = self._terms = DeferredCorrections()
+        self._there = DeviceCorrections()
         self.flats_refused = ""
         self.nonfinite = self.zingers = self.late_darks = self.late_flats = 0
 
@@ -148,12 +151,13 @@ class Preparation:
         return not self.options.zingers and self.options.flat_drift == "off" and self._phase is None
 
     def prepare(
-        self, raw: RawProjections, attenuation: Image, moments: Values, planes: RawPlanes | None = None
+        self, raw: RawProjections, attenuation: Projections, moments: Values, planes: RawPlanes | None = None
     ) -> None:
         """Fill in the attenuation (projections, rows, cols) of raw projections and its moments (projections, rows, 4).
 
-        The moments are those of ``FlatFieldCorrection.prepare``. ``planes`` take the projections in on the way, where
-        ``plain``. Raises BadInput for another shape or dtype, and for a number that the scan does not have.
+        The moments are those of ``FlatFieldCorrection.prepare``. ``planes`` make both on their way, where ``plain``; so
+        does what keeps attenuation on a device, where no option ``needs_host``. Raises BadInput for another shape or
+        dtype, and for a number that the scan does not have.
         """
         if not 0 <= raw.number <= self.spec.projections - len(raw):
             last = raw.number + len(raw) - 1
@@ -164,7 +168,11 @@ class Preparation:
         self.nonfinite += filled
         if planes is not None:
             planes.add_raw(pixels, self.correction, raw.angle_rad, attenuation, moments)
-        else:
+        if isinstance(attenuation, OnDevice):
+            for k, index in enumerate(raw.index.tolist()):
+                self._note(raw.number + k, index)
+            return
+        if planes is None:
             self.correction.prepare(pixels, attenuation, moments if self.plain else NO_MOMENTS)
         for k, image in enumerate(attenuation):
             self._clean(image, raw.number + k, float(raw.monitor[k]))
@@ -181,9 +189,12 @@ class Preparation:
             self.zingers += max(0, found)
         self.drift.correct(image, number, monitor)
 
-    def _count(self, image: Image, number: int, angle_rad: float, index: int) -> None:
+    def _note(self, number: int, index: int) -> None:
         self._index[number] = index
         self._first, self._last = min(self._first, index), max(self._last, index)
+
+    def _count(self, image: Image, number: int, angle_rad: float, index: int) -> None:
+        self._note(number, index)
         if self._stripes is not None:
             self._stripes.add(image, angle_rad)
 
@@ -297,6 +308,16 @@ class Preparation:
         for one, which, to in zip(attenuation, np.asarray(number), out, strict=True):
             terms.apply(one, self._fraction(int(which)), rows, to, self.threads)
         return out
+
+    def apply_late_there(
+        self, attenuation: OnDevice, numbers: NDArray[np.intp], rows: slice = slice(None)
+    ) -> Projections:
+        """``apply_late`` to projections (projections, rows, cols) that were prepared on a device: a new array there, or
+        on the host if the device has no memory for it.
+        """
+        fractions = [self._fraction(number) for number in numbers.tolist()]
+        made = self._there.apply(self._terms, attenuation, fractions, rows)
+        return self.apply_late(np.asarray(attenuation), numbers, rows) if made is None else made
 
     def finish_block(self, block: Image, angle_rad: Values) -> StripeCount:
         """With ``stripes`` "full": remove stripes of (angles, rows, cols) float32 in place, after ``apply_late``."""

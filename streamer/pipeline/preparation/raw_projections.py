@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.arrays import Array, Image, Values
+from streamer.core.arrays import Array, Values
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
 from streamer.frames import FrameMeta
 
@@ -44,9 +44,9 @@ class RawProjections:
 
 
 class RawPlanes(Protocol):
-    """Live planes that prepare raw projections on their way, as ``LivePlanes.add_raw`` does."""
+    """What prepares raw projections on their way: live planes, as ``LivePlanes.add_raw`` does, or a device's store."""
 
     def add_raw(
-        self, raw: Array, correction: FlatFieldCorrection, angle_rad: Values, attenuation: Image, moments: Values
+        self, raw: Array, correction: FlatFieldCorrection, angle_rad: Values, attenuation: Any, moments: Values
     ) -> None:
-        """Fold raw projections in, and fill in what ``FlatFieldCorrection.prepare`` would."""
+        """Take raw projections, and fill in what ``FlatFieldCorrection.prepare`` would, wherever its place is."""

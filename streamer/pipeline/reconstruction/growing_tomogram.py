@@ -16,6 +16,7 @@ from streamer.core.arrays import Image, Values
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import plan_row_blocks
 from streamer.core.fourier.factory import TomogramVolume, fourier_volume
+from streamer.core.fourier.gpu_volume import fits_on_device
 from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import PROJECTIONS_PER_BATCH, fourier_nbytes
 from streamer.core.memory import Memory
@@ -29,6 +30,9 @@ WEIGHT_TOLERANCE = 0.01
 
 CENTER_TOLERANCE_PX = 0.02
 """Error of the centre without a measurable error of the tomogram, where it cannot be moved after the fact."""
+
+GROWS, FROM_MEMORY = "grows with the scan", "after the scan, from memory"
+"""Ways of a ``TomogramPlan``."""
 
 MAX_MOVE_PX, MAX_MOVE_EXTENDED_PX = 0.3, 0.1
 """How far a phase may move the axis of a gridded volume. The error of a sample that is cut off is four times that."""
@@ -46,14 +50,16 @@ class TomogramPlan:
         return {"tomogram": self.way, "memory_mb": round(self.nbytes / 2**20, 1)}
 
 
-def plan_tomogram(spec: ScanSpec, memory_bytes: int, threads: int) -> TomogramPlan:
-    """How much of a scan fits into memory, before its first frame. Raises BadInput when not even one row does."""
+def plan_tomogram(spec: ScanSpec, memory_bytes: int, backend: Backend, on_device: bool) -> TomogramPlan:
+    """How much of a scan fits into memory, before its first frame, or beside its projections ``on_device``, where they
+    have their memory already. Raises BadInput when not even one row does.
+    """
     stored = store_nbytes(spec.rows, spec.projections, spec.columns)
-    volume = fourier_nbytes(spec.rows, spec.columns, threads=threads)
-    if stored + volume <= memory_bytes:
-        return TomogramPlan("grows with the scan", stored + volume)
-    if stored <= memory_bytes:
-        return TomogramPlan("after the scan, from memory", stored)
+    volume = fourier_nbytes(spec.rows, spec.columns, threads=backend.threads)
+    if fits_on_device(backend, spec.rows, spec.columns) if on_device else stored + volume <= memory_bytes:
+        return TomogramPlan(GROWS, stored + volume)
+    if on_device or stored <= memory_bytes:
+        return TomogramPlan(FROM_MEMORY, stored)
     plan_row_blocks(spec.rows, spec.projections, spec.columns, memory_bytes)
     return TomogramPlan("after the scan, from the raw file in blocks of rows", memory_bytes)
 
@@ -77,15 +83,19 @@ class GrowingTomogram:
         self._begin(center)
 
     @staticmethod
-    def fits(stored: StoredProjections, memory_bytes: int, threads: int) -> bool:
+    def fits(stored: StoredProjections, memory_bytes: int, backend: Backend) -> bool:
         """Whether a tomogram can grow from ``stored``: all of them in memory, with a volume whatever its centre.
 
-        Stripes that are corrected by whole sinograms let it be made after the scan only.
+        Of projections on a device, if the volume finds memory beside them there. Stripes that are corrected by whole
+        sinograms let it be made after the scan only.
         """
         if not (stored.whole and stored.count) or stored.preparation.options.stripes == "full":
             return False
         layout = stored.layout
-        volume = fourier_nbytes(layout.rows, layout.width, 0.25 * (layout.width - 1), layout.extend, threads)
+        sizes = layout.rows, layout.width, 0.25 * (layout.width - 1), layout.extend
+        if stored.on_device:
+            return fits_on_device(backend, *sizes)
+        volume = fourier_nbytes(*sizes, backend.threads)
         return stored.nbytes + volume <= memory_bytes
 
     def _begin(self, center: float) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from streamer.core.arrays import Array, Image, Values
+from streamer.core.backend.on_device import Projections
 from streamer.core.backend.selection import Backend
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
@@ -80,7 +81,7 @@ class LiveView:
         self._cut = None
         self._shown.add_raw(raw, correction, angle_rad, attenuation, moments)
 
-    def add(self, projections: Image, angle_rad: Values) -> None:
+    def add(self, projections: Projections, angle_rad: Values) -> None:
         """Fold in laid-out projections (n, rows, width). Planes of another layout stay as they are until replaced."""
         if self._lacking and self._next is None:
             self.recenter(self.target_center)

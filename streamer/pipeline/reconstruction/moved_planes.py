@@ -19,7 +19,7 @@ from streamer.core.planes.plane import Plane
 from streamer.pipeline.reconstruction.stored_projections import Numbers, StoredProjections
 
 FEW_ROWS = 64
-"""Of so few rows several projections are folded in at once, from a copy."""
+"""Of so few rows several projections are folded in at once, from a copy; on a device always."""
 
 FIRST_PASS = 180
 """Projections of the first picture, at least: half as many per half turn show a 512² plane with faint streaks."""
@@ -75,12 +75,11 @@ class MovedPlanes:
 
     def _add(self, numbers: Numbers) -> None:
         angles, weights = self._angles[numbers], self._weights[numbers]
-        if self._rows.stop - self._rows.start <= FEW_ROWS:
-            parts = [self._stored.span(number, number + 1)[:, self._rows] for number in numbers.tolist()]
-            self._live.add(np.concatenate(parts), angles, weights)
+        if self._stored.on_device or self._rows.stop - self._rows.start <= FEW_ROWS:
+            self._live.add(self._stored.some(numbers, self._rows), angles, weights)
             return
         for k, number in enumerate(numbers.tolist()):  # each where it lies: a copy takes longer than to fold it in
-            one = self._stored.span(number, number + 1)[:, self._rows]
+            one = np.asarray(self._stored.span(number, number + 1))[:, self._rows]
             self._live.add(one, angles[k : k + 1], weights[k : k + 1])
 
 

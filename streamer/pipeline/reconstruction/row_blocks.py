@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamer.core.alignment.half_acquisition import extend_half_turn
 from streamer.core.arrays import Image
+from streamer.core.backend.on_device import Projections
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import plan_row_blocks, row_nbytes
 from streamer.core.fourier.factory import reconstruct_rows
@@ -30,7 +31,8 @@ ReadRows = Callable[[int, int], RawRows]
 
 Block = tuple[int, Image]
 
-BLOCK_BYTES = 256 * 2**20
+BLOCK_BYTES, DEVICE_BLOCK_BYTES = 256 * 2**20, 2**30
+"""Projections of one block, on the host and on a device."""
 
 
 def slices(
@@ -49,7 +51,8 @@ def slices(
     Raises BadInput if the raw file has to be read and not even one row fits into ``memory_bytes``.
     """
     layout = stored.layout
-    block_bytes = BLOCK_BYTES if stored.whole else _for_two(stored, memory_bytes)
+    at_once = DEVICE_BLOCK_BYTES if stored.on_device else BLOCK_BYTES
+    block_bytes = at_once if stored.whole else _for_two(stored, memory_bytes)
     blocks = plan_row_blocks(layout.rows, stored.count, layout.width, block_bytes)
     with ThreadPoolExecutor(1, "rows") as pool:
         ahead = pool.submit(_read, stored, read_rows, *blocks[0])
@@ -78,7 +81,7 @@ def sinograms(
     last: int,
     memory: Memory,
     some: NDArray[np.intp] | None = None,
-) -> tuple[Image, NDArray[np.float64]]:
+) -> tuple[Projections, NDArray[np.float64]]:
     """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian; of all projections,
     or of those with the numbers ``some``.
 
@@ -98,7 +101,8 @@ def line_integrals(
     opposites.
     """
     layout = stored.layout
-    rows, angles = sinograms(stored.with_layout(replace(layout, half=False)), read_rows, first, last, memory)
+    found, angles = sinograms(stored.with_layout(replace(layout, half=False)), read_rows, first, last, memory)
+    rows = np.asarray(found)
     return extend_half_turn(rows, angles, center) if layout.half else (rows, angles, center)
 
 
@@ -117,7 +121,7 @@ def _sinograms(
     last: int,
     memory: Memory,
     some: NDArray[np.intp] | None = None,
-) -> tuple[Image, NDArray[np.float64]]:
+) -> tuple[Projections, NDArray[np.float64]]:
     if read is None:
         return stored.block(first, last), stored.angles_rad
     top, bottom = stored.layout.source_rows(first, last)
@@ -128,7 +132,7 @@ def _sinograms(
     if not came.all():
         numbers, angles, raw = numbers[came], angles[came], raw[came]
     attenuation, _ = memory.floats(len(raw), bottom - top, raw.shape[2])
-    rows = stored.finished(part.projections(raw, numbers, attenuation), numbers, angles, top)
+    rows = np.asarray(stored.finished(part.projections(raw, numbers, attenuation), numbers, angles, top))
     return rows[:, first - top : last - top], angles
 
 
@@ -149,7 +153,7 @@ def half_slices(
         return None
     layout, angles = stored.layout, stored.angles_rad
     top, bottom = stored.middle_rows
-    rows = stored.block(top, bottom)
+    rows = np.asarray(stored.block(top, bottom))
     flats = np.zeros((2, 1, 1), np.float32) if layout.changes else stored.preparation.flat_halves(top, bottom)
     if dead is not None and not layout.changes:
         rows = bridged(rows, dead)

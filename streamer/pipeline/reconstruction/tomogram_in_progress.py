@@ -86,6 +86,6 @@ class TomogramInProgress:
 
     def _begin(self, stored: StoredProjections, center: float) -> GrowingTomogram | None:
         """None where it has to be made after the scan."""
-        if not GrowingTomogram.fits(stored, self._options.memory_bytes, self._backend.threads):
+        if not GrowingTomogram.fits(stored, self._options.memory_bytes, self._backend):
             return None
         return GrowingTomogram(self._backend, self._spec, stored, center, self._options.window, self._memory)

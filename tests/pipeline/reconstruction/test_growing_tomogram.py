@@ -141,7 +141,9 @@ def test_what_became_known_late_is_not_in_what_is_there(
 ) -> None:
     expected = on_the_cpu(numba_backend)
     monkeypatch.setattr(Preparation, "late", property(lambda self: True))
-    monkeypatch.setattr(Preparation, "apply_late", lambda self, frames, numbers, out: np.multiply(frames, 2, out=out))
+    monkeypatch.setattr(
+        Preparation, "apply_late", lambda self, frames, numbers, rows, out: np.multiply(frames, 2, out=out)
+    )
     scan = Scan(shim_backend(engine), room(engine, COUNT))
     assert same(scan.come(FRAMES, NOWHERE).tomogram(), 2 * expected)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-UNITS = ("prepare", "backproject", "fourier", "iterative", "planes")
+UNITS = ("prepare", "backproject", "fourier", "iterative", "planes", "stored")
 """Translation units; each is ``<name>.cu`` in this package."""
 
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
