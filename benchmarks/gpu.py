@@ -18,6 +18,7 @@ Each time is the best of ``--repeat`` (default 3) after one run that is not coun
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -254,6 +255,7 @@ def pipeline(backend: Backend, clock: Clock, size: int, count: int) -> dict[str,
         assert (scan.count, rows) == (count, size), f"{scan.count} of {count} frames, {rows} of {size} rows"
         where, scan_s = type(scan.store).__name__, last - start
         del scan
+        gc.collect()  # a pipeline is part of reference cycles
     return {
         "size": size,
         "frames": count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
@@ -127,6 +128,10 @@ def _on_device(backend: Backend, rows: int, columns: int, projections: int) -> t
     engine: Engine = backend.kernels.engine
     need = store_nbytes(rows, projections, columns) + _work_nbytes(rows, columns)
     free = int(USABLE_SHARE * engine.free_bytes())
+    if need > free:
+        gc.collect()  # a pipeline is part of reference cycles: the last scan's memory may not be back yet
+        engine.release()
+        free = int(USABLE_SHARE * engine.free_bytes())
     if need > free:
         return None, f"{need / MEBI:.0f} MiB are needed, {free / MEBI:.0f} MiB are free"
     try:
