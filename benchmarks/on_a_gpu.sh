@@ -37,13 +37,15 @@ step() { # seconds, name, command …: its output goes into a file, and its end 
     tail -n 15 "$OUT/$name.txt"
 }
 
-tests=$(git ls-files 'tests/core/**test_*cu*.py' 'tests/core/**test_*gpu*.py' 'tests/pipeline/test_*gpu*.py')
+tests=$(git ls-files 'tests/core/**test_*cu*.py' 'tests/core/**test_*gpu*.py')
 step 120 tests $PYTHON -m pytest -m "$mark" -q -p no:cacheprovider -p no:xdist --junitxml="$OUT/tests.xml" $tests
 step 90 kernels-large $PYTHON -m $gpu $large
 ((rehearsal)) || cp benchmarks/results/gpu.json "$OUT/gpu-large.json"
 step 60 kernels-small $PYTHON -m $gpu $small
 ((rehearsal)) || mv benchmarks/results/gpu.json "$OUT/gpu-small.json"
 wait # for the kernels of the CPU
+step 45 scans $PYTHON -m pytest -m "$mark" -q -p no:cacheprovider -p no:xdist --junitxml="$OUT/scans.xml" \
+    $(git ls-files 'tests/pipeline/test_*gpu*.py')
 step 60 daemon $PYTHON -m streamer bench end-to-end $daemon --backend $backend --json "$OUT/gpu-daemon.json"
 ((rehearsal)) || step 60 daemon-numba $PYTHON -m streamer bench end-to-end $daemon --backend numba --json "$OUT/cpu-daemon.json"
 ls -l "$OUT"

@@ -18,7 +18,7 @@ from streamer.core.backend.on_device import OnDevice, Projections
 from streamer.core.preprocessing.eigen_flats import MOST_FLATS
 from streamer.core.preprocessing.flat_field import NO_MOMENTS, FlatFieldCorrection, row_moments_of
 from streamer.core.preprocessing.nonfinite import fill_nonfinite
-from streamer.core.preprocessing.paganin import Paganin, PhaseSolver
+from streamer.core.preprocessing.paganin import PhaseSolver
 from streamer.core.preprocessing.stripes import StripeCount, remove_stripes
 from streamer.core.preprocessing.zingers import beam_noise, remove_zingers
 from streamer.frames import BadInput, ScanSpec
@@ -26,6 +26,7 @@ from streamer.pipeline.preparation.beam_drift import SINGLES_BYTES, BeamDriftCor
 from streamer.pipeline.preparation.darks_flats import DarksAndFlats
 from streamer.pipeline.preparation.device_corrections import DeviceCorrections
 from streamer.pipeline.preparation.late_corrections import DeferredCorrections, only_after, two_sets
+from streamer.pipeline.preparation.optics import scan_optics
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.preparation.raw_projections import RawPlanes, RawProjections
 from streamer.pipeline.preparation.row_blocks import RowPreparation
@@ -49,7 +50,7 @@ class Preparation:
         self.spec, self.threads = spec, threads
         self.options = PreparationOptions() if options is None else options
         self.shape = (spec.rows, spec.columns)
-        self.optics = _scan_optics(spec, self.options.delta_beta)
+        self.optics = scan_optics(spec, self.options.delta_beta)
         if self.options.flat_drift == "eigen" and spec.flats < 3:
             raise BadInput(
                 f"scan {spec.scan_id}: flat_drift 'eigen' needs three flats or more, {spec.flats} are announced"
@@ -354,16 +355,3 @@ class Preparation:
             "nonfinite_pixels": self.nonfinite,
             "phase_length_px": None if self.optics is None else float(np.sqrt(self.optics.alpha_px2)),
         }
-
-
-def _scan_optics(spec: ScanSpec, delta_beta: float | None) -> Paganin | None:
-    """Optics of a scan for phase retrieval; None when none is wanted. Raises BadInput when the scan lacks a number."""
-    if delta_beta is None:
-        return None
-    missing = [name for name in ("energy_kev", "distance_m", "pixel_size_m") if getattr(spec, name) is None]
-    if missing:
-        raise BadInput(f"scan {spec.scan_id}: phase retrieval (delta_beta) needs {', '.join(missing)} of the scan")
-    assert spec.energy_kev is not None
-    assert spec.distance_m is not None
-    assert spec.pixel_size_m is not None
-    return Paganin(delta_beta, 1e3 * spec.energy_kev, spec.distance_m, spec.pixel_size_m)
