@@ -35,6 +35,7 @@ from streamer.pipeline.scan_pipeline import ScanPipeline
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.005
+MOVED_S = 0.3  # so long after planes were moved they are probably moved again
 JUDGE_EVERY_S = 0.5
 JUDGE_SHARE = 0.5  # of the time, at most: a look at many projections takes a while, and a core
 PROGRESS_EVERY_S = 0.1
@@ -79,6 +80,8 @@ class Compute:
         self._shown_s = self._judged_s = self._reported_s = -1e9
         self._shown_count = -1
         self._judge_every_s = JUDGE_EVERY_S
+        self._judged: tuple[object, ...] = ()  # what the last look was made of
+        self._moved_s = -1e9
         self._unseen: list[float] = []  # when projections came that are stored, and in no planes yet
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
         self.folded = 0
@@ -170,6 +173,7 @@ class Compute:
         # Without the lock of the scans, whose holder may wait for ``make_room``: what changes now has a later revision.
         self._operator_revision = self._scans.operator_revision
         planes, center = self._scans.planes, self._scans.fixed_center
+        self._moved_s = self._clock()
         if planes != self._planes:
             self._planes = planes
             pipeline.view.watch(planes)
@@ -184,18 +188,18 @@ class Compute:
         return True
 
     def _move(self, session: Session, pipeline: ScanPipeline) -> bool:
-        """Fill planes that somebody moves, which waits for them, unless frames wait. False when there are none."""
-        moving = pipeline.view.moving
-        if moving is None:
+        """Fill planes that somebody moves, which waits for them, unless frames wait. False when there is nothing to do."""
+        if not pipeline.view.moving:
             return False
-        going = True
+        going, shown = True, False
         while going and not self._waiting.many and self._scans.operator_revision == self._operator_revision:
             going = pipeline.planes.move()
-            if moving.ready and not self._pictures.busy:
-                count, images = pipeline.planes.moved()
+            if not self._pictures.busy and (moved := pipeline.planes.moved()) is not None:
+                plane, count, images = moved
                 self._version += 1
-                self._pictures.send(partial(self._header(session, pipeline), angles=count), images, moving.planes)
-        return going or moving.ready
+                self._pictures.send(partial(self._header(session, pipeline), angles=count), images, [plane])
+                shown = True
+        return going or shown or any(part.ready for part in pipeline.view.moving)
 
     @property
     def latest(self) -> dict[str, LatestPlane]:
@@ -228,6 +232,9 @@ class Compute:
             self._follow_look(session, pipeline)
             self._growth.pause()
             self._finisher.reconstruct(session, pipeline, show)
+        elif self._clock() - self._moved_s < MOVED_S:
+            if not pipeline.planes.browse():  # which is brief: the next move does not wait for it
+                self._sleep()
         elif not self._finisher.follow(session, pipeline) and not pipeline.work():
             self._sleep()
 
@@ -301,6 +308,11 @@ class Compute:
     def _begin_look(self, session: Session, pipeline: ScanPipeline) -> None:
         with session.lock:
             missing, corrupt = session.ledger.lacking(FrameKind.PROJECTION)
+        seen, axis = pipeline.arrivals.seen, (pipeline.center, pipeline.axis)
+        made_of = (session.spec.scan_id, seen, pipeline.count, axis, missing, corrupt)
+        if made_of == self._judged:
+            return  # where nothing comes, another look finds the same, and takes a core from those who look at planes
+        self._judged = made_of
         look = pipeline.look(missing, corrupt)
 
         def timed() -> tuple[Look, float]:

@@ -3,7 +3,7 @@
 When a new centre, layout or choice of planes comes, a second set of planes is built from the stored projections, a few
 per frame and in idle moments, while the first set remains visible; then it takes the first one's place. So a new centre
 never costs the camera a frame, nor the scientist the picture. What somebody moves by hand is shown before that, see
-``moved_planes``.
+``moved_plane``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from streamer.core.backend.selection import Backend
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
-from streamer.pipeline.reconstruction.moved_planes import MovedPlanes
+from streamer.core.memory import Memory
+from streamer.pipeline.reconstruction.moved_plane import Moved, moved
 from streamer.pipeline.reconstruction.plane_cuts import PlaneCuts, Shape
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 
@@ -57,7 +58,8 @@ class LiveView:
         self._cut: tuple[int, dict[str, Image]] | None = None  # projections in a tomogram, and the planes in it
         self._cut_planes: tuple[Plane, ...] = ()
         self._hidden: frozenset[str] = frozenset()  # planes that are elsewhere now, until those being built are done
-        self.moving: MovedPlanes | None = None
+        self.moving: list[Moved] = []  # what was moved last comes first
+        self._memory = Memory()  # of slices of planes that are moved
 
     @property
     def target_center(self) -> float:
@@ -132,31 +134,38 @@ class LiveView:
         if cuts is not None:
             self._cut, self._cut_planes = (self._stored.count, cuts.images), self.wanted
             self._lacking = self._lacking or self._next is not None
-            self.center, self._next, self.moving = self.target_center, None, None
+            self.center, self._next, self.moving = self.target_center, None, []
             self._hidden = frozenset()
 
     def watch(self, planes: Sequence[Plane] | None) -> None:
         """Show other planes (None: the three orthogonal ones); they fill with what has come so far."""
         before, self._wanted = self.wanted, None if planes is None else tuple(planes)
-        if self.wanted != before:
-            self.recenter(self.target_center)
-            if self._next is not None:
-                self._hidden = frozenset(plane.name for plane in self.shown if plane not in self.wanted)
-                self._hurry([plane for plane in self.wanted if plane not in self.shown])
+        if self.wanted == before:
+            return
+        self.recenter(self.target_center)
+        if self._next is not None:
+            self._hidden = frozenset(plane.name for plane in self.shown if plane not in self.wanted)
+            # What was moved earlier goes on, behind what is moved now.
+            earlier = [part for part in self.moving if part.plane in self.wanted]
+            self.moving = self._moved([plane for plane in self.wanted if plane not in before]) + earlier
 
     def hurry(self) -> None:
         """Show the planes that are being built as soon as they show anything: somebody waits for them."""
         if self._next is not None:
             self._hidden = frozenset(plane.name for plane in self.shown)
-            self._hurry(self.wanted)
+            self.moving = self._moved(self.wanted)
 
-    def _hurry(self, planes: Sequence[Plane]) -> None:
-        whole = planes and self._stored.whole and self._stored.count and self._sliding_rad is None
-        self.moving = MovedPlanes(self._hurried, self._stored, planes, self.target_center) if whole else None
+    def _moved(self, planes: Sequence[Plane]) -> list[Moved]:
+        if not (self._stored.whole and self._stored.count and self._sliding_rad is None):
+            return []
+        return [moved(self._hurried, self._stored, plane, self.target_center, self._memory) for plane in planes]
 
     def move(self) -> bool:
-        """Fold a few projections into the planes that somebody moved. False when there are none, or all is in them."""
-        return self.moving is not None and self.moving.step()
+        """Fold a few projections into one of the planes that somebody moved. False when all is in them.
+
+        The plane with the fewest pictures so far comes first, and of these the one that was moved last.
+        """
+        return any(part.step() for part in sorted(self.moving, key=lambda part: part.passes))
 
     def lay_out(self, stored: StoredProjections) -> None:
         """Go on with another layout, about its axis."""
@@ -211,7 +220,7 @@ class LiveView:
 
     def _show(self, planes: LivePlanes, center: float) -> None:
         self._shown, self._next, self.center, self._outdated = planes, None, center, False
-        self._cut, self._lacking, self._hidden, self.moving = None, False, frozenset(), None
+        self._cut, self._lacking, self._hidden, self.moving = None, False, frozenset(), []
 
     def _empty(self, center: float) -> LivePlanes:
         stored, layout = self._stored, self._stored.layout

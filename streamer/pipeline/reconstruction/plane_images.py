@@ -8,6 +8,7 @@ import numpy as np
 
 from streamer.core.arrays import Image
 from streamer.core.jit import at_most
+from streamer.core.planes.plane import Plane
 from streamer.pipeline.reconstruction.live_view import LiveView
 
 Images = Callable[[], dict[str, Image]]
@@ -44,13 +45,20 @@ class PlaneImages:
         with at_most(self._hurried):
             return self._view.move()
 
-    def moved(self) -> tuple[int, Images]:
-        """Projections in the planes that somebody moves, and ``snapshot`` of these."""
-        moving, scale = self._view.moving, self._scale()
-        assert moving is not None
-        with at_most(self._hurried):
-            count, unscaled = moving.count, moving.snapshot()
-        return count, lambda: {name: image * scale for name, image in unscaled().items()}
+    def moved(self) -> tuple[Plane, int, Images] | None:
+        """A plane that somebody moves, the projections in it, and ``snapshot`` of it; None where nothing new is."""
+        moved = next((part for part in self._view.moving if part.ready), None)
+        if moved is None:
+            return None
+        plane, count, scale, threads = moved.plane, moved.count, self._scale(), self._hurried
+        with at_most(threads):
+            unscaled = moved.snapshot()
+
+        def finish() -> dict[str, Image]:
+            with at_most(threads):
+                return {plane.name: unscaled() * scale}
+
+        return plane, count, finish
 
     def browse(self) -> bool:
         """Use an idle moment after the scan. False when there was nothing to do."""
