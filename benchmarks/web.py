@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import zmq
+from msgspec import structs
 from playwright.sync_api import Page, expect, sync_playwright
 
 from benchmarks.record import record
@@ -34,6 +35,8 @@ from tests.web.test_browser import CHROMIUM, FLAGS
 
 TOKEN = "t" * 32
 FRAMES = 20
+MOVES = 60
+REST = 40
 CLIENTS = 50
 
 CLIENT = """
@@ -115,14 +118,14 @@ class Scan:
     def __init__(self, station: ScanDriver, args: argparse.Namespace) -> None:
         self.station, self._args = station, args
 
-    def begin(self, scan_id: str) -> None:
-        """Start the projections of a scan."""
+    def begin(self, scan_id: str, rest: int = 0) -> None:
+        """Start the projections of a scan. ``rest`` more are announced and do not come, so it goes on."""
         size = self._args.size
         self._spec = self.station.spec(
-            scan_id, rows=size, columns=size, projections=self._args.projections, flats=8, darks=4
+            scan_id, rows=size, columns=size, projections=self._args.projections + rest, flats=8, darks=4
         )
         self.station.begin(self._spec, self._args.rate)
-        self.station.fly(self._spec, self._args.rate)
+        self.station.fly(structs.replace(self._spec, projections=self._args.projections), self._args.rate)
 
     def finish(self) -> Report:
         self.station.until(self.station.at_rest, "all projections are taken")
@@ -148,19 +151,27 @@ def browsing(page: ServedPage) -> Iterator[Page]:
 
 
 def moves(scan: Scan, tab: Page, size: int) -> dict[str, Any]:
-    """Milliseconds from an input event of a slider until a picture of the new place is on the screen."""
-    scan.begin("moved")
+    """Milliseconds from an input event of a slider until a picture of the new place is on the screen.
+
+    While frames come, in the second half of the scan, and with all of its projections, before it ends.
+    """
+    scan.begin("moved", REST)
     expect(tab.locator("#title")).to_contain_text("moved")
     expect(tab.locator("#xy-z")).to_be_enabled()
     scan.station.until(lambda: received(scan.station) > 0.5, "half of the projections")
-    draw, random = {"xy": "xy-z", "xz": "xz-y"}, np.random.default_rng(1)
+    sliders, random = {"xy": "xy-z", "xz": "xz-y"}, np.random.default_rng(1)
+
+    def move(plane: str) -> float | None:
+        found: float | None = tab.evaluate(MOVE, [sliders[plane], int(random.integers(size)), plane])
+        return found
+
     while_scanning: list[float | None] = []
     while received(scan.station) < 0.9:
-        while_scanning += [
-            tab.evaluate(MOVE, [each, int(random.integers(size)), plane]) for plane, each in draw.items()
-        ]
+        while_scanning += [move(plane) for plane in sliders]
+    scan.station.until(scan.station.at_rest, "all projections are taken")
+    at_rest = {plane: spread([move(plane) for _ in range(MOVES)]) for plane in sliders}
     scan.finish()
-    return {"while scanning": spread(while_scanning)}
+    return {"while scanning": spread(while_scanning), "with all projections": at_rest}
 
 
 def received(station: ScanDriver) -> float:

@@ -19,7 +19,7 @@ Picture = NDArray[np.float32]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """First voxel and the one after the last, along z, y, x."""
 
-READ_AT_MOST = 2**30
+READ_AT_MOST = 2**27
 """Bytes of a tomogram that are read for one brick; of a larger one, some slices are left out of each mean."""
 
 LEVELS = (1.0, 99.9)

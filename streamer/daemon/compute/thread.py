@@ -188,7 +188,7 @@ class Compute:
         return True
 
     def _move(self, session: Session, pipeline: ScanPipeline) -> bool:
-        """Fill planes that somebody moves, which waits for them, unless frames wait. False when there is nothing to do."""
+        """Fill planes that somebody moves, unless frames wait. False when there is nothing to do."""
         if not pipeline.view.moving:
             return False
         going, shown = True, False

@@ -15,10 +15,10 @@ import numpy as np
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.on_device import Projections
 from streamer.core.backend.selection import Backend
+from streamer.core.memory import Memory
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection
-from streamer.core.memory import Memory
 from streamer.pipeline.reconstruction.moved_plane import Moved, moved
 from streamer.pipeline.reconstruction.plane_cuts import PlaneCuts, Shape
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections

@@ -126,7 +126,9 @@ class MovedPlane:
 class MovedSlice:
     """A horizontal plane whose pixels are voxels: the slice of its row, of all angles at once. See ``Moved``."""
 
-    def __init__(self, backend: Backend, stored: StoredProjections, plane: Plane, center: float, memory: Memory) -> None:
+    def __init__(
+        self, backend: Backend, stored: StoredProjections, plane: Plane, center: float, memory: Memory
+    ) -> None:
         """``memory`` is used until the next slice is begun."""
         self.plane, self.ready, self.passes, self.count = plane, False, 0, 0
         layout = stored.layout

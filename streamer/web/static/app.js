@@ -115,9 +115,11 @@ function move(change) {
   moving = place;
   movedAt = performance.now();
   follow();
-  if (movedAt - (sendMove.sentAt ?? 0) > 250) sendMove();
+  // At most one wish in 40 ms: the server keeps the newest of those that come while it asks the daemon.
+  const wait = 40 - (movedAt - (sendMove.sentAt ?? -40));
   clearTimeout(sendMove.timer);
-  sendMove.timer = setTimeout(sendMove, 120);
+  if (wait <= 0) sendMove();
+  else sendMove.timer = setTimeout(sendMove, wait);
 }
 
 function sendMove() {

@@ -116,13 +116,14 @@ export class Scene {
   async fetch(scanId, grows, fine) {
     const began = performance.now();
     const query = fine ? `?most=${FINE}&${this.around()}` : `?most=${COARSE}`;
+    const library = import("./vendor/volume.js"); // it is loaded while the server makes the brick
     const answer = await this.connection.fetch(`brick/${encodeURIComponent(scanId)}${query}`);
     if (!answer.ok) {
       if (this.shown !== scanId) this.text.textContent = (await answer.text()).trim();
       return;
     }
     const [header, voxels] = splitPicture(await answer.arrayBuffer());
-    this.view ??= (await import("./vendor/volume.js")).createVolumeView(this.box);
+    this.view ??= (await library).createVolumeView(this.box);
     this.box.view = this.view; // for measurements
     this.view.show(header, voxels);
     this.apply();

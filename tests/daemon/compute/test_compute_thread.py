@@ -122,6 +122,27 @@ def test_judging_keeps_its_pace(rig: Rig) -> None:
     assert session.quality.projections == 60 - scan.first_projection
 
 
+def test_what_was_judged_is_not_judged_again_before_something_comes(
+    build: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, counts, usual = build(scan={"stall_timeout_s": 1000.0}), list[int](), ScanPipeline.look
+
+    def counted(pipeline: ScanPipeline, missing: int, corrupt: int) -> Callable[[], Look]:
+        counts.append(pipeline.count)
+        return usual(pipeline, missing, corrupt)
+
+    monkeypatch.setattr(ScanPipeline, "look", counted)
+    scan = TinyScan()
+    rig.run(scan, range(30))
+    rig.turn_for(20 * JUDGE_EVERY_S)  # an axis that was found is a reason for one more look
+    before = list(counts)
+    rig.turn_for(20 * JUDGE_EVERY_S)
+    assert counts == before
+    rig.feed(scan, range(30, 31))
+    rig.turn_for(JUDGE_EVERY_S)
+    assert counts[len(before) :] == [31 - scan.first_projection]
+
+
 def test_a_slow_judgement_takes_a_small_share_of_the_time(
     build: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,9 +159,13 @@ def test_a_slow_judgement_takes_a_small_share_of_the_time(
         return slowly
 
     monkeypatch.setattr(ScanPipeline, "look", slow)
-    rig.run(TinyScan(), range(30))
-    rig.turn_for(60.0)
-    assert 3 <= len(judged) <= 60 / (2.0 / JUDGE_SHARE) + 2
+    scan = TinyScan()
+    rig.run(scan, range(30))
+    began = rig.clock.now
+    for frame in range(30, 50):
+        rig.feed(scan, range(frame, frame + 1))
+        rig.turn_for(3.0)
+    assert 3 <= len(judged) <= (rig.clock.now - began) / (2.0 / JUDGE_SHARE) + 2
     assert all(later - earlier >= 2.0 / JUDGE_SHARE for earlier, later in pairwise(judged))
 
 
