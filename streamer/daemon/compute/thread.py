@@ -67,7 +67,7 @@ class Compute:
         self._preview_every_s = 1.0 / config.preview.max_rate_hz
         self._pictures = Pictures(previews, config.preview.max_px, threads)
         self._look: Aside[tuple[Look, float]] = Aside("look", threads)  # what was found, and how long it took
-        self._growth = Growth(lambda: self._waiting.many, threads)
+        self._growth = Growth(lambda: self._waiting.many or self._hurried, threads)
         self._pending = threading.Event()
         self._version = 0
         self._operator_revision = scans.operator_revision
@@ -206,6 +206,11 @@ class Compute:
         """The last picture of each plane, for those who come late. Of any thread."""
         return self._pictures.latest
 
+    @property
+    def _hurried(self) -> bool:
+        """Whether somebody moves planes just now."""
+        return self._clock() - self._moved_s < MOVED_S
+
     def _sleep(self) -> None:
         """There is nothing to do, but for those who look."""
         if not (self._growth.idle and self.bricks.work(self._scans.current)):
@@ -232,7 +237,7 @@ class Compute:
             self._follow_look(session, pipeline)
             self._growth.pause()
             self._finisher.reconstruct(session, pipeline, show)
-        elif self._clock() - self._moved_s < MOVED_S:
+        elif self._hurried:
             if not pipeline.planes.browse():  # which is brief: the next move does not wait for it
                 self._sleep()
         elif not self._finisher.follow(session, pipeline) and not pipeline.work():
