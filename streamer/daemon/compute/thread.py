@@ -19,6 +19,7 @@ from streamer.daemon.compute.finish import Finisher
 from streamer.daemon.compute.growth import Growth
 from streamer.daemon.compute.looks import Looks
 from streamer.daemon.compute.pictures import Pictures
+from streamer.daemon.compute.steering import Steering
 from streamer.daemon.compute.waiting_frames import WaitingFrames
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
@@ -27,7 +28,7 @@ from streamer.flow.ring import Reader
 from streamer.flow.wire.daemon import PreviewHeader
 from streamer.flow.wire.events import ProgressEvent, VerdictEvent
 from streamer.flow.wire.looks import LatestPlane
-from streamer.frames import BadInput, FrameKind
+from streamer.frames import FrameKind
 from streamer.io.publish import Publisher
 from streamer.pipeline.judgement import Look
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -35,7 +36,6 @@ from streamer.pipeline.scan_pipeline import ScanPipeline
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.005
-MOVED_S = 0.3  # so long after planes were moved they are probably moved again
 JUDGE_EVERY_S = 0.5
 JUDGE_SHARE = 0.5  # of the time, at most: a look at many projections takes a while, and a core
 PROGRESS_EVERY_S = 0.1
@@ -67,11 +67,10 @@ class Compute:
         self._preview_every_s = 1.0 / config.preview.max_rate_hz
         self._pictures = Pictures(previews, config.preview.max_px, threads)
         self._look: Aside[tuple[Look, float]] = Aside("look", threads)  # what was found, and how long it took
-        self._growth = Growth(lambda: self._waiting.many or self._hurried, threads)
+        self._growth = Growth(lambda: self._waiting.many or self._steering.hurried, threads)
+        self._steering = Steering(scans, self._pictures, self._growth, clock)
         self._pending = threading.Event()
         self._version = 0
-        self._operator_revision = scans.operator_revision
-        self._planes, self._center = scans.planes, scans.fixed_center  # as they were applied last
         self.detector, self.bricks = Looks(clock), Bricks(clock)
         self._past: tuple[Session, ScanPipeline] | None = None  # the last scan, until memory is needed for another one
         self._unshown = False  # its planes have changed, and nobody has seen it
@@ -81,7 +80,6 @@ class Compute:
         self._shown_count = -1
         self._judge_every_s = JUDGE_EVERY_S
         self._judged: tuple[object, ...] = ()  # what the last look was made of
-        self._moved_s = -1e9
         self._unseen: list[float] = []  # when projections came that are stored, and in no planes yet
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
         self.folded = 0
@@ -135,7 +133,7 @@ class Compute:
         if self.detector.wanted and session is not None and not self._waiting.many:
             self.detector.serve(session, session.pipeline, self._waiting.newest)
         if session is not None and session.pipeline is not None:
-            self._follow_operator(session.pipeline)
+            self._steering.follow(session.pipeline)
             self._move(session, session.pipeline)
             self._show(session, session.pipeline)
             if not session.reconstructed:
@@ -158,7 +156,7 @@ class Compute:
                 return False
             session, pipeline = self._past
             self.detector.serve(session, pipeline, self._waiting.newest)
-            asked = self._follow_operator(pipeline)
+            asked = self._steering.follow(pipeline)
             moved, worked = self._move(session, pipeline), pipeline.planes.browse()
             self._unshown = self._unshown or worked
             if self._unshown and not pipeline.view.building and not self._pictures.busy:
@@ -166,33 +164,12 @@ class Compute:
                 self._publish_planes(session, pipeline)
             return asked or moved or worked
 
-    def _follow_operator(self, pipeline: ScanPipeline) -> bool:
-        """Apply what a client has set. False when that is nothing new."""
-        if self._scans.operator_revision == self._operator_revision:
-            return False
-        # Without the lock of the scans, whose holder may wait for ``make_room``: what changes now has a later revision.
-        self._operator_revision = self._scans.operator_revision
-        planes, center = self._scans.planes, self._scans.fixed_center
-        self._moved_s = self._clock()
-        if planes != self._planes:
-            self._planes = planes
-            pipeline.view.watch(planes)
-            self._pictures.keep({plane.name for plane in pipeline.view.wanted})
-        try:
-            if center != self._center:
-                self._center = center
-                self._growth.pause()
-                pipeline.fix_center(center)
-        except BadInput as error:
-            log.warning("scan %s goes on without it: %s", pipeline.spec.scan_id, error)
-        return True
-
     def _move(self, session: Session, pipeline: ScanPipeline) -> bool:
         """Fill planes that somebody moves, unless frames wait. False when there is nothing to do."""
         if not pipeline.view.moving:
             return False
         going, shown = True, False
-        while going and not self._waiting.many and self._scans.operator_revision == self._operator_revision:
+        while going and not self._waiting.many and not self._steering.changed:
             going = pipeline.planes.move()
             if not self._pictures.busy and (moved := pipeline.planes.moved()) is not None:
                 plane, count, images = moved
@@ -205,11 +182,6 @@ class Compute:
     def latest(self) -> dict[str, LatestPlane]:
         """The last picture of each plane, for those who come late. Of any thread."""
         return self._pictures.latest
-
-    @property
-    def _hurried(self) -> bool:
-        """Whether somebody moves planes just now."""
-        return self._clock() - self._moved_s < MOVED_S
 
     def _sleep(self) -> None:
         """There is nothing to do, but for those who look."""
@@ -237,7 +209,7 @@ class Compute:
             self._follow_look(session, pipeline)
             self._growth.pause()
             self._finisher.reconstruct(session, pipeline, show)
-        elif self._hurried:
+        elif self._steering.hurried:
             if not pipeline.planes.browse():  # which is brief: the next move does not wait for it
                 self._sleep()
         elif not self._finisher.follow(session, pipeline) and not pipeline.work():

@@ -1,0 +1,58 @@
+"""What clients set while a scan runs or is looked at: the planes that are watched, and the centre of rotation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from streamer.daemon.compute.growth import Growth
+from streamer.daemon.compute.pictures import Pictures
+from streamer.daemon.scans import Scans
+from streamer.frames import BadInput
+from streamer.pipeline.scan_pipeline import ScanPipeline
+
+log = logging.getLogger(__name__)
+
+HURRIED_S = 0.3
+"""So long after planes were moved they are probably moved again."""
+
+
+class Steering:
+    """Belongs to the compute thread; ``scans`` knows what clients have set."""
+
+    def __init__(self, scans: Scans, pictures: Pictures, growth: Growth, clock: Callable[[], float]) -> None:
+        self._scans, self._pictures, self._growth, self._clock = scans, pictures, growth, clock
+        self._revision = scans.operator_revision
+        self._planes, self._center = scans.planes, scans.fixed_center  # as they were applied last
+        self._moved_s = -1e9
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was set that is not applied yet."""
+        return self._scans.operator_revision != self._revision
+
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody moves planes just now."""
+        return self._clock() - self._moved_s < HURRIED_S
+
+    def follow(self, pipeline: ScanPipeline) -> bool:
+        """Apply what a client has set. False when that is nothing new."""
+        if not self.changed:
+            return False
+        # Without the lock of the scans, whose holder may wait for ``make_room``: what changes now has a later revision.
+        self._revision = self._scans.operator_revision
+        planes, center = self._scans.planes, self._scans.fixed_center
+        self._moved_s = self._clock()
+        if planes != self._planes:
+            self._planes = planes
+            pipeline.view.watch(planes)
+            self._pictures.keep({plane.name for plane in pipeline.view.wanted})
+        try:
+            if center != self._center:
+                self._center = center
+                self._growth.pause()
+                pipeline.fix_center(center)
+        except BadInput as error:
+            log.warning("scan %s goes on without it: %s", pipeline.spec.scan_id, error)
+        return True
