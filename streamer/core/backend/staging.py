@@ -22,7 +22,7 @@ def lock_pages(engine: Engine, array: Array, what: str) -> Callable[[], None]:
     try:
         engine.pin(array)
     except (DeviceError, DeviceOutOfMemory) as error:
-        log.warning("%s cannot be page-locked, its frames take longer to the device: %s", what, error)
+        log.warning("%s cannot be page-locked, copies take longer: %s", what, error)
         return lambda: None
     return lambda: engine.unpin(array)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from streamer.core.arrays import Image, Values
 from streamer.core.backend.selection import Backend
+from streamer.core.backend.staging import lock_pages
 from streamer.core.fbp.backprojection import plan_row_blocks
 from streamer.core.fourier.factory import TomogramVolume, fourier_volume
 from streamer.core.fourier.gpu_volume import fits_on_device
@@ -182,10 +183,15 @@ class GrowingTomogram:
         # New memory for each block would take longer to find than to fill.
         width, rows = self._stored.layout.width, self._spec.rows
         turns, _ = self._memory.floats(2, min(LANES, rows), width, width)
-        for block in range(self._volume.blocks):
-            first, last = block * LANES, min((block + 1) * LANES, rows)
-            out = turns[block % 2, : last - first]
-            yield first, self._volume.rows_of(block, block + 1, out, moved_to)
+        unlock = lock_pages(self._backend.kernels.engine, turns, "slices") if self._backend.on_device else None
+        try:
+            for block in range(self._volume.blocks):
+                first, last = block * LANES, min((block + 1) * LANES, rows)
+                out = turns[block % 2, : last - first]
+                yield first, self._volume.rows_of(block, block + 1, out, moved_to)
+        finally:
+            if unlock is not None:
+                unlock()
 
     def _complete(self, center: float) -> None:
         """Grid the rest with its exact weights, and correct the weights of what was gridded before."""

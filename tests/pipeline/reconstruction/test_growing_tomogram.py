@@ -164,6 +164,14 @@ def test_a_device_that_keeps_no_frames(
     assert set(batches) == {(PROJECTIONS_PER_BATCH, False), (COUNT % PROJECTIONS_PER_BATCH, False)}
 
 
+def test_slices_come_down_into_page_locked_memory(engine: ShimEngine) -> None:
+    blocks = Scan(shim_backend(engine)).come(FRAMES, NOWHERE).growing.finish(CENTER)
+    _, first = next(blocks)
+    assert engine.pinned(first)
+    assert len(list(blocks)) == 1
+    assert not engine.pinned(first)
+
+
 def test_a_whole_scan_crosses_the_bus_once(
     numba_backend: Backend, engine: ShimEngine, batches: list[tuple[int, bool]]
 ) -> None:
