@@ -130,6 +130,7 @@ class Quality:
     odd_fields: str = ""  # flats and darks that were left out, in words
     beam_moved: float | None = None  # rms attenuation that the beam's pattern adds, which moved since the flats
     beam_shift_px: float | None = None  # rms by which it moved
+    dim_noise: float | None = None  # share by which projections in less than the usual light add to the noise
     afterglow: float | None = None  # share of the image before that each projection holds
     center_sigma_px: float | None = None  # standard error of the centre of rotation
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from streamer.core.alignment.center_of_mass import BEAM_PARTS, MomentTrack, drift_since_flats
-from streamer.core.arrays import Image, Values
+from streamer.core.arrays import Image, Mask, Values
 from streamer.core.quality.beam_pattern import MovedPattern, around, flat_slopes, moved_pattern
 from streamer.core.quality.fields import bridged, negative_share, pattern_rms, shadow_share
 from streamer.core.quality.motion.consistency import always_covered, open_beam, pixel_noise
-from streamer.core.quality.signal import voxel_snr
+from streamer.core.quality.signal import dim_noise, voxel_snr
 from streamer.pipeline.bands import Bands
 
 TOUCHED = 0.2
@@ -20,6 +20,9 @@ TOUCHED = 0.2
 
 SAMPLE_LEVEL = 0.05
 """Share of the densest columns' mean attenuation that a column of the sample has."""
+
+FREE, FREE_SIGMAS, FREE_VIEWS = 98.0, 4.0, 200
+"""Percentile of some views in which a column that is free of the sample shows no more than noise."""
 
 
 def flats_about(bands: Bands, dark: Image | None, flat: Image | None) -> list[Image]:
@@ -49,19 +52,22 @@ def detector_figures(
     thick = bands.height
     noise = pixel_noise(views) * np.sqrt(thick)
     mean = views.mean(axis=0)
-    level = open_beam(views).mean(axis=1)
-    beam = float(np.median(level))
+    open_levels = open_beam(views)
+    level = open_levels.mean(axis=1)
+    beam, dim = float(np.median(level)), dim_noise(level)
     touched = (track.truncation or 0.0) > TOUCHED or always_covered(views)
     if touched:
         # What covers the margins may be the sample: only its change is the beam's.
         beam = min(beam, 0.0)
         level = level - np.median(level[: -(-level.size // BEAM_PARTS)])
     lines = views.mean(axis=1) - beam
-    moved = _moved_pattern(bands, views, rows, flats)
+    free = _free_columns(views - open_levels[:, None].astype(np.float32), noise / np.sqrt(thick))
+    moved = _moved_pattern(bands, views, rows, flats, free)
     return {
         "beam_moved": moved.attenuation,
         "beam_shift_px": moved.shift_px,
         "flat_drift": _beam_drift(bands, track, level, touched),
+        "dim_noise": None if touched else dim,
         "noise": noise,
         "voxel_snr": voxel_snr(lines, noise, noise / np.sqrt(thick * len(bands.first_rows))),
         "projections_per_column": None if center is None else _per_column(bands, mean - beam, center),
@@ -74,7 +80,21 @@ def detector_figures(
     }
 
 
-def _moved_pattern(bands: Bands, views: Image, rows: int, flats: Sequence[Image]) -> MovedPattern:
+def _free_columns(net: Image, noise: float) -> Mask:
+    """Mask (columns,) of those at both ends that no sample covers in net views (n, bands, columns), some seldom ones
+    aside; ``noise`` of one pixel of them.
+    """
+    some = net[:: max(1, len(net) // FREE_VIEWS)]
+    most = np.percentile(some, FREE, axis=0).max(axis=0)
+    held = np.flatnonzero(most > SAMPLE_LEVEL * float(np.percentile(most, 99)) + FREE_SIGMAS * noise)
+    free = np.ones(most.size, np.bool_)
+    if held.size:
+        guard = max(2, most.size // 50)
+        free[max(0, held[0] - guard) : held[-1] + guard + 1] = False
+    return free
+
+
+def _moved_pattern(bands: Bands, views: Image, rows: int, flats: Sequence[Image], free: Mask) -> MovedPattern:
     if not flats:
         return MovedPattern(0.0, 0.0)
     height = bands.height
@@ -83,7 +103,7 @@ def _moved_pattern(bands: Bands, views: Image, rows: int, flats: Sequence[Image]
         for flat, start in zip(flats, bands.first_rows.tolist(), strict=True)
     ]
     order = np.argsort(bands.index[: len(views)], kind="stable")
-    return moved_pattern(views[order], np.stack(slopes, axis=1))
+    return moved_pattern(views[order], np.stack(slopes, axis=1), free)
 
 
 def _beam_drift(bands: Bands, track: MomentTrack, level: Values, touched: bool) -> float | None:

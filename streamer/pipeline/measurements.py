@@ -54,7 +54,7 @@ ONE_SIDED = 0.1
 SEQUENTIAL_DEG = 10.0
 """Step of the angle, at most, between projections whose places may be compared one by one."""
 
-COMPLETE = 0.99
+COMPLETE = 0.97
 """Coverage from which on projections can be compared with those of their own reconstruction."""
 
 MOST_PAIRS = 7

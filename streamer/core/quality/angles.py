@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.schema import runs
+
 LEARN = 6
 """Steps between frames that came one after the other, before single angles are judged by them."""
 
@@ -114,6 +116,17 @@ class AngleWatch:
         return len(self._strays) >= TWICE
 
 
+def wrong_at_first(index: NDArray[np.int64], angle_deg: NDArray[Any]) -> list[int]:
+    """Indices of the first frames whose angle cannot be their own, by those after them; all (n,) in any order.
+
+    An ``AngleWatch`` knows no step before it has seen some: what came until then is looked at backwards.
+    """
+    order = np.argsort(index, kind="stable")[: LEARN + REMEMBERED][::-1]
+    watch, first = AngleWatch(), int(np.min(index, initial=0)) + LEARN
+    looked = [(int(index[k]), watch.wrong(-int(index[k]), float(angle_deg[k]))) for k in order]
+    return sorted(at for at, wrong in looked if wrong and at <= first)
+
+
 def _alike(step: float, near: float) -> tuple[float, ...]:
     """Where steps alike may lie: those that differ by half a turn are the same, near the ends of -90 … 90 degrees."""
     return (step,) if abs(step) + near < 90.0 else (step, step - 180.0, step + 180.0)
@@ -152,6 +165,10 @@ def check_angles(
     wanted, step = abs(range_deg), abs(range_deg) / max(1, projections)
     whole = angle.size > 0.95 * projections
     words = []
+    stray = wrong_at_first(at, angle)
+    if stray:
+        words.append(f"the angles of frames {runs(stray)} are not where the steps after them lead back to: encoder?")
+        angle, at = angle[~np.isin(at, stray)], at[~np.isin(at, stray)]
     if whole and wanted >= 90 and abs(span - np.deg2rad(wanted)) < 0.05 * np.deg2rad(wanted):
         words.append(f"the angles span {span:.2f}, which is {wanted:g}° in radian; degrees are expected")
     moves = np.diff(angle)

@@ -2,11 +2,13 @@
 
 Mirrors, crystals and windows give a beam stripes and spots. The flats take them away while they stay in their place;
 when they move, every projection keeps the slope of the flats' logarithm, times the shift. That is sought in all columns
-at once, most of all in those where the sample changes little.
+at once beside the sample, where nothing else changes; where it leaves no room, in all of them, most of all in those
+where it changes little.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +46,9 @@ by that between blocks of columns: what the sample adds goes slowly with the ang
 BLOCKS = 8
 """Of neighbouring columns."""
 
+ROOM, NARROWEST = 0.06, 6
+"""Share of the columns, and number of them, free of the sample, from which on the pattern is sought there alone."""
+
 FEWEST = 4 * PARTS
 """Projections without which nothing is said."""
 
@@ -79,18 +84,31 @@ def flat_slopes(net_flat: Array, first: int, count: int) -> tuple[Array, Array]:
     return across, down
 
 
-def moved_pattern(views: Array, slopes: Array) -> MovedPattern:
+def moved_pattern(views: Array, slopes: Array, free: NDArray[np.bool_] | None = None) -> MovedPattern:
     """By views (n, bands, columns) of attenuation in the order of time, and slopes (directions, bands, columns) of the
-    flats. Nothing has moved where no movement is certain.
+    flats. ``free`` (columns,) are those that the sample never covers. Nothing has moved where no movement is certain.
     """
-    n, _, columns = views.shape
-    if n < FEWEST or columns < 16:
+    if free is not None and np.count_nonzero(free) >= max(NARROWEST, ROOM * free.size):
+        return _moved(views[..., free], slopes[..., free], _less_mean)
+    return _moved(views, slopes, _sharp) if views.shape[2] >= 16 else MovedPattern(0.0, 0.0)
+
+
+def _less_mean(values: Array) -> Array:
+    """Values (..., bands, columns) less their mean: a beam that fades has not moved."""
+    return np.asarray(values - values.mean(axis=(-2, -1), keepdims=True))
+
+
+def _sharp(values: Array) -> Array:
+    """What stands out of values (..., columns): a sample is smoother."""
+    wide = int(COARSE * values.shape[-1]) | 1
+    return np.asarray(values - uniform_filter1d(values, wide, axis=-1, mode="nearest"))
+
+
+def _moved(views: Array, slopes: Array, sharp: Callable[[Array], Array]) -> MovedPattern:
+    """``moved_pattern`` by what ``sharp`` leaves of views and slopes."""
+    n = len(views)
+    if n < FEWEST:
         return MovedPattern(0.0, 0.0)
-    wide = int(COARSE * columns) | 1
-
-    def sharp(values: Array) -> Array:
-        return np.asarray(values - uniform_filter1d(values, wide, axis=-1, mode="nearest"))
-
     seen = sharp(views[:: -(-n // VIEWS)].astype(np.float32))
     best = MovedPattern(0.0, 0.0)
     for slope in slopes:

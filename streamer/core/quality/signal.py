@@ -15,6 +15,9 @@ from streamer.frames import BadInput
 
 SAMPLE = 32_768  # pixels of a projection that are enough to measure signal and noise
 
+DIMMEST = 5.0
+"""Attenuation of the whole beam, at most, by which a projection counts as dim; beyond it, it shows no light."""
+
 PERCENTILE_SIGMAS = 2.576
 """Standard deviations by which noise lifts the 99.5th percentile."""
 
@@ -66,6 +69,16 @@ def voxel_snr(lines: NDArray[Any], noise: float, line_noise: float) -> float | N
     if peak <= 0 or mass <= 0 or noise <= 0:
         return None
     return float(np.pi * peak**2 / (4 * mass) / (noise * np.pi / np.sqrt(12 * len(values))))
+
+
+def dim_noise(level: NDArray[Any]) -> float:
+    """Share by which dim projections make the noise of a tomogram larger than the usual light would.
+
+    ``level`` (n,) is the attenuation of the open beam in each. The variance of the attenuation goes as one over the
+    light, and each projection adds its own to the slice.
+    """
+    darker = np.clip(np.asarray(level, np.float64) - np.median(level), None, DIMMEST)
+    return float(max(0.0, np.sqrt(np.mean(np.exp(darker))) - 1.0))
 
 
 def saturated_share(raw: NDArray[Any], level: float | None = None, without: NDArray[np.bool_] | None = None) -> float:

@@ -30,6 +30,8 @@ class DetectorLimits(Protocol):
     def max_zingers(self) -> float: ...
     @property
     def max_flat_drift(self) -> float | None: ...
+    @property
+    def max_dim_noise(self) -> float | None: ...
 
 
 def spoiled_fields(q: Quality, limits: DetectorLimits, final: bool) -> list[Reason]:
@@ -104,5 +106,11 @@ def spoiled_detector(q: Quality, limits: DetectorLimits, final: bool) -> list[Re
     if allowed is not None and q.flat_drift is not None and q.flat_drift > allowed:
         share = f"the beam changed by {100 * q.flat_drift:.2g} % since the flats (limit {100 * allowed:.2g} %)"
         text = f"{share}; take fresh flats, or have the drift corrected"
+        reasons.append(Reason(ReasonCode.BEAM_DRIFTED, text))
+    if limits.max_dim_noise is not None and q.dim_noise is not None and q.dim_noise > limits.max_dim_noise:
+        more = (
+            f"dim projections make the noise {100 * q.dim_noise:.0f} % larger (limit {100 * limits.max_dim_noise:g} %)"
+        )
+        text = f"{more}: did the beam or a shutter trip now and then? see to it and scan again"
         reasons.append(Reason(ReasonCode.BEAM_DRIFTED, text))
     return reasons

@@ -65,6 +65,8 @@ class Limits(Options):
     max_flat_drift: Amount | None = 0.065
     """relative change of the beam since the flats, where it is not corrected; a sample that attenuates by less than a
     half allows less, in proportion"""
+    max_dim_noise: Amount | None = 0.1
+    """share by which projections in less than the usual light may make the noise of the tomogram larger"""
     max_truncation: Share | None = 0.2
     """share of the projections in which the sample touches the edge of the detector"""
     max_resolution_px: float | None = Field(None, gt=0, examples=[4.0])

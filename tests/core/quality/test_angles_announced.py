@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.angles import AngleWatch, check_angles
+from streamer.core.quality.angles import AngleWatch, check_angles, wrong_at_first
 
 STEP = 1.5
 
@@ -44,6 +44,18 @@ def test_single_wrong_angles_are_named(order):
     angles = ORDERS[order].copy()
     angles[[40, 77]] += (60.0, -45.0)
     assert wrong(angles) == [40, 77]
+
+
+@pytest.mark.parametrize("order", ["half turn", "backwards", "golden"])
+@pytest.mark.parametrize("at", [0, 2, 5])
+def test_wrong_angles_before_the_step_is_known_are_named_in_the_end(order, at):
+    angles = ORDERS[order].copy()
+    assert wrong_at_first(np.arange(120), angles) == []
+    angles[at] += 60.0
+    assert wrong(angles) == []
+    assert wrong_at_first(np.arange(120), angles) == [at]
+    range_deg = -180.0 if order == "backwards" else 180.0
+    assert [f"frames {at} " in words for words in found(angles, range_deg)] == [True]
 
 
 def test_an_angle_that_is_no_number_is_wrong_at_once():

@@ -50,6 +50,33 @@ def test_a_sample_that_turns_moves_no_pattern(dense):
     assert moved_pattern(*scan(np.zeros(COUNT), dense)).attenuation == 0.0
 
 
+FREE = (AT < 13) | (AT > 82)
+"""Columns that the sample never covers."""
+
+
+def banded(seed):
+    """A beam (24, columns), relative, with bands that lie along the rows."""
+    beam = gaussian_filter(np.random.default_rng(seed).normal(size=(24, COLUMNS)), (1.3, COLUMNS / 5), mode="wrap")
+    return np.exp(0.05 * beam / beam.std())
+
+
+def test_a_rod_that_turns_does_not_follow_a_pattern_that_stays():
+    """It is the same in all rows; beside it, nothing changes."""
+    views, _ = scan(np.zeros(COUNT), noise=0.002)
+    rod = np.repeat(views.mean(axis=1, keepdims=True), 24, axis=1)
+    rod += np.random.default_rng(7).normal(0, 0.005, rod.shape).astype(np.float32)
+    assert [moved_pattern(rod, slopes_of(1000 * banded(seed)), FREE).attenuation for seed in range(6)] == [0.0] * 6
+
+
+@pytest.mark.parametrize("by", [2.0 * TIME, -1.0 * (TIME > 0.4)], ids=["drift", "step"])
+def test_bands_along_the_rows_that_move_are_seen_beside_the_sample(by):
+    beam = np.log(banded(3))
+    views = scan(np.zeros(COUNT))[0][:, :1] + np.stack([beam - shift(beam, (up, 0), order=3) for up in by])
+    found = moved_pattern(views.astype(np.float32), slopes_of(1000 * np.exp(beam)), FREE)
+    assert found.shift_px == pytest.approx(np.sqrt(np.mean(by**2)), rel=0.75)  # their slopes are those of a softer flat
+    assert found.attenuation > 0.01
+
+
 def test_a_pattern_that_moves_along_the_rows_is_found_as_well():
     rng = np.random.default_rng(3)
     wide = gaussian_filter(rng.normal(size=(60, COLUMNS)), 3.0, mode="wrap")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.quality.signal import sample_signal, saturated_share, voxel_snr
+from streamer.core.quality.signal import dim_noise, sample_signal, saturated_share, voxel_snr
 from streamer.frames import BadInput
 
 
@@ -27,6 +27,16 @@ def test_saturation_is_the_share_at_the_top() -> None:
     assert saturated_share(raw, 0) == 1.0
     with pytest.raises(BadInput):
         saturated_share(raw.astype(np.float32))
+
+
+def test_dim_projections_add_the_noise_of_their_quanta() -> None:
+    level = np.zeros(100)
+    assert dim_noise(level + 0.3) == 0.0
+    level[::10] = np.log(5.0)  # a fifth of the light, in a tenth of them
+    assert dim_noise(level) == pytest.approx(np.sqrt(0.9 + 0.1 * 5) - 1)
+    assert dim_noise(np.linspace(0, 0.05, 100)) < 0.001  # a beam that decays by 5 %
+    level[::10] = 20.0
+    assert dim_noise(level) < 4.0  # no light at all is told elsewhere
 
 
 def test_the_noise_of_a_voxel_is_that_of_a_reconstruction() -> None:

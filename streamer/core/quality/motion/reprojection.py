@@ -77,11 +77,13 @@ def misfit(
     noise: float,
     used: NDArray[np.bool_],
     before_rad: Series | None = None,
+    uneven_rad: Series | None = None,
 ) -> Misfit:
     """Compare attenuation (n, rows, columns) float32, without the open beam's, with its own reconstruction.
 
     ``noise`` of one pixel. Each row is a slice of its own. Those of the views that are ``used`` (n,) are compared.
     ``before_rad`` (n,) are the angles of the images that the detector took just before these, NaN where there is none.
+    ``uneven_rad`` (n,) is that of ``turning.unevenness``.
     """
     soft = _smooth(views)
     before = angle_rad if before_rad is None else np.where(np.isnan(before_rad), angle_rad, before_rad)
@@ -97,7 +99,7 @@ def misfit(
     def leave_little(views: NDArray[np.float32]) -> Array:
         return leave(views, angle_rad, center, FEWER_ROUNDS)
 
-    fit = ErrorFit(leave, again, turned, angle_rad, center, used, ghost)
+    fit = ErrorFit(leave, again, turned, angle_rad, center, used, ghost, uneven_rad)
     rest = soft.astype(np.float64) - again
     found = _compared(rest, again, angle_rad, noise, used, fit)
     if max(found.alike_px, found.errors.turning_px, found.errors.moving_px) < SUSPECT_PX:

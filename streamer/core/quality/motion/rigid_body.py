@@ -25,6 +25,7 @@ from streamer.core.quality.motion.consistency import (
 )
 from streamer.core.quality.motion.path import movement_px
 from streamer.core.quality.motion.reprojection import misfit
+from streamer.core.quality.motion.turning import unevenness
 
 Array = NDArray[Any]
 Series = NDArray[np.float64]
@@ -121,7 +122,8 @@ def rigid_body(
     nothing = Course(0.0, 0.0, 0.0)
     again = _Again(nothing, nothing, 0.0, 0.0, 0.0, 0.0)
     if complete:
-        again = _again(backend, net, theta, before, axis + middle if center is None else center, noise, whole)
+        place = axis + middle if center is None else center
+        again = _again(backend, net, theta, before, unevenness(theta, index[order]), place, noise, whole)
     radius = moments.radius
     stray = stray_light(float(np.percentile(net, 99.5)))
 
@@ -232,6 +234,7 @@ def _again(
     net: NDArray[np.float32],
     theta: Series,
     before: Series,
+    uneven: Series,
     center: float,
     noise: float,
     uncut: NDArray[np.bool_],
@@ -250,7 +253,7 @@ def _again(
     quiet = noise / np.sqrt(thick * squeeze)
     place = (center - (squeeze - 1) / 2) / squeeze
     small = np.ascontiguousarray(small, np.float32)
-    found = misfit(backend, small, theta[kept], place, quiet, uncut[kept], before[kept])
+    found = misfit(backend, small, theta[kept], place, quiet, uncut[kept], before[kept], uneven[kept])
     shift = course(found.shift_px - np.median(found.shift_px), found.noise_shift_px, 1)
     gain = course(found.gain - np.median(found.gain), found.noise_gain, 1)
     usual = np.sort(found.rest_px**2)[: max(1, int(0.98 * found.rest_px.size))]

@@ -44,6 +44,9 @@ GHOST = 3
 MOST_STAYS = 0.5
 """Share of an image, at most, that may be in the next one."""
 
+EVEN_RAD, UNEVEN_RAD = 1e-4, 0.1
+"""Rms, in radian, by which angles differ from a rotation in even steps, where it is asked which of the two is right."""
+
 VISIBLE = 0.015
 """Share of an error, in its square, that must be left for it to be measured."""
 
@@ -74,8 +77,9 @@ class ErrorFit:
 
     ``again`` are the reconstruction's own projections, ``turned`` their derivative by the angle. Tried are steps at any
     time and a steady drift of angle and place, a wrong step of the angle, and shrinking; and, if there is a ``ghost``,
-    what the image before would add to each projection if it stayed as a whole. The position of the axis is fitted as
-    well. Only those that are ``used`` (n,) are compared.
+    what the image before would add to each projection if it stayed as a whole; and, where angles are ``uneven`` (n,),
+    see ``unevenness``, that the rotation was even and the encoder is wrong. The position of the axis is fitted as well.
+    Only those that are ``used`` (n,) are compared.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class ErrorFit:
         center: float,
         used: NDArray[np.bool_],
         ghost: Array | None = None,
+        uneven: Series | None = None,
     ) -> None:
         self._used, self._size = used, again.size
         n, _, columns = again.shape
@@ -96,6 +101,8 @@ class ErrorFit:
         pieces = np.eye(PIECES)[np.arange(n) * PIECES // n].T
         parts = [_Way(field, piece) for field in (0, 1) for piece in pieces]
         parts += [_Way(0, angle_rad - angle_rad.mean()), _Way(2, time)]
+        if uneven is not None and uneven.any():
+            parts.append(_Way(0, uneven))
         if ghost is not None:
             fields += (ghost,)
             parts.append(_Way(GHOST, np.ones(n)))
@@ -136,6 +143,28 @@ class ErrorFit:
                 most[field] = max(most[field], size * float(np.sqrt(whole / values)) / steep)
                 lag = float(size) if field == GHOST else lag
         return Errors(max(most[0], most[2]), most[1], most[GHOST], lag)
+
+
+def unevenness(angle_rad: Series, index: NDArray[np.int64]) -> Series:
+    """How far angles (n,) lie from a rotation in even steps of the frame ``index`` (n,), which grows; radian, modulo
+    half a turn. Zeros where they are even, and where there is no even rotation near them.
+
+    Angles that the encoder reports rightly are those of the projections, however uneven; an eccentric scale, noise and
+    lost counts are in the angles alone.
+    """
+    gaps, moves = np.diff(index), np.diff(angle_rad)
+    if np.count_nonzero(gaps == 1) < PIECES:
+        return np.zeros(len(angle_rad))
+    usual = float(np.median(_folded(moves[gaps == 1])))
+    off = np.concatenate([[0.0], np.cumsum(_folded(moves - gaps * usual))])
+    line = np.stack([np.ones(len(index)), index - index.mean()], axis=1)
+    off = off - line @ np.linalg.lstsq(line, off, rcond=None)[0]
+    return np.asarray(off if EVEN_RAD < float(np.std(off)) < UNEVEN_RAD else np.zeros_like(off))
+
+
+def _folded(angle_rad: Array) -> Array:
+    """Modulo half a turn, -π/2 … π/2."""
+    return np.asarray((angle_rad + np.pi / 2) % np.pi - np.pi / 2)
 
 
 def _ways(parts: int) -> Array:

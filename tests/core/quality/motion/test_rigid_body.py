@@ -16,6 +16,7 @@ from streamer.core.quality.motion.consistency import (
 )
 from streamer.core.quality.motion.reprojection import for_projection, project_slices
 from streamer.core.quality.motion.rigid_body import rigid_body, stray_light
+from streamer.core.quality.motion.turning import unevenness
 
 COLUMNS, ROWS, COUNT = 80, 12, 128
 CENTER = 40.7
@@ -127,6 +128,25 @@ def test_movements_are_found(numba_backend, views, least):
 def test_movement_along_the_axis_is_not_mistaken_for_one_across(numba_backend):
     assert not rigid(numba_backend, scan(lift=2.0 * (TIME - 0.5))).across
     assert rigid(numba_backend, scan(shift=2.0 * (TIME > 0.5))).across
+
+
+JITTER = np.deg2rad(0.4) * np.random.default_rng(8).standard_normal(COUNT)
+ECCENTRIC = np.deg2rad(1.0) * np.sin(THETA + 0.7)
+
+
+@pytest.mark.parametrize("off", [JITTER, ECCENTRIC], ids=["noise", "encoder off its centre"])
+@pytest.mark.parametrize("even", [THETA, GOLDEN], ids=["half turn", "golden"])
+def test_angles_that_an_even_rotation_does_not_have_are_told_from_those_that_it_had(numba_backend, even, off):
+    assert rigid(numba_backend, scan(even), even + off).misfit_px > 0.04  # the encoder is wrong
+    assert rigid(numba_backend, scan(even + off), even + off).misfit_px < 0.01  # the rotation was uneven
+
+
+def test_uneven_angles_are_those_beside_even_steps():
+    index = np.sort(np.random.default_rng(9).choice(COUNT, 120, replace=False))
+    found = unevenness((GOLDEN + JITTER)[index], index)
+    assert np.std(found - JITTER[index]) < 0.3 * np.std(JITTER)
+    assert not unevenness(THETA[index], index).any()
+    assert not unevenness(np.random.default_rng(9).uniform(0, np.pi, COUNT), np.arange(COUNT)).any()
 
 
 def test_a_sample_that_shrinks_loses_mass(numba_backend):
