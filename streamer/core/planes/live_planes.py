@@ -159,7 +159,7 @@ class LivePlanes:
         self._enter(self._ready(frames, angles, np.ones(len(frames))), weights)
 
     def work(self) -> bool:
-        """Add one frame again whose exact weight has changed visibly. False if there is none."""
+        """Add one frame again whose exact weight has changed visibly. False if none is known, see ExactWeights.due."""
         return self._settle(1) > 0
 
     def images(self) -> dict[str, Image]:

@@ -120,6 +120,10 @@ and that of smooth objects of height 1 by less than 2e-4. Correcting smaller one
 encoder that is off by 2 % of a step."""
 
 
+LOOK_EVERY = 4
+"""Frames that come between two looks in idle moments for weights that have changed: all angles are looked at."""
+
+
 class ExactWeights:
     """The weights with which frames lie in the sums, and what they lack to those that they should have.
 
@@ -135,6 +139,7 @@ class ExactWeights:
         self._sorted: list[float] = []
         self._exact: NDArray[np.float64] | None = None
         self._mean = self._period
+        self._looked = 0  # frames at the latest look
 
     @property
     def given(self) -> NDArray[np.float64]:
@@ -161,10 +166,14 @@ class ExactWeights:
         """Frames to add again, each with the difference of its weight, which from now on counts as added.
 
         At most ``limit`` of them, the largest first, and none whose difference is below INVISIBLE_ERROR mean weights.
+        With a limit none, either, until LOOK_EVERY frames came since the latest look.
         """
         if not self.angles:
             return []
         if self._exact is None:
+            if limit is not None and len(self.angles) - self._looked < LOOK_EVERY:
+                return []
+            self._looked = len(self.angles)
             self._exact = angular_weights(np.array(self.angles), self._period)
             self._mean = float(self._exact.mean())
         given = self.given
