@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamer.config import Config
 from streamer.core.memory import Memory
-from streamer.daemon.compute.aside import Aside, Threads, one_thread
+from streamer.daemon.compute.aside import Aside, Threads, equal_thread
 from streamer.daemon.scans import VOLUME_ITEM_BYTES, Scans, now
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram, StageTimes
@@ -49,7 +49,7 @@ class Finisher:
         events: Publisher,
         config: Config,
         clock: Callable[[], float],
-        threads: Threads = one_thread,
+        threads: Threads = equal_thread,
     ) -> None:
         """``threads`` do what is done beside the compute thread."""
         self._scans, self._writer, self._events = scans, writer, events

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
-from streamer.daemon.compute.aside import NICE, Aside
+from streamer.daemon.compute.aside import NICE, Aside, equal_thread
 
 
 def test_work_is_done_on_another_thread_that_lets_the_others_go_first() -> None:
@@ -20,6 +21,18 @@ def test_work_is_done_on_another_thread_that_lets_the_others_go_first() -> None:
     assert done[1] == min(19, os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + NICE)
     assert aside.idle
     assert aside.take() is None
+
+
+def test_a_thread_that_somebody_waits_for_gives_way_to_none_and_shows_its_name() -> None:
+    aside: Aside[tuple[int, str]] = Aside("verdict", equal_thread)
+
+    def seen() -> tuple[int, str]:
+        thread = threading.get_native_id()
+        name = Path(f"/proc/self/task/{thread}/comm").read_text(encoding="utf-8").strip()
+        return os.getpriority(os.PRIO_PROCESS, thread), name
+
+    aside.begin(seen)
+    assert aside.take() == (os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), "verdict")
 
 
 def test_what_goes_wrong_is_told_to_whoever_takes_it_once() -> None:
