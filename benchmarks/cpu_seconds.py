@@ -101,7 +101,8 @@ def scan(
         figures |= {f"planes {name}, ms": getattr(report.latency_ms, name) or 0.0 for name in ("p50", "p99")}
     for part, (began, before), (ended, after) in zip(PARTS, moments, moments[1:], strict=False):
         figures[f"{part}, s"] = ended - began
-        spent = {name: seconds - before[name] for name, seconds in after.items()}
+        # Threads that have ended since take what they used with them.
+        spent = {name: max(0.0, seconds - before[name]) for name, seconds in after.items()}
         figures |= {f"{part}, CPU s, {name}": seconds for name, seconds in spent.items()}
         figures[f"{part}, CPU s"] = sum(spent.values())
     figures["in all, s"] = moments[-1][0] - moments[0][0]
