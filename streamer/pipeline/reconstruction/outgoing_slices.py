@@ -29,7 +29,8 @@ class OutgoingSlices:
         """Blocks (first row, slices) of a tomogram, attenuation per pixel, times ``density``; scaled in place."""
         scale = self.scale(density)
         for first, block in blocks:
-            block *= scale
+            if scale != 1.0:  # a pass over gigabytes
+                block *= scale
             if first <= self._row < first + len(block):
                 self._middle = block[self._row - first].copy()
             yield first, block
