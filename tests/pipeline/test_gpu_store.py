@@ -106,8 +106,10 @@ class Scan:
                 pipeline.view.watch([*pipeline.view.wanted, TILTED])
                 while pipeline.planes.move():
                     pass
-                moved, images = pipeline.planes.moved()
-                assert moved == pipeline.count
+                moved = pipeline.planes.moved()
+                assert moved is not None
+                plane, count, images = moved
+                assert (plane, count) == (TILTED, pipeline.count)
                 seen["moved"] = images()["tilted"]
         self.push_late(pipeline)
         pipeline.refine_center()
