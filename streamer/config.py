@@ -224,6 +224,17 @@ class Security(Options):
     """sockets without keys may be reached from other machines"""
 
 
+class Compute(Options):
+    """Processes that share a scan out among them, each with some rows of the detector (see docs/how-to/shards.md)."""
+
+    shards: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = 1
+    """processes that hold rows; 1: the daemon holds all; auto: one for each GPU of this machine"""
+    engine: Literal["processes"] = "processes"
+    """what starts them: processes of this machine"""
+    spares: int = Field(1, ge=0, le=64)
+    """further processes, ready to take the rows of one that dies"""
+
+
 class Config(Settings):
     """Options of the daemon: those of the pipeline, and those of its sockets, files and buffers."""
 
@@ -237,6 +248,7 @@ class Config(Settings):
     writer: Writer = Writer()
     scan: Scan = Scan()
     security: Security = Security()
+    compute: Compute = Compute()
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:

@@ -40,6 +40,7 @@ VERBS = {
     "abort": "end the scan that a daemon has in hand",
     "trigger": "keep the latest turns of a scan that turns on and on, and those that follow",
     "replay": "send a recorded scan to a daemon as a detector would",
+    "cluster": "check what processes that share a scan out can do here",
     "tee": "give one detector's frames to several receivers",
     "reconstruct": "reconstruct a recorded scan",
     "serve": "serve scans by Tiled while they run",

@@ -69,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
     check_security(config)
     check_source(config.source)
     config.positions.check(native=config.source.dialect == NATIVE)
+    if config.compute.shards != 1:
+        from streamer.cluster.scout import shared_out
+
+        shared_out(config)
     if open_to_others := unguarded(config):
         print(f"security.insecure: everybody who reaches {', '.join(open_to_others.values())} may use it")
     if config.security.keys is not None:

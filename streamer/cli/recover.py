@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.cli.terminal.arguments import add_verb
+from streamer.cluster.master import parts_folder, recover_rows
 from streamer.frames import StreamerError
 from streamer.io.raw.segments import seal, segments_of
 
@@ -26,10 +27,21 @@ def add_parser(verbs: Any) -> None:
         {
             "recover scan.nx": "also when only its segments scan+0.nx, scan+1.nx, … are left",
             "recover data/*.nx": "all scans of a folder",
+            "recover shared-out.nx": "a scan of which only its shards' files in shared-out.shards are left",
         },
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="raw file under the name of its scan")
     parser.set_defaults(run=run)
+
+
+def _recover_rows(path: Path) -> int:
+    """Join what the shards of a scan have left. Returns the frames of which some rows lack."""
+    joined = recover_rows(path)
+    torn = len({int(frame) for frame in joined.missing_rows[:, 0]})
+    print(f"{path}: {len(joined.whole)} frames are whole; rows of {torn} lack")
+    for problem in joined.problems:
+        print(f"  {problem}")
+    return torn
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         path = path.parent.resolve() / path.name
         if "+" in path.name and path.exists() and segments_of(path) == [path]:
             continue  # a segment: it is recovered under the name of its scan
+        if parts_folder(path).is_dir():
+            lost += _recover_rows(path)
+            continue
         sealed = seal(path)
         parts = "" if sealed.segments == 1 else f" in {sealed.segments} segments"
         print(f"{path}: {sealed.written} frames are right{parts}; {len(sealed.lost)} are lost")

@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamer.cli.terminal.arguments import add_verb
 from streamer.cli.terminal.logs import ScanInHand, add_log_options, start_log
@@ -19,6 +20,9 @@ from streamer.config import Config, load, render
 from streamer.io.place import set_file_mode
 from streamer.io.service_manager import service_manager
 from streamer.io.sockets import keep_message_memory
+
+if TYPE_CHECKING:
+    from streamer.cluster.scout import Scout
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +76,18 @@ def run(args: argparse.Namespace) -> int:
     return serve_forever(config, args.ready_file, args.with_parent, start_log(args))
 
 
+def _shared_out(config: Config) -> tuple[Config, Scout | None]:
+    """Start the shards that the configuration wants."""
+    from streamer.cluster.scout import Scout, gpus_here, shards_of, shared_out
+
+    gpus = gpus_here()
+    if (count := shards_of(config, gpus)) == 1:
+        return config, None
+    config = shared_out(config)
+    log.info("%d shards are started", count)
+    return config, Scout(config, count, time.monotonic, gpus=gpus)
+
+
 def serve_forever(config: Config, ready_file: Path | None, with_parent: bool, scan: ScanInHand) -> int:
     """Run a daemon until SIGTERM, SIGINT or SIGHUP; the exit code is 1 when it failed. A second signal exits at once.
 
@@ -84,7 +100,13 @@ def serve_forever(config: Config, ready_file: Path | None, with_parent: bool, sc
         set_file_mode(config.writer.mode)
     keep_message_memory()
     sys.setswitchinterval(SWITCH_S)
-    daemon = Daemon(config)
+    config, elsewhere = _shared_out(config)
+    try:
+        daemon = Daemon(config, elsewhere=elsewhere)
+    except BaseException:
+        if elsewhere is not None:
+            elsewhere.close()
+        raise
     scan.ask = daemon.scan_in_hand
     asked = threading.Event()
 
@@ -103,6 +125,8 @@ def serve_forever(config: Config, ready_file: Path | None, with_parent: bool, sc
         announce = (lambda: None) if ready_file is None else partial(daemon.announce, ready_file)
         daemon.run(lambda: with_parent and os.getppid() != parent, announce, service_manager(os.environ))
     finally:
+        if elsewhere is not None:
+            elsewhere.close()
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
     return 1 if daemon.failure else 0

@@ -26,12 +26,13 @@ from streamer.daemon.access import Access
 from streamer.daemon.compute.finish import Finisher
 from streamer.daemon.compute.thread import Compute
 from streamer.daemon.connections import FRAMES, REQUESTS, SUBSCRIPTIONS, Connections
+from streamer.daemon.elsewhere import Elsewhere, RowsReceiver
 from streamer.daemon.handlers import Handlers, check_role
 from streamer.daemon.ingest import Ingest
 from streamer.daemon.monitoring.http import PageServer
 from streamer.daemon.monitoring.pages import monitoring_pages
 from streamer.daemon.monitoring.snapshot import disk_space, snapshot
-from streamer.daemon.receivers import assembly_of, new_receiver
+from streamer.daemon.receivers import Receiver, assembly_of, new_receiver
 from streamer.daemon.scans import Scans
 from streamer.daemon.supervision import Supervisor
 from streamer.flow.folder_template import placeholders
@@ -44,6 +45,7 @@ from streamer.io.place import give_to_group
 from streamer.io.positions import open_source
 from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
 from streamer.io.raw.disk_space import check_space
+from streamer.io.raw.raw_writer import RawWriter
 from streamer.io.raw.writer import WriterProcess
 from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.service_manager import Tell, condition
@@ -73,7 +75,10 @@ class Daemon:
     Raises BadInput when the configuration cannot be served here (port in use, folder not writable).
     """
 
-    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, config: Config, clock: Callable[[], float] = time.monotonic, elsewhere: Elsewhere | None = None
+    ) -> None:
+        """``elsewhere``: who holds the rows of a scan, if not this process alone."""
         check_security(config)
         config.positions.check(native=config.source.dialect == NATIVE)
         check_source(config.source)
@@ -91,6 +96,7 @@ class Daemon:
         self.access: Access | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(IO_THREADS)
         self._open: list[Callable[[], Any]] = [self._context.term]  # undone in reverse order
+        self.elsewhere = elsewhere
         try:
             self._build(config)
         except BaseException:
@@ -124,7 +130,11 @@ class Daemon:
         if self.positions is not None:
             self._open.append(self.positions.close)
         frames_guard = guard("source") if config.security.frames else open_to_all
-        self._receiver = new_receiver(config, self._context, frames_guard, self._awaiting, self.positions, self._clock)
+        self._receiver: Receiver | RowsReceiver = (
+            new_receiver(config, self._context, frames_guard, self._awaiting, self.positions, self._clock)
+            if self.elsewhere is None
+            else self.elsewhere.receiver
+        )
         self._open.append(self._receiver.close)
         self.events = Publisher(
             self._context, config.control.events, EVENT_HIGH_WATER_MARK, "control.events", guard("events")
@@ -145,16 +155,23 @@ class Daemon:
             verify=section.verify,
             keep_compressed=section.keep_compressed,
         )
-        self.writer = WriterProcess(shared, section.directory, options, self._clock)
+        self.writer: RawWriter
+        if self.elsewhere is None:
+            self.writer = WriterProcess(shared, section.directory, options, self._clock)
+        else:
+            self.writer = self.elsewhere.writer
         self._open.append(self.writer.stop)
-        self.scans = Scans(config, self.backend, self.ring, self.writer, self.events, self._clock)
-        if config.source.dialect != NATIVE:
+        self.scans = Scans(config, self.backend, self.ring, self.writer, self.events, self._clock, self.elsewhere)
+        if self.elsewhere is not None:
+            self.scans.check = self.elsewhere.check
+        elif config.source.dialect != NATIVE:
             self.scans.check = assembly_of(config)  # a scan that it cannot put together is not armed
-        self.finisher = Finisher(self.scans, self.writer, self.events, config, self._clock)
+        self.finisher = Finisher(self.scans, self.writer, self.events, config, self._clock, elsewhere=self.elsewhere)
         new_buffer = partial(upload_buffer, self.backend)
         self.compute = Compute(
-            config, reader, self.scans, self.finisher, self.events, self.previews, self._clock, new_buffer
-        )
+            config, reader, self.scans, self.finisher, self.events, self.previews, self._clock, new_buffer,
+            elsewhere=self.elsewhere,
+        )  # fmt: skip
         self.ingest = Ingest(self.ring, self.scans, self._wake, self.stopped, self._clock)
         handlers = Handlers(self.scans, self._status, self._clock, self.compute, self.positions)
         permit = None if self.access is None else partial(check_role, self.access.client)
@@ -227,7 +244,7 @@ class Daemon:
             RingStatus(self.ring.slots, self.ring.occupied, self.ring.high_water),
             report,
             self._clock() - self._began_s,
-            self.connections.leads_to(self.endpoints["source"]),
+            self.connections.leads_to(self.endpoints["source"]) if self.elsewhere is None else None,
             time.time() - self.ingest.last_frame_ns / 1e9 if self.ingest.last_frame_ns else None,
             None if (disk := disk_space(self.directory)) is None else disk[0],
         )

@@ -128,11 +128,11 @@ class Ingest:
         if session.ending is not None:
             session.accept(header.meta)  # counts as late
             return None
-        spec = session.spec
-        if header.shape != (spec.rows, spec.columns) or header.dtype != spec.dtype:
+        spec, armed = session.spec, (session.seen_rows, session.spec.columns)
+        if header.shape != armed or header.dtype != spec.dtype:
             reason = "dtype" if header.dtype != spec.dtype else "shape"
             rows, columns = header.shape
-            text = f"{rows}×{columns} {header.dtype}, armed were {spec.rows}×{spec.columns} {spec.dtype}"
+            text = f"{rows}×{columns} {header.dtype}, armed were {armed[0]}×{armed[1]} {spec.dtype}"
             self.corrupt(header, reason, text)
             return None
         if session.capture is not None:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
 from streamer.core.memory import Memory
-from streamer.core.planes.plane import Plane, check_planes
+from streamer.core.planes.plane import Plane, check_planes, orthogonal_planes
+from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.left_behind import LeftBehind
 from streamer.daemon.monitoring.tally import Tally
 from streamer.daemon.reports import Reports, refusal
@@ -21,6 +22,7 @@ from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
 from streamer.flow.capture import window_frames
 from streamer.flow.ring import Ring
+from streamer.flow.row_cut import RowCut
 from streamer.flow.scan import Ledger, ScanState
 from streamer.flow.wire import End, EndStatus
 from streamer.flow.wire.control import Busy
@@ -31,7 +33,8 @@ from streamer.io.defect_map import read_defect_map
 from streamer.io.publish import Publisher
 from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.pixel_mask import PixelMask, as_mask, joined
-from streamer.io.raw.writer import WriterError, WriterProcess, WriterSlow
+from streamer.io.raw.raw_writer import RawWriter
+from streamer.io.raw.writer import WriterError, WriterSlow
 from streamer.io.scan_folder import remove_empty
 from streamer.pipeline.layout.choice import max_layout_width
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -50,10 +53,12 @@ class Scans:
         config: Config,
         backend: Backend,
         ring: Ring,
-        writer: WriterProcess,
+        writer: RawWriter,
         events: Publisher,
         clock: Callable[[], float],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._config, self._backend = config, backend
         self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
         self.lock = threading.RLock()
@@ -132,7 +137,7 @@ class Scans:
 
     def _open(self, spec: ScanSpec) -> Session:
         self.check(spec)
-        config = self._config
+        config, elsewhere = self._config, self._elsewhere
         directory = self._directory
         width = max_layout_width(spec, config.reconstruction)
         volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
@@ -154,7 +159,8 @@ class Scans:
         except MemoryError as error:
             way_out = "lower reconstruction.memory_mb, so that larger scans are read again from their raw file"
             raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
-        shape, keep_packed = (spec.rows, spec.columns), config.writer.keep_compressed
+        rows = self._rows_of(spec)
+        shape, keep_packed = (spec.rows if rows is None else rows.rows, spec.columns), config.writer.keep_compressed
         slots = self._ring.format(shape, spec.dtype, config.ring.max_slots, keep_packed)
         if spec.before_trigger is not None and window_frames(spec) > slots:
             raise BadInput(
@@ -163,6 +169,8 @@ class Scans:
             )
         if folder is not None:
             path = folder.make() / path.name
+        if elsewhere is not None:
+            elsewhere.begin(spec, pipeline, self.planes, mask)
         try:
             self._writer.open(spec, path, now(), OPEN_TIMEOUT_S, held)
         except WriterSlow as error:
@@ -170,7 +178,8 @@ class Scans:
         except WriterError as error:
             remove_empty(path.parent, directory)
             raise BadInput(str(error)) from error
-        session = Session(spec, pipeline, path, self._clock, config.scan.patience)
+        session = Session(spec, pipeline, path, self._clock, config.scan.patience, rows=rows)
+        session.plan = session.plan if elsewhere is None else elsewhere.plan
         session.mask = mask
         if mask is not None:
             self._writer.mark(mask)
@@ -200,9 +209,17 @@ class Scans:
 
     def pipeline(self, spec: ScanSpec, mask: PixelMask | None = None, saturation: float | None = None) -> ScanPipeline:
         """A reconstruction that has no frames yet; see ``know_detector``. Raises MemoryError or BadInput."""
-        pipeline = ScanPipeline(spec, self._backend, self._config, self.planes, self.fixed_center, self.memory)
+        planes, rows = self.planes, self._rows_of(spec)
+        if rows is not None:
+            spec, mask = rows.part(spec), None if mask is None else mask[rows.first : rows.end]
+            planes = (orthogonal_planes(spec.rows, spec.columns)[0],)  # the others are shown by those who have all rows
+        pipeline = ScanPipeline(spec, self._backend, self._config, planes, self.fixed_center, self.memory)
         pipeline.know_detector(None if mask is None else mask != 0, saturation)
         return pipeline
+
+    def _rows_of(self, spec: ScanSpec) -> RowCut | None:
+        """Rows of the detector that this daemon sees; None: all."""
+        return None if self._elsewhere is None else self._elsewhere.rows_of(spec)
 
     def _map_of_defects(self) -> PixelMask | None:
         """What the configuration says of the detector."""

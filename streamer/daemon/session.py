@@ -16,6 +16,7 @@ from streamer.flow.latency import LatencyHistogram
 from streamer.flow.losses import CounterWatch
 from streamer.flow.owner import Owner
 from streamer.flow.patience import Patience, PatienceLimits
+from streamer.flow.row_cut import RowCut
 from streamer.flow.scan import Ledger, Outcome, ScanEvent, ScanLife, ScanState
 from streamer.flow.wire.daemon import FrameCounts, Latency, ProjectionCounts, Report
 from streamer.frames import (
@@ -62,6 +63,7 @@ class Session:
     stored: Iterator[Batch] | None = None  # those of them that the pipeline has not seen
     mask: PixelMask | None = None  # pixels (rows, columns) of the detector that are not to be used
     saturation: float | None = None  # of the detector, as it said itself
+    rows: RowCut | None = None  # of the detector that this daemon sees; None: all
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -82,6 +84,11 @@ class Session:
     @property
     def state(self) -> ScanState:
         return self.life.state
+
+    @property
+    def seen_rows(self) -> int:
+        """Of each frame that comes here."""
+        return self.spec.rows if self.rows is None else self.rows.rows
 
     @property
     def ends(self) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import structs
 
 from streamer.flow import wire
-from streamer.frames import BadInput
+from streamer.frames import BadInput, ScanSpec
 
 Part = bytes | memoryview
 
@@ -35,11 +35,8 @@ class RowCut:
         """
         message = wire.decode(parts[0])
         if isinstance(message, wire.Start):
-            spec = message.spec
-            self._check(spec.rows)
-            metadata = {**spec.metadata, ROWS_KEY: f"{self} of {spec.rows}"}
-            cut = structs.replace(spec, rows=self.rows, metadata=metadata)
-            return list(wire.encode(structs.replace(message, spec=cut)))
+            self._check(message.spec.rows)
+            return list(wire.encode(structs.replace(message, spec=self.part(message.spec))))
         if not isinstance(message, wire.FrameHeader):
             return list(parts)
         rows, columns = message.shape
@@ -53,6 +50,11 @@ class RowCut:
             checksum = wire.checksum(pixels)
         header = structs.replace(message, shape=(self.rows, columns), size=pixels.nbytes, checksum=checksum)
         return [wire.pack(header), pixels]
+
+    def part(self, spec: ScanSpec) -> ScanSpec:
+        """The scan as it would be announced with these rows alone."""
+        metadata = {**spec.metadata, ROWS_KEY: f"{self} of {spec.rows}"}
+        return structs.replace(spec, rows=self.rows, metadata=metadata)
 
     @property
     def rows(self) -> int:

@@ -92,6 +92,11 @@ class TomogramFile:
                 raise BadInput(f"tomogram {path}: cannot be made ({_reason(error)})") from error
             raise
 
+    @property
+    def place(self) -> int:
+        """Byte of ``partial`` at which the voxels begin, in the order (row, y, x) of float32, little-endian."""
+        return self._place
+
     def write_rows(self, first: int, block: NDArray[np.float32]) -> None:
         """Write the rows from ``first`` on, (n, y, x). Raises ValueError when the block does not fit there."""
         rows, *plane = self._shape

@@ -68,9 +68,11 @@ class ScanPipeline:
         planes: Sequence[Plane] | None = None,
         fixed_center: float | None = None,
         memory: Memory | None = None,
+        layout_is_told: bool = False,
     ) -> None:
         """``planes`` to watch (None: the three orthogonal ones), an operator's ``fixed_center`` (detector column), and
-        ``memory`` that scans share, one after the other. Raises BadInput.
+        ``memory`` that scans share, one after the other. ``layout_is_told``: by ``use``, and never chosen here. Raises
+        BadInput.
         """
         self._memory = memory = memory or Memory()
         self.spec, self._backend = spec, backend
@@ -99,6 +101,7 @@ class ScanPipeline:
         self._looked = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._shown = True  # whether the planes follow what is pushed
         self.arrivals = Arrivals(spec.frames)
+        self._told = layout_is_told
 
     def know_detector(self, defects: Mask | None = None, saturation: float | None = None) -> None:
         """Before the first projection, from any thread: ``defects`` (rows, columns) that are never used nor judged, and
@@ -128,6 +131,16 @@ class ScanPipeline:
     def layout(self) -> Layout:
         """How projections are laid out; known for good after ``refine_center``."""
         return self._stored.layout
+
+    @property
+    def axis_known(self) -> bool:
+        """Whether there is any reason for ``axis``: measured, fixed or announced."""
+        return self._tracker.known
+
+    @property
+    def axis_final(self) -> bool:
+        """Whether the layout will not change any more."""
+        return self._tracker.final
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -225,6 +238,8 @@ class ScanPipeline:
         """The first projection fixes darks and flats, and shows whether the sample is wider than the detector."""
         attenuation = self._preparation.begin(raw.pixels[0])
         self._measured.dark_flat_share = self._preparation.correction.dead_share
+        if self._told:
+            return
         angle = float(raw.angle_rad[0])
         self._use(self._tracker.begin(attenuation, angle, self._measured.center, self.layout), 0.0)
 
@@ -256,6 +271,15 @@ class ScanPipeline:
             self._stored = self._stored.with_layout(layout)
             self._tomogram.drop()
             self.view.lay_out(self._stored)
+
+    def use(self, layout: Layout, known: bool, final: bool) -> None:
+        """Take a layout that another pipeline of the same scan has, with its ``axis_known`` and ``axis_final``."""
+        if self._preparation.refresh(final=final):
+            self._invalidate_stored()
+        self._tracker.take(known, final)
+        self._use(layout, CENTER_TOLERANCE_PX if final else 0.0)
+        if final:
+            self._stored.layout = layout  # planes need not follow the last hundredths of a pixel, the tomogram does
 
     def _invalidate_stored(self) -> None:
         """The corrections of stored projections have changed: what was made of them is made again."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.core.memory import Memory
 from streamer.daemon.compute.aside import Aside, Threads, equal_thread
+from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.scans import VOLUME_ITEM_BYTES, Scans, now
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram, StageTimes
@@ -26,7 +27,7 @@ from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import Decision, FrameKind, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.publish import Publisher
-from streamer.io.raw.writer import WriterProcess
+from streamer.io.raw.raw_writer import RawWriter
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
@@ -45,13 +46,15 @@ class Finisher:
     def __init__(
         self,
         scans: Scans,
-        writer: WriterProcess,
+        writer: RawWriter,
         events: Publisher,
         config: Config,
         clock: Callable[[], float],
         threads: Threads = equal_thread,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """``threads`` do what is done beside the compute thread."""
+        self._elsewhere = elsewhere
         self._scans, self._writer, self._events = scans, writer, events
         self._judging: Aside[None] = Aside("judge", threads)
         self.makes_tomogram, self._clock = config.writer.tomogram, clock
@@ -154,8 +157,9 @@ class Finisher:
         self._close_raw(session)
         self._conclude(session, None)
 
-    @staticmethod
-    def _conclude(session: Session, pipeline: ScanPipeline | None) -> None:
+    def _conclude(self, session: Session, pipeline: ScanPipeline | None) -> None:
+        if self._elsewhere is not None:
+            self._elsewhere.over()
         keep_verdict(session, pipeline)
         session.conclude("; ".join(filter(None, (session.result.error, session.raw_error))) or None)
 
@@ -217,7 +221,7 @@ class Finisher:
         First those before the first projection: darks and flats are fixed by the projection that is prepared first.
         True when some came too late for that, and the file has all frames, to be read again from the first one.
         """
-        whole = session.written == session.ledger.received
+        whole, rows = session.written == session.ledger.received, session.rows
         lacking = session.ledger.received - pipeline.arrivals.seen
         if lacking <= 0 or (whole and pipeline.arrivals.late_fields):
             return whole and pipeline.arrivals.late_fields > 0
@@ -228,7 +232,8 @@ class Finisher:
                 for part in (range(first), range(first, session.spec.frames)):
                     lacks = partial(_lacks, pipeline, part)
                     for metas, pixels in scan.some(lacks, FRAMES_PER_BATCH):
-                        pipeline.push_batch(metas, pixels, shown=False)
+                        seen = pixels if rows is None else pixels[:, rows.first : rows.end]
+                        pipeline.push_batch(metas, np.ascontiguousarray(seen), shown=False)
                     if whole and pipeline.arrivals.late_fields:
                         return True
         except (StreamerError, OSError) as problem:
@@ -245,7 +250,9 @@ class Finisher:
     def _tomogram(self, session: Session, pipeline: ScanPipeline) -> None:
         spec = session.spec
         path = session.raw_file.with_name(f"{spec.scan_id}.tomogram.h5")
-        blocks = pipeline.tomogram(raw_rows(session.raw_file, self._scans.memory))
+        blocks = None
+        if self._elsewhere is None:
+            blocks = pipeline.tomogram(raw_rows(session.raw_file, self._scans.memory))
         self._write(session, pipeline, path, blocks, pipeline.parameters())
 
     def _moment(self, session: Session, pipeline: ScanPipeline) -> bool:
@@ -269,19 +276,25 @@ class Finisher:
         session: Session,
         pipeline: ScanPipeline,
         path: Path,
-        blocks: Iterator[tuple[int, NDArray[np.float32]]],
+        blocks: Iterator[tuple[int, NDArray[np.float32]]] | None,
         parameters: dict[str, Any],
     ) -> None:
+        """``blocks`` None: those who have all rows write them."""
+        shape = (session.spec.rows, *pipeline.shape[1:])
         with TomogramFile.create(
             path,
-            pipeline.shape,
+            shape,
             session.spec,
             unit=pipeline.unit,
             raw_file=session.raw_file,
             parameters=parameters,
         ) as volume:
-            write_blocks(volume, blocks)
-        self.tomogram_bytes += math.prod(pipeline.shape) * VOLUME_ITEM_BYTES
+            if blocks is not None:
+                write_blocks(volume, blocks)
+            elif self._elsewhere is not None:
+                self._elsewhere.follow(pipeline)
+                self._elsewhere.write_tomogram(volume.partial, volume.place)
+        self.tomogram_bytes += math.prod(shape) * VOLUME_ITEM_BYTES
         session.result.tomogram_files.append(str(path))
         if session.reconstructed and session.last_frame_s is not None:
             session.result.last_frame_to_tomogram_s = self._clock() - session.last_frame_s
@@ -305,7 +318,13 @@ def _lacks(pipeline: ScanPipeline, part: range, index: int) -> bool:
     return index in part and not pipeline.arrivals.has(index)
 
 
-def write_blocks(volume: TomogramFile, blocks: Iterator[tuple[int, NDArray[np.float32]]]) -> None:
+class Volume(Protocol):
+    """Takes rows of a tomogram."""
+
+    def write_rows(self, first: int, block: NDArray[np.float32]) -> None: ...
+
+
+def write_blocks(volume: Volume, blocks: Iterator[tuple[int, NDArray[np.float32]]]) -> None:
     """Write each block (first row, rows of the volume) while the next one is computed."""
     with ThreadPoolExecutor(1, "tomogram") as pool:
         written = None

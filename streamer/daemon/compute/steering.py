@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from streamer.daemon.compute.growth import Growth
 from streamer.daemon.compute.pictures import Pictures
+from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.scans import Scans
 from streamer.frames import BadInput
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -20,7 +21,16 @@ HURRIED_S = 0.3
 class Steering:
     """Belongs to the compute thread; ``scans`` knows what clients have set."""
 
-    def __init__(self, scans: Scans, pictures: Pictures, growth: Growth, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        scans: Scans,
+        pictures: Pictures,
+        growth: Growth,
+        clock: Callable[[], float],
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        """``elsewhere``: who shows the planes, if not this daemon."""
+        self._elsewhere = elsewhere
         self._scans, self._pictures, self._growth, self._clock = scans, pictures, growth, clock
         self._revision = scans.operator_revision
         self._planes, self._center = scans.planes, scans.fixed_center  # as they were applied last
@@ -46,8 +56,12 @@ class Steering:
         self._moved_s = self._clock()
         if planes != self._planes:
             self._planes = planes
-            pipeline.view.watch(planes)
-            self._pictures.keep({plane.name for plane in pipeline.view.wanted})
+            if self._elsewhere is None:
+                pipeline.view.watch(planes)
+            else:
+                self._elsewhere.watch(planes)
+            shown = pipeline.view.wanted if self._elsewhere is None else self._elsewhere.planes
+            self._pictures.keep({plane.name for plane in shown})
         try:
             if center != self._center:
                 self._center = center

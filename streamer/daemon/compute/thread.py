@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from streamer.config import Config
-from streamer.core.arrays import Array
+from streamer.core.arrays import Array, Image
+from streamer.core.planes.plane import Plane
 from streamer.daemon.compute.aside import Aside, Threads, one_thread
 from streamer.daemon.compute.bricks import Bricks
 from streamer.daemon.compute.finish import Finisher
@@ -21,6 +22,7 @@ from streamer.daemon.compute.looks import Looks
 from streamer.daemon.compute.pictures import Pictures
 from streamer.daemon.compute.steering import Steering
 from streamer.daemon.compute.waiting_frames import WaitingFrames
+from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
@@ -58,17 +60,18 @@ class Compute:
         clock: Callable[[], float],
         new_buffer: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty,
         threads: Threads = one_thread,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """``new_buffer`` makes the memory (shape, dtype) from which frames go to the backend; ``threads`` do what is
         done beside it."""
         self._waiting = WaitingFrames(reader, new_buffer)
-        self._scans, self._finisher = scans, finisher
+        self._scans, self._finisher, self._elsewhere = scans, finisher, elsewhere
         self._events, self._clock = events, clock
         self._preview_every_s = 1.0 / config.preview.max_rate_hz
         self._pictures = Pictures(previews, config.preview.max_px, threads)
         self._look: Aside[tuple[Look, float]] = Aside("look", threads)  # what was found, and how long it took
         self._growth = Growth(lambda: self._waiting.many or self._steering.hurried, threads)
-        self._steering = Steering(scans, self._pictures, self._growth, clock)
+        self._steering = Steering(scans, self._pictures, self._growth, clock, elsewhere)
         self._pending = threading.Event()
         self._version = 0
         self.detector, self.bricks = Looks(clock), Bricks(clock)
@@ -134,9 +137,12 @@ class Compute:
             self.detector.serve(session, session.pipeline, self._waiting.newest)
         if session is not None and session.pipeline is not None:
             self._steering.follow(session.pipeline)
-            self._move(session, session.pipeline)
+            if self._elsewhere is None:
+                self._move(session, session.pipeline)
+            else:
+                self._elsewhere.follow(session.pipeline)
             self._show(session, session.pipeline)
-            if not session.reconstructed:
+            if not session.reconstructed and self._elsewhere is None:
                 self._growth.go_on(session.pipeline)
             if not frame_came:
                 self._idle(session, session.pipeline)
@@ -157,6 +163,8 @@ class Compute:
             session, pipeline = self._past
             self.detector.serve(session, pipeline, self._waiting.newest)
             asked = self._steering.follow(pipeline)
+            if self._elsewhere is not None:
+                return asked
             moved, worked = self._move(session, pipeline), pipeline.planes.browse()
             self._unshown = self._unshown or worked
             if self._unshown and not pipeline.view.building and not self._pictures.busy:
@@ -315,7 +323,25 @@ class Compute:
         if session.first_preview_projections is None:
             session.first_preview_projections = pipeline.view.count
         self._version += 1
-        self._pictures.send(self._header(session, pipeline), pipeline.planes.snapshot(), pipeline.view.shown)
+        header = self._header(session, pipeline)
+        if self._elsewhere is None:
+            self._pictures.send(header, pipeline.planes.snapshot(), pipeline.view.shown)
+        else:
+            self._send_gathered(header, self._elsewhere)
+
+    def _send_gathered(self, header: Callable[..., PreviewHeader], elsewhere: Elsewhere) -> None:
+        """How many projections are in the pictures is known when they are."""
+        count = 0
+
+        def images() -> dict[str, Image]:
+            nonlocal count
+            count, gathered = elsewhere.gather()
+            return gathered
+
+        self._pictures.send(lambda **said: header(angles=count, **said), images, elsewhere.planes)
+
+    def _wanted(self, pipeline: ScanPipeline) -> tuple[Plane, ...]:
+        return pipeline.view.wanted if self._elsewhere is None else self._elsewhere.planes
 
     def _header(self, session: Session, pipeline: ScanPipeline) -> Callable[..., PreviewHeader]:
         """What the previews of this moment have in common; the rest is for each plane to say."""
@@ -330,7 +356,7 @@ class Compute:
             of=session.spec.projections,
             unit=pipeline.unit,
             pixel_size_m=session.spec.pixel_size_m,
-            volume=pipeline.shape,
+            volume=(session.spec.rows, *pipeline.shape[1:]),
             center_px=pipeline.center,
             frame_rate_hz=(session.ledger.received - 1) / duration if duration > 0 else 0.0,
             verdict=verdict.decision,

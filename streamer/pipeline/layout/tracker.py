@@ -45,6 +45,10 @@ class LayoutTracker:
         self._fixed = center
         return layout
 
+    def take(self, known: bool, final: bool) -> None:
+        """The layout is decided elsewhere; ``known`` and ``final`` are those of this tracker there."""
+        self.known, self.final = known, final
+
     def begin(self, attenuation: Image, angle_rad: float, estimate: CenterEstimate, layout: Layout) -> Layout:
         """The layout by the first projection (rows, columns): it shows whether the sample fits on the detector."""
         center = layout.detector_center

@@ -1,0 +1,243 @@
+"""The program that cuts a detector's frames into rows: each shard gets its own, the scout a few.
+
+It is a process of its own, so that frames go on when the scout dies. Every message is kept, by reference, until the
+shard has it on the disk; so a spare gets all that the shard before it had not written. Nobody is overtaken: while one
+is behind and its messages fill the spool, the detector waits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import zmq
+from msgspec import structs
+
+from streamer.cluster.calls import CallServer
+from streamer.cluster.child import begin, orphaned, say_ready
+from streamer.cluster.messages import Answer, Attach, CutterStatus, Detach, Done, Ready, Redirect, Setup, Stop
+from streamer.config import Config
+from streamer.flow import wire
+from streamer.flow.row_cut import Part, RowCut
+from streamer.flow.spool import HeldMessages
+from streamer.frames import BadInput, StreamerError
+from streamer.io import sockets
+from streamer.io.senders.acknowledged import AcknowledgedSender, SpoolFullError, new_run
+
+RECEIVE_MS = 20
+SPOOL_BYTES = 2**29
+WAIT_S = 0.02
+ARM_S = 10.0
+"""For which a scan that was announced may take to be armed; its frames wait."""
+
+SILENCE_S = 30.0
+"""Without a scout, and without messages, the cutter ends after that."""
+
+
+class _Branch:
+    """One receiver. Its messages outlive the process that they are for."""
+
+    def __init__(self, context: sockets.Context, endpoint: str, cut: RowCut) -> None:
+        self.cut = cut
+        self._context, self._messages = context, HeldMessages(SPOOL_BYTES, new_run())
+        self._sender: AcknowledgedSender | None = None
+        self.redirect(endpoint)
+
+    def redirect(self, endpoint: str) -> None:
+        self.close()
+        self._sender = AcknowledgedSender(
+            self._context, endpoint, False, self._messages, "cutter", lambda _text: None, "a shard"
+        )
+
+    def take(self, parts: Sequence[Part]) -> bool:
+        """Whether there was room for a message."""
+        assert self._sender is not None
+        try:
+            self._sender.send(parts, WAIT_S)
+        except SpoolFullError:
+            return False
+        return True
+
+    @property
+    def waiting(self) -> int:
+        return 0 if self._sender is None else self._sender.unacknowledged
+
+    def close(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
+        self._sender = None
+
+
+class Cutter:
+    """One thread. ``frames`` were taken, ``stale`` messages belonged to no scan that is armed."""
+
+    def __init__(self, setup: Setup, config: Config, context: sockets.Context) -> None:
+        self._setup, self._context = setup, context
+        self._always, source = config.source.attach == "always" or config.source.bind, config.source
+        self._bind, self._given = source.bind, source.endpoint
+        self._socket = context.socket(zmq.PULL)
+        self._socket.setsockopt(zmq.RCVHWM, source.high_water_mark)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, int(source.max_frame_mb * 2**20) + wire.MAX_HEADER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVTIMEO, RECEIVE_MS)
+        self._watch = None if source.bind else sockets.Watch(self._socket)
+        attach = sockets.bind if source.bind else sockets.connect
+        self.endpoint = attach(self._socket, self._given, "source.endpoint") if self._always else self._given
+        self._attached = self._always
+        self._server = CallServer(context, f"tcp://{setup.host}:*")
+        self.ready = Ready(self._server.endpoint, self.endpoint)
+        self._scout: _Branch | None = _Branch(context, setup.scout, RowCut(0, 1))
+        self._shards: list[_Branch] = []
+        self._scan_id = ""
+        self._announced_until = 0.0  # frames wait until then for the scan that was announced to be armed
+        self._left: list[tuple[_Branch, Sequence[Part]]] = []  # what did not find room
+        self._ended = False
+        self._heard_s = time.monotonic()
+        self.frames = self.stale = 0
+        self._stopped = False
+
+    def run(self) -> None:
+        """Until the scout says ``Stop``; without a scout, until every shard has the scan that is running."""
+        try:
+            while not self._stopped:
+                self._server.serve(self._answer, 0)
+                if orphaned(self._setup) and self._is_over():
+                    return
+                if self._left:
+                    self._left = [(branch, parts) for branch, parts in self._left if not branch.take(parts)]
+                elif time.monotonic() >= self._announced_until:
+                    self._receive()  # also while it is detached: libzmq ends the connection only while it is asked
+                else:
+                    self._server.serve(self._answer, RECEIVE_MS)
+        finally:
+            for branch in (*self._shards, *filter(None, [self._scout])):
+                branch.close()
+            if self._watch is not None:
+                self._watch.close()
+            self._socket.close()
+            self._server.close()
+
+    def _is_over(self) -> bool:
+        """The scout is gone: nothing is sent to it any more. Whether nothing is left to be done, either."""
+        if self._scout is not None:
+            self._left = [(branch, parts) for branch, parts in self._left if branch is not self._scout]
+            self._scout.close()
+            self._scout = None
+        waiting = self._left or any(branch.waiting for branch in self._shards)
+        silent = time.monotonic() - self._heard_s > SILENCE_S
+        return silent or not self._scan_id or (self._ended and not waiting)
+
+    def _receive(self) -> None:
+        try:
+            frames = self._socket.recv_multipart(copy=False)
+        except zmq.Again:
+            if self._watch is not None and self._attached:
+                self._watch.mend(self._given)
+            return
+        self._heard_s = time.monotonic()
+        parts = [frame.buffer for frame in frames]
+        try:
+            message = wire.decode(parts[0])
+        except BadInput:  # the scout says what is wrong with it
+            self._give(self._scout, parts)
+            return
+        if isinstance(message, wire.FrameHeader):
+            self._frame(message, parts)
+            return
+        self._give(self._scout, parts)
+        if isinstance(message, wire.Start):
+            self._start(message)
+        elif isinstance(message, wire.End) and message.scan_id == self._scan_id:
+            self._ended = True
+            for branch in self._shards:
+                self._give(branch, parts)
+
+    def _start(self, message: wire.Start) -> None:
+        """The shards need no start: they are armed by the scout."""
+        if message.spec.scan_id != self._scan_id and self._scout is not None:
+            self._announced_until = time.monotonic() + ARM_S
+
+    def _frame(self, header: wire.FrameHeader, parts: Sequence[memoryview]) -> None:
+        if header.scan_id != self._scan_id:
+            self.stale += 1
+            return
+        self.frames += 1
+        branches = [*self._shards, *filter(None, [self._scout])]
+        if len(parts) != 2 or parts[1].nbytes != header.size or header.shape[0] < self._shards[-1].cut.end:
+            for branch in branches:  # each of them refuses it, and counts it as corrupt
+                self._give(branch, parts)
+            return
+        intact = header.checksum is None or wire.checksum(parts[1]) == header.checksum
+        row_bytes = header.shape[1] * np.dtype(header.dtype).itemsize
+        for branch in branches:
+            cut = branch.cut
+            pixels = parts[1][cut.first * row_bytes : cut.end * row_bytes]
+            # Wrong for the whole frame, it is wrong for the rows: the receiver finds them corrupt.
+            checksum = header.checksum if header.checksum is None or not intact else wire.checksum(pixels)
+            said = structs.replace(header, shape=(cut.rows, header.shape[1]), size=pixels.nbytes, checksum=checksum)
+            self._give(branch, [wire.pack(said), pixels])
+
+    def _give(self, branch: _Branch | None, parts: Sequence[Part]) -> None:
+        if branch is not None and (any(other is branch for other, _ in self._left) or not branch.take(parts)):
+            self._left.append((branch, parts))
+
+    def _answer(self, request: Any) -> Answer:
+        if isinstance(request, Attach):
+            self._attach(request)
+        elif isinstance(request, Redirect):
+            self._shards[request.shard].redirect(request.endpoint)
+        elif isinstance(request, Detach):
+            self._detach()
+        elif isinstance(request, Stop):
+            self._stopped = True
+        else:
+            left = [sum(branch is other for other, _ in self._left) for branch in self._shards]
+            waiting = tuple(branch.waiting + more for branch, more in zip(self._shards, left, strict=True))
+            return CutterStatus(self.frames, self.stale, waiting)
+        return Done()
+
+    def _attach(self, request: Attach) -> None:
+        for branch in self._shards:
+            branch.close()
+        *cuts, scout = (RowCut(first, end) for first, end in request.rows)
+        self._left = [(branch, parts) for branch, parts in self._left if branch is self._scout]
+        self._shards = [
+            _Branch(self._context, endpoint, cut) for endpoint, cut in zip(request.endpoints, cuts, strict=True)
+        ]
+        if self._scout is not None:
+            self._scout.cut = scout
+        self._scan_id, self._ended, self.frames, self._announced_until = request.scan_id, False, 0, 0.0
+        if not self._attached:
+            self._socket.connect(self._given)
+            self._attached = True
+
+    def _detach(self) -> None:
+        """A PUSH socket deals its messages out to all that are connected: whoever wants none must not be."""
+        self._scan_id = ""
+        if self._attached and not self._always:
+            self._socket.disconnect(self._given)
+            self._attached = False
+
+
+def main() -> int:
+    setup, config = begin("cutter")
+    sockets.keep_message_memory()
+    context: sockets.Context = zmq.Context(2)
+    cutter = Cutter(setup, config, context)
+    say_ready(cutter.ready)
+    cutter.run()
+    context.destroy(linger=200)
+    return 0
+
+
+if __name__ == "__main__":
+    code = 1
+    try:
+        code = main()
+    except StreamerError as error:
+        print(f"cutter: {error}", file=sys.stderr, flush=True)
+    os._exit(code)

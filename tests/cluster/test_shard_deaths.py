@@ -1,0 +1,74 @@
+"""Processes of a cluster that are killed in the middle of a scan."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from streamer.cli import main
+from streamer.client import final_report
+from streamer.cluster.master import part_path
+from streamer.cluster.rows import row_blocks
+from streamer.io.raw.segments import read_account
+from streamer.io.source_file import ScanFile
+from streamer.io.tomogram import read_tomogram
+from tests.cluster.cluster_rig import Scan, Sharded, eventually, is_alive
+from tests.cluster.test_sharded_scans import by_one_process
+
+
+@pytest.mark.parametrize("spares", [1, 0])
+def test_a_shard_that_is_killed_is_replaced_and_nothing_lacks(tmp_path: Path, spares: int) -> None:
+    sharded, scan = Sharded(tmp_path, 2, spares), Scan()
+    try:
+        shards = sharded.children("shard")
+        assert len(shards) == 2 + spares
+        sharded.arm(scan)
+        sharded.detector.begin(scan)
+        sharded.detector.frames(scan, range(50))
+        eventually(lambda: sharded.report(scan).written >= 20, "frames of both shards are on the disk")
+        os.kill(shards[1], signal.SIGKILL)
+        sharded.detector.frames(scan, range(50, scan.spec.frames))
+        sharded.detector.end(scan)
+        report = final_report(sharded.link, scan.spec.scan_id)
+        assert not is_alive(shards[1])
+        assert is_alive(shards[0])
+    finally:
+        sharded.close()
+    assert report.error is None
+    assert (report.state, report.frames.missing, report.written) == ("complete", 0, scan.spec.frames)
+    assert report.tomogram_file is not None
+    np.testing.assert_array_equal(read_tomogram(Path(report.tomogram_file)).data, by_one_process(scan)[0])
+    with h5py.File(report.raw_file) as file:
+        order = np.argsort(file["entry/instrument/detector/sequence_number"][()])
+        np.testing.assert_array_equal(file["entry/instrument/detector/data"][()][order], scan.pixels)
+
+
+def test_shards_go_on_writing_when_the_scout_is_killed(tmp_path: Path) -> None:
+    sharded, scan = Sharded(tmp_path, 2), Scan()
+    helpers = sharded.children("shard") + sharded.children("cutter")
+    try:
+        sharded.arm(scan)
+        sharded.detector.begin(scan)
+        sharded.detector.frames(scan, range(40))
+        eventually(lambda: sharded.report(scan).frames.received == 40, "the scout has seen all of them")
+        os.kill(sharded.daemon.pid, signal.SIGKILL)
+        eventually(lambda: sharded.daemon.poll() is not None, "the scout is gone")
+        sharded.detector.frames(scan, range(40, scan.spec.frames))
+        sharded.detector.end(scan)
+        eventually(lambda: not any(map(is_alive, helpers)), "the others end when the scan is over")
+    finally:
+        sharded.close()
+    blocks = row_blocks(scan.spec.rows, 2)
+    parts = [(block, part_path(sharded.folder / "scan.nx", block)) for block in blocks]
+    for _, path in parts:
+        with h5py.File(path) as file:
+            account = read_account(file)
+        assert (account.status, account.note) == ("complete", "the scout died before the end of the scan")
+    assert main(["recover", str(sharded.folder / "scan.nx")]) == 0
+    with ScanFile.open(sharded.folder / "scan.nx") as recovered:
+        np.testing.assert_array_equal(np.array([frame.pixels for frame in recovered.frames()]), scan.pixels)
