@@ -23,19 +23,18 @@ def add_parser(verbs: Any) -> None:
         "Exit code 1 when it does not fit.",
         {
             "cluster check beamline.toml --rows 2048 --columns 2048": "one camera",
-            "cluster check beamline.toml --rows 8192 --columns 8192 --projections 12868": "a larger one",
+            "cluster check beamline.toml --rows 8192 --columns 8192 --rate 50": "a larger one",
         },
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", help="what to do")
-    check = actions.add_parser("check", help="processes, rates and memory for a scan")
-    check.add_argument("config", type=Path, metavar="CONFIG.toml", help="configuration of the daemon")
+    parser.add_argument("action", choices=["check"], metavar="check", help="processes, rates and memory for a scan")
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="configuration of the daemon")
     for name, default, text in (
         ("rows", 2048, "rows of the detector"),
         ("columns", 2048, "columns of the detector"),
         ("projections", 3000, "projections of a scan"),
     ):
-        check.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
-    check.add_argument("--rate", type=float, default=100.0, metavar="HZ", help="frames per second (default 100)")
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    parser.add_argument("--rate", type=float, default=100.0, metavar="HZ", help="frames per second (default 100)")
     parser.set_defaults(run=run)
 
 
