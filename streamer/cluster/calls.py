@@ -60,11 +60,6 @@ class CallServer:
         self._socket.send_multipart([_encoder.encode(answer), *payload], copy=False)
         return True
 
-    @property
-    def pending(self) -> bool:
-        """Whether a request waits."""
-        return bool(self._socket.poll(0))
-
     def close(self) -> None:
         self._socket.close()
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamer.cluster.rows import row_blocks
+from streamer.core.backend.selection import Backend
 from streamer.frames import ScanSpec
-from streamer.pipeline.reconstruction.growing_tomogram import plan_tomogram
+from streamer.pipeline.reconstruction.growing_tomogram import GROWS, plan_tomogram
 
 BINNINGS = (1, 2, 4, 8)
 SAFE = 0.8
@@ -38,7 +39,7 @@ def plan(spec: ScanSpec, rate_hz: float, shards: int, memory_bytes: int, threads
     frame = spec.rows // binning * columns * pixel
     largest = max(blocks, key=lambda block: block.rows)
     part = ScanSpec("plan", "plan", largest.rows, columns, spec.projections, dtype=spec.dtype)
-    made = plan_tomogram(part, memory_bytes, threads)
+    made = plan_tomogram(part, memory_bytes, Backend("numba", threads), on_device=False)
     rates = rate_hz * frame, rate_hz * largest.rows * columns * pixel
     return Plan(shards, binning, made.way, made.nbytes, frame * spec.frames, *rates)
 
@@ -66,8 +67,7 @@ def advice(spec: ScanSpec, rate_hz: float, shards: int, memory_bytes: int, threa
             f"expose at {most:.3g} Hz or less, bin, or "
             "have several detector servers send their own rows"
         )
-    grows = "grows with the scan"
-    if now.way == grows:
+    if now.way == GROWS:
         said.append(f"each shard has the memory: {now.memory_bytes / 2**30:.2f} GiB of {memory_bytes / 2**30:.2f}")
         return Advice(not too_fast, tuple(said))
     said.append(f"a shard lacks memory for a tomogram that grows: it is made {now.way}")
@@ -75,14 +75,14 @@ def advice(spec: ScanSpec, rate_hz: float, shards: int, memory_bytes: int, threa
         if spec.rows // binning < 16 * shards:
             break
         binned = plan(spec, rate_hz, shards, memory_bytes, threads, binning)
-        if binned.way == grows:
+        if binned.way == GROWS:
             each = binned.memory_bytes / 2**30
             said.append(f"binned {binning}×{binning} on the detector it grows live: {each:.2f} GiB each")
             break
     for more in (2, 4, 8, 16, 32, 64):
         if spec.rows // (more * shards) < 16:
             break
-        if plan(spec, rate_hz, more * shards, memory_bytes, threads).way == grows:
+        if plan(spec, rate_hz, more * shards, memory_bytes, threads).way == GROWS:
             said.append(f"with {more * shards} shards of this memory it grows live at full resolution")
             break
     return Advice(False, tuple(said))

@@ -142,17 +142,11 @@ class Shard:
         pipeline = self._pipeline
         if pipeline is not None:
             if not worked and not self._waiting.number:
-                self._grow(pipeline)
+                pipeline.work()
             if not pipeline.view.building:
                 self._shown = self._version
         if orphaned(self._setup):
             self._leave()
-
-    def _grow(self, pipeline: ScanPipeline) -> None:
-        """Planes and tomogram, until somebody waits."""
-        growth = None if pipeline.work() else pipeline.growth(lambda: self._waiting.number > 0 or self._server.pending)
-        if growth is not None:
-            growth()
 
     # ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _restore(self) -> bool:
@@ -267,7 +261,7 @@ class Shard:
         self._shown = geometry.version if not pipeline.view.building else self._shown
 
     def _pictures(self, pipeline: ScanPipeline) -> tuple[Answer, list[Any]]:
-        images = {name: np.ascontiguousarray(image, np.float32) for name, image in pipeline.images().items()}
+        images = {name: np.ascontiguousarray(image, np.float32) for name, image in pipeline.planes.snapshot()().items()}
         shapes = tuple((image.shape[0], image.shape[1]) for image in images.values())
         said = Pictures(self._shown, pipeline.view.count, tuple(images), shapes)
         return said, [image.data for image in images.values()]

@@ -40,7 +40,7 @@ def by_one_process(scan: Scan) -> tuple[NDArray[np.float32], dict[str, NDArray[n
     pipeline.push_batch(scan.metas, scan.pixels)
     pipeline.refine_center()
     tomogram = np.concatenate([block.copy() for _, block in pipeline.tomogram(unused)])  # type: ignore[arg-type]
-    return tomogram, pipeline.images()
+    return tomogram, pipeline.planes.snapshot()()
 
 
 def test_a_tomogram_is_that_of_one_process_bit_for_bit(sharded: Sharded) -> None:

@@ -43,6 +43,22 @@ class Pictures:
         places = {plane.name: spec_of(plane) for plane in planes}
         self._round.begin(lambda: self._send(header, images, places))
 
+    def send_gathered(
+        self,
+        header: Callable[..., PreviewHeader],
+        gather: Callable[[], tuple[int, dict[str, Image]]],
+        planes: Sequence[Plane],
+    ) -> None:
+        """``send`` what others have made: only then it is known how many projections are in it."""
+        count = 0
+
+        def images() -> dict[str, Image]:
+            nonlocal count
+            count, gathered = gather()
+            return gathered
+
+        self.send(lambda **said: header(angles=count, **said), images, planes)
+
     def keep(self, names: set[str]) -> None:
         """Forget the pictures of other planes than these."""
         self.wait()

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from streamer.config import Config
-from streamer.core.arrays import Array, Image
-from streamer.core.planes.plane import Plane
+from streamer.core.arrays import Array
 from streamer.daemon.compute.aside import Aside, Threads, one_thread
 from streamer.daemon.compute.bricks import Bricks
 from streamer.daemon.compute.finish import Finisher
@@ -217,7 +216,7 @@ class Compute:
             self._follow_look(session, pipeline)
             self._growth.pause()
             self._finisher.reconstruct(session, pipeline, show)
-        elif self._steering.hurried:
+        elif self._steering.hurried or self._elsewhere is not None:
             if not pipeline.planes.browse():  # which is brief: the next move does not wait for it
                 self._sleep()
         elif not self._finisher.follow(session, pipeline) and not pipeline.work():
@@ -327,21 +326,7 @@ class Compute:
         if self._elsewhere is None:
             self._pictures.send(header, pipeline.planes.snapshot(), pipeline.view.shown)
         else:
-            self._send_gathered(header, self._elsewhere)
-
-    def _send_gathered(self, header: Callable[..., PreviewHeader], elsewhere: Elsewhere) -> None:
-        """How many projections are in the pictures is known when they are."""
-        count = 0
-
-        def images() -> dict[str, Image]:
-            nonlocal count
-            count, gathered = elsewhere.gather()
-            return gathered
-
-        self._pictures.send(lambda **said: header(angles=count, **said), images, elsewhere.planes)
-
-    def _wanted(self, pipeline: ScanPipeline) -> tuple[Plane, ...]:
-        return pipeline.view.wanted if self._elsewhere is None else self._elsewhere.planes
+            self._pictures.send_gathered(header, self._elsewhere.gather, self._elsewhere.planes)
 
     def _header(self, session: Session, pipeline: ScanPipeline) -> Callable[..., PreviewHeader]:
         """What the previews of this moment have in common; the rest is for each plane to say."""
