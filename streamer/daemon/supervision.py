@@ -6,7 +6,6 @@ One that hangs cannot be replaced, because what it holds cannot be taken from it
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
@@ -25,9 +24,6 @@ It asks that function again and again, which shows that it does not hang.
 MOST_ERRORS = 3
 PERIOD_S = 60.0
 QUIET_S = 60.0
-SWITCH_S = 0.0005
-"""For which a thread may keep the interpreter from the others. A frame takes it up some ten times on its way through
-two of them; Python's 5 ms, each time that a judgement or a report runs as well, would be its whole latency."""
 
 
 def show_name(name: str) -> None:
@@ -82,7 +78,6 @@ class Supervisor:
         self._watched[name] = _Watched(thread, quiet_s, excused, self._clock())
 
     def start(self) -> None:
-        sys.setswitchinterval(SWITCH_S)
         for watched in self._watched.values():
             watched.seen_s = self._clock()
             watched.thread.start()
