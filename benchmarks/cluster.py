@@ -102,7 +102,8 @@ class Daemon:
         self.driver.until(
             lambda: self.driver.report(spec.scan_id).frames.received > spec.frames // 2, "the middle of the scan"
         )
-        victim = next(pid for pid in below(self.process.pid) if program_of(pid) == "streamer.cluster.shard")
+        # The oldest: the youngest is the spare.
+        victim = min(pid for pid in below(self.process.pid) if program_of(pid) == "streamer.cluster.shard")
         os.kill(victim, signal.SIGKILL)
         began = time.monotonic()
         while b"is back after" not in self.process.log.read_bytes():
