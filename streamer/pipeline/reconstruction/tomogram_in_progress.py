@@ -14,6 +14,9 @@ from streamer.pipeline.reconstruction.row_blocks import ReadRows, slices
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.settings import ReconstructionOptions
 
+CORES_TO_SPARE = 4
+"""Threads from which on another one may grow the tomogram beside the frames: on two busy cores it held them up."""
+
 
 class TomogramInProgress:
     """Not thread-safe. ``center`` is a column of the detector everywhere."""
@@ -49,7 +52,12 @@ class TomogramInProgress:
         Nothing else may be asked for until it has ended. From the first time on, ``work`` leaves it to that thread. A
         device, which takes one piece of work after the other, never has any.
         """
-        if self._backend.on_device or not self._grows(stored, center, known) or not self._now.has_work:
+        if (
+            self._backend.on_device
+            or self._backend.threads < CORES_TO_SPARE
+            or not self._grows(stored, center, known)
+            or not self._now.has_work
+        ):
             return None
         self._beside, growing, threads = True, self._now, max(1, self._backend.threads // 2)
 

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from streamer.daemon.compute.growth import Growth
 from streamer.io.tomogram import read_tomogram
+from streamer.pipeline.reconstruction import tomogram_in_progress
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from tests.daemon.rig import CENTER, AtOnce, Late, Rig, TinyScan
+
+
+@pytest.fixture(autouse=True)
+def cores_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tomogram_in_progress, "CORES_TO_SPARE", 1)
 
 
 def armed(build: Callable[..., Rig], frames: int, late: Late) -> tuple[Rig, ScanPipeline]:
