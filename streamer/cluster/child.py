@@ -6,11 +6,14 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec
 
 from streamer.cluster.messages import Ready, Setup
 from streamer.config import Config
+from streamer.frames import StreamerError
 
 
 def begin(name: str) -> tuple[Setup, Config]:
@@ -27,6 +30,18 @@ def say_ready(ready: Ready) -> None:
     """Say so on the standard output, which nobody reads after that."""
     sys.stdout.buffer.write(msgspec.json.encode(ready) + b"\n")
     sys.stdout.flush()
+
+
+def end_with(main: Callable[[], None], name: str) -> NoReturn:
+    """Run the program and end the process, whatever threads are left; of what went wrong, one line on stderr."""
+    code = 1
+    try:
+        main()
+        code = 0
+    except StreamerError as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def orphaned(setup: Setup) -> bool:

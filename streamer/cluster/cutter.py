@@ -7,8 +7,6 @@ is behind and its messages fill the spool, the detector waits.
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +16,13 @@ import zmq
 from msgspec import structs
 
 from streamer.cluster.calls import CallServer
-from streamer.cluster.child import begin, orphaned, say_ready
+from streamer.cluster.child import begin, end_with, orphaned, say_ready
 from streamer.cluster.messages import Answer, Attach, CutterStatus, Detach, Done, Ready, Redirect, Setup, Stop
 from streamer.config import Config
 from streamer.flow import wire
 from streamer.flow.row_cut import Part, RowCut
 from streamer.flow.spool import HeldMessages
-from streamer.frames import BadInput, StreamerError
+from streamer.frames import BadInput
 from streamer.io import sockets
 from streamer.io.senders.acknowledged import AcknowledgedSender, SpoolFullError, new_run
 
@@ -223,7 +221,7 @@ class Cutter:
             self._attached = False
 
 
-def main() -> int:
+def main() -> None:
     setup, config = begin("cutter")
     sockets.keep_message_memory()
     context: sockets.Context = zmq.Context(2)
@@ -231,13 +229,7 @@ def main() -> int:
     say_ready(cutter.ready)
     cutter.run()
     context.destroy(linger=200)
-    return 0
 
 
 if __name__ == "__main__":
-    code = 1
-    try:
-        code = main()
-    except StreamerError as error:
-        print(f"cutter: {error}", file=sys.stderr, flush=True)
-    os._exit(code)
+    end_with(main, "cutter")

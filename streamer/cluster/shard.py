@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +22,7 @@ import zmq
 from numpy.typing import NDArray
 
 from streamer.cluster.calls import CallServer
-from streamer.cluster.child import begin, orphaned, say_ready
+from streamer.cluster.child import begin, end_with, orphaned, say_ready
 from streamer.cluster.intake import Intake, Part
 from streamer.cluster.messages import (
     Answer,
@@ -51,14 +49,14 @@ from streamer.core.memory import Memory
 from streamer.core.warmup import warm
 from streamer.daemon.compute.finish import raw_rows, write_blocks
 from streamer.daemon.compute.waiting_frames import WaitingFrames
+from streamer.daemon.writer_options import writer_options
 from streamer.flow.ring import Ring
 from streamer.flow.wire.control import Busy
-from streamer.frames import BadInput, StreamerError
+from streamer.frames import BadInput
 from streamer.io.direct import BulkWriter
 from streamer.io.raw.pixel_mask import unpack
 from streamer.io.raw.unfinished import Batch, find_unfinished
 from streamer.io.raw.writer import WriterError, WriterProcess
-from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
 from streamer.io.source_file import ScanFile
 from streamer.io.sources.acknowledged import AcknowledgingReceiver
@@ -88,17 +86,9 @@ class Shard:
         self._waiting = WaitingFrames(
             self._ring.reader(COMPUTE_READER, lossless=False), partial(upload_buffer, self.backend)
         )
-        section = config.writer
-        options = WriterOptions(
-            flush_s=section.flush_s,
-            reserve_bytes=int(section.reserve_mb * 2**20),
-            fsync_s=section.fsync_s,
-            hang_s=section.hang_s,
-            patience_s=section.patience_s,
-            source_keeps=True,
-            verify=section.verify,
+        self._writer = WriterProcess(
+            self._shared, config.writer.directory, writer_options(config, source_keeps=True), self._clock
         )
-        self._writer = WriterProcess(self._shared, section.directory, options, self._clock)
         self._stopped = threading.Event()
         self._intake = Intake(self._ring, self._writer, self._stopped, self._clock)
         self._server = CallServer(context, f"tcp://{setup.host}:*")
@@ -328,7 +318,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def main() -> int:
+def main() -> None:
     setup, config = begin("shard")
     context: zmq.Context[Any] = zmq.Context()
     shard = Shard(setup, config, context)
@@ -336,14 +326,7 @@ def main() -> int:
     say_ready(shard.ready)
     shard.run()
     context.destroy(linger=200)
-    return 0
 
 
 if __name__ == "__main__":
-    code = 1
-    try:
-        code = main()
-    except StreamerError as error:
-        print(f"shard: {error}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(code)
+    end_with(main, "shard")

@@ -35,6 +35,7 @@ from streamer.daemon.monitoring.snapshot import disk_space, snapshot
 from streamer.daemon.receivers import Receiver, assembly_of, new_receiver
 from streamer.daemon.scans import Scans
 from streamer.daemon.supervision import Supervisor
+from streamer.daemon.writer_options import writer_options
 from streamer.flow.folder_template import placeholders
 from streamer.flow.ring import Ring
 from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
@@ -47,7 +48,6 @@ from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, 
 from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.raw_writer import RawWriter
 from streamer.io.raw.writer import WriterProcess
-from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.service_manager import Tell, condition
 from streamer.io.shared import SharedBuffer
 from streamer.io.sockets import Guard, open_to_all, port_of
@@ -144,20 +144,10 @@ class Daemon:
             self._context, config.preview.endpoint, PREVIEW_HIGH_WATER_MARK, "preview.endpoint", guard("preview")
         )
         self._open.append(self.previews.close)
-        section = config.writer
-        options = WriterOptions(
-            flush_s=section.flush_s,
-            reserve_bytes=int(section.reserve_mb * 2**20),
-            fsync_s=section.fsync_s,
-            hang_s=section.hang_s,
-            patience_s=section.patience_s,
-            source_keeps=config.source.transport == "acknowledged",
-            verify=section.verify,
-            keep_compressed=section.keep_compressed,
-        )
         self.writer: RawWriter
         if self.elsewhere is None:
-            self.writer = WriterProcess(shared, section.directory, options, self._clock)
+            options = writer_options(config, config.source.transport == "acknowledged")
+            self.writer = WriterProcess(shared, config.writer.directory, options, self._clock)
         else:
             self.writer = self.elsewhere.writer
         self._open.append(self.writer.stop)
