@@ -2,7 +2,8 @@
 
 Each projection is gridded with the weight and about the centre that are expected at that moment. At the end the few
 whose weight turned out otherwise are added once more with the difference, which is exact. If most of them did, or the
-centre did, the volume is gridded again, which takes as long as it would have taken after the scan.
+centre did, the volume is gridded again, which takes as long as it would have taken after the scan. Where that is a
+moment, the least difference is reason enough: the tomogram then does not depend on when its frames came.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ from streamer.pipeline.reconstruction.stored_projections import StoredProjection
 from streamer.pipeline.store import store_nbytes
 
 WEIGHT_TOLERANCE = 0.01
-"""Error of a projection's weight, in mean weights, that is left: it is one of hundreds, and they average out."""
+"""Error of a projection's weight, in mean weights, that is left in a large scan: it is one of thousands, and they
+average out."""
+
+SMALL = 512**3
+"""Samples (projections × rows × columns) that are gridded again in about half a second on two cores."""
+
+SMALL_TOLERANCE = 1e-6
+"""Errors of weight (in mean weights) and centre (pixels) that are left in a scan of so few samples."""
 
 CENTER_TOLERANCE_PX = 0.02
 """Error of the centre without a measurable error of the tomogram, where it cannot be moved after the fact."""
@@ -36,7 +44,11 @@ GROWS, FROM_MEMORY = "grows with the scan", "after the scan, from memory"
 """Ways of a ``TomogramPlan``."""
 
 MAX_MOVE_PX, MAX_MOVE_EXTENDED_PX = 0.3, 0.1
-"""How far a phase may move the axis of a gridded volume. The error of a sample that is cut off is four times that."""
+"""How far a phase may move the axis of a gridded volume for a look at it. The error of a sample that is cut off is four
+times that."""
+
+MAX_FINAL_MOVE_PX, MAX_FINAL_MOVE_EXTENDED_PX = 0.05, 0.015
+"""The same for the tomogram itself: 0.1 % of its maximum at the worst voxel of a slice of 512² or more."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +121,24 @@ class GrowingTomogram:
         self._block = self._volume.blocks  # up to which block of rows it is done
 
     def reaches(self, center: float) -> bool:
-        """Whether slices about ``center`` (detector column) can be had from what was gridded."""
-        moved = abs(self._stored.layout.center(center) - self._volume.center)
+        """Whether slices about ``center`` (detector column), to look at, can be had from what was gridded."""
         farthest = MAX_MOVE_EXTENDED_PX if self._stored.layout.extend else MAX_MOVE_PX
-        return moved <= CENTER_TOLERANCE_PX or (moved <= farthest and self._movable)
+        return self._reaches(center, CENTER_TOLERANCE_PX, farthest)
+
+    def _serves(self, center: float) -> bool:
+        """Whether the tomogram about ``center`` (detector column) can be made of what was gridded."""
+        if self._small or not self._last:
+            return self._reaches(center, SMALL_TOLERANCE, SMALL_TOLERANCE)
+        farthest = MAX_FINAL_MOVE_EXTENDED_PX if self._stored.layout.extend else MAX_FINAL_MOVE_PX
+        return self._reaches(center, CENTER_TOLERANCE_PX, farthest)
+
+    def _reaches(self, center: float, unmoved_px: float, moved_px: float) -> bool:
+        moved = abs(self._stored.layout.center(center) - self._volume.center)
+        return moved <= unmoved_px or (moved <= moved_px and self._movable)
+
+    @property
+    def _small(self) -> bool:
+        return self._stored.count * self._stored.layout.rows * self._stored.layout.width <= SMALL
 
     @property
     def _movable(self) -> bool:
@@ -199,8 +225,9 @@ class GrowingTomogram:
         weights, count = stored.layout.weights(stored.angles_rad), stored.count
         if self._block < blocks:
             self._grid(blocks)
-        wrong = np.abs(weights - self._used[:count])[: self._last] > WEIGHT_TOLERANCE * weights.mean()
-        if np.count_nonzero(wrong) > self._last / 2 or not self.reaches(center):
+        tolerance = SMALL_TOLERANCE if self._small else WEIGHT_TOLERANCE
+        wrong = np.abs(weights - self._used[:count])[: self._last] > tolerance * weights.mean()
+        if np.count_nonzero(wrong) > self._last / 2 or not self._serves(center):
             del self._volume  # a device may not have the memory for both
             self._begin(center)
         else:

@@ -19,6 +19,7 @@ from streamer.frames import FrameKind, FrameMeta, ScanSpec
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.preparation.options import PreparationOptions
 from streamer.pipeline.preparation.preparation import Preparation
+from streamer.pipeline.reconstruction import growing_tomogram
 from streamer.pipeline.reconstruction.growing_tomogram import GrowingTomogram
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -67,6 +68,7 @@ class Scan:
         on_device: NDArray[np.float32],
         idle: Callable[[int], bool] = lambda number: True,
         left_out: Callable[[int], bool] = lambda number: False,
+        angles: NDArray[np.float64] = ANGLES,
     ) -> Scan:
         """All projections, by threes, with an idle moment after some of them."""
         for first in range(0, COUNT, 3):
@@ -76,7 +78,7 @@ class Scan:
                 assert slot is not None
                 slot._values[...] = on_device[some]
             self.store.next(3)[...] = on_host[some]
-            self.store.add(ANGLES[some])
+            self.store.add(angles[some])
             self.recent.arrived(self.store.count)
             while idle(first) and self.growing.work():
                 pass
@@ -92,6 +94,30 @@ def same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
 
 def on_the_cpu(numba_backend: Backend, layout: Layout = LAYOUT, center: float = CENTER) -> NDArray[np.float32]:
     return Scan(numba_backend, layout=layout).come(FRAMES, NOWHERE, idle=lambda number: False).tomogram(center)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.004, -0.2, 2.0])
+def test_the_tomogram_does_not_depend_on_when_its_frames_came(numba_backend: Backend, late: float) -> None:
+    """It grew about an axis that turned out to be off by ``late`` px, with weights that the last angle changed."""
+    angles = ANGLES + np.random.default_rng(3).normal(0.0, 0.004, COUNT)
+    grown, made = (
+        Scan(numba_backend).come(FRAMES, NOWHERE, idle, angles=angles).tomogram(CENTER + late)
+        for idle in (lambda number: True, lambda number: False)
+    )
+    assert np.abs(grown - made).max() < 1e-5 * np.abs(made).max()
+
+
+def test_the_axis_of_a_large_scan_moves_by_little(numba_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing_tomogram, "SMALL", 0)
+    exact = on_the_cpu(numba_backend, center=CENTER + growing_tomogram.MAX_FINAL_MOVE_PX)
+    for move, kept in ((0.9, True), (1.1, False)):
+        scan = Scan(numba_backend).come(FRAMES, NOWHERE)
+        volume = scan.growing._volume
+        found = scan.tomogram(CENTER + move * growing_tomogram.MAX_FINAL_MOVE_PX)
+        assert (scan.growing._volume is volume) is kept
+        assert np.sqrt(np.mean((found - exact) ** 2)) < 0.1 * np.sqrt(np.mean(exact**2))
+    nothing_yet = Scan(numba_backend).come(FRAMES, NOWHERE, idle=lambda number: False)
+    assert np.array_equal(nothing_yet.tomogram(CENTER + growing_tomogram.MAX_FINAL_MOVE_PX), exact)
 
 
 def test_nothing_crosses_the_bus_again(
