@@ -23,7 +23,7 @@ from streamer.cli.rig.processes import ManagedProcess, start_beamline, start_dae
 from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.flow.wire.beamline import Finish
 from streamer.flow.wire.daemon import Report
-from streamer.io.sockets import until_done
+from streamer.io.messaging.sockets import until_done
 
 SHARDS = (1, 2, 4)
 RATES_HZ = {256: 300.0, 512: 150.0, 1024: 40.0}

@@ -22,7 +22,7 @@ from benchmarks.record import record
 from streamer.cli.rig.processes import ManagedProcess, start_beamline, start_daemon
 from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.flow.wire.beamline import Finish
-from streamer.io.sockets import until_done
+from streamer.io.messaging.sockets import until_done
 
 AS_FAST_AS_IT_GOES_HZ = 100_000
 PROJECTIONS_PER_COLUMN = 4

@@ -22,7 +22,7 @@ from streamer.cli.rig.processes import start_beamline, start_daemon
 from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.flow.wire.beamline import Finish
 from streamer.flow.wire.daemon import Report
-from streamer.io.sockets import until_done
+from streamer.io.messaging.sockets import until_done
 
 RATES_HZ = {256: (300, 700), 512: (260, 450), 1024: (60,)}
 PROJECTIONS_PER_COLUMN = 4

@@ -18,7 +18,7 @@ from streamer.flow.dialects import TRAITS, dectris_v2
 from streamer.flow.folder_template import RULE, FolderTemplate
 from streamer.flow.kinds import Kinds
 from streamer.flow.patience import PatienceLimits
-from streamer.flow.positions import Positions
+from streamer.flow.positions.positions import Positions
 from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import BadInput
 from streamer.options import Options, toml_lines

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from streamer.flow import wire
 from streamer.flow.spool import Spool
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec, StreamerError
+from streamer.io.messaging.sockets import open_to_all
 from streamer.io.senders.acknowledged import AcknowledgedSender, new_run
 from streamer.io.shared import SharedBuffer
-from streamer.io.sockets import open_to_all
 from streamer.keys import ClientKey
 
 log = logging.getLogger(__name__)

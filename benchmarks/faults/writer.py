@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.faults.rig import Fate, LoopDisk, Rig, fate, fill, small_disk
 from streamer.frames import ScanSpec
+from streamer.io.messaging.sockets import port_of
 from streamer.io.raw.segments import seal
-from streamer.io.sockets import port_of
 
 Act = Callable[[Rig, ScanSpec], None]
 

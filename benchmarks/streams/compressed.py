@@ -31,14 +31,14 @@ from streamer.flow.assembly import Assembly
 from streamer.flow.dialects import DIALECTS
 from streamer.flow.dialects.message import Codec, Image, SeriesStart
 from streamer.flow.kinds import Kinds
-from streamer.flow.positions import Positions
-from streamer.flow.ring import Ring
+from streamer.flow.positions.positions import Positions
+from streamer.flow.ring.ring import Ring
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
+from streamer.io.messaging.sockets import keep_message_memory
 from streamer.io.raw.nxtomo import DETECTOR, NXtomoFile
 from streamer.io.raw.writer import WriterProcess
 from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
-from streamer.io.sockets import keep_message_memory
 from streamer.io.sources.dialect import DialectReceiver, ZmqInbox
 
 SIDE = 2048

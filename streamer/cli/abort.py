@@ -9,7 +9,7 @@ from streamer.cli.status import add_daemon
 from streamer.cli.terminal.arguments import add_verb, read_key
 from streamer.client import Link, final_report
 from streamer.flow.wire.daemon import Abort, GetStatus
-from streamer.io.sockets import until_done
+from streamer.io.messaging.sockets import until_done
 
 
 def add_parser(verbs: Any) -> None:

@@ -26,8 +26,8 @@ from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.control import Ping
 from streamer.flow.wire.daemon import Abort, Arm, GetStatus
 from streamer.frames import BadInput, ScanSpec, StreamerError
-from streamer.io import sockets
 from streamer.io.layouts.layout import ReadOptions
+from streamer.io.messaging import sockets
 from streamer.io.runs import find_scan
 from streamer.io.senders.outlet import Outlet, PlainOutlet, open_outlet
 from streamer.io.senders.pv import PvMessages, PvOutlet

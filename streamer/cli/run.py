@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from streamer.cli.terminal.arguments import add_verb
 from streamer.cli.terminal.logs import ScanInHand, add_log_options, start_log
 from streamer.config import Config, load, render
+from streamer.io.messaging.sockets import keep_message_memory
 from streamer.io.place import set_file_mode
 from streamer.io.service_manager import service_manager
-from streamer.io.sockets import keep_message_memory
 
 if TYPE_CHECKING:
     from streamer.cluster.scout import Scout

@@ -15,7 +15,7 @@ from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.client import Link
 from streamer.config import Endpoint
 from streamer.flow.wire.daemon import DaemonStatus, GetStatus
-from streamer.io.sockets import until_done
+from streamer.io.messaging.sockets import until_done
 
 DEFAULT = "tcp://127.0.0.1:5581"
 WATCH_S = 1.0

@@ -10,7 +10,7 @@ from streamer.cli.terminal.arguments import add_verb, read_key
 from streamer.client import Link
 from streamer.flow.wire.daemon import GetStatus, Trigger
 from streamer.frames import BadInput
-from streamer.io.sockets import until_done
+from streamer.io.messaging.sockets import until_done
 
 
 def add_parser(verbs: Any) -> None:

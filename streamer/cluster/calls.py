@@ -13,7 +13,7 @@ import zmq
 from streamer.cluster.messages import Answer, Refused, Request
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput, StreamerError
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 
 LOOK_MS = 20
 """How often a caller looks whether the other one still lives."""

@@ -23,7 +23,7 @@ from streamer.flow import wire
 from streamer.flow.row_cut import Part, RowCut
 from streamer.flow.spool import HeldMessages
 from streamer.frames import BadInput
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 from streamer.io.senders.acknowledged import AcknowledgedSender, SpoolFullError, new_run
 
 RECEIVE_MS = 20

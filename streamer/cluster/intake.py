@@ -12,7 +12,7 @@ from msgspec import structs
 
 from streamer.flow import wire
 from streamer.flow.acknowledged import Taken
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.flow.scan import Ledger, Outcome
 from streamer.frames import FrameKind, ScanSpec
 from streamer.io.raw.writer import WriterProcess

@@ -50,7 +50,7 @@ from streamer.core.warmup import warm
 from streamer.daemon.compute.finish import raw_rows, write_blocks
 from streamer.daemon.compute.waiting_frames import WaitingFrames
 from streamer.daemon.writer_options import writer_options
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput
 from streamer.io.direct import BulkWriter

@@ -41,8 +41,8 @@ from streamer.core.planes.plane import Plane
 from streamer.flow.row_cut import RowCut
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput, ScanSpec
+from streamer.io.messaging.sockets import Context
 from streamer.io.raw.pixel_mask import PixelMask, pack
-from streamer.io.sockets import Context
 from streamer.pipeline.layout.layout import Layout
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from zmq.utils import z85
 
 from streamer.daemon.throttle import ThrottledLog
 from streamer.frames import BadInput
-from streamer.io.sockets import Context, Socket
+from streamer.io.messaging.sockets import Context, Socket
 from streamer.keys import Client, KeyFolder, Role
 
 log = logging.getLogger(__name__)

@@ -37,20 +37,20 @@ from streamer.daemon.scans import Scans
 from streamer.daemon.supervision import Supervisor
 from streamer.daemon.writer_options import writer_options
 from streamer.flow.folder_template import placeholders
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
 from streamer.flow.wire.events import FaultEvent
 from streamer.frames import BadInput, ScanSpec
-from streamer.io.control import ControlServer
+from streamer.io.messaging.control import ControlServer
+from streamer.io.messaging.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
+from streamer.io.messaging.sockets import Guard, open_to_all, port_of
 from streamer.io.place import give_to_group
 from streamer.io.positions import open_source
-from streamer.io.publish import EVENT_HIGH_WATER_MARK, PREVIEW_HIGH_WATER_MARK, Publisher
 from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.raw_writer import RawWriter
 from streamer.io.raw.writer import WriterProcess
 from streamer.io.service_manager import Tell, condition
 from streamer.io.shared import SharedBuffer
-from streamer.io.sockets import Guard, open_to_all, port_of
 from streamer.keys import KeyFolder
 from streamer.pipeline.preparation.warmup import warm_preparation
 from streamer.pipeline.rehearsal import rehearse

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from streamer.daemon.throttle import ThrottledLog
-from streamer.io.sockets import duplicate, ends_of, port_of
+from streamer.io.messaging.sockets import duplicate, ends_of, port_of
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from streamer.flow.wire.daemon import (
 )
 from streamer.flow.wire.looks import Brick, GetBrick, GetLatest, GetPast, LatestPlane, Look, Looked, PastScans
 from streamer.frames import BadInput, ScanSpec
-from streamer.io.control import DeferredReply, Handler
+from streamer.io.messaging.control import DeferredReply, Handler
 from streamer.io.positions import PositionSource
 from streamer.io.positions.table import PositionTable
 from streamer.keys import Client, Role

@@ -19,7 +19,7 @@ from streamer.flow.acknowledged import Taken
 from streamer.flow.capture import Capture
 from streamer.flow.dialects.message import SeriesStart
 from streamer.flow.latency import LatencyHistogram
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.flow.scan import Outcome
 from streamer.frames import BadInput, FrameMeta
 from streamer.io.raw.pixel_mask import as_mask

@@ -11,8 +11,8 @@ from streamer.flow.assembly import Assembly
 from streamer.flow.dialects import DIALECTS, dectris_v2
 from streamer.frames import ScanSpec
 from streamer.io.foreign.pva import PvaInbox
+from streamer.io.messaging.sockets import Context, Guard
 from streamer.io.positions import PositionSource
-from streamer.io.sockets import Context, Guard
 from streamer.io.sources.acknowledged import AcknowledgingReceiver
 from streamer.io.sources.dialect import DialectReceiver, Inbox, ZmqInbox
 from streamer.io.sources.push import FrameReceiver

@@ -21,7 +21,7 @@ from streamer.daemon.scan_folders import ScanFolders
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
 from streamer.flow.capture import window_frames
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.flow.row_cut import RowCut
 from streamer.flow.scan import Ledger, ScanState
 from streamer.flow.wire import End, EndStatus
@@ -30,7 +30,7 @@ from streamer.flow.wire.daemon import Report
 from streamer.flow.wire.events import ProgressEvent, StateEvent
 from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.defect_map import read_defect_map
-from streamer.io.publish import Publisher
+from streamer.io.messaging.publish import Publisher
 from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.pixel_mask import PixelMask, as_mask, joined
 from streamer.io.raw.raw_writer import RawWriter

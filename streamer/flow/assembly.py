@@ -16,7 +16,17 @@ from msgspec import Struct, structs
 from streamer.flow import wire
 from streamer.flow.dialects.message import Image, SeriesEnd, SeriesStart
 from streamer.flow.kinds import Kinds, Order, attribute_kind, decide, shutter_open
-from streamer.flow.positions import Encoder, Key, Position, PositionEvent, Positions, Remark, RunEnds, Triggers, number
+from streamer.flow.positions.positions import (
+    Encoder,
+    Key,
+    Position,
+    PositionEvent,
+    Positions,
+    Remark,
+    RunEnds,
+    Triggers,
+    number,
+)
 from streamer.frames import FrameKind, ScanSpec
 from streamer.schema import runs
 

@@ -33,7 +33,7 @@ from streamer.flow.wire.beamline import (
 from streamer.flow.wire.changer import Confirm, HandOver, Mount, Park
 from streamer.flow.wire.control import Busy, Done, Forbidden, Ping, Pong, Request
 from streamer.frames import MAX_FRAMES, BadInput, ScanSpec
-from streamer.io.control import DeferredReply, Handler
+from streamer.io.messaging.control import DeferredReply, Handler
 from streamer.sim.acquisition import Acquirer
 from streamer.sim.ownership import Claims
 from streamer.sim.prerender import Batch, Renderer

@@ -16,8 +16,8 @@ from msgspec import structs
 from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.beamline import BeamlineEndpoints
 from streamer.frames import BadInput
-from streamer.io import sockets
-from streamer.io.control import ControlServer
+from streamer.io.messaging import sockets
+from streamer.io.messaging.control import ControlServer
 from streamer.io.senders.outlet import open_outlet
 from streamer.sim.acquisition import SOURCE_NAME, Acquirer, Clock
 from streamer.sim.control import BeamlineControl

@@ -28,11 +28,11 @@ from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.daemon.supervision import Supervisor
 from streamer.flow import wire
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.flow.wire.daemon import DaemonStatus, Endpoints, Report, RingStatus
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
-from streamer.io.control import ControlServer
-from streamer.io.publish import EVENT_HIGH_WATER_MARK, Publisher
+from streamer.io.messaging.control import ControlServer
+from streamer.io.messaging.publish import EVENT_HIGH_WATER_MARK, Publisher
 from streamer.io.raw.writer import WriterProcess
 from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer

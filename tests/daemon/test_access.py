@@ -28,7 +28,7 @@ from streamer.flow.wire.daemon import (
 )
 from streamer.flow.wire.looks import GetBrick
 from streamer.frames import BadInput, FrameKind, ScanSpec
-from streamer.io.control import ControlServer
+from streamer.io.messaging.control import ControlServer
 from streamer.io.sources.acknowledged import AcknowledgingReceiver
 from streamer.keys import ClientKey, KeyFolder, KeyPair, Role
 from streamer.producer import Producer

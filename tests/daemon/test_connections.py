@@ -14,7 +14,7 @@ import zmq
 
 from benchmarks.strangers import zmtp
 from streamer.daemon.connections import LOOK_S, MAX_CONNECTIONS, Budget, Connections
-from streamer.io.sockets import duplicate, port_of
+from streamer.io.messaging.sockets import duplicate, port_of
 
 PATIENCE_S = 60.0
 PATIENCE_MS = 60_000

@@ -14,11 +14,11 @@ from streamer import __version__
 from streamer.core.planes.plane import orthogonal_planes
 from streamer.daemon.handlers import Handlers
 from streamer.flow import wire
-from streamer.flow.positions import Position, RunEnds
+from streamer.flow.positions.positions import Position, RunEnds
 from streamer.flow.wire.control import Busy, Reply, read_request
 from streamer.flow.wire.daemon import PlaneSpec
 from streamer.frames import BadInput, Verdict
-from streamer.io.control import DeferredReply
+from streamer.io.messaging.control import DeferredReply
 from streamer.io.positions.table import PositionTable
 from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
 

@@ -13,7 +13,7 @@ from streamer.flow import wire
 from streamer.flow.dialects.message import SeriesStart
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.daemon import Arm, Armed, Report
-from streamer.io.control import DeferredReply
+from streamer.io.messaging.control import DeferredReply
 from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.raw.writer_process import ORPHANED
 from streamer.io.source_file import ScanFile

@@ -17,7 +17,7 @@ from streamer.daemon import reports
 from streamer.daemon import scans as module
 from streamer.flow.wire.daemon import Report
 from streamer.frames import BadInput
-from streamer.io.control import Busy
+from streamer.io.messaging.control import Busy
 from tests.daemon.rig import COLUMNS, PATIENCE_S, ROWS, Rig, TinyScan
 from tests.io.helpers import wait_until
 

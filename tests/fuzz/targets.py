@@ -14,8 +14,8 @@ from streamer.flow import wire
 from streamer.flow.codecs import decompress_into
 from streamer.flow.dialects import DIALECTS
 from streamer.flow.dialects.message import Codec
-from streamer.flow.position_rows import PandaCapture, Rows, StreamedCapture
-from streamer.flow.positions import Positions
+from streamer.flow.positions.positions import Positions
+from streamer.flow.positions.rows import PandaCapture, Rows, StreamedCapture
 from streamer.flow.row_cut import RowCut
 from streamer.flow.wire.acknowledged import decode_credit, decode_hello, decode_number
 from streamer.flow.wire.beamline import BEAMLINE_REQUESTS

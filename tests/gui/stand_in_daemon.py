@@ -31,8 +31,8 @@ from streamer.flow.wire.daemon import (
 from streamer.flow.wire.events import ProgressEvent, StateEvent
 from streamer.flow.wire.looks import GetLatest, GetPast, LatestPlane, Look, Looked, PastScans
 from streamer.frames import NOT_JUDGED, FrameKind, Verdict
-from streamer.io.control import ControlServer, Handler
-from streamer.io.publish import EVENT_HIGH_WATER_MARK, Publisher
+from streamer.io.messaging.control import ControlServer, Handler
+from streamer.io.messaging.publish import EVENT_HIGH_WATER_MARK, Publisher
 from streamer.phantoms import image, shepp_logan
 
 ANYWHERE = "tcp://127.0.0.1:*"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
 
 STARTED = "2026-11-21T00:00:00+00:00"

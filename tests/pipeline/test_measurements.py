@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.center import random_scan
+from benchmarks.reconstruction.center import random_scan
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.backend.selection import Backend
 from streamer.core.preprocessing.flat_field import row_moments_of

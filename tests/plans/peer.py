@@ -36,7 +36,7 @@ from streamer.flow.wire.daemon import (
     VerdictReply,
 )
 from streamer.frames import BadInput, Decision, Quality, Reason, ReasonCode, Verdict
-from streamer.io.control import DeferredReply
+from streamer.io.messaging.control import DeferredReply
 from tests.gui.stand_in_daemon import VERSION, StandInDaemon
 
 FLUSH_S = 0.05

@@ -24,12 +24,12 @@ from streamer.cli.bench.ingest_sink import RingSink
 from streamer.cli.bench.sender import SCAN
 from streamer.cli.rig.processes import ANYWHERE, ManagedProcess
 from streamer.core.backend.selection import Backend
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import ScanSpec, StreamerError
+from streamer.io.messaging.sockets import keep_message_memory
 from streamer.io.raw.writer import WriterProcess
 from streamer.io.shared import SharedBuffer
-from streamer.io.sockets import keep_message_memory
 from streamer.io.sources.acknowledged import AcknowledgingReceiver
 from streamer.io.sources.push import FrameReceiver
 

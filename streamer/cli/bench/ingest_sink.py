@@ -6,7 +6,7 @@ import time
 
 from streamer.flow import wire
 from streamer.flow.acknowledged import Taken
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.io.raw.writer import WriterProcess
 
 FULL_WAIT_S = 0.0005

@@ -15,7 +15,7 @@ from streamer.cli.rig.scan_driver import ScanDriver
 from streamer.core.backend.selection import Backend
 from streamer.flow.wire.beamline import Finish
 from streamer.flow.wire.daemon import Report
-from streamer.io.sockets import until_done
+from streamer.io.messaging.sockets import until_done
 
 PATIENCE_S = 600.0
 WRITTEN_BYTES = 2**28

@@ -33,8 +33,8 @@ from streamer.flow.scan import ScanState
 from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.daemon import GetStatus
 from streamer.frames import BadInput, Verdict
+from streamer.io.messaging.sockets import until_done
 from streamer.io.raw.disk_space import check_space
-from streamer.io.sockets import until_done
 from streamer.options import Options
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from streamer.flow.dialects.message import Image, SeriesEnd, SeriesStart, Socket
 from streamer.flow.dialects.recognise import NATIVE, Recognised, recognise
 from streamer.flow.wire import WireError
 from streamer.frames import StreamerError
-from streamer.io import sockets
 from streamer.io.foreign.probe import MOST_BYTES, MOST_MESSAGES, PEERS, POLL_MS, Heard, Probe
 from streamer.io.foreign.pva import SCHEME, PvaInbox
+from streamer.io.messaging import sockets
 
 ANGLE_NAME = re.compile(r"angle|omega|theta|rot", re.IGNORECASE)
 KIND_NAME = re.compile(r"image_?key|frame_?type|savedest", re.IGNORECASE)

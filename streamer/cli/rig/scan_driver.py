@@ -22,7 +22,7 @@ from streamer.flow.wire.changer import Mount
 from streamer.flow.wire.control import R, Request
 from streamer.flow.wire.daemon import Arm, GetStatus, Report
 from streamer.frames import FrameKind, ScanSpec, StreamerError
-from streamer.io.sockets import Context
+from streamer.io.messaging.sockets import Context
 
 ANSWER_S = 100.0
 POLL_S = 0.02

@@ -14,10 +14,10 @@ from streamer.cli.terminal.arguments import add_verb
 from streamer.flow.row_cut import RowCut
 from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import BadInput
+from streamer.io.messaging.sockets import keep_message_memory, until_done
 from streamer.io.senders.branches import Branch
 from streamer.io.senders.tee import Tee
 from streamer.io.senders.tee_acknowledged import AcknowledgedTee
-from streamer.io.sockets import keep_message_memory, until_done
 
 HIGH_WATER_MARK = 8
 SAY_S = 10.0

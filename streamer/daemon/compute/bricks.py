@@ -12,7 +12,7 @@ from streamer.daemon.session import Session
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.looks import Brick, GetBrick
 from streamer.frames import BadInput
-from streamer.io.control import DeferredReply
+from streamer.io.messaging.control import DeferredReply
 from streamer.pipeline.reconstruction.brick import BrickInProgress
 from streamer.pipeline.reconstruction.growing_tomogram import GROWS
 from streamer.pipeline.scan_pipeline import ScanPipeline

@@ -26,7 +26,7 @@ from streamer.flow.scan import ScanState
 from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import Decision, FrameKind, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.archive import Archive, sections, write_archive
-from streamer.io.publish import Publisher
+from streamer.io.messaging.publish import Publisher
 from streamer.io.raw.raw_writer import RawWriter
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile

@@ -14,7 +14,7 @@ from streamer.daemon.session import Session
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.looks import MOST_LOOK_PX, Look, Looked, Subject
 from streamer.frames import BadInput, FrameKind, FrameMeta
-from streamer.io.control import DeferredReply
+from streamer.io.messaging.control import DeferredReply
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 FRESH_S = 0.2

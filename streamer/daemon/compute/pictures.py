@@ -13,7 +13,7 @@ from streamer.core.planes.plane import Plane
 from streamer.daemon.compute.aside import Aside, Threads
 from streamer.flow.wire.daemon import PlaneSpec, PreviewHeader
 from streamer.flow.wire.looks import MOST_LOOK_PX, LatestPlane
-from streamer.io.publish import Publisher
+from streamer.io.messaging.publish import Publisher
 
 
 class Pictures:

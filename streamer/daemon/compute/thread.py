@@ -25,12 +25,12 @@ from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
-from streamer.flow.ring import Reader
+from streamer.flow.ring.ring import Reader
 from streamer.flow.wire.daemon import PreviewHeader
 from streamer.flow.wire.events import ProgressEvent, VerdictEvent
 from streamer.flow.wire.looks import LatestPlane
 from streamer.frames import FrameKind
-from streamer.io.publish import Publisher
+from streamer.io.messaging.publish import Publisher
 from streamer.pipeline.judgement import Look
 from streamer.pipeline.scan_pipeline import ScanPipeline
 

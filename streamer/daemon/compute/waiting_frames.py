@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from streamer.core.arrays import Array
 from streamer.daemon.compute.looks import Newest
-from streamer.flow.ring import Reader
+from streamer.flow.ring.ring import Reader
 from streamer.frames import FrameMeta
 from streamer.pipeline.store import FRAMES_PER_BATCH
 

@@ -10,7 +10,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from streamer.flow.dialects.message import SocketKind
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 from streamer.io.sources.dialect import REQUEST
 
 SOCKETS: Mapping[SocketKind, int] = {"sub": zmq.SUB, "pull": zmq.PULL, "req": zmq.REQ}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from streamer.flow.positions import PositionEvent, Positions
+from streamer.flow.positions.positions import PositionEvent, Positions
 
 
 class PositionSource(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from streamer.flow.position_rows import CAPTURE_REQUEST, PandaCapture, Rows
-from streamer.flow.positions import PositionEvent, Positions
+from streamer.flow.positions.positions import PositionEvent, Positions
+from streamer.flow.positions.rows import CAPTURE_REQUEST, PandaCapture, Rows
 from streamer.frames import BadInput
 
 PORT = 8889

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from streamer.flow.position_rows import GrowingArrays
-from streamer.flow.positions import Positions
+from streamer.flow.positions.positions import Positions
+from streamer.flow.positions.rows import GrowingArrays
 from streamer.frames import BadInput
 from streamer.io.positions.reader import Arrivals
 

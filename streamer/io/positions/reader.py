@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from streamer.flow.positions import PositionEvent, Remark
+from streamer.flow.positions.positions import PositionEvent, Remark
 from streamer.frames import StreamerError
 
 POLL_S = 0.05

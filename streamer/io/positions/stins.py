@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import zmq
 
-from streamer.flow.position_rows import MAX_BLOCK, Rows, StreamedCapture
-from streamer.flow.positions import PositionEvent, Positions
+from streamer.flow.positions.positions import PositionEvent, Positions
+from streamer.flow.positions.rows import MAX_BLOCK, Rows, StreamedCapture
 from streamer.flow.wire import WireError
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 
 
 class StreamOfPositions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamer.flow.positions import Position, RunEnds
+from streamer.flow.positions.positions import Position, RunEnds
 from streamer.io.positions.reader import Arrivals
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.frames import BadInput, FrameMeta, ScanSpec
 from streamer.io.raw.disk_space import free_bytes
 from streamer.io.raw.nxtomo import NO_FRAMES

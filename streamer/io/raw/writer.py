@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.frames import ScanSpec, StreamerError
 from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.frame_writer import RING_READER

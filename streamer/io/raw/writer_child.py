@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import streamer
-from streamer.io.channel import Channel, await_ready
+from streamer.io.messaging.channel import Channel, await_ready
 
 PROCESS = "streamer.io.raw.writer_process"
 DYING_S = 1.0

@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.frames import BadInput, ScanSpec
-from streamer.io.channel import Channel, await_ready
+from streamer.io.messaging.channel import Channel, await_ready
 from streamer.io.raw.frame_writer import FrameWriter
 from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.raw.pixel_mask import unpack

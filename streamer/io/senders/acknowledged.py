@@ -18,7 +18,7 @@ from streamer.flow.acknowledged import SenderWindow
 from streamer.flow.spool import MessageStore
 from streamer.flow.wire.acknowledged import decode_credit, encode_number
 from streamer.frames import BadInput, StreamerError
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 
 log = logging.getLogger(__name__)
 

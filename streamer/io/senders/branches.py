@@ -10,7 +10,7 @@ import zmq
 
 from streamer.flow.row_cut import Part, RowCut
 from streamer.flow.wire import WireError
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 
 SMALL = 2**16
 """Messages of fewer bytes, such as the start and the end of a scan, wait for a receiver that is behind."""

@@ -12,7 +12,7 @@ import zmq
 from streamer.flow.dialects.message import SocketKind
 from streamer.flow.spool import HeldMessages
 from streamer.flow.wire.acknowledged import Transport
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 from streamer.io.senders.acknowledged import AcknowledgedSender, SpoolFullError, new_run
 
 log = logging.getLogger(__name__)

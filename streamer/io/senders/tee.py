@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import zmq
 
 from streamer.frames import BadInput
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 from streamer.io.senders.branches import Branch, LossyBranches, push_socket, sent
 
 POLL_MS = 50

@@ -8,7 +8,7 @@ import zmq
 
 from streamer.flow.wire.acknowledged import decode_hello, decode_number
 from streamer.frames import BadInput
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 from streamer.io.senders.branches import Branch, sent
 from streamer.io.senders.tee import MAX_MESSAGE, POLL_MS, BaseTee
 

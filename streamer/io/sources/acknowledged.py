@@ -15,7 +15,7 @@ from streamer.flow import wire
 from streamer.flow.acknowledged import ReceiverLedger, ReceiverStream, Taken, Turn
 from streamer.flow.wire.acknowledged import Credit, decode_hello, decode_number
 from streamer.frames import BadInput
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 from streamer.io.sources.push import POLL_MS, FrameSink, MessageParts
 
 SETTLING_POLL_MS = 10

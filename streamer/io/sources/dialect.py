@@ -17,9 +17,9 @@ from streamer.flow import wire
 from streamer.flow.assembly import Assembly, Ready
 from streamer.flow.codecs import decompress_into
 from streamer.flow.dialects.message import Image, Message, SeriesEnd, SeriesStart, SocketKind
-from streamer.flow.positions import Remark
+from streamer.flow.positions.positions import Remark
 from streamer.frames import ScanSpec
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 from streamer.io.positions import PositionSource
 from streamer.io.sources.push import POLL_MS, FrameSink
 

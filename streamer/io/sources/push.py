@@ -14,7 +14,7 @@ import zmq
 
 from streamer.flow import wire
 from streamer.frames import BadInput
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 
 POLL_MS = 50
 

@@ -11,7 +11,7 @@ import zmq
 
 from streamer.cli.demo.recording import Recorder
 from streamer.flow.wire.daemon import PreviewHeader
-from streamer.io.publish import PREVIEW_HIGH_WATER_MARK, Publisher
+from streamer.io.messaging.publish import PREVIEW_HIGH_WATER_MARK, Publisher
 
 WANTED = 40
 

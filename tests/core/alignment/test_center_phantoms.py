@@ -1,6 +1,7 @@
 """The centre on scans that are hard: stripes, tilted and far-off axes, half acquisition, truncation.
 
-``benchmarks/center.py`` draws 100 of them; here are nine, of all cases, and what each method must not fall for.
+``benchmarks/reconstruction/center.py`` draws 100 of them; here are nine, of all cases, and what each method must
+not fall for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.center import project, random_bodies, random_scan
+from benchmarks.reconstruction.center import project, random_bodies, random_scan
 from streamer.core.alignment.opposite_views import center_from_opposites
 from streamer.core.alignment.trial_slices import center_from_sharpness
 from streamer.core.backend.selection import Backend

@@ -10,7 +10,7 @@ from streamer.daemon.compute.bricks import FRESH_S, WAIT_S
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.looks import Brick, GetBrick
 from streamer.frames import BadInput
-from streamer.io.control import DeferredReply
+from streamer.io.messaging.control import DeferredReply
 from streamer.io.tomogram import read_tomogram
 from tests.daemon.rig import COLUMNS, PROJECTIONS, ROWS, Rig, TinyScan
 

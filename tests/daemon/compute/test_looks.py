@@ -15,7 +15,7 @@ from streamer.flow.wire.control import Busy
 from streamer.flow.wire.daemon import FixCenter, WatchPlanes
 from streamer.flow.wire.looks import GetLatest, GetPast, Look, Looked
 from streamer.frames import FrameKind
-from streamer.io.control import DeferredReply
+from streamer.io.messaging.control import DeferredReply
 from tests.daemon.rig import COLUMNS, PROJECTIONS, ROWS, Rig, TinyScan
 
 UPRIGHT = Plane("upright", (0.0, 30.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (ROWS, COLUMNS))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from streamer.flow.positions import Positions
+from streamer.flow.positions.positions import Positions
 from streamer.io.positions import open_source
 
 source = open_source(Positions(source="pv", value=sys.argv[1]), None)

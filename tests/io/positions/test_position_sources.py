@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
-from streamer.flow.positions import Position, PositionEvent, Positions, Remark, RunBegins, RunEnds
+from streamer.flow.positions.positions import Position, PositionEvent, Positions, Remark, RunBegins, RunEnds
 from streamer.frames import BadInput
 from streamer.io.positions import PositionSource, open_source
 from streamer.io.positions.reader import RETRY_S

@@ -17,7 +17,7 @@ from p4p.nt import NTScalar
 from p4p.server import Server
 from p4p.server.thread import SharedPV
 
-from streamer.flow.positions import Position, PositionEvent, Positions, Remark, RunBegins
+from streamer.flow.positions.positions import Position, PositionEvent, Positions, Remark, RunBegins
 from streamer.io.positions import PositionSource, open_source
 
 PATIENCE_S = 60.0

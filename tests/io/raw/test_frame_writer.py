@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.frames import BadInput, FrameMeta
 from streamer.io.raw.frame_writer import RING_READER, FrameWriter
 from tests.io.helpers import SPEC, STARTED, commit

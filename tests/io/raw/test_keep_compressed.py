@@ -15,8 +15,8 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from streamer.flow.codecs import compress
-from streamer.flow.ring import Ring
-from streamer.flow.ring_layout import bytes_needed, packed_room
+from streamer.flow.ring.layout import bytes_needed, packed_room
+from streamer.flow.ring.ring import Ring
 from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.raw.segments import DATA, Account, frames_held, read_segment, seal
 from streamer.io.raw.unfinished import find_unfinished

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from streamer.flow.ring import Ring
-from streamer.flow.ring_layout import bytes_needed
+from streamer.flow.ring.layout import bytes_needed
+from streamer.flow.ring.ring import Ring
 from streamer.frames import BadInput, ScanSpec
-from streamer.io.channel import Channel
+from streamer.io.messaging.channel import Channel
 from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.frame_writer import RING_READER
 from streamer.io.raw.raw_scan import WriterEvent, WriterResult

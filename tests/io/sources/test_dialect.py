@@ -21,7 +21,7 @@ from streamer.flow.codecs import compress
 from streamer.flow.dialects import DIALECTS
 from streamer.flow.dialects.message import Dialect, Image, SeriesEnd, SeriesStart
 from streamer.flow.kinds import Kinds
-from streamer.flow.positions import Positions
+from streamer.flow.positions.positions import Positions
 from streamer.frames import ScanSpec
 from streamer.io.positions.table import PositionTable
 from streamer.io.sources.dialect import DialectReceiver, ZmqInbox

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from streamer.flow.positions import Position, PositionEvent, Positions, RunBegins, RunEnds, number
+from streamer.flow.positions.positions import Position, PositionEvent, Positions, RunBegins, RunEnds, number
 from streamer.flow.wire import WireError
 from streamer.schema import shown
 

@@ -1,6 +1,6 @@
 """Frames per second from raw counts into three planes: LivePlanes and the plain way.
 
-    python -m benchmarks.planes [--quick] [--threads N]
+    python -m benchmarks.reconstruction.planes [--quick] [--threads N]
 
 All ways take the same frames in turn, in one process, with the same threads, so that ratios are robust against a noisy
 machine. The plain way is what most codes do, done well (``PlainPlanes``): the logarithm by numba, the filter of all

@@ -1,7 +1,8 @@
 """Centre of rotation on random phantoms: how far off, and does the confidence say so?
 
-``python -m benchmarks.center [--quick]`` draws 100 (20) scans: noise, stripes, half and full turns, golden angles, axes
-far off the middle, half acquisition, tilted axes, samples wider than the detector; and writes results/center.json.
+``python -m benchmarks.reconstruction.center [--quick]`` draws 100 (20) scans: noise, stripes, half and full turns,
+golden angles, axes far off the middle, half acquisition, tilted axes, samples wider than the detector; and writes
+results/center.json.
 Each scan passes through ``pipeline.measurements.Measurements`` as it does in the daemon: projection by projection,
 asked for the centre now and then ("live": the worst confident answer), and at the end with all attenuation at hand
 ("stored"), or with no more than was kept on the way ("kept").

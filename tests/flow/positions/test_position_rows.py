@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pandablocks.connections import DataConnection
 from pandablocks.responses import FrameData
 
-from streamer.flow.position_rows import GrowingArrays, PandaCapture, Rows, StreamedCapture
-from streamer.flow.positions import Position, PositionEvent, Positions, RunBegins, RunEnds
+from streamer.flow.positions.positions import Position, PositionEvent, Positions, RunBegins, RunEnds
+from streamer.flow.positions.rows import GrowingArrays, PandaCapture, Rows, StreamedCapture
 from streamer.flow.wire import WireError
 from tests.io.positions.panda_server import FIELDS, header, rows
 

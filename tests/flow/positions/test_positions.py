@@ -13,7 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from streamer.flow.assembly import Assembly
 from streamer.flow.dialects.message import Image, SeriesStart
 from streamer.flow.kinds import Kinds
-from streamer.flow.positions import INT32_WRAP, Encoder, Position, Positions, RunBegins, RunEnds, Triggers, number
+from streamer.flow.positions.positions import (
+    INT32_WRAP,
+    Encoder,
+    Position,
+    Positions,
+    RunBegins,
+    RunEnds,
+    Triggers,
+    number,
+)
 from streamer.flow.wire import FrameHeader
 from streamer.frames import FrameKind, ScanSpec
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.flow.ring_layout import (
+from streamer.flow.ring.layout import (
     ALIGNMENT,
     BASE,
     COLUMNS,

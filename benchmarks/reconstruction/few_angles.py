@@ -1,6 +1,7 @@
 """Few, limited and noisy projections: total variation against filtered backprojection and SIRT, on one phantom.
 
-``python -m benchmarks.few_angles [--size 256]`` writes results/few_angles.json; --pictures DIR also a picture per case.
+``python -m benchmarks.reconstruction.few_angles [--size 256]`` writes results/few_angles.json; --pictures
+DIR also a picture per case.
 """
 
 from __future__ import annotations

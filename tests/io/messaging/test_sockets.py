@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import zmq
 
-from streamer.io.sockets import bind, until_done
+from streamer.io.messaging.sockets import bind, until_done
 
 INTERRUPTED = """
 import zmq
-from streamer.io.sockets import until_done
+from streamer.io.messaging.sockets import until_done
 try:
     with until_done() as context:
         half_made = context.socket(zmq.PUSH)

@@ -1,4 +1,4 @@
-"""Rows of all frames of a raw file: by the HDF5 library, and past it. ``python -m benchmarks.read_rows``
+"""Rows of all frames of a raw file: by the HDF5 library, and past it. ``python -m benchmarks.reconstruction.read_rows``
 
 This is what a tomogram costs to read where the scan does not fit into memory. Both read the same blocks in turns, from
 the page cache, so that the disk is left out.

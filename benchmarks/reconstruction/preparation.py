@@ -1,6 +1,6 @@
 """Milliseconds per frame of each step of the preparation, beside the plain correction, and the frame rate it permits.
 
-    python -m benchmarks.preparation [--quick] [--threads N]
+    python -m benchmarks.reconstruction.preparation [--quick] [--threads N]
 
 All steps take the same frame in turn, in one process. ``ratio`` is the cost of a step in units of the plain correction
 (darks, flats, logarithm, uint16 in) of the same round, so that a busy machine does not spoil it. Stripe removal is

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamer.io.channel import Channel, await_ready
+from streamer.io.messaging.channel import Channel, await_ready
 from tests.io.helpers import wait_until
 
 

@@ -17,7 +17,7 @@ import zmq
 from streamer.flow import wire
 from streamer.flow.wire.control import Busy, Refusal, Reply, Request, read_request, refusal
 from streamer.frames import BadInput
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 
 log = logging.getLogger(__name__)
 

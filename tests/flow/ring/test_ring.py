@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streamer.flow.ring import Reader, Ring
-from streamer.flow.ring_layout import CONTROL, bytes_needed, packed_room
+from streamer.flow.ring.layout import CONTROL, bytes_needed, packed_room
+from streamer.flow.ring.ring import Reader, Ring
 from streamer.frames import BadInput, FrameKind, FrameMeta
 from streamer.io.shared import SharedBuffer
 
@@ -416,7 +416,7 @@ TestRingMachine.settings = settings(max_examples=200, stateful_step_count=60, de
 CHILD = """
 import sys, time
 import numpy as np
-from streamer.flow.ring import Ring
+from streamer.flow.ring.ring import Ring
 from streamer.io.shared import SharedBuffer
 fd, index, lossless, until = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "lossless", int(sys.argv[4])
 reader = Ring(SharedBuffer.open(fd).memory).reader(index, lossless)

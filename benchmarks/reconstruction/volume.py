@@ -1,6 +1,6 @@
 """Milliseconds per slice of a whole tomogram beside every rival that is installed, and the tomogram while frames come.
 
-    python -m benchmarks.volume [--quick] [--threads N]
+    python -m benchmarks.reconstruction.volume [--quick] [--threads N]
 
 All ways get the same projections in turn, in one process, with the same threads, so that ratios are robust against a
 noisy machine; slow ways get few slices and few rounds. Beside the speed stands the error of each way on analytic
@@ -20,8 +20,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.reconstruction.volume_rivals import Rival, ways
 from benchmarks.record import record
-from benchmarks.volume_rivals import Rival, ways
 from streamer.core.backend.selection import Backend, select_backend
 from streamer.core.fbp.ramp_filter import angular_weights
 from streamer.core.fourier.projection_batch import ProjectionBatch

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamer.flow import wire
 from streamer.flow.wire.daemon import PreviewHeader
 from streamer.flow.wire.events import Event
-from streamer.io import sockets
+from streamer.io.messaging import sockets
 
 EVENT_HIGH_WATER_MARK = 1000
 MAX_SUBSCRIPTION = 1024  # bytes that a subscriber may send in one message; the handshake needs 350

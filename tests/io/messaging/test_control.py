@@ -17,7 +17,7 @@ from streamer.flow.wire import MAX_CONTROL, pack
 from streamer.flow.wire.control import Busy, Ping, Pong, Reply, Request, UnknownVerb, read_request
 from streamer.flow.wire.daemon import DAEMON_REQUESTS, Abort, GetVerdict
 from streamer.frames import BadInput
-from streamer.io.control import LOOK_AGAIN_S, MAX_DEFERRED_OF_CLIENT, ControlServer, DeferredReply
+from streamer.io.messaging.control import LOOK_AGAIN_S, MAX_DEFERRED_OF_CLIENT, ControlServer, DeferredReply
 
 PATIENCE_MS = 60_000
 
@@ -127,7 +127,7 @@ def test_a_bad_request_is_refused_in_one_line(bench: Bench, body: bytes, code: s
 def test_what_a_handler_raises_is_an_answer(
     bench: Bench, caplog: pytest.LogCaptureFixture, scan_id: str, code: str, error: str
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "streamer.io.control")
+    caplog.set_level(logging.CRITICAL, "streamer.io.messaging.control")
     answer = bench.ask("abort", scan_id=scan_id)
     assert (answer["code"], answer["error"]) == (code, error)
     assert bench.server.requests == {("abort", code): 1}
@@ -163,7 +163,7 @@ def test_deferred_replies_of_one_client_are_bounded(bench: Bench) -> None:
 
 
 def test_deferred_replies_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamer.io.control.MAX_DEFERRED", 3)
+    monkeypatch.setattr("streamer.io.messaging.control.MAX_DEFERRED", 3)
     for _ in range(4):
         bench.send(WAIT)
     assert bench.receive()["error"] == "too many requests are waiting"

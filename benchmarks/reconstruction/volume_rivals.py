@@ -1,4 +1,4 @@
-"""Ways to make slices from projections, ours and others', behind one signature, for ``benchmarks.volume``."""
+"""Ways to make slices from projections, ours and others', behind one signature, for ``volume``."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """Geometries beside algotom: full turns, half acquisition, region of interest, missing wedge, odd angles, lost frames.
 
-``python -m benchmarks.geometries [--quick] [--pictures DIR] [--data DIR]`` writes results/geometries.json. The phantoms
-are analytic; the error is against their truth within 0.95 of the field of view (0.9, where it is cut off). Ours finds
-axis, tilt and layout from the data, as the pipeline does. algotom is told the true axis of the row and gets its best
-chance: the better of two paddings, over-scan cut to half a turn, half acquisition by the better of its own two ways and
-of two roundings of the axis; and a second figure after the gain that fits the truth best. --data is the folder of the
-measured scans, of which the stripes are looked at; without it they are left out.
+``python -m benchmarks.reconstruction.geometries [--quick] [--pictures DIR] [--data DIR]`` writes
+results/geometries.json. The phantoms are analytic; the error is against their truth within 0.95 of the field of view
+(0.9, where it is cut off). Ours finds axis, tilt and layout from the data, as the pipeline does. algotom is told the
+true axis of the row and gets its best chance: the better of two paddings, over-scan cut to half a turn, half
+acquisition by the better of its own two ways and of two roundings of the axis; and a second figure after the gain that
+fits the truth best. --data is the folder of the measured scans, of which the stripes are looked at; without it they are
+left out.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import numpy as np
 from algotom.prep.conversion import convert_sinogram_360_to_180, extend_sinogram
 from algotom.rec.reconstruction import fbp_reconstruction
 
-from benchmarks.center import center_of
-from benchmarks.measured import measured_scans
-from benchmarks.pages import Panel, span, write_page
+from benchmarks.reconstruction.center import center_of
+from benchmarks.reconstruction.measured import measured_scans
+from benchmarks.reconstruction.pages import Panel, span, write_page
 from benchmarks.record import record
 from streamer.core.alignment.tilt import find_tilt
 from streamer.core.arrays import Array
@@ -260,7 +261,7 @@ def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--quick", action="store_true", help="a third of the size")
     parse.add_argument("--pictures", type=Path, help="folder for a page of pictures of each case")
-    parse.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parse.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data")
     args = parse.parse_args()
     backend, _ = select_backend("numba")
     size = 180 if args.quick else 512

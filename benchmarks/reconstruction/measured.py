@@ -10,8 +10,8 @@ import numpy as np
 from algotom.prep.removal import remove_all_stripe
 from PIL import Image
 
-from benchmarks.center import center_of
-from benchmarks.pages import Panel, span, write_page
+from benchmarks.reconstruction.center import center_of
+from benchmarks.reconstruction.pages import Panel, span, write_page
 from streamer.core.arrays import Array
 from streamer.core.backend.selection import Backend
 from streamer.core.fourier.volume import reconstruct_rows_fourier

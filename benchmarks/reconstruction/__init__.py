@@ -1,0 +1,1 @@
+"""Centre, preparation, planes and tomograms of arrays and files, without a daemon."""

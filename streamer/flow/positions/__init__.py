@@ -1,0 +1,1 @@
+"""Positions of an encoder in a stream of their own: read from bytes, joined to frames by trigger number."""

@@ -1,0 +1,1 @@
+"""The ring of frames: how it lies in memory, its writer and its readers."""

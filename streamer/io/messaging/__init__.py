@@ -1,0 +1,1 @@
+"""Messages between processes: ZeroMQ sockets, the control server, publishers, and channels to our own children."""
