@@ -13,12 +13,14 @@ import msgspec
 
 from streamer.cluster.messages import Ready, Setup
 from streamer.config import Config
+from streamer.daemon.supervision import show_name
 from streamer.frames import StreamerError
 
 
 def begin(name: str) -> tuple[Setup, Config]:
     """Read the set-up from the standard input. SIGINT, which a terminal sends to the whole group, is the scout's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    show_name(name)
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {name}: %(message)s"
     )

@@ -49,6 +49,7 @@ from streamer.core.memory import Memory
 from streamer.core.warmup import warm
 from streamer.daemon.compute.finish import raw_rows, write_blocks
 from streamer.daemon.compute.waiting_frames import WaitingFrames
+from streamer.daemon.supervision import show_name
 from streamer.daemon.writer_options import writer_options
 from streamer.flow.ring.ring import Ring
 from streamer.flow.wire.control import Busy
@@ -110,9 +111,7 @@ class Shard:
 
     def run(self) -> None:
         """Until the scout says ``Stop``, or is gone and the scan is over."""
-        receiving = threading.Thread(
-            target=self._receiver.run, args=(self._intake, self._stopped.is_set), name="receive"
-        )
+        receiving = threading.Thread(target=self._receive, name="receive")
         receiving.start()
         try:
             while not self._stopped.is_set():
@@ -122,6 +121,10 @@ class Shard:
             receiving.join()
             self._writer.stop()
             self._server.close()
+
+    def _receive(self) -> None:
+        show_name("receive")
+        self._receiver.run(self._intake, self._stopped.is_set)
 
     def _turn(self) -> None:
         for event in self._writer.poll_events():
