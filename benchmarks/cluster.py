@@ -190,7 +190,8 @@ def cost(size: int, scans: int, folder: Path) -> dict[str, Any]:
                 processes, _, report = found[shards][-1]
                 lost, tomogram_s = report.frames.missing, report.last_frame_to_tomogram_s
                 print(
-                    f"{size}² {shards}: {processes.total():.2f} s of CPU, {report.state}, {lost} missing, {tomogram_s} s",
+                    f"{size}² {shards}: {processes.total():.2f} s of CPU, {report.state}, "
+                    f"{lost} missing, {tomogram_s} s",
                     flush=True,
                 )
     spent = {shards: [processes.total() for processes, *_ in found[shards]] for shards in SHARDS}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,24 +34,56 @@ class HelperLost(StreamerError):
     """The process that was asked is gone."""
 
 
+class Wake:
+    """Ends the wait of one thread for requests; from any thread, and at no cost while nobody waits."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wanted = False
+
+    def want(self) -> None:
+        """From now on ``call`` is heard, once. What was there before has to be looked for after this."""
+        self._wanted = True
+
+    def call(self) -> None:
+        if self._wanted:
+            self._wanted = False
+            os.eventfd_write(self.fd, 1)
+
+    def heard(self) -> None:
+        """Nobody waits any more."""
+        self._wanted = False
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.fd)
+
+    def close(self) -> None:
+        """When nobody calls any more."""
+        os.close(self.fd)
+
+
 class CallServer:
     """The end of a helper; one thread. Raises BadInput when the endpoint cannot be bound."""
 
-    def __init__(self, context: sockets.Context, endpoint: str) -> None:
-        self._socket = context.socket(zmq.REP)
-        self._socket.setsockopt(zmq.LINGER, 200)
-        self.endpoint = sockets.bind(self._socket, endpoint, "the helper's socket")
+    def __init__(self, context: sockets.Context, endpoint: str, wake: Wake | None = None) -> None:
+        """``wake`` ends a wait for requests."""
+        self.socket = context.socket(zmq.REP)
+        self.socket.setsockopt(zmq.LINGER, 200)
+        self.endpoint = sockets.bind(self.socket, endpoint, "the helper's socket")
+        self._wake, self._poller = wake, zmq.Poller()
+        self._poller.register(self.socket, zmq.POLLIN)
+        if wake is not None:
+            self._poller.register(wake.fd, zmq.POLLIN)
 
     def serve(self, handle: Handler, wait_ms: int) -> bool:
         """Answer one request that comes within ``wait_ms``. False when none came.
 
         An error of ``handle`` is the answer; only those of the socket leave this.
         """
-        if not self._socket.poll(wait_ms):
+        if not self._asked(wait_ms):
             return False
         payload: Payload = ()
         try:
-            answer = handle(_requests.decode(self._socket.recv()))
+            answer = handle(_requests.decode(self.socket.recv()))
             if isinstance(answer, tuple):
                 answer, payload = answer
         except zmq.ZMQError:
@@ -57,11 +91,19 @@ class CallServer:
         except Exception as error:
             text = str(error) if isinstance(error, StreamerError) else f"{type(error).__name__}: {error}"
             answer = Refused(" ".join(text.split()), isinstance(error, Busy))
-        self._socket.send_multipart([_encoder.encode(answer), *payload], copy=False)
+        self.socket.send_multipart([_encoder.encode(answer), *payload], copy=False)
         return True
 
+    def _asked(self, wait_ms: int) -> bool:
+        if not wait_ms:
+            return bool(self.socket.poll(0))
+        ready = dict(self._poller.poll(wait_ms))
+        if self._wake is not None and self._wake.fd in ready:
+            self._wake.heard()
+        return self.socket in ready
+
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
 
 class Caller:

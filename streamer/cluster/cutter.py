@@ -24,11 +24,14 @@ from streamer.flow.row_cut import Part, RowCut
 from streamer.flow.spool import HeldMessages
 from streamer.frames import BadInput
 from streamer.io.messaging import sockets
-from streamer.io.senders.acknowledged import AcknowledgedSender, SpoolFullError, new_run
+from streamer.io.senders.acknowledged import new_run
+from streamer.io.senders.acknowledged_link import AcknowledgedLink
 
-RECEIVE_MS = 20
+WAIT_MS = 20
+"""How often it looks whether the scout is there, and whether its connection to the detector has to be made anew."""
+
+MESSAGES_PER_TURN = 8
 SPOOL_BYTES = 2**29
-WAIT_S = 0.02
 ARM_S = 10.0
 """For which a scan that was announced may take to be armed; its frames wait."""
 
@@ -42,32 +45,19 @@ class _Branch:
     def __init__(self, context: sockets.Context, endpoint: str, cut: RowCut) -> None:
         self.cut = cut
         self._context, self._messages = context, HeldMessages(SPOOL_BYTES, new_run())
-        self._sender: AcknowledgedSender | None = None
-        self.redirect(endpoint)
+        self.link = self._linked(endpoint)
+        self.blocked = False  # whether its socket takes no more now
+
+    def _linked(self, endpoint: str) -> AcknowledgedLink:
+        return AcknowledgedLink(self._context, endpoint, False, self._messages, "cutter", "a shard")
 
     def redirect(self, endpoint: str) -> None:
-        self.close()
-        self._sender = AcknowledgedSender(
-            self._context, endpoint, False, self._messages, "cutter", lambda _text: None, "a shard"
-        )
+        self.link.close()
+        self.link = self._linked(endpoint)
 
     def take(self, parts: Sequence[Part]) -> bool:
         """Whether there was room for a message."""
-        assert self._sender is not None
-        try:
-            self._sender.send(parts, WAIT_S)
-        except SpoolFullError:
-            return False
-        return True
-
-    @property
-    def waiting(self) -> int:
-        return 0 if self._sender is None else self._sender.unacknowledged
-
-    def close(self) -> None:
-        if self._sender is not None:
-            self._sender.close()
-        self._sender = None
+        return self.link.append(parts) is not None
 
 
 class Cutter:
@@ -81,7 +71,6 @@ class Cutter:
         self._socket.setsockopt(zmq.RCVHWM, source.high_water_mark)
         self._socket.setsockopt(zmq.MAXMSGSIZE, int(source.max_frame_mb * 2**20) + wire.MAX_HEADER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RCVTIMEO, RECEIVE_MS)
         self._watch = None if source.bind else sockets.Watch(self._socket)
         attach = sockets.bind if source.bind else sockets.connect
         self.endpoint = attach(self._socket, self._given, "source.endpoint") if self._always else self._given
@@ -94,50 +83,84 @@ class Cutter:
         self._announced_until = 0.0  # frames wait until then for the scan that was announced to be armed
         self._left: list[tuple[_Branch, Sequence[Part]]] = []  # what did not find room
         self._ended = False
-        self._heard_s = time.monotonic()
+        self._heard_s = self._mended_s = time.monotonic()
         self.frames = self.stale = 0
         self._stopped = False
 
     def run(self) -> None:
         """Until the scout says ``Stop``; without a scout, until every shard has the scan that is running."""
         try:
-            while not self._stopped:
-                self._server.serve(self._answer, 0)
-                if orphaned(self._setup) and self._is_over():
-                    return
-                if self._left:
-                    self._left = [(branch, parts) for branch, parts in self._left if not branch.take(parts)]
-                elif time.monotonic() >= self._announced_until:
-                    self._receive()  # also while it is detached: libzmq ends the connection only while it is asked
-                else:
-                    self._server.serve(self._answer, RECEIVE_MS)
+            while not self._stopped and not (orphaned(self._setup) and self._is_over()):
+                self._turn()
         finally:
-            for branch in (*self._shards, *filter(None, [self._scout])):
-                branch.close()
+            for branch in self._branches:
+                branch.link.close()
             if self._watch is not None:
                 self._watch.close()
             self._socket.close()
             self._server.close()
 
+    @property
+    def _branches(self) -> list[_Branch]:
+        return [*self._shards, *filter(None, [self._scout])]
+
+    def _turn(self) -> None:
+        """Wait for anything to happen, and do what follows from it."""
+        branches = self._branches
+        for branch in branches:
+            branch.blocked = branch.link.turn()
+        # What finds no room, and a scan that is not armed yet, hold the detector's messages back. It is also asked
+        # while it is detached: libzmq ends the connection only then.
+        takes = not self._left and time.monotonic() >= self._announced_until
+        poller = zmq.Poller()
+        poller.register(self._server.socket, zmq.POLLIN)
+        if takes:
+            poller.register(self._socket, zmq.POLLIN)
+        for branch in branches:
+            poller.register(branch.link.socket, zmq.POLLIN | (zmq.POLLOUT if branch.blocked else 0))
+        ready = dict(poller.poll(WAIT_MS))
+        for branch in branches:
+            if ready.get(branch.link.socket, 0) & zmq.POLLIN:
+                branch.link.hear()
+        left, self._left = self._left, []
+        for branch, parts in left:
+            self._give(branch, parts)
+        if self._socket in ready:
+            self._receive_some()
+        elif takes:
+            self._mend()
+        if self._server.socket in ready:
+            self._server.serve(self._answer, 0)
+
+    def _mend(self) -> None:
+        now = time.monotonic()
+        if self._watch is not None and self._attached and now - self._mended_s >= WAIT_MS / 1000:
+            self._mended_s = now
+            self._watch.mend(self._given)
+
     def _is_over(self) -> bool:
         """The scout is gone: nothing is sent to it any more. Whether nothing is left to be done, either."""
         if self._scout is not None:
             self._left = [(branch, parts) for branch, parts in self._left if branch is not self._scout]
-            self._scout.close()
+            self._scout.link.close()
             self._scout = None
-        waiting = self._left or any(branch.waiting for branch in self._shards)
+        waiting = self._left or any(branch.link.unacknowledged for branch in self._shards)
         silent = time.monotonic() - self._heard_s > SILENCE_S
         return silent or not self._scan_id or (self._ended and not waiting)
 
-    def _receive(self) -> None:
-        try:
-            frames = self._socket.recv_multipart(copy=False)
-        except zmq.Again:
-            if self._watch is not None and self._attached:
-                self._watch.mend(self._given)
-            return
+    def _receive_some(self) -> None:
+        """Take messages while they find room, but not for long: the branches wait to send them."""
         self._heard_s = time.monotonic()
-        parts = [frame.buffer for frame in frames]
+        for _ in range(MESSAGES_PER_TURN):
+            if self._left or self._heard_s < self._announced_until:
+                return
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            self._receive([frame.buffer for frame in frames])
+
+    def _receive(self, parts: list[memoryview]) -> None:
         try:
             message = wire.decode(parts[0])
         except BadInput:  # the scout says what is wrong with it
@@ -164,7 +187,7 @@ class Cutter:
             self.stale += 1
             return
         self.frames += 1
-        branches = [*self._shards, *filter(None, [self._scout])]
+        branches = self._branches
         if len(parts) != 2 or parts[1].nbytes != header.size or header.shape[0] < self._shards[-1].cut.end:
             for branch in branches:  # each of them refuses it, and counts it as corrupt
                 self._give(branch, parts)
@@ -194,13 +217,13 @@ class Cutter:
             self._stopped = True
         else:
             left = [sum(branch is other for other, _ in self._left) for branch in self._shards]
-            waiting = tuple(branch.waiting + more for branch, more in zip(self._shards, left, strict=True))
+            waiting = tuple(branch.link.unacknowledged + more for branch, more in zip(self._shards, left, strict=True))
             return CutterStatus(self.frames, self.stale, waiting)
         return Done()
 
     def _attach(self, request: Attach) -> None:
         for branch in self._shards:
-            branch.close()
+            branch.link.close()
         *cuts, scout = (RowCut(first, end) for first, end in request.rows)
         self._left = [(branch, parts) for branch, parts in self._left if branch is self._scout]
         self._shards = [

@@ -20,6 +20,8 @@ from streamer.io.raw.writer import WriterProcess
 log = logging.getLogger(__name__)
 
 FULL_WAIT_S = 0.0005
+FRAMES_AT_ONCE = 8
+"""For so many frames the raw writer is woken; for fewer, a moment later."""
 
 
 @dataclass
@@ -47,10 +49,18 @@ class Part:
 class Intake:
     """The sink of a shard's receiver (see ``io.sources.acknowledged.AcknowledgingSink``)."""
 
-    def __init__(self, ring: Ring, writer: WriterProcess, stopped: threading.Event, clock: Callable[[], float]) -> None:
-        self._ring, self._writer, self._stopped, self._clock = ring, writer, stopped, clock
+    def __init__(
+        self,
+        ring: Ring,
+        writer: WriterProcess,
+        stopped: threading.Event,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        """``wake`` tells whoever folds frames in that one has come."""
+        self._ring, self._writer, self._stopped, self._clock, self._wake = ring, writer, stopped, clock, wake
         self.part: Part | None = None
-        self.arrived = threading.Event()
+        self._unwritten = 0  # frames, about, of which the raw writer was not told yet
 
     def admit(self, message: wire.Start | wire.FrameHeader | wire.End) -> str:
         """Messages before the first scan, and of one that is to come, wait at the cutter."""
@@ -82,6 +92,8 @@ class Intake:
             self.corrupt(header, "shape")
             return None
         slot = self._ring.acquire()
+        if slot is None:
+            self.have_written()  # it is the raw writer that frees slots
         while slot is None and not self._stopped.wait(FULL_WAIT_S):
             slot = self._ring.acquire()
         return slot
@@ -96,8 +108,16 @@ class Intake:
             if part.ledger.frame(meta.index, meta.kind) is not Outcome.ACCEPT:
                 return
             self._ring.commit(meta, packed)
-        self._writer.notify()
-        self.arrived.set()
+        self._unwritten += 1
+        if self._unwritten >= FRAMES_AT_ONCE:
+            self.have_written()
+        self._wake()
+
+    def have_written(self) -> None:
+        """Tell the raw writer that frames have come. Of any thread; called some times in a second as well."""
+        if self._unwritten:
+            self._unwritten = 0
+            self._writer.notify()
 
     def corrupt(self, header: wire.FrameHeader, reason: str) -> None:
         part = self.part
@@ -110,7 +130,6 @@ class Intake:
         part = self.part
         if part is not None and message.scan_id == part.spec.scan_id:
             part.end = message
-            self.arrived.set()
 
     def alive(self, message: wire.KeepAlive) -> None:
         if self.part is not None:

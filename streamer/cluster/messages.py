@@ -15,7 +15,7 @@ class Setup(Struct, frozen=True):
     """What a process is started with, as JSON on its standard input. ``config`` is the daemon's, as JSON.
 
     ``parent`` is the process of the scout, ``host`` the address to listen on. For the cutter, ``scout`` is the endpoint
-    for the scout's frames.
+    for the scout's frames. ``awaited``: a scan waits for this shard, which loads its kernels when it has taken it up.
     """
 
     config: str
@@ -24,6 +24,7 @@ class Setup(Struct, frozen=True):
     threads: int = 1
     ring_mb: float = 1.0
     scout: str = ""
+    awaited: bool = False
 
 
 class Ready(Struct, frozen=True):
@@ -46,12 +47,13 @@ class Geometry(Struct, frozen=True, tag=True):
 
 
 class Arm(Struct, frozen=True, tag=True):
-    """Hold the rows of a scan that ``spec`` announces, and write them to ``path``.
+    """Hold the rows of a scan that ``spec`` announces, of a detector of ``of_rows``, and write them to ``path``.
 
     ``resume``: another shard has begun with that, and is gone. ``mask``: its pixels that are not to be used, packed.
     """
 
     spec: ScanSpec
+    of_rows: int
     path: str
     started: str
     geometry: Geometry

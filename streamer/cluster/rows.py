@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.arrays import Image
-from streamer.core.planes.plane import Plane
+from streamer.core.planes.plane import NOTHING, Plane
 from streamer.core.simd.row_vectors import LANES
 from streamer.flow.row_cut import RowCut
 from streamer.frames import BadInput
 
 FEWEST_SCOUT_ROWS, SCOUT_SHARE = 32, 16
-
-NOTHING = Plane("nothing", (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1, 1))
-"""What a shard watches that none of the planes passes through."""
 
 
 def row_blocks(rows: int, shards: int) -> tuple[RowCut, ...]:

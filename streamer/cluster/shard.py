@@ -21,7 +21,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from streamer.cluster.calls import CallServer
+from streamer.cluster.calls import CallServer, Wake
 from streamer.cluster.child import begin, end_with, orphaned, say_ready
 from streamer.cluster.intake import Intake, Part
 from streamer.cluster.messages import (
@@ -46,7 +46,6 @@ from streamer.config import Config
 from streamer.core.backend.selection import select_backend
 from streamer.core.backend.staging import upload_buffer
 from streamer.core.memory import Memory
-from streamer.core.warmup import warm
 from streamer.daemon.compute.finish import raw_rows, write_blocks
 from streamer.daemon.compute.waiting_frames import WaitingFrames
 from streamer.daemon.supervision import show_name
@@ -55,21 +54,23 @@ from streamer.flow.ring.ring import Ring
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput
 from streamer.io.direct import BulkWriter
+from streamer.io.messaging.sockets import keep_message_memory
 from streamer.io.raw.pixel_mask import unpack
 from streamer.io.raw.unfinished import Batch, find_unfinished
 from streamer.io.raw.writer import WriterError, WriterProcess
 from streamer.io.shared import SharedBuffer
 from streamer.io.source_file import ScanFile
 from streamer.io.sources.acknowledged import AcknowledgingReceiver
-from streamer.pipeline.preparation.warmup import warm_preparation
-from streamer.pipeline.rehearsal import rehearse
+from streamer.pipeline.rehearsal import rehearse_part
 from streamer.pipeline.scan_pipeline import ScanPipeline
 from streamer.pipeline.store import FRAMES_PER_BATCH
 
 log = logging.getLogger(__name__)
 
 COMPUTE_READER = 1
-IDLE_MS = 5
+LOOK_S = 0.02
+"""How often it looks after its raw writer, and whether the scout is there."""
+
 OPEN_TIMEOUT_S = 10.0
 DYING_WRITER_S = 30.0
 """For which the raw writer of a shard that is gone may take to close its file."""
@@ -91,8 +92,9 @@ class Shard:
             self._shared, config.writer.directory, writer_options(config, source_keeps=True), self._clock
         )
         self._stopped = threading.Event()
-        self._intake = Intake(self._ring, self._writer, self._stopped, self._clock)
-        self._server = CallServer(context, f"tcp://{setup.host}:*")
+        self._wake, self._looked_s = Wake(), 0.0
+        self._intake = Intake(self._ring, self._writer, self._stopped, self._clock, self._wake.call)
+        self._server = CallServer(context, f"tcp://{setup.host}:*", self._wake)
         source = config.source
         self._receiver = AcknowledgingReceiver(
             context,
@@ -121,23 +123,32 @@ class Shard:
             receiving.join()
             self._writer.stop()
             self._server.close()
+            self._wake.close()
 
     def _receive(self) -> None:
         show_name("receive")
         self._receiver.run(self._intake, self._stopped.is_set)
 
     def _turn(self) -> None:
+        """Fold frames in; when none wait, do what can be done beforehand; when that is nothing, wait for either."""
+        pipeline = self._pipeline
+        worked = self._restore() or self._take() or (pipeline is not None and pipeline.work())
+        if pipeline is not None and not pipeline.view.building:
+            self._shown = self._version
+        if not worked:
+            self._wake.want()
+        rests = not worked and not self._waiting.number
+        self._server.serve(self._answer, int(1000 * LOOK_S) if rests else 0)
+        now = self._clock()
+        if now - self._looked_s >= LOOK_S:
+            self._looked_s = now
+            self._look()
+
+    def _look(self) -> None:
+        self._intake.have_written()
         for event in self._writer.poll_events():
             if event.kind != "written":
                 log.warning("raw writer: %s", event.text)
-        worked = self._restore() or self._take()
-        self._server.serve(self._answer, 0 if worked else IDLE_MS)
-        pipeline = self._pipeline
-        if pipeline is not None:
-            if not worked and not self._waiting.number:
-                pipeline.work()
-            if not pipeline.view.building:
-                self._shown = self._version
         if orphaned(self._setup):
             self._leave()
 
@@ -213,7 +224,7 @@ class Shard:
         unfinished = self._left_by_another(request) if request.resume else None
         try:
             pipeline = ScanPipeline(
-                spec, self.backend, self._config, request.planes, memory=self._memory, layout_is_told=True
+                spec, self.backend, self._config, request.planes, memory=self._memory, part_of=request.of_rows
             )
         except MemoryError as error:
             raise BadInput(f"a shard has no memory for {spec.rows} rows ({error}); take more shards, or bin") from error
@@ -323,9 +334,12 @@ def _now() -> str:
 
 def main() -> None:
     setup, config = begin("shard")
+    keep_message_memory()
     context: zmq.Context[Any] = zmq.Context()
     shard = Shard(setup, config, context)
-    warm(shard.backend, more={"preparation": warm_preparation, "rehearsal": rehearse})
+    if not setup.awaited:
+        rehearse_part(shard.backend)
+    gc.freeze()  # what is there now stays: looking through it again costs each scan some tenths of a second
     say_ready(shard.ready)
     shard.run()
     context.destroy(linger=200)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec import structs
+
 from streamer.cluster.calls import Caller, HelperLost
 from streamer.cluster.child import as_json
 from streamer.cluster.engine import Engine, Helper
@@ -54,6 +56,12 @@ ARM_S = 2.0
 
 TELL_S, STOP_S, LOOK_S = 5.0, 10.0, 0.1
 RESUME_S = 120.0
+RETRY_S = 10.0
+"""Until another spare is started, after one that could not start."""
+
+START_AGAIN_S = 1.0
+"""Until a process is started again for a shard, after the system refused to start one."""
+
 REPLACED_S = 300.0
 """For which somebody who asks a shard that died waits for another one."""
 
@@ -102,7 +110,8 @@ class Shards:
         self.back_s: float | None = None  # how long the last replacement took, from the death that was seen on
         self._closing = threading.Event()
         started = [engine.start(SHARD, self._setup, self._gpu(number)) for number in range(count)]
-        spares = [engine.start(SHARD, self._setup, self._gpu(count)) for _ in range(config.compute.spares)]
+        self._spares, self._no_spare_until = config.compute.spares, 0.0
+        spares = [engine.start(SHARD, self._setup, self._gpu(count)) for _ in range(self._spares)]
         self._coming: list[Helper] = list(spares)  # spares, which may still be starting
         cutter = engine.start(CUTTER, self._setup)
         self.cutter = Worker(context, cutter, "the cutter")
@@ -162,7 +171,7 @@ class Shards:
         assert self._geometry is not None
         block = scan.blocks[number]
         mask = b"" if scan.mask is None else pack(scan.mask[block.first : block.end])
-        request = Arm(scan.parts[number], str(scan.paths[number]), scan.started, self._geometry,
+        request = Arm(scan.parts[number], scan.spec.rows, str(scan.paths[number]), scan.started, self._geometry,
                       scan.strips.watched(number), resume, mask)  # fmt: skip
         return worker.work.ask(request, Armed, timeout_s)[0]
 
@@ -263,19 +272,44 @@ class Shards:
             for number, worker in enumerate(self.workers):
                 if not worker.helper.alive:
                     self._replace(number, worker)
-            self._coming = [helper for helper in self._coming if helper.alive]
+            self._keep_spares()
             if not self.cutter.helper.alive:
                 log.critical("the cutter is gone: no frames come any more; restart the daemon")
                 return
+
+    def _keep_spares(self) -> None:
+        """Start others for spares that were used, or have died."""
+        for helper in [helper for helper in self._coming if not helper.alive]:
+            log.warning("a spare shard (process %d) is gone; another one is started", helper.pid)
+            if not helper.is_ready:  # the next one will hardly fare better
+                self._no_spare_until = time.monotonic() + RETRY_S
+            helper.end(0.0)
+            self._coming.remove(helper)
+        while len(self._coming) < self._spares and time.monotonic() >= self._no_spare_until:
+            try:
+                self._coming.append(self._engine.start(SHARD, self._setup, self._gpu(len(self.workers))))
+            except OSError as error:
+                log.error("no spare shard can be started: %s", error)
+                self._no_spare_until = time.monotonic() + RETRY_S
 
     def _replace(self, number: int, dead: Worker) -> None:
         began = time.monotonic()
         self.lost += 1
         log.error("shard %d (process %d) is gone; another process takes its rows", number, dead.helper.pid)
-        spare = self._coming.pop(0) if self._coming else None
-        helper = spare or self._engine.start(SHARD, self._setup, self._gpu(number))
+        spare = next((helper for helper in self._coming if helper.alive), None)
+        try:
+            if spare is None:
+                helper = self._engine.start(SHARD, structs.replace(self._setup, awaited=True), self._gpu(number))
+            else:
+                self._coming.remove(spare)
+                helper = spare
+        except OSError as error:
+            log.error("shard %d: no process can be started: %s; it is tried again", number, error)
+            self._closing.wait(START_AGAIN_S)
+            return
         try:
             worker = Worker(self._context, helper, f"shard {number}")
+            works_s = time.monotonic() - began
             with self._lock:
                 if self._scan is not None:
                     self._arm(worker, self._scan, number, True, RESUME_S)
@@ -289,11 +323,9 @@ class Shards:
             return
         dead.close()
         dead.helper.end(0.0)
-        self.replaced += 1
+        self.replaced = self.lost  # attempts that failed are over
         self.back_s = time.monotonic() - began
-        log.warning("shard %d is back after %.2f s", number, self.back_s)
-        if spare is not None:
-            self._coming.append(self._engine.start(SHARD, self._setup, self._gpu(number)))
+        log.warning("shard %d is back after %.2f s, of which %.2f s for a process", number, self.back_s, works_s)
 
     def close(self) -> None:
         """End all processes."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
 from streamer.core.memory import Memory
-from streamer.core.planes.plane import Plane, check_planes, orthogonal_planes
+from streamer.core.planes.plane import NOTHING, Plane, check_planes
 from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.left_behind import LeftBehind
 from streamer.daemon.monitoring.tally import Tally
@@ -212,7 +212,7 @@ class Scans:
         planes, rows = self.planes, self._rows_of(spec)
         if rows is not None:
             spec, mask = rows.part(spec), None if mask is None else mask[rows.first : rows.end]
-            planes = (orthogonal_planes(spec.rows, spec.columns)[0],)  # the others are shown by those who have all rows
+            planes = (NOTHING,)  # they are shown by those who have all rows
         pipeline = ScanPipeline(spec, self._backend, self._config, planes, self.fixed_center, self.memory)
         pipeline.know_detector(None if mask is None else mask != 0, saturation)
         return pipeline

@@ -68,10 +68,11 @@ class ScanPipeline:
         planes: Sequence[Plane] | None = None,
         fixed_center: float | None = None,
         memory: Memory | None = None,
-        layout_is_told: bool = False,
+        part_of: int | None = None,
     ) -> None:
         """``planes`` to watch (None: the three orthogonal ones), an operator's ``fixed_center`` (detector column), and
-        ``memory`` that scans share, one after the other. ``layout_is_told``: by ``use``, and never chosen here. Raises
+        ``memory`` that scans share, one after the other. ``part_of``: the rows are some of a detector of so many. Then
+        the layout is told, by ``use``, and never chosen here; nothing is measured, nor can the scan be judged. Raises
         BadInput.
         """
         self._memory = memory = memory or Memory()
@@ -93,7 +94,7 @@ class ScanPipeline:
         self.planes = PlaneImages(
             self.view, lambda: self._outgoing.scale(self._density), self._live.threads, backend.threads
         )
-        self._tomogram = TomogramInProgress(backend, spec, self._options, memory)
+        self._tomogram = TomogramInProgress(backend, spec, self._options, memory, part_of)
         self._outgoing = OutgoingSlices(spec)
         self._measured = Measurements(spec, self._live)
         self.checks = FrameChecks(spec, settings.preparation.zingers > 0)
@@ -101,7 +102,7 @@ class ScanPipeline:
         self._looked = 0  # how far into the scan, in parts of LOOKS_PER_SCAN
         self._shown = True  # whether the planes follow what is pushed
         self.arrivals = Arrivals(spec.frames)
-        self._told = layout_is_told
+        self._part = part_of is not None
 
     def know_detector(self, defects: Mask | None = None, saturation: float | None = None) -> None:
         """Before the first projection, from any thread: ``defects`` (rows, columns) that are never used nor judged, and
@@ -204,7 +205,8 @@ class ScanPipeline:
             prepared = self._preparation
             fields = prepared.fields()
             self.checks.begin(*fields, prepared.flat_noise, prepared.flats_have_noise)
-            self._measured.begin(*fields)
+            if not self._part:
+                self._measured.begin(*fields)
         metas, raw = self.checks.usable(metas, raw)
         if metas:
             with at_most(self._live.threads if self._shown else self._backend.threads):
@@ -218,7 +220,8 @@ class ScanPipeline:
         self._preparation.prepare(raw, attenuation, moments, takes_raw)
         self.store.add(raw.angle_rad)
         # What is measured on a device is waited for, the planes are not: so they come last.
-        self._measured.projections(raw.angle_rad.tolist(), raw.index.tolist(), attenuation, moments)
+        if not self._part:
+            self._measured.projections(raw.angle_rad.tolist(), raw.index.tolist(), attenuation, moments)
         if not self._shown:
             self.view.leave_out()
         elif takes_raw is not self.view:
@@ -238,7 +241,7 @@ class ScanPipeline:
         """The first projection fixes darks and flats, and shows whether the sample is wider than the detector."""
         attenuation = self._preparation.begin(raw.pixels[0])
         self._measured.dark_flat_share = self._preparation.correction.dead_share
-        if self._told:
+        if self._part:
             return
         angle = float(raw.angle_rad[0])
         self._use(self._tracker.begin(attenuation, angle, self._measured.center, self.layout), 0.0)

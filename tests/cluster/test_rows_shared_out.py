@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.cluster.rows import NOTHING, Strips, row_blocks, scout_rows
-from streamer.core.planes.plane import Plane, orthogonal_planes
+from streamer.cluster.rows import Strips, row_blocks, scout_rows
+from streamer.core.planes.plane import NOTHING, Plane, orthogonal_planes
 from streamer.flow.row_cut import RowCut
 from streamer.frames import BadInput
 

@@ -48,6 +48,25 @@ def test_a_shard_that_is_killed_is_replaced_and_nothing_lacks(tmp_path: Path, sp
         np.testing.assert_array_equal(file["entry/instrument/detector/data"][()][order], scan.pixels)
 
 
+def test_a_spare_that_dies_is_replaced_and_takes_rows_like_any_other(tmp_path: Path) -> None:
+    sharded, scan = Sharded(tmp_path, 2, spares=1), Scan()
+    try:
+        first = sharded.children("shard")
+        os.kill(first[2], signal.SIGKILL)
+        spare = eventually(lambda: set(sharded.children("shard")) - set(first), "another spare is started").pop()
+        os.kill(first[1], signal.SIGKILL)
+        eventually(lambda: b"shard 1 is back" in sharded.daemon.log.read_bytes(), "the rows have a process again")
+        another = eventually(lambda: set(sharded.children("shard")) - {*first, spare}, "there is a spare again")
+        report = sharded.run(scan)
+        assert len(another) == 1
+        assert set(sharded.children("shard")) == {first[0], spare, *another}
+    finally:
+        sharded.close()
+    assert (report.state, report.frames.missing) == ("complete", 0)
+    assert report.tomogram_file is not None
+    np.testing.assert_array_equal(read_tomogram(Path(report.tomogram_file)).data, by_one_process(scan)[0])
+
+
 def test_shards_go_on_writing_when_the_scout_is_killed(tmp_path: Path) -> None:
     sharded, scan = Sharded(tmp_path, 2), Scan()
     helpers = sharded.children("shard") + sharded.children("cutter")

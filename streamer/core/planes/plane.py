@@ -63,6 +63,10 @@ def orthogonal_planes(rows: int, columns: int) -> tuple[Plane, Plane, Plane]:
     )
 
 
+NOTHING = Plane("nothing", (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1, 1))
+"""One pixel, for whoever has to watch a plane and shows none."""
+
+
 def check_planes(planes: Sequence[Plane]) -> None:
     """Raises BadInput for more than MAX_PLANES planes, more than MAX_PIXELS pixels in total, or equal names."""
     if len(planes) > MAX_PLANES:

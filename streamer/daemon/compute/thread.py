@@ -247,9 +247,8 @@ class Compute:
         if metas and session is not None and session.pipeline is not None:
             # Planes that will be cut out of the tomogram need not follow what waits for it at the end.
             pipeline = session.pipeline
-            cut = self._finisher.makes_tomogram and pipeline.view.lies_in(pipeline.shape)
-            late = self._waiting.many and self._waiting.pixels > SOON_PIXELS
-            shown = not (cut and late and session.all_came)
+            late = session.all_came and self._waiting.many and self._waiting.pixels > SOON_PIXELS
+            shown = not (late and self._finisher.makes_tomogram and pipeline.view.lies_in(pipeline.shape))
             with self._finisher.stages.time("fold"):
                 pipeline.push_batch(metas, pixels, shown)
             received = [meta.received_s for meta in metas if meta.kind is FrameKind.PROJECTION]

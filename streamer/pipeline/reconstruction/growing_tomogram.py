@@ -88,10 +88,14 @@ class GrowingTomogram:
         center: float,
         window: str,
         memory: Memory,
+        part_of: int | None = None,
     ) -> None:
-        """An empty volume about ``center`` (detector column); ``window`` is that of the ramp filter."""
+        """An empty volume about ``center`` (detector column); ``window`` is that of the ramp filter.
+
+        ``part_of``: the rows are some of a detector of so many, and their slices are those that all of them would give.
+        """
         self._backend, self._spec, self._stored, self._window = backend, spec, stored, window
-        self._memory = memory
+        self._memory, self._rows = memory, part_of or spec.rows
         self._used = np.zeros(spec.projections)
         self._begin(center)
 
@@ -138,7 +142,7 @@ class GrowingTomogram:
 
     @property
     def _small(self) -> bool:
-        return self._stored.count * self._stored.layout.rows * self._stored.layout.width <= SMALL
+        return self._stored.count * self._rows * self._stored.layout.width <= SMALL
 
     @property
     def _movable(self) -> bool:

@@ -21,8 +21,11 @@ CORES_TO_SPARE = 4
 class TomogramInProgress:
     """Not thread-safe. ``center`` is a column of the detector everywhere."""
 
-    def __init__(self, backend: Backend, spec: ScanSpec, options: ReconstructionOptions, memory: Memory) -> None:
-        self._backend, self._spec, self._options, self._memory = backend, spec, options, memory
+    def __init__(
+        self, backend: Backend, spec: ScanSpec, options: ReconstructionOptions, memory: Memory, part_of: int | None
+    ) -> None:
+        """``part_of``: see ``GrowingTomogram``."""
+        self._backend, self._spec, self._options, self._memory, self._part_of = backend, spec, options, memory, part_of
         self._growing: GrowingTomogram | None = None
         self._beside = False  # another thread has it grow
 
@@ -96,4 +99,5 @@ class TomogramInProgress:
         """None where it has to be made after the scan."""
         if not GrowingTomogram.fits(stored, self._options.memory_bytes, self._backend):
             return None
-        return GrowingTomogram(self._backend, self._spec, stored, center, self._options.window, self._memory)
+        window, memory = self._options.window, self._memory
+        return GrowingTomogram(self._backend, self._spec, stored, center, window, memory, self._part_of)

@@ -56,11 +56,17 @@ def room(engine: ShimEngine, slots: int) -> RecentProjections:
 class Scan:
     """Projections as they come: into the store, onto the device, and into the tomogram in idle moments."""
 
-    def __init__(self, backend: Backend, recent: RecentProjections | None = None, layout: Layout = LAYOUT) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        recent: RecentProjections | None = None,
+        layout: Layout = LAYOUT,
+        part_of: int | None = None,
+    ) -> None:
         self.store, self.recent = AttenuationStore(ROWS, COLUMNS, COUNT, 2**30), recent or RecentProjections()
         preparation = Preparation(SPEC, 1, PreparationOptions(zingers=0.0, stripes="off"))
         stored = StoredProjections(self.store, preparation, layout, 1, self.recent)
-        self.growing = GrowingTomogram(backend, SPEC, stored, layout.detector_center, "ramp", Memory())
+        self.growing = GrowingTomogram(backend, SPEC, stored, layout.detector_center, "ramp", Memory(), part_of)
 
     def come(
         self,
@@ -118,6 +124,17 @@ def test_the_axis_of_a_large_scan_moves_by_little(numba_backend: Backend, monkey
         assert np.sqrt(np.mean((found - exact) ** 2)) < 0.1 * np.sqrt(np.mean(exact**2))
     nothing_yet = Scan(numba_backend).come(FRAMES, NOWHERE, idle=lambda number: False)
     assert np.array_equal(nothing_yet.tomogram(CENTER + growing_tomogram.MAX_FINAL_MOVE_PX), exact)
+
+
+@pytest.mark.parametrize(("part_of", "kept"), [(None, False), (2 * ROWS, True)])
+def test_rows_of_a_large_detector_are_gridded_again_only_where_all_would_be(
+    numba_backend: Backend, monkeypatch: pytest.MonkeyPatch, part_of: int | None, kept: bool
+) -> None:
+    monkeypatch.setattr(growing_tomogram, "SMALL", COUNT * ROWS * COLUMNS)
+    scan = Scan(numba_backend, part_of=part_of).come(FRAMES, NOWHERE)
+    volume = scan.growing._volume
+    scan.tomogram(CENTER + 0.9 * growing_tomogram.MAX_FINAL_MOVE_PX)
+    assert (scan.growing._volume is volume) is kept
 
 
 def test_nothing_crosses_the_bus_again(
