@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from streamer.core.alignment.center import combine, refine_center, with_motion
 from streamer.core.alignment.center_of_mass import MomentTrack
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.live_opposite_views import PairTrack
 from streamer.core.alignment.opposite_views import center_from_opposites
+from streamer.core.alignment.tilt import straighten_bands
 from streamer.core.alignment.truncation import measure_edges
 from streamer.core.arrays import Image, Values
 from streamer.core.backend.on_device import Projections
@@ -241,15 +241,14 @@ class Measurements:
         if not self.count or (self._track.truncation or 0.0) > WHOLE or not self._bands.whole:
             return None
         views = self._bands.views()
+        middles = np.asarray(self._bands.first_rows + (self._bands.height - 1) / 2, np.float64)
         if tilt_rad:
-            middles = self._bands.first_rows + (self._bands.height - 1) / 2
-            lean = np.tan(tilt_rad) * (middles - (self._spec.rows - 1) / 2)
-            views = np.stack(
-                [ndimage.shift(views[:, k], (0, by), order=1, mode="nearest") for k, by in enumerate(lean)], 1
-            )
+            axis = (self._spec.columns - 1) / 2 if self._center.center is None else self._center.center
+            upright = (self._spec.rows - 1) / 2
+            views = straighten_bands(views, middles, self._bands.height, tilt_rad, axis, upright)
         angles, index = np.array(self._bands.angles), np.array(self._bands.index)
         sums, complete = self._bands.row_sums, self.coverage() > COMPLETE
-        return rigid_body(self._backend, views, angles, index, self._center.center, sums, complete)
+        return rigid_body(self._backend, views, angles, index, self._center.center, sums, complete, middles)
 
     def _detector(self, stripes: bool) -> dict[str, Any]:
         flats, center = (self._flats, self.flats), self._center.center

@@ -30,6 +30,9 @@ LOOK_PIXELS = 512  # side to which pictures are binned before their tilt is meas
 MAX_TILT_RAD = np.deg2rad(5.0)
 SYSTEMATIC_RAD = np.deg2rad(0.005)
 
+FEWEST_ROWS = 8
+"""Detector rows from which on a tilt is measured: wide views lift their edges by it, however few rows they have."""
+
 
 @dataclass(frozen=True)
 class Tilt:
@@ -54,7 +57,7 @@ def tilt_from_pair(first: Array, opposite: Array) -> tuple[Tilt, float]:
     rows, columns = first.shape
     middle = (columns - 1) / 2
     failed = Tilt(middle, 0.0, float("inf"), 0.0)
-    if start.center is None or rows < 16:
+    if start.center is None or rows < FEWEST_ROWS:
         return failed, start.mismatch
     factor = max(1, -(-max(rows, columns) // LOOK_PIXELS))
     here, there = (_prepared(view, factor) for view in (first, np.asarray(opposite)[:, ::-1]))
@@ -175,6 +178,31 @@ class Straighten:
         lean = max(center, columns - 1 - center) * np.sin(tilt) + rows / 2 * (1 - np.cos(tilt))
         reach = int(np.ceil(lean)) + 2
         return max(0, first - reach), min(rows, last + reach)
+
+
+def straighten_bands(
+    views: Image, heights: Values, thick: float, tilt_rad: float, center: float, middle: float
+) -> Image:
+    """Means of bands of rows, attenuation (n, bands, columns), as if the axis stood upright at column ``center``.
+
+    ``heights`` (bands,) are the detector rows in their middles, each band is ``thick`` rows high, and ``middle`` is the
+    row about which was turned. What the tilt lifts from one band to the next is mixed where they lie side by side;
+    bands far apart are shifted only. Linear interpolation; beyond the edges the nearest values are taken.
+    """
+    bands, columns = views.shape[1:]
+    across = np.arange(columns) - center
+    up = (heights - middle)[:, None]
+    column = np.clip(center + up * np.sin(tilt_rad) + across * np.cos(tilt_rad), 0, columns - 1)
+    row = np.broadcast_to(heights[:, None], column.shape)
+    if bands > 1 and np.diff(heights).max() <= 2 * thick:
+        row = middle + up * np.cos(tilt_rad) - across * np.sin(tilt_rad)
+    band = np.interp(row, heights, np.arange(bands))
+    first, left = np.minimum(band.astype(int), max(0, bands - 2)), np.minimum(column.astype(int), columns - 2)
+    below, right = (band - first).astype(np.float32), (column - left).astype(np.float32)
+    last = np.minimum(first + 1, bands - 1)
+    upper = (1 - right) * views[:, first, left] + right * views[:, first, left + 1]
+    lower = (1 - right) * views[:, last, left] + right * views[:, last, left + 1]
+    return np.asarray((1 - below) * upper + below * lower)
 
 
 def _tilt_confidence(sigma_rad: float, rows: int) -> float:

@@ -115,6 +115,15 @@ def _light_of(net: Array, known: Array, parts: Array) -> float:
 
 
 @kernel()
+def _side_of(net: Array, known: Array, first: int, margin: int) -> float:
+    """Sum of ``margin`` columns of a row from the column ``first`` on, where ``known`` is 1 and not 0."""
+    light = 0.0
+    for c in range(first, first + margin):
+        light += net[c] * known[c]
+    return light
+
+
+@kernel()
 def _peaks(net: Array, flat: Array) -> int:
     """Pixels of a row (columns,), not those at its ends, that outshine their neighbours in it."""
     found = 0
@@ -146,14 +155,15 @@ def _spikes(net: Array, above: Array, below: Array, dark: Array, flat: Array, no
 @kernel()
 def look_at(
     raw: Array, kind: int, every: int, dark: Array, flat: Array, known: Array, hidden: Array, ceiling: Array,
-    beam: Array, faint: float, noise: float, compared: Array, found: Array, marks: Array,
+    beam: Array, faint: float, noise: float, margin: int, compared: Array, found: Array, marks: Array,
 ) -> None:  # fmt: skip
     """Look at each ``every``-th row of raw (frames, rows, bytes of a row) uint8 of a ``kind`` of PIXEL_KINDS.
 
-    found (frames, 6): net light, rows without light, pixels that are no number, the largest pixel, how many equal it,
-    spikes. Of the same rows (rows, columns) are dark, flat, ``known`` (1 where the flat has light, else 0), ``hidden``
-    (-inf where the largest pixel is not looked for, else 0), ``ceiling`` (where pixels are cut off; it may be empty),
-    and ``beam`` (rows,), the light of the flat. marks (frames, rows) uint64 are those of the rows ``compared``.
+    found (frames, 8): net light, rows without light, pixels that are no number, the largest pixel, how many equal it,
+    spikes, and the net light of ``margin`` columns at the left and right edge. Of the same rows (rows, columns) are
+    dark, flat, ``known`` (1 where the flat has light, else 0), ``hidden`` (-inf where the largest pixel is not looked
+    for, else 0), ``ceiling`` (where pixels are cut off; it may be empty), and ``beam`` (rows,), the light of the flat.
+    marks (frames, rows) uint64 are those of the rows ``compared``.
     """
     rows, columns = dark.shape
     values, net, nothing = np.empty(columns), np.empty(columns), np.empty(0)
@@ -162,6 +172,7 @@ def look_at(
     for f in range(raw.shape[0]):
         most[:], equal[:] = -np.inf, 0.0
         light, dim, broken, spikes = 0.0, 0, 0, 0
+        left, right = 0.0, 0.0
         for r in range(rows):
             at = r * every
             _read(raw[f, at], kind, values)
@@ -173,6 +184,8 @@ def look_at(
             _find_largest(values, hidden[r], most, equal)
             row_light = _light_of(net, known[r], parts)
             light += row_light
+            left += _side_of(net, known[r], 0, margin)
+            right += _side_of(net, known[r], columns - margin, margin)
             dim += beam[r] > 0 and row_light < faint * beam[r]
             if _peaks(net, flat[r]) > 0:
                 over, under = nothing, nothing
@@ -191,5 +204,6 @@ def look_at(
                 at_top += equal[c]
         found[f, 0], found[f, 1], found[f, 2] = light, dim, broken
         found[f, 3], found[f, 4], found[f, 5] = top, at_top, spikes
+        found[f, 6], found[f, 7] = left, right
         for k in range(compared.size):
             marks[f, k] = _mark_row(raw[f, compared[k]], kind)

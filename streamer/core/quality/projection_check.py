@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamer.core.jit import as_input
 from streamer.core.preprocessing.flat_field import as_bytes
+from streamer.core.preprocessing.kernels import moment_margin
 from streamer.core.quality.frame_look import look_at
 
 Array = NDArray[Any]
@@ -33,6 +34,9 @@ DARK = 0.02
 
 FADED = 0.1
 """Share of the light that the frames before had, below which a frame shows no beam."""
+
+LIT_SIDE = 0.5
+"""Share of the flat's light that an edge of the detector has where nothing stands in front of it."""
 
 TORN_ROWS = 0.02
 """Share of the rows, beyond those that never have light, whose light may be gone."""
@@ -61,7 +65,8 @@ class Look(NamedTuple):
     ``light`` of the flat's; ``dark_rows`` share of rows without light; ``broken`` share of pixels that are no numbers;
     ``top`` the largest pixel, where the flats have beam, and ``at_top`` the share of pixels that equal it besides;
     ``spikes`` share of pixels that outshine their four neighbours; ``same`` the same bytes as the frame before;
-    ``old_rows`` share of rows that are those of an earlier frame, where others are not.
+    ``old_rows`` share of rows that are those of an earlier frame, where others are not; ``sides`` what ``light`` is of
+    the columns at the left and at the right edge, 1 where the flat has none there.
     """
 
     light: float
@@ -72,6 +77,7 @@ class Look(NamedTuple):
     spikes: float
     same: bool
     old_rows: float = 0.0
+    sides: tuple[float, float] = (1.0, 1.0)
 
 
 class ProjectionCheck:
@@ -112,6 +118,12 @@ class ProjectionCheck:
         self._pixels = max(1, int(np.count_nonzero(known)))
         self._beam = as_input(np.where(known, net, 0.0).sum(axis=1, dtype=np.float64))
         self._whole_beam = float(self._beam.sum())
+        self._margin = moment_margin(net.shape[1])
+        edges = np.where(known, net, 0.0)[:, [*range(self._margin), *range(-self._margin, 0)]]
+        side_beams = edges.reshape(len(net), 2, -1).sum(axis=(0, 2), dtype=np.float64)
+        # A beam narrower than the detector leaves next to nothing there.
+        faint = side_beams * net.shape[1] < FADED * self._margin * self._whole_beam
+        self._side_beams = np.where(faint, 0.0, side_beams)
         self._noise, self._noisy = float(noise), noisy
         self._compared = as_input(np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(np.int64)))
         self._last: list[int] = []  # marks of the rows of the last frame that are compared
@@ -120,6 +132,7 @@ class ProjectionCheck:
         self._light: deque[float] = deque()
         self._by_light: list[float] = []  # the same in order
         self._least_dark = 1.0
+        self._most_sides = (0.0, 0.0)
 
     def look(self, raw: Array) -> Look:
         """Look at a raw frame (rows, columns) of a dtype of DTYPES. Raises BadInput on another one."""
@@ -128,12 +141,13 @@ class ProjectionCheck:
     def looks(self, raw: Array) -> list[Look]:
         """``look`` at raw frames (frames, rows, columns), one after the other."""
         pixels, kind = as_bytes(raw)
-        found, marks = np.empty((len(raw), 6)), np.empty((len(raw), len(self._compared)), np.uint64)
+        found, marks = np.empty((len(raw), 8)), np.empty((len(raw), len(self._compared)), np.uint64)
         look_at(
             pixels, kind, self._every, self._dark, self._flat, self._with_flat, self._hidden, self._ceiling, self._beam,
-            DARK, self._noise, self._compared, found, marks,
+            DARK, self._noise, self._margin, self._compared, found, marks,
         )  # fmt: skip
         looked, beam = self._dark.size, self._whole_beam
+        sides = np.divide(found[:, 6:], self._side_beams, out=np.ones((len(raw), 2)), where=self._side_beams > 0)
         return [
             Look(
                 light / beam if beam > 0 else 0.0,
@@ -143,9 +157,10 @@ class ProjectionCheck:
                 max(0.0, at_top - 1.0) / looked,
                 spikes / self._pixels,
                 *self._seen(frame, its),
+                (left, right),
             )
-            for frame, its, (light, dark_rows, broken, top, at_top, spikes) in zip(
-                raw, marks.tolist(), found.tolist(), strict=True
+            for frame, its, (left, right), (light, dark_rows, broken, top, at_top, spikes) in zip(
+                raw, marks.tolist(), sides.tolist(), found[:, :6].tolist(), strict=True
             )
         ]
 
@@ -171,6 +186,7 @@ class ProjectionCheck:
         if found is None and self.known:
             self._remember(look.light)
             self._least_dark = min(self._least_dark, look.dark_rows)
+            self._most_sides = max(self._most_sides[0], look.sides[0]), max(self._most_sides[1], look.sides[1])
         return found
 
     def _remember(self, light: float) -> None:
@@ -190,6 +206,8 @@ class ProjectionCheck:
             return Unusable.NOT_A_NUMBER
         if self.known and look.light < max(DARK / 2, FADED * self._usual_light):
             return Unusable.NO_LIGHT
+        if self.known and self._is_half_shut(look):
+            return Unusable.NO_LIGHT
         # Computed frames without noise may all be alike; a camera that froze showed something else before.
         if look.same and (self._noisy or self._differed):
             return Unusable.FROZEN
@@ -198,6 +216,15 @@ class ProjectionCheck:
         if self._noisy and 0 < look.old_rows < 1:
             return Unusable.TORN
         return None
+
+    def _is_half_shut(self, look: Look) -> bool:
+        """Whether something stands in front of an edge of the detector, at all heights, that was lit before.
+
+        A shutter does that on its way, or a screen. A sample that leaves the field covers the edge, too, but light
+        comes through it, or past it at some height.
+        """
+        seen = zip(look.sides, self._most_sides, strict=True)
+        return any(most > LIT_SIDE and side < DARK / 2 for side, most in seen)
 
 
 def is_ceiling(top: float, noisy: bool, saturation: float | None = None) -> bool:

@@ -31,7 +31,11 @@ MIN_CUT_SHARE = 0.05
 """Share of the projections that must reach an edge for the sample to count as wider than the detector there."""
 
 MIN_TILT_PX = 0.1
-"""A tilt that moves the axis by less at the uppermost and lowest row is ignored, whatever its angle."""
+"""A tilt that moves the axis by less at the uppermost and lowest row, and lifts the sample by less than MIN_LIFT_PX at
+the edges of the detector, is ignored, whatever its angle."""
+
+MIN_LIFT_PX = 0.5
+"""Rows that mix are less of a blur than columns that do: most samples go on along the axis, and so does the slice."""
 
 
 def max_layout_width(spec: ScanSpec, options: LayoutOptions | None = None, center_px: float | None = None) -> int:
@@ -52,9 +56,9 @@ def choose_layout(spec: ScanSpec, seen: Evidence, options: LayoutOptions | None 
 
     Half acquisition is chosen if a full turn was announced, the sample reaches the edge that is near the axis, opposite
     views show the axis with a confidence of 0.5, and the field of view gains 5 %. Then the tilt is measured in these
-    views, else in whole projections. It is applied from a confidence of 0.5, 0.05°, three standard errors and a tenth
-    of a pixel at the ends of the axis. Whatever is not known stays plain and upright about the estimate, the announced
-    axis or the middle of the detector; ``reason`` says so.
+    views, else in whole projections. It is applied from a confidence of 0.5, 0.05°, three standard errors, and a tenth
+    of a pixel at the ends of the axis or half a row at the edges of the detector. Whatever is not known stays plain and
+    upright about the estimate, the announced axis or the middle of the detector; ``reason`` says so.
     """
     options = LayoutOptions() if options is None else options
     half, center, why = _geometry(spec, seen, options)
@@ -144,7 +148,8 @@ def _tilt(spec: ScanSpec, options: LayoutOptions, tilt: Tilt | None) -> tuple[fl
     if tilt.confidence < MIN_CONFIDENCE:
         return 0.0, "; tilt not measured"
     angle = abs(tilt.tilt_rad)
-    if angle < max(MIN_TILT_RAD, 3 * tilt.sigma_rad) or angle * spec.rows / 2 < MIN_TILT_PX or angle > MAX_TILT_RAD:
+    small = angle * spec.rows / 2 < MIN_TILT_PX and angle * spec.columns / 2 < MIN_LIFT_PX
+    if angle < max(MIN_TILT_RAD, 3 * tilt.sigma_rad) or small or angle > MAX_TILT_RAD:
         return 0.0, f"; tilt of {np.rad2deg(tilt.tilt_rad):.3f}° left alone"
     return tilt.tilt_rad, f"; tilt of {np.rad2deg(tilt.tilt_rad):.3f}° corrected"
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.alignment.half_acquisition import ERROR_GROUPS, MOST_PAIRS, OppositeViews, facing_views
+from streamer.core.alignment.registration import DISTINCT_ROWS
 from streamer.core.alignment.tilt import Tilt, find_tilt
 from streamer.core.alignment.truncation import PROJECTIONS_USED, Edge, measure_edges
 from streamer.core.arrays import Image, Values
@@ -78,7 +79,9 @@ def measure_evidence(
         return OppositeViews.of(sinograms(numbers), angles[numbers], most)
 
     def tilt() -> Tilt | None:
-        if not final or (estimate.tilt_rad is not None and abs(estimate.tilt_rad) <= 0.5 * MIN_TILT_RAD):
+        # Views of few rows were laid over each other without a turn.
+        upright = estimate.tilt_rad is not None and abs(estimate.tilt_rad) <= 0.5 * MIN_TILT_RAD
+        if not final or (upright and spec.rows >= DISTINCT_ROWS):
             return None
         return find_tilt(store.all, angles) if store.whole else NOT_MEASURED
 

@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.core.alignment.tilt import SYSTEMATIC_RAD, Straighten, Tilt, find_tilt, fit_axis, tilt_from_pair
+from streamer.core.alignment.tilt import (
+    SYSTEMATIC_RAD,
+    Straighten,
+    Tilt,
+    find_tilt,
+    fit_axis,
+    straighten_bands,
+    tilt_from_pair,
+)
 from streamer.core.backend.selection import Backend
 from streamer.core.fbp.backprojection import reconstruct_block
 from streamer.frames import BadInput
@@ -161,11 +169,22 @@ def test_an_axis_through_exact_centres(degrees: float) -> None:
         fit_axis([5.0, 5.0, 5.0], [1.0, 2.0, 3.0], 0.0)
 
 
+@pytest.mark.parametrize("degrees", [0.0, 0.5, -1.0])
+def test_the_tilt_of_a_strip_shows_in_what_it_lifts_at_the_edges(degrees: float) -> None:
+    """Ten rows of 160 columns: their ends hardly lean, and the sample goes up and down by more than a row."""
+    rng, tilt = np.random.default_rng(9), np.deg2rad(degrees)
+    parts = [(value, 2.5 + sigma / 4, x, y, z) for value, sigma, x, y, z in balls(rng, 10, 160)]
+    views = [view(parts, 10, 160, theta, 80.2, tilt) for theta in (0, np.pi)]
+    found = tilt_from_pair(*(frame + rng.normal(0, 0.02, frame.shape).astype(np.float32) for frame in views))[0]
+    assert np.rad2deg(found.tilt_rad) == pytest.approx(degrees, abs=0.1)
+    assert found.confidence > 0.9
+
+
 def test_pictures_of_a_few_rows_say_nothing_about_a_tilt() -> None:
     parts = balls(np.random.default_rng(8), 160, 200)
     first, last = (view(parts, 160, 200, theta, 99.5, 0.0) for theta in (0, np.pi))
     assert tilt_from_pair(first, last)[0].confidence > 0.9
-    assert tilt_from_pair(first[70:85], last[70:85])[0].confidence == 0
+    assert tilt_from_pair(first[70:77], last[70:77])[0].confidence == 0
     with pytest.raises(BadInput):
         tilt_from_pair(first, last[:-1])
 
@@ -181,3 +200,24 @@ def test_a_scan_of_equal_steps_without_its_end_shows_the_tilt(degrees: float) ->
     found = find_tilt(scan, angles)
     assert np.rad2deg(found.tilt_rad) == pytest.approx(degrees, abs=0.03)
     assert found.confidence > 0.9
+
+
+@pytest.mark.parametrize(("rows", "thick"), [(12, 1), (16, 2), (160, 8)])
+@pytest.mark.parametrize("degrees", [0.0, 0.8, -1.5])
+def test_bands_of_rows_are_straightened(rows: int, thick: int, degrees: float) -> None:
+    """Those of a few rows as whole frames are; those far apart lie about the same axis, at least."""
+    parts = [(value, sigma + 2.5, x, y, z) for value, sigma, x, y, z in balls(np.random.default_rng(8), rows, 140)]
+    center, tilt = 71.3, np.deg2rad(degrees)
+    heights = np.linspace(0, rows - thick, 8).astype(int) + (thick - 1) / 2
+    leaning, upright = (
+        np.stack(
+            [
+                [frame[int(top) : int(top) + thick].mean(axis=0) for top in heights - (thick - 1) / 2]
+                for frame in (view(parts, rows, 140, theta, center, angle) for theta in (0.0, 1.1))
+            ]
+        )
+        for angle in (tilt, 0.0)
+    )
+    straight = straighten_bands(leaning, heights, thick, tilt, center, (rows - 1) / 2)
+    wrong, left = (float(np.std((bands - upright)[:, 1:-1])) for bands in (leaning, straight))
+    assert left <= (0.35 if rows < 20 else 0.6) * wrong

@@ -83,6 +83,39 @@ def test_a_frame_whose_last_rows_did_not_come_is_torn(check):
     assert causes(check, [frame(0), torn, frame(2)]) == [None, Unusable.TORN, None]
 
 
+def shut(pixels, edge, column=COLUMNS // 3):
+    """A shutter in front of the columns from one edge of the detector on."""
+    pixels[:, np.s_[:column] if edge == "left" else np.s_[-column:]] = DARK
+    return pixels
+
+
+@pytest.mark.parametrize("edge", ["left", "right"])
+def test_frames_of_which_a_shutter_covers_some_columns_are_set_aside(check, edge):
+    frames = [frame(k) for k in range(5)]
+    for pixels in frames[2:4]:
+        shut(pixels, edge)
+    assert causes(check, frames) == [None, None, Unusable.NO_LIGHT, Unusable.NO_LIGHT, None]
+
+
+def test_a_sample_that_leaves_the_field_is_no_shutter(check):
+    """Some light comes through it, or past it."""
+    frames = [frame(k) for k in range(4)]
+    frames[1][:, :20] = DARK + 0.03 * BEAM
+    frames[2] = shut(frames[2], "left")
+    frames[2][:6, :20] = DARK + BEAM
+    assert causes(check, frames) == [None] * 4
+
+
+def test_columns_that_a_holder_always_covers_and_a_beam_that_is_narrow_are_no_shutter(check):
+    assert causes(check, [shut(frame(k), "right") for k in range(4)]) == [None] * 4
+    narrow = np.full((ROWS, COLUMNS), DARK + BEAM)
+    narrow[:, :8] = DARK + 0.01 * BEAM
+    check = ProjectionCheck(np.full((ROWS, COLUMNS), DARK), narrow, (ROWS, COLUMNS))
+    frames = [shut(frame(k), "left", 8) for k in range(4)]
+    frames[0][:, :8] = DARK + 0.01 * BEAM
+    assert causes(check, frames) == [None] * 4
+
+
 @pytest.mark.parametrize("buffers", [1, 3, 16])
 def test_a_frame_with_rows_of_an_earlier_one_is_torn(check, buffers):
     frames = [frame(k) for k in range(20)]

@@ -128,6 +128,16 @@ def test_tilt_is_applied_when_it_is_sure_and_matters(
     assert layout.detector_center == 48.0
 
 
+@pytest.mark.parametrize(("degrees", "turned"), [(0.4, False), (0.7, True)])
+def test_a_tilt_of_a_strip_matters_for_what_it_lifts_at_the_edges(degrees: float, turned: bool) -> None:
+    """Half a row there, though the axis moves by less than a tenth of a pixel at the ends."""
+    angles = half_turn(30)
+    found = Tilt(50.0, np.deg2rad(degrees), np.deg2rad(0.03), 0.99)
+    lines, estimate = np.zeros((30, 1, 100), np.float32), CenterEstimate(48.0, 0.9, 0.1, "pairs")
+    layout = choose(scan(100, 12, angles, 180.0), angles, lines, estimate, LayoutOptions(), tilt=lambda: found)
+    assert np.rad2deg(layout.tilt_rad) == pytest.approx(degrees if turned else 0.0)
+
+
 def test_widest() -> None:
     assert max_layout_width(scan(100, range_deg=180.0)) == 100
     assert max_layout_width(scan(100, range_deg=-360.0)) == 200

@@ -42,8 +42,7 @@ def movement_px(angle_rad: Series, time: Series, x: Series, noise: float) -> flo
     """
     if x.size < 4 * SLOW + 4:
         return 0.0
-    harmonics = [f(k * angle_rad) for k in range(1, SLOW + 1) for f in (np.cos, np.sin)]
-    slow = np.linalg.qr(np.stack([np.ones_like(angle_rad), *harmonics], axis=1))[0]
+    slow = _slow(angle_rad)
     rest = x - slow @ (slow.T @ x)
     steps = time[2:-2][:: max(1, x.size // STEPS)]
     courses = np.concatenate(
@@ -57,6 +56,18 @@ def movement_px(angle_rad: Series, time: Series, x: Series, noise: float) -> flo
     turned = np.stack([np.cos(angle_rad), np.sin(angle_rad)])
     ways = courses[:, None], courses[:, None] * turned
     return max(_best(some, slow, rest, noise) for some in ways)[1]
+
+
+def without_slow(angle_rad: Series, x: Series) -> Series:
+    """What slow functions of the angle leave of x (n,)."""
+    slow = _slow(angle_rad)
+    return np.asarray(x - slow @ (slow.T @ x))
+
+
+def _slow(angle_rad: Series) -> Series:
+    """Harmonics (n, 2 · SLOW + 1) of the angle that no movement is needed for, orthonormal."""
+    harmonics = [f(k * angle_rad) for k in range(1, SLOW + 1) for f in (np.cos, np.sin)]
+    return np.asarray(np.linalg.qr(np.stack([np.ones_like(angle_rad), *harmonics], axis=1))[0])
 
 
 def _best(ways: Array, slow: Series, rest: Series, noise: float) -> tuple[float, float]:

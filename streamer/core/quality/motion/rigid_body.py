@@ -23,6 +23,7 @@ from streamer.core.quality.motion.consistency import (
     residual,
     uncut,
 )
+from streamer.core.quality.motion.leaning import lean_px
 from streamer.core.quality.motion.path import movement_px
 from streamer.core.quality.motion.reprojection import misfit
 from streamer.core.quality.motion.turning import unevenness
@@ -62,12 +63,12 @@ Z_FLOOR = 0.05
 class RigidBody:
     """How far the projections are from those of one rigid sample.
 
-    ``motion_px`` twice the rms of the unexplained displacement, across or along the axis, whichever is larger;
-    ``kind`` and ``when`` of the course that it takes. ``misfit_px`` what does not fit otherwise, as if the projections
-    were displaced by so much. ``mass_change`` twice the rms of the sample's mass, relative, or the rms of
-    what lies beyond the edges. ``pattern`` rms attenuation
-    that stays in its place on the detector. ``across`` whether the motion is across the axis. ``lag`` the share of the
-    image before that each projection holds; 0 where it does not show.
+    ``motion_px`` twice the rms of the unexplained displacement, across or along the axis, or of rows against each
+    other, whichever is largest; ``kind`` and ``when`` of the course that it takes. ``misfit_px`` what does not fit
+    otherwise, as if the projections were displaced by so much. ``mass_change`` twice the rms of the sample's mass,
+    relative, or the rms of what lies beyond the edges. ``pattern`` rms attenuation that stays in its place on the
+    detector. ``across`` whether the motion is across the axis. ``lag`` the share of the image before that each
+    projection holds; 0 where it does not show.
     """
 
     motion_px: float
@@ -88,12 +89,14 @@ def rigid_body(
     center: float | None,
     row_sums: Array | None = None,
     complete: bool = True,
+    heights: Series | None = None,
 ) -> RigidBody | None:
     """Test attenuation (n, bands of rows, columns) at ``angle_rad``, taken in the order of the frame ``index``.
 
     ``center`` column of the axis where it is known. ``row_sums`` (n, rows) of the whole projections, for movement along
-    the axis. ``complete``: the angles leave no gap, without which nothing can be projected again. None where it cannot
-    be told: too few projections, or no sample whose mass stands out of the noise.
+    the axis. ``complete``: the angles leave no gap, without which nothing can be projected again. ``heights`` (bands,)
+    are the rows in the middle of the bands, by default their numbers. None where it cannot be told: too few
+    projections, or no sample whose mass stands out of the noise.
     """
     order = np.argsort(index, kind="stable")
     views, theta = views[order], np.asarray(angle_rad, np.float64)[order]
@@ -138,6 +141,10 @@ def rigid_body(
     fast = _beyond(max(min(x.fast, 2 * again.shift.fast), again.shift.fast), FAST_FLOOR * radius)
     sideways = float(np.hypot(slow, fast))
     lift = 0.0 if z is None else float(np.hypot(_beyond(z.slow, Z_FLOOR + LEAN * radius), _beyond(z.fast, Z_FLOOR)))
+    rows = np.arange(views.shape[1]) if heights is None else heights
+    leant, nodded = lean_px(net[whole], np.asarray(rows, np.float64), theta[whole], when, noise)
+    leaning = float(np.hypot(_beyond(leant, floor(UNEVEN_PATH) * radius), _beyond(nodded, FAST_FLOOR * radius)))
+    sideways = max(sideways, leaning)
     misfit_px = _beyond(max(again.rest, again.turning, again.lagging, turned.rms), floor(UNEVEN_FIT) * radius)
     beyond = np.where(whole, 0.0, np.clip(1.0 - moments.mass / typical, 0.0, 1.0))
     # It differs with the angle, not in time: grey values are wrong by its rms.
