@@ -12,12 +12,14 @@ from scipy.ndimage import affine_transform, gaussian_filter
 
 from streamer.core.alignment.estimate import confidence_of
 from streamer.core.alignment.opposite_views import (
+    FEW_ERRORS,
+    FEW_PAIRS,
     across_the_seam,
     center_from_pair,
     opposite_pairs,
     seam_frames,
 )
-from streamer.core.alignment.registration import MAX_MISMATCH
+from streamer.core.alignment.registration import CORRELATED_PIXELS, MAX_MISMATCH
 from streamer.core.arrays import Array, Image, Values
 from streamer.core.backend.on_device import OnDevice
 from streamer.core.jit import as_input, kernel
@@ -83,7 +85,7 @@ def tilt_from_pair(first: Array, opposite: Array) -> tuple[Tilt, float]:
         step = np.linalg.lstsq(normal, model.T @ difference, rcond=None)[0]
         size = float(np.std(moved[valid]) + np.std(there[valid]))
         mismatch = float(np.std(difference)) / size if size > 0 else 1.0
-        sigma = float(np.std(difference) * np.sqrt(np.linalg.pinv(normal)[2, 2])) / 2
+        sigma = float(np.std(difference) * np.sqrt(CORRELATED_PIXELS * np.linalg.pinv(normal)[2, 2])) / 2
         move += np.clip(step[:2], -2.0, 2.0)
         turn += float(np.clip(step[2], -0.02, 0.02))
         if float(np.abs(step[:2]).max()) < 1e-3 and abs(step[2]) < 1e-6:
@@ -115,7 +117,8 @@ def find_tilt(attenuation: Array | OnDevice, angle_rad: Array, most: int = 5) ->
         return Tilt((attenuation.shape[2] - 1) / 2, 0.0, float("inf"), 0.0)
     angles = np.array([tilt.tilt_rad for tilt in found])
     own = float(np.median([tilt.sigma_rad for tilt in found]))
-    scatter = 1.25 * robust_sigma(angles) / np.sqrt(len(found)) if len(found) > 2 else own
+    few = len(found) < FEW_PAIRS
+    scatter = FEW_ERRORS * own if few else 1.25 * robust_sigma(angles) / np.sqrt(len(found))
     sigma = max(scatter, own / np.sqrt(len(found)), SYSTEMATIC_RAD)
     center = float(np.median([tilt.center for tilt in found]))
     return Tilt(center, float(np.median(angles)), sigma, _tilt_confidence(sigma, attenuation.shape[1]))
