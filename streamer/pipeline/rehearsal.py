@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ ROWS, COLUMNS, PROJECTIONS = 16, 32, 24
 
 def rehearse(backend: Backend) -> None:
     """Send a tiny scan through every step."""
+    import_module("scipy.optimize")  # which the verdict on a sample with more structure needs
     spec = _spec("<u2")
     pipeline = ScanPipeline(spec, backend, Settings())
     for meta, pixels in _frames(spec):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from streamer.core.arrays import Values
 from streamer.core.fbp.window import window_gain
@@ -120,6 +119,8 @@ def frc_resolution(
     correlation, streaks = _without_streaks(curve, clear, window)
     excess = (1.0 + aliasing * _aliased(curve.frequency)) * (1.0 + streaks)
     weights, values = (curve.samples * excess**2)[start:], _without(excess, np.maximum(correlation, -0.5))[start:]
+    from scipy.optimize import isotonic_regression  # half a second, which who does not judge need not wait for
+
     falling = isotonic_regression(values, weights=weights, increasing=False).x
     above, frequency = falling - float(_half_bit(np.inf)), curve.frequency[start:]
     below = np.flatnonzero(above < 0)

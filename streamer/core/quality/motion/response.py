@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear
 
 Array = NDArray[Any]
 
@@ -46,5 +45,7 @@ def without_response(
     moving = left[:, used] - left[:, used].mean(axis=1, keepdims=True)
     terms, wanted = moving.reshape(len(left), -1).astype(np.float64), rest[used] - rest[used].mean(axis=0)
     root = np.linalg.cholesky(terms @ terms.T + 1e-12 * np.eye(len(left)))
+    from scipy.optimize import lsq_linear  # half a second, which who does not judge need not wait for
+
     strength = lsq_linear(root.T, np.linalg.solve(root, terms @ wanted.ravel()), (WEAKEST, STRONGEST)).x
     return np.asarray(rest - np.tensordot(strength, left, axes=1))
