@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import time
@@ -166,6 +167,7 @@ class Daemon:
         )
         # The oldest: the youngest is the spare.
         victim = min(pid for pid in below(self.process.pid) if program_of(pid) == "streamer.cluster.shard")
+        load = round(os.getloadavg()[0], 1)
         os.kill(victim, signal.SIGKILL)
         began = time.monotonic()
         while b"is back after" not in self.process.log.read_bytes():
@@ -174,8 +176,10 @@ class Daemon:
             time.sleep(0.002)
         back_s = time.monotonic() - began
         report = self.end(spec)
-        return {"back_s": round(back_s, 3), "missing": report.frames.missing, "written": report.written,
-                "of": spec.frames, "state": str(report.state)}  # fmt: skip
+        said = re.search(rb"of which ([0-9.]+) s for a process", self.process.log.read_bytes())
+        return {"back_s": round(back_s, 3), "of_which_start_s": float(said[1]) if said else None, "load": load,
+                "missing": report.frames.missing, "written": report.written, "of": spec.frames,
+                "state": str(report.state)}  # fmt: skip
 
 
 def cost(size: int, scans: int, folder: Path) -> dict[str, Any]:
