@@ -46,7 +46,8 @@ from streamer.config import Config
 from streamer.core.backend.selection import select_backend
 from streamer.core.backend.staging import upload_buffer
 from streamer.core.memory import Memory
-from streamer.daemon.compute.finish import raw_rows, write_blocks
+from streamer.daemon.compute.finish import write_blocks
+from streamer.daemon.compute.read_back import raw_rows
 from streamer.daemon.compute.waiting_frames import WaitingFrames
 from streamer.daemon.supervision import show_name
 from streamer.daemon.writer_options import writer_options

@@ -18,10 +18,11 @@ from streamer.core.jit import at_most
 from streamer.core.memory import Memory
 from streamer.core.planes.plane import Plane
 from streamer.core.simd.row_vectors import LANES
-from streamer.frames import BadInput, FrameKind, FrameMeta, Quality, ScanSpec, Verdict
+from streamer.frames import FrameMeta, Quality, ScanSpec, Verdict
 from streamer.pipeline.arrivals import Arrivals
 from streamer.pipeline.device_store import DeviceStore, new_store
 from streamer.pipeline.frame_checks import FrameChecks
+from streamer.pipeline.frame_sorter import FrameSorter
 from streamer.pipeline.judgement import Judgement, Look
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.tracker import LayoutTracker
@@ -38,7 +39,6 @@ from streamer.pipeline.reconstruction.series import Moment, Series, moment_block
 from streamer.pipeline.reconstruction.stored_projections import StoredProjections
 from streamer.pipeline.reconstruction.tomogram_in_progress import TomogramInProgress
 from streamer.pipeline.settings import Settings
-from streamer.pipeline.store import FRAMES_PER_BATCH
 
 RECENTER_PX = 0.1
 """A new centre that differs by less does not change the picture by more than its noise."""
@@ -103,6 +103,9 @@ class ScanPipeline:
         self._shown = True  # whether the planes follow what is pushed
         self.arrivals = Arrivals(spec.frames)
         self._part = part_of is not None
+        self._sorter = FrameSorter(
+            spec, self.arrivals, self.checks, self._preparation, self._measured, self.store, measures=not self._part
+        )
 
     def know_detector(self, defects: Mask | None = None, saturation: float | None = None) -> None:
         """Before the first projection, from any thread: ``defects`` (rows, columns) that are never used nor judged, and
@@ -170,47 +173,9 @@ class ScanPipeline:
         the tomogram; all threads work on them.
         """
         self._shown = shown or not self.store.whole
-        announced = (self.spec.rows, self.spec.columns)
-        if pixels.shape[1:] != announced:
-            frame = f"frame {metas[0].index} is {pixels.shape[1:]}"
-            raise BadInput(f"{frame}, scan {self.spec.scan_id} announced {announced}")
-        first = 0  # of the projections that wait to be folded in
-        for k, meta in enumerate(metas):
-            new = self.arrivals.note(meta.index)
-            # There may be more projections than announced, in place of flats or darks.
-            projection = meta.kind is FrameKind.PROJECTION and self.count + k - first < self.spec.projections
-            if new and projection and k - first < FRAMES_PER_BATCH:
-                continue
-            self._project(metas[first:k], pixels[first:k])
-            first = k if new and projection else k + 1
-            if new and not projection:
-                self._calibrate(meta, pixels[k])
-        self._project(metas[first:], pixels[first:])
-
-    def _calibrate(self, meta: FrameMeta, pixels: Array) -> None:
-        self.arrivals.field(meta)
-        if meta.kind is FrameKind.DARK:
-            self._measured.darks += 1
-            self._preparation.dark(pixels)
-        elif meta.kind is FrameKind.FLAT:
-            self._measured.flats += 1
-            self._preparation.flat(pixels, meta.monitor, meta.index)
-
-    def _project(self, metas: Sequence[FrameMeta], raw: Array) -> None:
-        """Fold projections (frames, rows, columns) in, not more than the store takes together."""
-        if not metas:
-            return
-        self.arrivals.projections([meta.index for meta in metas])
-        if not self.checks.begun:
-            prepared = self._preparation
-            fields = prepared.fields()
-            self.checks.begin(*fields, prepared.flat_noise, prepared.flats_have_noise)
-            if not self._part:
-                self._measured.begin(*fields)
-        metas, raw = self.checks.usable(metas, raw)
-        if metas:
+        for raw in self._sorter.batches(metas, pixels):
             with at_most(self._live.threads if self._shown else self._backend.threads):
-                self._fold(RawProjections.of(metas, raw, self.count))
+                self._fold(raw)
 
     def _fold(self, raw: RawProjections) -> None:
         if raw.number == 0:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import Config
-from streamer.core.memory import Memory
 from streamer.daemon.compute.aside import Aside, Threads, equal_thread
+from streamer.daemon.compute.read_back import catch_up, raw_rows
 from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.scans import VOLUME_ITEM_BYTES, Scans, now
 from streamer.daemon.session import Session
@@ -28,11 +28,8 @@ from streamer.frames import Decision, FrameKind, Quality, Reason, ReasonCode, St
 from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.messaging.publish import Publisher
 from streamer.io.raw.raw_writer import RawWriter
-from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import TomogramFile
-from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.scan_pipeline import ScanPipeline
-from streamer.pipeline.store import FRAMES_PER_BATCH
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +118,7 @@ class Finisher:
         behind = not session.reconstructed and (
             pipeline.arrivals.seen < session.ledger.received or pipeline.arrivals.late_fields > 0
         )
-        if behind and self._is_readable(session) and self._catch_up(session, pipeline):
+        if behind and self._is_readable(session) and catch_up(session, pipeline):
             session.pipeline, session.anew = None, True
             return
         self._end_raw(session)
@@ -132,7 +129,7 @@ class Finisher:
                 or pipeline.arrivals.late_fields
             ):
                 self._close_raw(session)  # the reconstruction reads it
-            if self._catch_up(session, pipeline):
+            if catch_up(session, pipeline):
                 session.pipeline, session.anew = None, True
                 return
             self.reconstruct(session, pipeline, show)
@@ -215,31 +212,6 @@ class Finisher:
             end = f"{result.lost} are lost" if result.sealed else "more are not known to be"
             session.raw_error = f"raw file: {result.error}; {result.written} frames are in it, {end}"
 
-    def _catch_up(self, session: Session, pipeline: ScanPipeline) -> bool:
-        """Fold in the frames that the lossy reader missed; the lossless writer has them in the raw file.
-
-        First those before the first projection: darks and flats are fixed by the projection that is prepared first.
-        True when some came too late for that, and the file has all frames, to be read again from the first one.
-        """
-        whole, rows = session.written == session.ledger.received, session.rows
-        lacking = session.ledger.received - pipeline.arrivals.seen
-        if lacking <= 0 or (whole and pipeline.arrivals.late_fields):
-            return whole and pipeline.arrivals.late_fields > 0
-        log.info("scan %s: %d frames are read from the raw file", session.spec.scan_id, lacking)
-        try:
-            with ScanFile.open(session.raw_file) as scan:
-                first = int(scan.index.min())
-                for part in (range(first), range(first, session.spec.frames)):
-                    lacks = partial(_lacks, pipeline, part)
-                    for metas, pixels in scan.some(lacks, FRAMES_PER_BATCH):
-                        seen = pixels if rows is None else pixels[:, rows.first : rows.end]
-                        pipeline.push_batch(metas, np.ascontiguousarray(seen), shown=False)
-                    if whole and pipeline.arrivals.late_fields:
-                        return True
-        except (StreamerError, OSError) as problem:
-            session.result.error = f"{lacking} frames are not in the tomogram: {problem}"
-        return False
-
     def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
         with session.lock:
             missing, corrupt = session.ledger.lacking(FrameKind.PROJECTION)
@@ -314,10 +286,6 @@ def keep_verdict(session: Session, pipeline: ScanPipeline | None) -> None:
             log.warning("scan %s: the verdict is not in %s: %s", spec.scan_id, path, problem)
 
 
-def _lacks(pipeline: ScanPipeline, part: range, index: int) -> bool:
-    return index in part and not pipeline.arrivals.has(index)
-
-
 class Volume(Protocol):
     """Takes rows of a tomogram."""
 
@@ -339,15 +307,3 @@ def write_blocks(volume: Volume, blocks: Iterator[tuple[int, NDArray[np.float32]
 def tomograms_folder(raw_file: Path, scan_id: str) -> Path:
     """Where the tomograms of a scan with several of them are, 00000.h5 and so on."""
     return raw_file.with_name(f"{scan_id}.tomograms")
-
-
-def raw_rows(path: Path, memory: Memory, index: NDArray[np.int64] | None = None) -> ReadRows:
-    """A function that reads detector rows [first, last) of projections from a raw file: of all, or of those frames."""
-
-    def read(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
-        with ScanFile.open(path) as scan:
-            places = np.arange(len(scan.index)) if index is None else np.flatnonzero(np.isin(scan.index, index))
-            rows = scan.rows(first, last, memory, places)
-            return scan.index[places], np.deg2rad(scan.angles_deg[places]), rows
-
-    return read

@@ -28,6 +28,7 @@ from streamer.pipeline.preparation.device_corrections import DeviceCorrections
 from streamer.pipeline.preparation.late_corrections import DeferredCorrections, only_after, two_sets
 from streamer.pipeline.preparation.optics import scan_optics
 from streamer.pipeline.preparation.options import PreparationOptions
+from streamer.pipeline.preparation.projection_order import ProjectionOrder
 from streamer.pipeline.preparation.raw_projections import RawPlanes, RawProjections
 from streamer.pipeline.preparation.row_blocks import RowPreparation
 from streamer.pipeline.preparation.stripe_offsets import StripeOffsets
@@ -62,8 +63,7 @@ class Preparation:
         self.noise = 0.0
         self.left_alone = np.zeros(spec.projections, np.bool_)
         self._stripes = None if self.options.stripes == "off" else StripeOffsets(spec, threads)
-        self._index = np.full(spec.projections, -1, np.int64)
-        self._first, self._last = spec.frames, 0  # indices of projections that came
+        self._order = ProjectionOrder(spec.projections, spec.frames)
         self._flats_used = 0
         self._from_flats = self._terms = DeferredCorrections()
         self._there = DeviceCorrections()
@@ -85,10 +85,10 @@ class Preparation:
         if self._fields.correction is None:
             self._fields.add_flat(pixels, monitor)
             self.drift.flat(pixels)
-        elif index is not None and index < self._first and self._fields.flats.count:
+        elif index is not None and index < self._order.first and self._fields.flats.count:
             self.late_flats += 1
         else:
-            self._after.add(pixels, monitor, self._last)
+            self._after.add(pixels, monitor, self._order.last)
 
     def prepare_ahead(self) -> bool:
         """Use an idle moment between the flats and the first projection. False when there is nothing to do."""
@@ -171,7 +171,7 @@ class Preparation:
             planes.add_raw(pixels, self.correction, raw.angle_rad, attenuation, moments)
         if isinstance(attenuation, OnDevice):
             for k, index in enumerate(raw.index.tolist()):
-                self._note(raw.number + k, index)
+                self._order.note(raw.number + k, index)
             return
         if planes is None:
             self.correction.prepare(pixels, attenuation, moments if self.plain else NO_MOMENTS)
@@ -190,22 +190,14 @@ class Preparation:
             self.zingers += max(0, found)
         self.drift.correct(image, number, monitor)
 
-    def _note(self, number: int, index: int) -> None:
-        self._index[number] = index
-        self._first, self._last = min(self._first, index), max(self._last, index)
-
     def _count(self, image: Image, number: int, angle_rad: float, index: int) -> None:
-        self._note(number, index)
+        self._order.note(number, index)
         if self._stripes is not None:
             self._stripes.add(image, angle_rad)
 
     def numbers(self, index: NDArray[np.int64]) -> NDArray[np.intp]:
         """Numbers of the projections with these frame indices, which differ; -1 for those that did not come."""
-        came = np.flatnonzero(self._index >= 0)
-        order = came[np.argsort(self._index[came])]
-        place = np.minimum(np.searchsorted(self._index[order], index), max(0, order.size - 1))
-        found = order[place] if order.size else np.zeros(len(index), np.intp)
-        return np.where(self._index[found] == index, found, -1)
+        return self._order.numbers(index)
 
     @property
     def stripe_columns(self) -> int:
@@ -256,7 +248,7 @@ class Preparation:
     def _measure_stripes(self, at_once: bool) -> bool:
         if self._stripes is None or not self._stripes.due(at_once):
             return False
-        return self._stripes.measure(self._from_flats.mean(self._fraction_at(self._last), self.shape), self.noise)
+        return self._stripes.measure(self._from_flats.mean(self._fraction_at(self._order.last), self.shape), self.noise)
 
     def _adopt(self) -> None:
         self._terms = self._from_flats
@@ -267,11 +259,12 @@ class Preparation:
 
     def _fraction(self, number: int) -> float:
         """Place of a projection between the two sets of flats, 0 … 1."""
-        return self._fraction_at(int(self._index[number]))
+        return self._fraction_at(self._order.index(number))
 
     def _fraction_at(self, index: int) -> float:
-        end = self._after.number if self._after.count else self._first + self.spec.projections - 1
-        return float(np.clip((index - self._first) / (end - self._first), 0.0, 1.0)) if end > self._first else 0.0
+        first = self._order.first
+        end = self._after.number if self._after.count else first + self.spec.projections - 1
+        return float(np.clip((index - first) / (end - first), 0.0, 1.0)) if end > first else 0.0
 
     @property
     def nbytes(self) -> int:
