@@ -31,7 +31,8 @@ def main(beamline_endpoint: str, daemon_endpoint: str) -> None:
     beamline = sim_beamline(beamline_endpoint, daemon_endpoint)
     engine = RunEngine(call_returns_result=True)
     scan = TomoScan("weevil", projections=180, rate_hz=200)
-    status = Link(daemon_endpoint, "the daemon").ask(GetStatus())
+    with Link(daemon_endpoint, "the daemon") as daemon:
+        status = daemon.ask(GetStatus())
     progress = Events(reachable(status.endpoints.events, daemon_endpoint), show)
 
     def session() -> stubs.Plan:

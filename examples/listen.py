@@ -18,7 +18,8 @@ from streamer.keys import client_key
 
 def main(control: str, scans: int) -> None:
     key = client_key(None, os.environ)  # a daemon with keys: STREAMER_KEY names the file
-    status = Link(control, "the daemon", key=key).ask(GetStatus())
+    with Link(control, "the daemon", key=key) as daemon:
+        status = daemon.ask(GetStatus())
     print(f"streamer {status.version}, backend {status.backend}: {status.state}", flush=True)
     heard: Queue[Event] = Queue()
     events = Events(reachable(status.endpoints.events, control), heard.put, key)

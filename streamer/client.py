@@ -46,11 +46,16 @@ class LinkError(BadInput):
         self.code = code
 
 
+class LinkClosed(LinkError):
+    """The link was closed before it was asked: its owner needs no answers any more."""
+
+
 class Link:
     """Requests to one server, one at a time. ``name`` is the server's name in errors.
 
     ``ask`` waits for the reply and may be called from any thread. ``post`` and ``answer`` never wait, for a caller that
-    has only one thread. The socket is opened when it is needed; ``close``, or the end of a ``with`` block, closes it.
+    has only one thread. The socket is opened when it is needed; ``close``, or the end of a ``with`` block, closes it
+    for good: a thread that still asks then gets LinkClosed, and opens no socket that nobody would close.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Link:
         self._context, self._key = context, key
         self._socket: zmq.Socket[bytes] | None = None
         self._posted: Request[Any] | None = None
+        self._closed = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -103,7 +109,9 @@ class Link:
         return reply
 
     def open(self) -> zmq.Socket[bytes]:
-        """The socket, connected. Raises LinkError when the endpoint makes no sense."""
+        """The socket, connected. Raises LinkClosed after ``close``, LinkError when the endpoint makes no sense."""
+        if self._closed:
+            raise LinkClosed(f"{self.name} at {self.endpoint} was asked after the link to it was closed", "closed")
         if self._socket is None:
             socket = (self._context or zmq.Context.instance()).socket(zmq.REQ)
             socket.setsockopt(zmq.LINGER, 0)
@@ -113,10 +121,15 @@ class Link:
             self._socket = socket
         return self._socket
 
-    def close(self) -> None:
+    def reset(self) -> None:
         """Close the socket and forget the posted request. The next request opens a new socket."""
         with self._lock:
             self._drop()
+
+    def close(self) -> None:
+        """Close the socket for good."""
+        self._closed = True  # before the lock is free: of those who wait for it nobody is answered
+        self.reset()
 
     def _exchange(self, request: bytes, timeout_s: float) -> bytes | None:
         end = time.monotonic() + timeout_s

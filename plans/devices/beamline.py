@@ -46,7 +46,7 @@ class Beamline:
     links: tuple[Link, ...] = field(default=(), repr=False)
 
     def close(self) -> None:
-        """Give all sockets back."""
+        """Give all sockets back, for good."""
         self.streamer.close()
         for signal in (self.ring_current, self.front_end):
             if isinstance(signal, PolledSignal):

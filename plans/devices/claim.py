@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from streamer.client import Link, LinkError, LinkTimeout
+from streamer.client import Link, LinkClosed, LinkError, LinkTimeout
 from streamer.flow.wire.beamline import BeamlineOwner, Release
 from streamer.flow.wire.beamline import Claim as ClaimBeamline
 from streamer.frames import NAME, StreamerError
@@ -117,6 +117,8 @@ class Claim:
                 with self._lock:
                     if not ended.is_set():
                         self._claims.claim(scan_id, self._user, self._lease_s)
+            except LinkClosed:
+                return
             except (LinkError, LinkTimeout) as error:
                 log.warning("the claim of scan %s was not renewed: %s", scan_id, error)
 

@@ -12,7 +12,7 @@ from ophyd import Component as Cpt
 from ophyd import Device, Kind, Signal
 from ophyd.status import Status
 
-from streamer.client import Events, Link, LinkError, LinkTimeout, reachable
+from streamer.client import Events, Link, LinkClosed, LinkError, LinkTimeout, reachable
 from streamer.flow.wire import EndStatus
 from streamer.flow.wire.control import Ping
 from streamer.flow.wire.daemon import Abort, Arm, EndScan, GetStatus, GetVerdict, Report, Trigger, VerdictReply
@@ -144,7 +144,7 @@ class StreamerDaemon(Device):
             return report.written if report is not None and report.scan_id == scan_id else 0
 
     def close(self) -> None:
-        """Close the sockets; the device stays usable."""
+        """Close the sockets for good; whoever still waits for the daemon waits no more."""
         events, self._events = self._events, None
         if events is not None:
             events.close()
@@ -174,6 +174,9 @@ class StreamerDaemon(Device):
             try:
                 self._ask(scan_id, min(SLICE_S, left))
                 trouble = ""
+            except LinkClosed as error:
+                trouble = f": {error}"
+                break
             except (LinkError, LinkTimeout) as error:
                 trouble = f": {error}"
                 time.sleep(min(RETRY_S, left))

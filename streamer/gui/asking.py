@@ -58,7 +58,7 @@ class Asking:
         if self._asked is not None:
             if now - self._asked[1] > ANSWER_WITHIN_S:
                 request, _ = self._asked
-                self._link.close()
+                self._link.reset()
                 self._asked = None
                 self._refused(request, "the daemon does not answer")
         elif self._waiting:

@@ -143,36 +143,34 @@ def start_daemon(beamline_process: ManagedProcess, tmp_path: Path) -> Iterator[C
 def connect(beamline_process: ManagedProcess, where: str) -> Iterator[Callable[..., Beamline]]:
     """The devices; the virtual beamline is brought back to its rest before and after."""
     built: list[Beamline] = []
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
-    link.ask(SetFaults(Faults()))
-    changer = link.ask(GetBeamlineStatus()).changer
-    if changer.fault or "nowhere" in changer.inventory:  # a person comes, and fills the magazine
-        link.ask(HandOver())
-        link.ask(Confirm(None))
-    while link.ask(GetBeamlineStatus()).changer.busy:
-        time.sleep(0.01)
-    link.ask(MoveX(0.0))
-    link.ask(MoveRotation(0.0, 1000.0))
+    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
+        link.ask(SetFaults(Faults()))
+        changer = link.ask(GetBeamlineStatus()).changer
+        if changer.fault or "nowhere" in changer.inventory:  # a person comes, and fills the magazine
+            link.ask(HandOver())
+            link.ask(Confirm(None))
+        while link.ask(GetBeamlineStatus()).changer.busy:
+            time.sleep(0.01)
+        link.ask(MoveX(0.0))
+        link.ask(MoveRotation(0.0, 1000.0))
 
-    def build(daemon: ManagedProcess, stall_s: float = 30.0) -> Beamline:
-        overrides = {"streamer.endpoint": daemon.endpoints["control"], "detector.stall_s": stall_s}
-        built.append(open_beamline(where, overrides))
-        set_velocity(built[-1], 2000.0)
-        return built[-1]
+        def build(daemon: ManagedProcess, stall_s: float = 30.0) -> Beamline:
+            overrides = {"streamer.endpoint": daemon.endpoints["control"], "detector.stall_s": stall_s}
+            built.append(open_beamline(where, overrides))
+            set_velocity(built[-1], 2000.0)
+            return built[-1]
 
-    yield build
-    for beamline in built:
-        beamline.close()
-    link.ask(SetFaults(Faults()))
-    link.close()
+        yield build
+        for beamline in built:
+            beamline.close()
+        link.ask(SetFaults(Faults()))
 
 
 @pytest.fixture
 def faults(beamline_process: ManagedProcess) -> Iterator[Callable[..., object]]:
     """Let things go wrong in the next scan (see docs/protocol.md §2.2)."""
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
-    yield lambda **kinds: link.ask(SetFaults(convert(kinds, Faults)))
-    link.close()
+    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
+        yield lambda **kinds: link.ask(SetFaults(convert(kinds, Faults)))
 
 
 @pytest.fixture

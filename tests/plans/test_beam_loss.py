@@ -34,17 +34,15 @@ def quiet(caplog):
 @pytest.fixture
 def machine(beamline_process):
     """The control room."""
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
-    yield lambda **beam: link.ask(SetBeam(**beam))
-    link.ask(SetBeam(current=1.0, front_end="open"))
-    link.close()
+    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
+        yield lambda **beam: link.ask(SetBeam(**beam))
+        link.ask(SetBeam(current=1.0, front_end="open"))
 
 
 @pytest.fixture
 def station(beamline_process):
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
-    yield lambda: link.ask(GetBeamlineStatus())
-    link.close()
+    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
+        yield lambda: link.ask(GetBeamlineStatus())
 
 
 def until(condition):
@@ -178,7 +176,7 @@ def test_a_plan_waits_for_a_daemon_that_does_not_answer(engine, start_daemon, co
 
     def come_back():
         link = beamline.streamer._pulse
-        link.close()
+        link.reset()
         link.endpoint = fresh.endpoints["control"]
 
     began = time.monotonic()

@@ -17,9 +17,8 @@ from tests.plans.conftest import as_an_operator
 
 @pytest.fixture
 def station(beamline_process):
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
-    yield lambda: link.ask(GetBeamlineStatus())
-    link.close()
+    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
+        yield lambda: link.ask(GetBeamlineStatus())
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -48,7 +48,7 @@ def test_a_killed_daemon_fails_the_run_and_the_next_one_works(engine, documents,
     # the same devices, a new daemon in the old one's place
     fresh = start_daemon()
     for link in (beamline.streamer._link, beamline.streamer._patient):
-        link.close()
+        link.reset()
         link.endpoint = fresh.endpoints["control"]
     engine(tomo_fly(beamline, scan))
     assert documents.of("stop")[1]["exit_status"] == "success"

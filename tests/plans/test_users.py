@@ -38,9 +38,8 @@ def quiet(caplog):
 @pytest.fixture
 def station(beamline_process):
     """Asks the virtual beamline how it is."""
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
-    yield lambda: link.ask(GetBeamlineStatus())
-    link.close()
+    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
+        yield lambda: link.ask(GetBeamlineStatus())
 
 
 def stop_loop(engine):
@@ -202,28 +201,26 @@ def test_a_user_who_is_refused_orders_nothing(
     """Shutter, rotation and camera of the user who has the beamline are as they were, and were asked for nothing."""
     daemon = start_daemon()
     connect(daemon)  # brings the virtual beamline back to its rest
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline")
-    link.ask(Claim("ann.1", "ann", 600.0))
-    link.ask(SetShutter(True, "ann.1"))
-    link.ask(MoveRotation(5000.0, 1.0, "ann.1"))
-    before = station()
-    theirs, engine = second(daemon), RunEngine({}, context_managers=[])
-    theirs.detector.queue_s = 0.0
-    written.clear()
-    with pytest.raises(TomoScanError, match=r"the beamline belongs to scan ann\.1 of ann"):
-        engine(plan(theirs, scan))
-    sent = list(written)
-    stop_loop(engine)
-    after = station()
-    try:
-        assert [what for what in sent if what not in NO_ORDERS and "claim" not in str(what)] == []
-        assert (after.shutter, after.detector, after.x) == ("open", before.detector, before.x)
-        assert after.rotation.moving
-        assert after.rotation.position_deg >= before.rotation.position_deg
-        assert (after.ownership.scan_id, after.ownership.waiting) == ("ann.1", [])
-    finally:
-        link.ask(Release("ann.1"))
-        link.close()
+    with Link(beamline_process.endpoints["control"], "the virtual beamline") as link:
+        link.ask(Claim("ann.1", "ann", 600.0))
+        link.ask(SetShutter(True, "ann.1"))
+        link.ask(MoveRotation(5000.0, 1.0, "ann.1"))
+        before = station()
+        theirs, engine = second(daemon), RunEngine({}, context_managers=[])
+        theirs.detector.queue_s = 0.0
+        written.clear()
+        try:
+            with pytest.raises(TomoScanError, match=r"the beamline belongs to scan ann\.1 of ann"):
+                engine(plan(theirs, scan))
+            sent, after = list(written), station()
+        finally:
+            stop_loop(engine)
+            link.ask(Release("ann.1"))
+    assert [what for what in sent if what not in NO_ORDERS and "claim" not in str(what)] == []
+    assert (after.shutter, after.detector, after.x) == ("open", before.detector, before.x)
+    assert after.rotation.moving
+    assert after.rotation.position_deg >= before.rotation.position_deg
+    assert (after.ownership.scan_id, after.ownership.waiting) == ("ann.1", [])
 
 
 def test_the_scan_of_the_first_user_is_whole_when_the_second_one_dies_while_it_waits(

@@ -172,13 +172,8 @@ def test_refused_arguments_are_no_bad_data(batch, scan, documents):
 def test_the_beamline_is_claimed_once_for_the_whole_batch(batch, beamline_process):
     """Another user waits through all scans, and has the beamline afterwards."""
     owners = []
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline")
-
-    def look(event):
-        owners.append(link.ask(GetBeamlineStatus()).ownership.scan_id)
-
-    batch([1, 2], on_event=look)
+    with Link(beamline_process.endpoints["control"], "the virtual beamline") as link:
+        batch([1, 2], on_event=lambda _event: owners.append(link.ask(GetBeamlineStatus()).ownership.scan_id))
+        assert link.ask(GetBeamlineStatus()).ownership.scan_id is None
     assert len(set(owners)) == 1
     assert owners[0].startswith("batch.")
-    assert link.ask(GetBeamlineStatus()).ownership.scan_id is None
-    link.close()

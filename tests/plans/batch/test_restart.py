@@ -98,9 +98,8 @@ def test_kill_9_at_any_stage(session, beamline_process, stage):
     assert set(judged) <= set(scans)
     assert len(gone) <= 1
     assert (folder / "report.html").is_file()
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline")
-    status = link.ask(GetBeamlineStatus())
-    link.close()
+    with Link(beamline_process.endpoints["control"], "the virtual beamline") as link:
+        status = link.ask(GetBeamlineStatus())
     assert (status.shutter, status.ownership.scan_id, status.changer.mounted) == ("closed", None, None)
 
 

@@ -109,6 +109,17 @@ def test_a_restarted_daemon_knows_no_scan_and_the_waiting_ends(server):
     device.close()
 
 
+def test_whoever_waits_for_a_device_that_is_closed_waits_no_more(device):
+    device.verdict_timeout.put(PATIENCE_S)
+    began = time.monotonic()
+    waiting = device.trigger()
+    device.close()
+    waiting.wait(PATIENCE_S)
+    assert time.monotonic() - began < PATIENCE_S / 2
+    assert shown(device).codes[0] is ReasonCode.NO_VERDICT
+    assert "after the link to it was closed" in shown(device).reasons[0].text
+
+
 def test_an_answer_that_is_no_verdict_ends_the_waiting_in_time(device, server):
     server.report = structs.replace(server.report, reasons=("it moved",))
     assert wait(device, 0.5) < 20

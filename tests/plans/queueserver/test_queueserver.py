@@ -15,9 +15,8 @@ SHORT = {"projections": 20, "darks": 2, "flats": 2, "rate_hz": 100.0, "x_out_mm"
 
 @pytest.fixture
 def station(beamline_process):
-    link = Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0)
-    yield lambda: link.ask(GetBeamlineStatus())
-    link.close()
+    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
+        yield lambda: link.ask(GetBeamlineStatus())
 
 
 def assert_safe(state):

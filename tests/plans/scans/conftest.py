@@ -40,21 +40,19 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def _devices(hardware: ManagedProcess, daemon: ManagedProcess) -> Iterator[Whole]:
     devices = sim_beamline(hardware.endpoints["control"], daemon.endpoints["control"], 30.0)
     devices.rotation.velocity.put(2000.0)
-    link = Link(hardware.endpoints["control"], "the virtual beamline")
+    with Link(hardware.endpoints["control"], "the virtual beamline") as link:
 
-    def truth(scan_id: str) -> dict[str, Any]:
-        path = link.ask(FindTruth(scan_id)).path
-        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        return found
+        def truth(scan_id: str) -> dict[str, Any]:
+            path = link.ask(FindTruth(scan_id)).path
+            found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+            return found
 
-    yield devices, truth
+        yield devices, truth
     devices.close()
-    link.close()
 
 
 @pytest.fixture
 def beamline_link(whole: Whole) -> Iterator[Link]:
     """For commands that no device has."""
-    link = Link(whole[0].links[0].endpoint, "the virtual beamline")
-    yield link
-    link.close()
+    with Link(whole[0].links[0].endpoint, "the virtual beamline") as link:
+        yield link
