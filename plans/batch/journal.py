@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,11 +105,6 @@ def read_journal(folder: Path) -> list[Line]:
     if not path.is_file():
         raise BadInput(f"{folder}: has no {JOURNAL}; name the folder of a batch")
     return _parsed(path)[0]
-
-
-def versions_line(lines: Iterable[Line]) -> dict[str, str]:
-    """The versions of the session that wrote last."""
-    return next((line["versions"] for line in reversed(list(lines)) if "versions" in line), {})
 
 
 # ── values and their lines ──────────────────────────────────────────────────────────────────────────────────────────

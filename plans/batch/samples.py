@@ -12,9 +12,6 @@ from .policy import Action, Blame, Choice, with_settings
 
 ScanPlan = Callable[[Station, TomoScan], Plan]
 
-PLANS = ("fly", "interlaced", "golden")
-"""Plans that a sheet may name."""
-
 
 @dataclass(frozen=True)
 class Sample:

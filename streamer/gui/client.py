@@ -83,10 +83,6 @@ class ViewerClient:
             self.model.moved(names, self._clock())
             self._steering.want(WatchPlanes(wanted))
 
-    def usual_planes(self) -> None:
-        """Have the three planes through the middle."""
-        self._steering.want(WatchPlanes([]))
-
     def fix_center(self, column: float | None) -> None:
         """Hold the centre of rotation at a column; None: have it found."""
         self._steering.want(FixCenter(column))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from streamer.flow.ring.ring import Ring
 from streamer.frames import FrameKind, FrameMeta, ScanSpec
+from streamer.io.raw.segments import INDEX, read_segment, segments_of
 
 STARTED = "2026-11-21T00:00:00+00:00"
 ENDED = "2026-11-21T00:05:00+00:00"
@@ -106,3 +107,9 @@ def small_disk(tmp_path: Path, kilobytes: int) -> Iterator[Path]:
         yield folder
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def frames_held(path: Path) -> NDArray[np.int64]:
+    """Indices of the frames that the files of a scan hold, sorted; nobody writes the files any more."""
+    good = [segment.columns[INDEX][segment.good] for segment in map(read_segment, segments_of(path))]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *good])).astype(np.int64)

@@ -54,11 +54,6 @@ FAR_DEG, SAME_DEG = 30.0, 0.05
 """Steps so large are those of golden angles; they differ by less than so much, from computed or exact angles."""
 
 
-def turned_deg(a: float, b: float) -> float:
-    """Angle from b to a in degrees, -180 … 180."""
-    return (a - b + 180.0) % 360.0 - 180.0
-
-
 class AngleWatch:
     """Tells single wrong angles of a running scan, by the step from one frame index to the next. Constant time.
 

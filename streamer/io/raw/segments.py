@@ -72,12 +72,6 @@ def next_segment(path: Path) -> Path:
     return segment_path(path, 1 if last == path else int(last.stem.rpartition("+")[2]) + 1)
 
 
-def frames_held(path: Path) -> NDArray[np.int64]:
-    """Indices of the frames that the files of a scan hold, sorted; nobody writes the files any more."""
-    good = [segment.columns[INDEX][segment.good] for segment in map(read_segment, segments_of(path))]
-    return np.unique(np.concatenate([np.empty(0, np.int64), *good])).astype(np.int64)
-
-
 @dataclass(frozen=True)
 class Account:
     """What is known of a scan at its end. ``expected`` is the number of frames issued, counted from index 0.

@@ -18,13 +18,13 @@ from streamer.flow.codecs import compress
 from streamer.flow.ring.layout import bytes_needed, packed_room
 from streamer.flow.ring.ring import Ring
 from streamer.io.raw.nxtomo import NXtomoFile
-from streamer.io.raw.segments import DATA, Account, frames_held, read_segment, seal
+from streamer.io.raw.segments import DATA, Account, read_segment, seal
 from streamer.io.raw.unfinished import find_unfinished
 from streamer.io.raw.writer import WriterProcess
 from streamer.io.raw.writer_child import WriterOptions
 from streamer.io.shared import SharedBuffer
 from streamer.io.source_file import ScanFile
-from tests.io.helpers import ENDED, SPEC, STARTED, meta_of, wait_until
+from tests.io.helpers import ENDED, SPEC, STARTED, frames_held, meta_of, wait_until
 
 WIDE = structs.replace(SPEC, rows=64, columns=48)
 N = WIDE.frames

@@ -14,9 +14,9 @@ from msgspec import structs
 
 from streamer.frames import BadInput
 from streamer.io.raw.nxtomo import NXtomoFile
-from streamer.io.raw.segments import DATA, Account, frames_held, next_segment, seal, segments_of
+from streamer.io.raw.segments import DATA, Account, next_segment, seal, segments_of
 from streamer.io.source_file import ScanFile
-from tests.io.helpers import ENDED, SPEC, STARTED, meta_of, pixels_of
+from tests.io.helpers import ENDED, SPEC, STARTED, frames_held, meta_of, pixels_of
 
 N = SPEC.frames
 
