@@ -115,12 +115,10 @@ def _light_of(net: Array, known: Array, parts: Array) -> float:
 
 
 @kernel()
-def _side_of(net: Array, known: Array, first: int, margin: int) -> float:
-    """Sum of ``margin`` columns of a row from the column ``first`` on, where ``known`` is 1 and not 0."""
-    light = 0.0
-    for c in range(first, first + margin):
-        light += net[c] * known[c]
-    return light
+def _add_light(net: Array, known: Array, lit: Array) -> None:
+    """Add a row (columns,), where ``known`` is 1 and not 0, to lit (columns,)."""
+    for c in range(lit.size):
+        lit[c] += net[c] * known[c]
 
 
 @kernel()
@@ -168,11 +166,11 @@ def look_at(
     rows, columns = dark.shape
     values, net, nothing = np.empty(columns), np.empty(columns), np.empty(0)
     above, below, parts = np.empty(columns), np.empty(columns), np.empty(columns)
-    most, equal = np.empty(columns), np.empty(columns)
+    most, equal, lit = np.empty(columns), np.empty(columns), np.empty(columns)
     for f in range(raw.shape[0]):
         most[:], equal[:] = -np.inf, 0.0
         light, dim, broken, spikes = 0.0, 0, 0, 0
-        left, right = 0.0, 0.0
+        lit[:] = 0.0
         for r in range(rows):
             at = r * every
             _read(raw[f, at], kind, values)
@@ -184,8 +182,7 @@ def look_at(
             _find_largest(values, hidden[r], most, equal)
             row_light = _light_of(net, known[r], parts)
             light += row_light
-            left += _side_of(net, known[r], 0, margin)
-            right += _side_of(net, known[r], columns - margin, margin)
+            _add_light(net, known[r], lit)
             dim += beam[r] > 0 and row_light < faint * beam[r]
             if _peaks(net, flat[r]) > 0:
                 over, under = nothing, nothing
@@ -204,6 +201,9 @@ def look_at(
                 at_top += equal[c]
         found[f, 0], found[f, 1], found[f, 2] = light, dim, broken
         found[f, 3], found[f, 4], found[f, 5] = top, at_top, spikes
-        found[f, 6], found[f, 7] = left, right
+        found[f, 6], found[f, 7] = 0.0, 0.0
+        for c in range(margin):
+            found[f, 6] += lit[c]
+            found[f, 7] += lit[columns - 1 - c]
         for k in range(compared.size):
             marks[f, k] = _mark_row(raw[f, compared[k]], kind)

@@ -123,7 +123,9 @@ class ProjectionCheck:
         side_beams = edges.reshape(len(net), 2, -1).sum(axis=(0, 2), dtype=np.float64)
         # A beam narrower than the detector leaves next to nothing there.
         faint = side_beams * net.shape[1] < FADED * self._margin * self._whole_beam
-        self._side_beams = np.where(faint, 0.0, side_beams)
+        # A share of the light is light · a + b: no more than that is to be done for each frame.
+        per_light = np.where(faint, 0.0, 1.0 / np.maximum(side_beams, 1e-30))
+        self._left, self._right = zip(per_light.tolist(), np.where(faint, 1.0, 0.0).tolist(), strict=True)
         self._noise, self._noisy = float(noise), noisy
         self._compared = as_input(np.unique(np.linspace(0, rows - 1, min(SAME_ROWS, rows)).astype(np.int64)))
         self._last: list[int] = []  # marks of the rows of the last frame that are compared
@@ -147,7 +149,7 @@ class ProjectionCheck:
             DARK, self._noise, self._margin, self._compared, found, marks,
         )  # fmt: skip
         looked, beam = self._dark.size, self._whole_beam
-        sides = np.divide(found[:, 6:], self._side_beams, out=np.ones((len(raw), 2)), where=self._side_beams > 0)
+        (a, b), (c, d) = self._left, self._right
         return [
             Look(
                 light / beam if beam > 0 else 0.0,
@@ -157,10 +159,10 @@ class ProjectionCheck:
                 max(0.0, at_top - 1.0) / looked,
                 spikes / self._pixels,
                 *self._seen(frame, its),
-                (left, right),
+                (left * a + b, right * c + d),
             )
-            for frame, its, (left, right), (light, dark_rows, broken, top, at_top, spikes) in zip(
-                raw, marks.tolist(), sides.tolist(), found[:, :6].tolist(), strict=True
+            for frame, its, (light, dark_rows, broken, top, at_top, spikes, left, right) in zip(
+                raw, marks.tolist(), found.tolist(), strict=True
             )
         ]
 
@@ -186,7 +188,9 @@ class ProjectionCheck:
         if found is None and self.known:
             self._remember(look.light)
             self._least_dark = min(self._least_dark, look.dark_rows)
-            self._most_sides = max(self._most_sides[0], look.sides[0]), max(self._most_sides[1], look.sides[1])
+            (left, right), (most_left, most_right) = look.sides, self._most_sides
+            if left > most_left or right > most_right:
+                self._most_sides = max(left, most_left), max(right, most_right)
         return found
 
     def _remember(self, light: float) -> None:
@@ -223,8 +227,10 @@ class ProjectionCheck:
         A shutter does that on its way, or a screen. A sample that leaves the field covers the edge, too, but light
         comes through it, or past it at some height.
         """
-        seen = zip(look.sides, self._most_sides, strict=True)
-        return any(most > LIT_SIDE and side < DARK / 2 for side, most in seen)
+        left, right = look.sides
+        dark_left, dark_right = left < DARK / 2, right < DARK / 2
+        most_left, most_right = self._most_sides
+        return (dark_left and most_left > LIT_SIDE) or (dark_right and most_right > LIT_SIDE)
 
 
 def is_ceiling(top: float, noisy: bool, saturation: float | None = None) -> bool:
