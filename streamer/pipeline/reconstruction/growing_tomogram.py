@@ -131,7 +131,7 @@ class GrowingTomogram:
 
     def _serves(self, center: float) -> bool:
         """Whether the tomogram about ``center`` (detector column) can be made of what was gridded."""
-        if self._small or not self._last:
+        if self._small or not self._last:  # an empty volume costs nothing to begin again
             return self._reaches(center, SMALL_TOLERANCE, SMALL_TOLERANCE)
         farthest = MAX_FINAL_MOVE_EXTENDED_PX if self._stored.layout.extend else MAX_FINAL_MOVE_PX
         return self._reaches(center, CENTER_TOLERANCE_PX, farthest)
