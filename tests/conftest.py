@@ -17,16 +17,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 LONG = (
-    "plans/test_over_epics.py",
+    "plans/interruptions/test_over_epics.py",
     "integration/test_whole_demo.py",
     "plans/batch/test_restart.py",
     "faults/test_writer_faults.py",
     "faults/test_source_faults.py",
-    "plans/test_users.py",
+    "plans/interruptions/test_users.py",
     "benchmarks/test_batch_night.py",
-    "plans/test_failures.py",
+    "plans/interruptions/test_failures.py",
     "plans/scans/",
-    "plans/test_beam_loss.py",
+    "plans/interruptions/test_beam_loss.py",
     "plans/",
     "faults/",
     "integration/",

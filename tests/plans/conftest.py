@@ -1,7 +1,7 @@
 """Real processes: the virtual beamline, and a small daemon that can be made to fail.
 
 With STREAMER_TEST_CONTROL=epics an IOC stands before the virtual beamline, and the devices are those of ``epics.toml``:
-``test_over_epics.py`` runs the tests again that way, in processes of their own.
+``interruptions/test_over_epics.py`` runs the tests again that way, in processes of their own.
 """
 
 import json

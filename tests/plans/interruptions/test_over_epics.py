@@ -15,7 +15,7 @@ import pytest
 from streamer.cli.rig.processes import local_channel_access
 from tests.paths import ROOT
 
-MODULES = ("tests/plans/test_users.py", "tests/plans/batch/test_batch.py")
+MODULES = ("tests/plans/interruptions/test_users.py", "tests/plans/batch/test_batch.py")
 
 ROBOT = "mounted_while or grip_that_fails_is_tried or robot_fault"
 CHOSEN = f"test_users and not stops_short or {ROBOT}"
