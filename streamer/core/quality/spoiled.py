@@ -11,8 +11,9 @@ from streamer.frames import Quality, Reason, ReasonCode
 NEGATIVE = 0.03
 """Share of the field that may be brighter with the sample than in the flats."""
 
-THIN = 0.5
-"""Attenuation of a sample below which an error of the beam counts in proportion: it has the sample's own size soon."""
+THIN, THIN_STRIPED = 0.5, 0.25
+"""Attenuation of a sample below which an error of the beam counts in proportion, and one of single columns and pixels:
+it has the sample's own size soon."""
 
 
 class DetectorLimits(Protocol):
@@ -26,6 +27,8 @@ class DetectorLimits(Protocol):
     def max_saturation(self) -> float: ...
     @property
     def max_pattern(self) -> float: ...
+    @property
+    def max_beam_moved(self) -> float: ...
     @property
     def max_zingers(self) -> float: ...
     @property
@@ -55,9 +58,10 @@ def spoiled_fields(q: Quality, limits: DetectorLimits, final: bool) -> list[Reas
     return reasons
 
 
-def thinness(q: Quality) -> float:
-    """Factor, up to 1, by which a limit on errors of the attenuation is sharper for a sample that attenuates little."""
-    return 1.0 if q.peak_attenuation is None else min(1.0, q.peak_attenuation / THIN)
+def thinness(q: Quality, thin: float = THIN) -> float:
+    """Factor, up to 1, by which a limit on errors of the attenuation is sharper for a sample that attenuates by less
+    than ``thin``."""
+    return 1.0 if q.peak_attenuation is None else min(1.0, q.peak_attenuation / thin)
 
 
 def _open(q: Quality) -> float:
@@ -88,14 +92,15 @@ def spoiled_detector(q: Quality, limits: DetectorLimits, final: bool) -> list[Re
     reasons: list[Reason] = []
     if not final:
         return reasons
-    pattern = limits.max_pattern * thinness(q)
+    pattern = limits.max_pattern * thinness(q, THIN_STRIPED)
     if q.pattern is not None and q.pattern > pattern:
         change = f"columns or pixels changed by {100 * q.pattern:.1f} % rms since the flats"
         text = f"{change} (limit {100 * pattern:.2g} %); take fresh flats, or switch the removal of stripes on"
         reasons.append(Reason(ReasonCode.PATTERN, text))
-    if q.beam_moved is not None and q.beam_moved > pattern:
+    beam = limits.max_beam_moved * thinness(q)
+    if q.beam_moved is not None and q.beam_moved > beam:
         shift = f"the pattern of the beam moved by {q.beam_shift_px or 0.0:.1f} px rms since the flats"
-        adds = f"which adds {100 * q.beam_moved:.1f} % (limit {100 * pattern:.2g} %)"
+        adds = f"which adds {100 * q.beam_moved:.1f} % (limit {100 * beam:.2g} %)"
         text = f"{shift}, {adds}; let optics and monochromator come to rest, take fresh flats and scan again"
         reasons.append(Reason(ReasonCode.BEAM_MOVED, text))
     if q.zingers is not None and q.zingers > limits.max_zingers:

@@ -45,9 +45,12 @@ class Limits(Options):
     """relative change of the mass of the sample during the scan"""
     max_saturation: Share = 0.001
     """share of pixels at the detector's ceiling"""
-    max_pattern: Amount = 0.01
-    """rms attenuation that columns, pixels, or a beam whose pattern moved add to the projections since the flats; a
-    sample that attenuates by less than a half allows less, in proportion"""
+    max_pattern: Amount = 0.005
+    """rms attenuation that columns or pixels add to the projections since the flats; in a tomogram 0.005 is as much as
+    the noise of 20 000 photons a pixel; a sample that attenuates by less than a quarter allows less, in proportion"""
+    max_beam_moved: Amount = 0.01
+    """rms attenuation that a beam whose pattern moved adds to the projections since the flats; a sample that attenuates
+    by less than a half allows less, in proportion"""
     max_zingers: Share = 0.0003
     """share of single pixels that outshine both neighbours; not judged when zingers are removed"""
     max_shadow: Share = 0.02
@@ -84,8 +87,8 @@ class Limits(Options):
 
     def tightened(self) -> Limits:
         """The limits that a scan must meet to be ENOUGH before its end."""
-        names = ("max_motion_px", "max_misfit_px", "max_mass_change", "max_pattern", "max_zingers", "max_flat_drift")
-        values = {name: getattr(self, name) for name in (*names, "max_resolution_px")}
+        names = ("max_motion_px", "max_misfit_px", "max_mass_change", "max_pattern", "max_beam_moved", "max_zingers")
+        values = {name: getattr(self, name) for name in (*names, "max_flat_drift", "max_resolution_px")}
         better = {name: value * (1 - self.early_margin) for name, value in values.items() if value is not None}
         better["min_center_confidence"] = max(self.min_center_confidence, self.early_confidence)
         return self.model_copy(update=better)

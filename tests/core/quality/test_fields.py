@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.verdict_voxels.projector import backproject
 from benchmarks.verdict_voxels.specimens import specimen
+from streamer.core.masks import circle_mask
 from streamer.core.quality.fields import (
     AlikeFrames,
     bridged,
@@ -16,6 +18,7 @@ from streamer.core.quality.fields import (
     shadow_share,
     unlit_columns,
 )
+from streamer.core.quality.verdict import Limits
 
 ROWS, COLUMNS = 48, 72
 RNG = np.random.default_rng(0)
@@ -127,6 +130,16 @@ def test_a_wound_foil_is_no_pattern():
     assert pattern_rms(views, angles, wound.axis, 0.02, 20) < 0.003
     views[..., [3, 12]] += 0.1
     assert pattern_rms(views, angles, wound.axis, 0.02, 20) == pytest.approx(0.1 * np.sqrt(2 / wound.columns), rel=0.2)
+
+
+@pytest.mark.parametrize("columns", [64, 128])
+def test_the_limit_on_stripes_is_as_much_as_the_noise_of_20_000_photons(columns):
+    rng, count = np.random.default_rng(6), round(np.pi / 2 * columns)
+    angles, middle, within = np.arange(count) * 180 / count, (columns - 1) / 2, circle_mask(columns, 0.9)
+    stripes = np.repeat(Limits().max_pattern * rng.standard_normal((1, 20, columns)), count, axis=0)
+    noise = rng.standard_normal((count, 4, columns)) / np.sqrt(20_000)
+    rings, grain = (float(np.std(backproject(lines, angles, middle)[:, within])) for lines in (stripes, noise))
+    assert rings == pytest.approx(grain, rel=0.15)
 
 
 def test_pixels_behind_a_dense_part_are_noisier():

@@ -73,7 +73,9 @@ TABLE = [
     ({"shadow": 0.3}, True, Decision.UNKNOWN, ReasonCode.SHADOW, "30 % of the field"),
     ({"angle_findings": ("all 90 angles are the same",)}, True, Decision.UNKNOWN, ReasonCode.ANGLES_WRONG, "the same"),
     ({"pattern": 0.02}, True, Decision.RETAKE, ReasonCode.PATTERN, "2.0 % rms"),
-    ({"pattern": 0.005}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, ""),
+    ({"pattern": 0.006}, True, Decision.RETAKE, ReasonCode.PATTERN, "0.6 % rms since the flats (limit 0.5 %)"),
+    ({"pattern": 0.004}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, ""),
+    ({"pattern": 0.004, "peak_attenuation": 0.3}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, ""),
     (
         {"pattern": 0.005, "peak_attenuation": 0.2},
         True,
