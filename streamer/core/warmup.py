@@ -25,6 +25,7 @@ from streamer.core.fourier.projection_batch import ProjectionBatch
 from streamer.core.fourier.volume import FourierVolume
 from streamer.core.planes.live_planes import LivePlanes
 from streamer.core.planes.plane import Plane, orthogonal_planes
+from streamer.core.planes.thinning import thin
 from streamer.core.preprocessing.binning import bin_frame
 from streamer.core.preprocessing.flat_field import FlatFieldCorrection, row_moments_of
 from streamer.core.preprocessing.live_stripes import LiveStripeDetector
@@ -97,6 +98,10 @@ def _some_planes(backend: Backend, dtype: str | None) -> None:
     planes.images()
 
 
+def _thinning(backend: Backend) -> None:
+    thin(_attenuation(), np.arange(2), range(0, ROWS, 2), 2, backend.threads)
+
+
 def _volume(backend: Backend) -> None:
     rows = 17  # two blocks, of which the second is incomplete
     volume = FourierVolume(backend, rows, COLUMNS, CENTER)
@@ -162,6 +167,7 @@ STEPS: dict[str, Step] = {
     "checksum": lambda _backend: prepare(),
     **{f"attenuation {dtype}": partial(_attenuate, dtype=dtype) for dtype in DTYPES},
     "live planes": _planes,
+    "coarse planes": _thinning,
     "tomogram": _volume,
     "backprojection": _backprojection,
     "moments": _moments,

@@ -174,6 +174,7 @@ class Handlers:
     def planes(self, request: WatchPlanes) -> WatchedPlanes:
         if request.set is not None:
             self._scans.watch(tuple(Plane(p.name, p.origin, p.u, p.v, p.shape) for p in request.set))
+            self._compute.wake()
         planes = self._scans.planes
         session = self._scans.current
         if planes is None and session is not None:
@@ -183,6 +184,7 @@ class Handlers:
     def center(self, request: FixCenter) -> CenterReply:
         if not isinstance(request.set, UnsetType):
             self._scans.fix_center(request.set)
+            self._compute.wake()
         report = self._scans.report()
         found, confidence = (None, 0.0) if report is None else (report.center_px, report.center_confidence)
         return CenterReply(found, confidence, self._scans.fixed_center is not None)

@@ -11,7 +11,7 @@ from PySide6.QtGui import QFont
 
 from streamer.gui.state.contrast import Levels
 from streamer.gui.state.measure import length_text, scale_bar
-from streamer.gui.state.plane import PlanePicture
+from streamer.gui.state.plane import PlanePicture, Rect
 from streamer.gui.state.steering import ORTHOGONAL, Point, pixel_of
 from streamer.gui.theme import COLOUR_MAPS, DARK, PLANE_COLOURS, TEXT_FONTS, Palette
 
@@ -103,7 +103,8 @@ class Tile:
         self.plane: PlanePicture | None = None
         self.hand = hand
         self._palette = DARK
-        self._rect: tuple[float, float, float, float] | None = None
+        self._rect: Rect | None = None  # of the whole plane
+        self._grid: object = None  # where the pixels of the picture are
         self._labels: tuple[str, ...] = ()
         self._title = ""
         self._levels: Levels | None = None
@@ -169,10 +170,13 @@ class Tile:
         """Show a new picture."""
         self.plane = plane
         self.image.setImage(plane.image, autoLevels=False, levels=(levels.low, levels.high))
-        if plane.rect != self._rect:
-            before, self._rect = self._rect, plane.rect
+        grid = plane.rect, plane.image.shape
+        if grid != self._grid:
+            self._grid = grid
             self.image.setRect(QRectF(*plane.rect))
-            if before is None or plane.place is None or before[2:] != plane.rect[2:]:
+        if plane.extent != self._rect:
+            before, self._rect = self._rect, plane.extent
+            if before is None or plane.place is None or before[2:] != plane.extent[2:]:
                 self.reset()
         self._name_axes(plane)
         self.stretch(levels)

@@ -73,7 +73,7 @@ class Tiles:
 
     def fit(self) -> None:
         """Distribute the space among the tiles. Cheap when nothing changed, so that each refresh may call it."""
-        rects = tuple(tile.plane.rect for tile in self.tiles.values() if tile.plane is not None)
+        rects = tuple(tile.plane.extent for tile in self.tiles.values() if tile.plane is not None)
         room = (self._graphics.width(), self._graphics.height(), rects)
         if not self.tiles or room == self._room:
             return

@@ -149,6 +149,7 @@ def plane_header(preview: PreviewHeader) -> dict[str, Any]:
         "hi": preview.hi,
         "unit": preview.unit,
         "bin": preview.bin,
+        "coarse": preview.coarse,
         "pixel_size_m": preview.pixel_size_m,
         "version": preview.version,
         "place": None if preview.place is None else msgspec.to_builtins(preview.place),

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from streamer.flow.scan import ScanState
 from streamer.flow.wire import WireError, decode_as, pack
-from streamer.flow.wire.daemon import DaemonStatus, read_preview
+from streamer.flow.wire.daemon import DaemonStatus, PlaneSpec, read_preview
 from streamer.flow.wire.events import read_event
 from streamer.frames import Decision
 from streamer.gui.state.model import MAX_HISTORY, MAX_PLANES, ViewModel
@@ -330,6 +331,22 @@ def test_readout_in_pixels_of_the_detector(model: ViewModel) -> None:
     plane = model.planes["xz"]
     assert plane.rect == (-0.5, -0.5, 12.0, 8.0)
     assert plane.readout(11.0, 7.0) == "xz   x 10 px   z 6 px   3 1/pixel"
+
+
+def test_a_coarse_picture_says_so_and_covers_the_same_plane(model: ViewModel) -> None:
+    """Of a side that is odd the last pixels reach beyond the plane, which is shown as large as before."""
+    plane = PlaneSpec("xz", (0.0, 3.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (7, 11))
+    place = to_builtins(plane)
+    show(model, header(plane="xz", shape=(7, 11), bin=1, place=place), pixels(7, 11), 0.0)
+    fine = model.planes["xz"]
+    show(model, header(plane="xz", shape=(4, 6), bin=2, place=place, coarse=True), pixels(4, 6), 0.0)
+    coarse = model.planes["xz"]
+    assert (fine.caption, coarse.caption) == ("127 of 360 angles", "127 of 360 angles, coarse")
+    assert coarse.extent == pytest.approx(fine.extent)
+    assert coarse.extent == pytest.approx(fine.rect)
+    assert coarse.rect == pytest.approx((-0.055, -0.035, 0.12, 0.08))
+    assert coarse.full_pixel(*fine.on_axes(3.0, 5.0)) == pytest.approx((3.0, 5.0))
+    assert coarse.voxel_m == pytest.approx(fine.voxel_m)
 
 
 def test_texts_of_a_peer_are_tamed(model: ViewModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,6 +25,9 @@ class Pictures:
         self._previews, self._max_px = previews, max_px
         self._round: Aside[None] = Aside("pictures", threads)
         self.latest: dict[str, LatestPlane] = {}  # of each plane of the newest scan; read by any thread
+        self._lock = threading.Lock()  # held while a picture goes out
+        self._newest: dict[str, int] = {}  # version of the last picture of each plane
+        self._kept: set[str] | None = None  # names of the planes that are shown; None: all
 
     @property
     def busy(self) -> bool:
@@ -33,15 +37,24 @@ class Pictures:
         return not self._round.idle
 
     def send(
-        self, header: Callable[..., PreviewHeader], images: Callable[[], dict[str, Image]], planes: Sequence[Plane] = ()
+        self,
+        header: Callable[..., PreviewHeader],
+        images: Callable[[], dict[str, Image]],
+        planes: Sequence[Plane] = (),
+        factor: int = 1,
+        at_once: bool = False,
     ) -> None:
         """Have ``images`` made and sent; ``header`` is what they have in common, the rest is for each plane to say.
 
-        ``planes`` says where they are.
+        ``planes`` says where they are, and ``factor`` how many of their pixels, along each side, are one of an image.
+        ``at_once``: on this thread, whatever the other does. Of a plane no picture follows a newer one.
         """
-        self.wait()
         places = {plane.name: spec_of(plane) for plane in planes}
-        self._round.begin(lambda: self._send(header, images, places))
+        if at_once:
+            self._send(header, images, places, factor)
+        else:
+            self.wait()
+            self._round.begin(lambda: self._send(header, images, places, factor))
 
     def send_gathered(
         self,
@@ -60,9 +73,10 @@ class Pictures:
         self.send(lambda **said: header(angles=count, **said), images, planes)
 
     def keep(self, names: set[str]) -> None:
-        """Forget the pictures of other planes than these."""
-        self.wait()
-        self.latest = {name: plane for name, plane in self.latest.items() if name in names}
+        """Show no other planes than these from now on, and forget their pictures."""
+        with self._lock:
+            self._kept = names
+            self.latest = {name: plane for name, plane in self.latest.items() if name in names}
 
     def wait(self) -> None:
         """Return when the last round is sent. Raises what went wrong with it."""
@@ -77,17 +91,23 @@ class Pictures:
         header: Callable[..., PreviewHeader],
         images: Callable[[], dict[str, Image]],
         places: dict[str, PlaneSpec],
+        factor: int,
     ) -> None:
         for name, image in images().items():
             small = preview.decimate(image, self._max_px)
-            factor = -(-image.shape[0] // small.shape[0])
+            joined = factor * -(-image.shape[0] // small.shape[0])
             lo, hi = preview.contrast(small)
             said = header(
-                plane=name, shape=(small.shape[0], small.shape[1]), lo=lo, hi=hi, bin=factor, place=places.get(name)
+                plane=name, shape=(small.shape[0], small.shape[1]), lo=lo, hi=hi, bin=joined, place=places.get(name)
             )
-            pixels = self._previews.plane(said, preview.quantise(small, lo, hi))
-            of_scan = {n: plane for n, plane in self.latest.items() if plane.header.scan_id == said.scan_id}
-            self.latest = {**of_scan, name: LatestPlane(said, pixels)}
+            pixels = preview.quantise(small, lo, hi)
+            with self._lock:
+                if said.version < self._newest.get(name, 0) or not (self._kept is None or name in self._kept):
+                    continue
+                self._newest[name] = said.version
+                payload = self._previews.plane(said, pixels)
+                of_scan = {n: plane for n, plane in self.latest.items() if plane.header.scan_id == said.scan_id}
+                self.latest = {**of_scan, name: LatestPlane(said, payload)}
 
 
 def thinned(plane: LatestPlane) -> LatestPlane:

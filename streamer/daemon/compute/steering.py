@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 HURRIED_S = 0.3
 """So long after planes were moved they are probably moved again."""
 
+RESTS_S = 0.05
+"""So long after planes were moved the hand rests: a mouse moves 60 times a second. Then they come in full detail."""
+
 
 class Steering:
     """Belongs to the compute thread; ``scans`` knows what clients have set."""
@@ -46,14 +49,21 @@ class Steering:
         """Whether somebody moves planes just now."""
         return self._clock() - self._moved_s < HURRIED_S
 
+    @property
+    def rests(self) -> bool:
+        """Whether the hand that moved planes rests."""
+        return self._clock() - self._moved_s >= RESTS_S
+
     def follow(self, pipeline: ScanPipeline) -> bool:
         """Apply what a client has set. False when that is nothing new."""
+        pipeline.view.held = self.hurried
         if not self.changed:
             return False
         # Without the lock of the scans, whose holder may wait for ``make_room``: what changes now has a later revision.
         self._revision = self._scans.operator_revision
         planes, center = self._scans.planes, self._scans.fixed_center
         self._moved_s = self._clock()
+        pipeline.view.held = True
         if planes != self._planes:
             self._planes = planes
             if self._elsewhere is None:

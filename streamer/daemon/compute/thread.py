@@ -176,12 +176,14 @@ class Compute:
         if not pipeline.view.moving:
             return False
         going, shown = True, False
-        while going and not self._waiting.many and not self._steering.changed:
-            going = pipeline.planes.move()
-            if not self._pictures.busy and (moved := pipeline.planes.moved()) is not None:
-                plane, count, images = moved
+        # What was set meanwhile comes after the first pictures of what is moved now: else a hand that moves faster than
+        # they are made would never see one.
+        while going and not self._waiting.many and (pipeline.view.unseen or not self._steering.changed):
+            going = pipeline.planes.move(self._steering.rests)
+            if (moved := pipeline.planes.moved(coarse=self._pictures.busy)) is not None:
                 self._version += 1
-                self._pictures.send(partial(self._header(session, pipeline), angles=count), images, [plane])
+                header = partial(self._header(session, pipeline), angles=moved.count, coarse=moved.factor > 1)
+                self._pictures.send(header, moved.images, [moved.plane], moved.factor, at_once=moved.factor > 1)
                 shown = True
         return going or shown or any(part.ready for part in pipeline.view.moving)
 

@@ -315,6 +315,7 @@ class PreviewHeader(Struct, Judged, frozen=True, kw_only=True):
     unit: Unit
     pixel_size_m: Annotated[float, Meta(ge=1e-12, le=1)] | None = None
     bin: Annotated[int, Meta(ge=1, le=1024)] = 1
+    coarse: bool = False
     center_px: Value | None = None
     frame_rate_hz: Value | None = None
     verdict: str = "UNKNOWN"

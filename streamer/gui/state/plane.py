@@ -12,6 +12,7 @@ from streamer.flow.wire.daemon import PlaneSpec, PreviewHeader
 from streamer.flow.wire.looks import Looked
 
 Image = NDArray[np.float32]
+Rect = tuple[float, float, float, float]
 
 CONTRAST_SAMPLES = 60_000
 CONTRAST_PERCENTILES = (0.5, 99.7)
@@ -64,7 +65,7 @@ class PlanePicture:
             pixel_m=None if pixel is None else pixel * preview.bin * _step(preview.place),
             place=preview.place,
             volume=preview.volume,
-            caption=f"{preview.angles} of {preview.of} angles",
+            caption=f"{preview.angles} of {preview.of} angles{', coarse' if preview.coarse else ''}",
         )
 
     @classmethod
@@ -113,16 +114,28 @@ class PlanePicture:
         return "px" if self.pixel_m is None else "mm"
 
     @property
-    def rect(self) -> tuple[float, float, float, float]:
+    def rect(self) -> Rect:
         """Left, top, width, height of the picture on its axes.
 
-        In mm the origin is the middle of the picture; in px it is the centre of the first detector pixel.
+        In mm the origin is the middle of the plane; in px it is the centre of the first detector pixel.
         """
+        left, top, _, _ = self.extent
         rows, columns = self.image.shape
-        if self.pixel_m is None:
-            return -0.5, -0.5, float(columns * self.bin), float(rows * self.bin)
-        step = self.pixel_m * 1e3
-        return -columns * step / 2, -rows * step / 2, columns * step, rows * step
+        step = self._unit * self.bin
+        return left, top, columns * step, rows * step
+
+    @property
+    def extent(self) -> Rect:
+        """The same of the whole plane, whatever the detail: the last pixels of the picture may reach beyond it."""
+        rows, columns = (side * self.bin for side in self.image.shape) if self.place is None else self.place.shape
+        step = self._unit
+        left, top = (-0.5, -0.5) if self.pixel_m is None else (-columns * step / 2, -rows * step / 2)
+        return left, top, columns * step, rows * step
+
+    @property
+    def _unit(self) -> float:
+        """Of the axes, for a pixel of the plane in full detail."""
+        return 1.0 if self.pixel_m is None else self.pixel_m * 1e3 / self.bin
 
     def pixel_at(self, x: float, y: float) -> tuple[int, int] | None:
         """(row, column) of this picture under a position on its axes, None outside."""

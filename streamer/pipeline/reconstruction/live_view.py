@@ -59,7 +59,8 @@ class LiveView:
         self._cut_planes: tuple[Plane, ...] = ()
         self._hidden: frozenset[str] = frozenset()  # planes that are elsewhere now, until those being built are done
         self.moving: list[Moved] = []  # what was moved last comes first
-        self._memory = Memory()  # of slices of planes that are moved
+        self._memory, self._coarse_memory = Memory(), Memory()  # of slices of planes that are moved
+        self.held = False  # planes that are being built wait: somebody moves others, and will again
 
     @property
     def target_center(self) -> float:
@@ -158,14 +159,22 @@ class LiveView:
     def _moved(self, planes: Sequence[Plane]) -> list[Moved]:
         if not (self._stored.whole and self._stored.count and self._sliding_rad is None):
             return []
-        return [moved(self._hurried, self._stored, plane, self.target_center, self._memory) for plane in planes]
+        memory = self._memory, self._coarse_memory
+        return [moved(self._hurried, self._stored, plane, self.target_center, *memory) for plane in planes]
 
-    def move(self) -> bool:
+    @property
+    def unseen(self) -> bool:
+        """Whether there is no picture yet of a plane that somebody moved."""
+        return any(part.passes == 0 for part in self.moving)
+
+    def move(self, further: bool = True) -> bool:
         """Fold a few projections into one of the planes that somebody moved. False when all is in them.
 
-        The plane with the fewest pictures so far comes first, and of these the one that was moved last.
+        The plane with the fewest pictures so far comes first, and of these the one that was moved last. Not
+        ``further``: only first pictures are made.
         """
-        return any(part.step() for part in sorted(self.moving, key=lambda part: part.passes))
+        parts = sorted(self.moving, key=lambda part: part.passes)
+        return any(part.step() for part in parts if further or part.passes == 0)
 
     def lay_out(self, stored: StoredProjections) -> None:
         """Go on with another layout, about its axis."""
@@ -185,10 +194,13 @@ class LiveView:
             self._show(fresh, center)
 
     def replay(self, arrived: int = 0) -> bool:
-        """Fold some stored projections into the planes being built. False when there are none.
+        """Fold some stored projections into the planes being built. False when there are none, or they are ``held``.
 
         Call it after ``arrived`` projections were added to the store, and in idle moments.
         """
+        return not self.held and self._replay(arrived)
+
+    def _replay(self, arrived: int = 0) -> bool:
         if self._next is None:
             return False
         first, last = self._replayed, min(self._replayed + arrived + REPLAY_BATCH, self._stored.count)
@@ -205,7 +217,7 @@ class LiveView:
         """Finish the planes that are being built, and those that lack a projection."""
         if self._lacking and self._next is None and self._cut is None:
             self.recenter(self.target_center)
-        while self.replay():
+        while self._replay():
             pass
 
     def work(self) -> bool:

@@ -1,7 +1,8 @@
-"""A plane that somebody moves: a picture at once, from some of the stored projections, then from more and from all.
+"""A plane that somebody moves: a coarse picture at once, then one of more of the projections, and of all.
 
-A plane that is dragged is wanted now and in a moment elsewhere. So the projections are folded in from coarse to fine
-steps of the angle: after the first pass there is a picture, every further pass halves the streaks. The weights are
+A plane that is dragged is wanted now and in a moment elsewhere. So the first picture is made of some of the angles and
+of every second (fourth …) row and column: it says so, and costs a few milliseconds. When the hand rests, projections
+are folded in in full detail, from coarse to fine steps of the angle: every pass halves the streaks. The weights are
 those of the whole set from the beginning, so no projection is folded in twice. A horizontal plane sees one detector
 row: its slice is made of all angles at once (``MovedSlice``).
 """
@@ -23,13 +24,19 @@ from streamer.core.memory import Memory
 from streamer.core.planes.live_planes import FRAMES_PER_FOLD, LivePlanes
 from streamer.core.planes.plane import Plane
 from streamer.pipeline.reconstruction.plane_cuts import PlaneCuts
+from streamer.pipeline.reconstruction.plane_sources import (
+    PlaneSource,
+    ThinnedProjections,
+    WholeProjections,
+    coarse_factor,
+)
 from streamer.pipeline.reconstruction.stored_projections import Numbers, StoredProjections
 
-FEW_ROWS = 64
-"""Of so few rows several projections are folded in at once, from a copy; on a device always."""
-
 FIRST_PASS = 90
-"""Projections of the first picture, at least: of a plane of 512² it has streaks, which are gone a moment later."""
+"""Projections of the first picture, at least: of a plane of 512² it has streaks, which are gone when the hand rests."""
+
+SLICE_ANGLES = 180
+"""The same for a slice, which takes less time."""
 
 SLICE_BYTES = 2**28
 """Most memory for the slice of one row, which 1024 columns fit into."""
@@ -48,7 +55,11 @@ class Moved(Protocol):
 
     @property
     def count(self) -> int:
-        """Projections in the plane."""
+        """Projections in the picture."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels of the plane along each side that are one of the picture; 1: full detail."""
 
     def step(self) -> bool:
         """Fold a few more in. False when none is left."""
@@ -57,40 +68,109 @@ class Moved(Protocol):
         """The plane, of which most of the work is left to do; then nothing is ``ready`` until the next pass is done."""
 
 
-def moved(backend: Backend, stored: StoredProjections, plane: Plane, center: float, memory: Memory) -> Moved:
+def moved(
+    backend: Backend, stored: StoredProjections, plane: Plane, center: float, memory: Memory, coarse_memory: Memory
+) -> Moved:
     """The plane about ``center`` (detector column) from the projections that are stored now.
 
-    ``memory`` is that of slices, one after the other. Raises BadInput like LivePlanes.
+    ``memory`` is that of slices, one after the other, and ``coarse_memory`` that of coarse ones. Raises BadInput like
+    LivePlanes.
     """
-    layout = stored.layout
-    shape = layout.rows, layout.width, layout.width
-    small = fourier_nbytes(1, layout.width, layout.center(center), layout.extend, backend.threads) <= SLICE_BYTES
-    if plane.horizontal and small and not backend.on_device and PlaneCuts.on_voxels([plane], shape):
-        return MovedSlice(backend, stored, plane, center, memory)
-    return MovedPlane(backend, stored, plane, center)
+    whole = WholeProjections(stored, center)
+    # A device is quick enough for all pixels.
+    factor = 1 if backend.on_device or stored.on_device else coarse_factor(whole.width)
+    if factor == 1:
+        return _in_full(backend, whole, plane, memory, _first_pass(plane))
+    slice_ = _is_slice(backend, whole, plane)
+    some = passes_of(_by_angle(whole), SLICE_ANGLES if slice_ else _first_pass(plane))[0]
+    thinned = ThinnedProjections(whole, factor, some, backend.threads)
+    place = thinned.place(plane, slice_)
+    coarse: Moved
+    if slice_ and _is_slice(backend, thinned, place, whole.rows):
+        coarse = MovedSlice(backend, thinned, place, coarse_memory, whole.rows)
+    else:
+        coarse = MovedPlane(backend, thinned, thinned.place(plane), len(some))
+    return CoarseToFine(plane, coarse, factor, lambda: _in_full(backend, whole, plane, memory, 2 * _first_pass(plane)))
+
+
+def _in_full(backend: Backend, whole: WholeProjections, plane: Plane, memory: Memory, first: int) -> Moved:
+    if _is_slice(backend, whole, plane):
+        return MovedSlice(backend, whole, plane, memory, whole.rows)
+    return MovedPlane(backend, whole, plane, first)
+
+
+def _is_slice(backend: Backend, source: PlaneSource, plane: Plane, rows: int | None = None) -> bool:
+    """Whether the plane is part of a slice of one of the ``rows``, by default of the source."""
+    shape = rows or source.rows, source.width, source.width
+    small = fourier_nbytes(1, source.width, source.center, source.extend, backend.threads) <= SLICE_BYTES
+    return plane.horizontal and small and not backend.on_device and PlaneCuts.on_voxels([plane], shape)
+
+
+def _first_pass(plane: Plane) -> int:
+    tilted = not (plane.horizontal or plane.v[:2] == (0.0, 0.0))  # these take longest
+    return FIRST_PASS // 2 if tilted else FIRST_PASS
+
+
+def _by_angle(source: PlaneSource) -> Numbers:
+    return np.argsort(np.mod(source.angles, source.period), kind="stable")
+
+
+class CoarseToFine:
+    """A coarse picture, then others in full detail. See ``Moved``."""
+
+    def __init__(self, plane: Plane, coarse: Moved, factor: int, in_full: Callable[[], Moved]) -> None:
+        """``factor``: pixels of the plane along each side that are one of ``coarse``. ``in_full`` begins the rest."""
+        self.plane, self.ready, self.passes = plane, False, 0
+        self._coarse, self._factor, self._in_full = coarse, factor, in_full
+        self._fine: Moved | None = None
+
+    @property
+    def count(self) -> int:
+        return (self._fine or self._coarse).count
+
+    @property
+    def factor(self) -> int:
+        return self._factor if self._fine is None else 1
+
+    def step(self) -> bool:
+        if self.passes == 0:
+            while not self._coarse.ready:  # which is brief
+                self._coarse.step()
+            self.ready, self.passes = True, 1
+            return True
+        if self._fine is None:
+            if self.ready:  # nobody has seen the coarse picture, and there is only one at a time
+                return False
+            self._fine = self._in_full()
+        went_on = self._fine.step()
+        self.ready, self.passes = self._fine.ready, 1 + self._fine.passes
+        return went_on
+
+    def snapshot(self) -> Callable[[], Image]:
+        self.ready = False
+        if self._fine is not None:
+            return self._fine.snapshot()
+        coarse, share = self._coarse.snapshot(), np.float32(1 / self._factor)
+        return lambda: coarse() * share  # per pixel of the plane
 
 
 class MovedPlane:
     """Any plane, from coarse to fine steps of the angle. See ``Moved``."""
 
-    def __init__(self, backend: Backend, stored: StoredProjections, plane: Plane, center: float) -> None:
-        """Raises BadInput like LivePlanes."""
+    factor = 1
+
+    def __init__(self, backend: Backend, source: PlaneSource, plane: Plane, first: int = FIRST_PASS) -> None:
+        """``first``: projections of the first picture, at least. Raises BadInput like LivePlanes."""
         self.plane, self.ready, self.passes = plane, False, 0
-        layout = stored.layout
-        angles = stored.angles_rad.copy()
-        self._weights = layout.weights(angles)
-        self._angles, self._stored = angles, stored
-        tilted = not (plane.horizontal or plane.v[:2] == (0.0, 0.0))  # these take longest
-        by_angle = np.argsort(np.mod(angles, layout.period), kind="stable")
-        passes = passes_of(by_angle, FIRST_PASS // 2 if tilted else FIRST_PASS)
-        self._passes = [part for part in passes if part.size]
+        self._source = source
+        self._passes = [part for part in passes_of(_by_angle(source), first) if part.size]
         self._at = 0  # in the first of the passes
-        self._rows = _rows_seen(plane, layout.rows)
+        self._rows = _rows_seen(plane, source.rows)
         top = self._rows.start
         # The weights are those of the whole set; exact ones would be those of the part that is in the plane.
         self._live = LivePlanes(
-            backend, [_lowered(plane, top)], self._rows.stop - top, layout.width, layout.center(center),
-            extend=layout.extend, period=layout.period, weighted=True,
+            backend, [_lowered(plane, top)], self._rows.stop - top, source.width, source.center,
+            extend=source.extend, period=source.period, weighted=True,
         )  # fmt: skip
 
     @property
@@ -101,7 +181,8 @@ class MovedPlane:
         if not self._passes:
             return False
         numbers = self._passes[0][self._at : self._at + FRAMES_PER_FOLD]
-        self._add(numbers)
+        for projections, some in self._source.pieces(numbers, self._rows):
+            self._live.add(projections, self._source.angles[some], self._source.weights[some])
         self._at += len(numbers)
         if self._at == len(self._passes[0]):
             self._passes, self._at, self.ready = self._passes[1:], 0, True
@@ -113,42 +194,29 @@ class MovedPlane:
         images, name = self._live.snapshot(), self.plane.name
         return lambda: images()[name]
 
-    def _add(self, numbers: Numbers) -> None:
-        angles, weights = self._angles[numbers], self._weights[numbers]
-        if self._stored.on_device or self._rows.stop - self._rows.start <= FEW_ROWS:
-            self._live.add(self._stored.some(numbers, self._rows), angles, weights)
-            return
-        for k, number in enumerate(numbers.tolist()):  # each where it lies: a copy takes longer than to fold it in
-            one = np.asarray(self._stored.span(number, number + 1))[:, self._rows]
-            self._live.add(one, angles[k : k + 1], weights[k : k + 1])
-
 
 class MovedSlice:
     """A horizontal plane whose pixels are voxels: the slice of its row, of all angles at once. See ``Moved``."""
 
-    def __init__(
-        self, backend: Backend, stored: StoredProjections, plane: Plane, center: float, memory: Memory
-    ) -> None:
-        """``memory`` is used until the next slice is begun."""
+    factor = 1
+
+    def __init__(self, backend: Backend, source: PlaneSource, plane: Plane, memory: Memory, rows: int) -> None:
+        """``memory`` is used until the next slice is begun; ``rows`` are those of the detector."""
         self.plane, self.ready, self.passes, self.count = plane, False, 0, 0
-        layout = stored.layout
-        angles = stored.angles_rad.copy()
-        self._angles, self._weights, self._stored = angles, layout.weights(angles), stored
+        self._source = source
         self._row = round(plane.origin[2])
-        self._shape = layout.rows, layout.width, layout.width
-        self._volume = fourier_volume(
-            backend, 1, layout.width, layout.center(center), extend=layout.extend, memory=memory
-        )
-        self._number = max(1, SAMPLES_PER_STEP // layout.width)
+        self._shape = rows, source.width, source.width
+        self._volume = fourier_volume(backend, 1, source.width, source.center, extend=source.extend, memory=memory)
+        self._number = max(1, SAMPLES_PER_STEP // source.width)
 
     def step(self) -> bool:
-        first, last = self.count, min(self.count + self._number, len(self._angles))
+        first, last = self.count, min(self.count + self._number, len(self._source.angles))
         if first == last:
             return False
-        row = self._stored.block(self._row, self._row + 1, np.arange(first, last))
-        self._volume.add(ProjectionBatch.of(row, self._angles[first:last], self._weights[first:last]))
+        row = self._source.row(self._row, np.arange(first, last))
+        self._volume.add(ProjectionBatch.of(row, self._source.angles[first:last], self._source.weights[first:last]))
         self.count = last
-        if last == len(self._angles):
+        if last == len(self._source.angles):
             self.ready, self.passes = True, 1
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +14,18 @@ from streamer.pipeline.reconstruction.live_view import LiveView
 
 Images = Callable[[], dict[str, Image]]
 """Makes images (height, width) float32 of planes, by name. Another thread may call it, as frames come."""
+
+
+@dataclass(frozen=True)
+class MovedImage:
+    """A picture of a plane that somebody moves: of ``count`` projections, each pixel ``factor`` of the plane's wide and
+    high (1: full detail).
+    """
+
+    plane: Plane
+    count: int
+    factor: int
+    images: Images
 
 
 class PlaneImages:
@@ -40,17 +53,19 @@ class PlaneImages:
         """``snapshot``, made now."""
         return self.snapshot()()
 
-    def move(self) -> bool:
-        """Work on the planes that somebody moves. False when there are none, or all is done."""
-        with at_most(self._hurried):
-            return self._view.move()
+    def move(self, further: bool = True) -> bool:
+        """Work on the planes that somebody moves; see ``LiveView.move``."""
+        # First pictures take a few milliseconds, in which the threads of a busy machine would wait for each other.
+        with at_most(self._hurried if further else self._threads):
+            return self._view.move(further)
 
-    def moved(self) -> tuple[Plane, int, Images] | None:
-        """A plane that somebody moves, the projections in it, and ``snapshot`` of it; None where nothing new is."""
-        moved = next((part for part in self._view.moving if part.ready), None)
+    def moved(self, coarse: bool = False) -> MovedImage | None:
+        """A plane that somebody moves; None where nothing new is. ``coarse``: none in full detail."""
+        moved = next((part for part in self._view.moving if part.ready and (part.factor > 1 or not coarse)), None)
         if moved is None:
             return None
-        plane, count, scale, threads = moved.plane, moved.count, self._scale(), self._hurried
+        plane, count, factor, scale = moved.plane, moved.count, moved.factor, self._scale()
+        threads = self._hurried if factor == 1 else self._threads
         with at_most(threads):
             unscaled = moved.snapshot()
 
@@ -58,7 +73,7 @@ class PlaneImages:
             with at_most(threads):
                 return {plane.name: unscaled() * scale}
 
-        return plane, count, finish
+        return MovedImage(plane, count, factor, finish)
 
     def browse(self) -> bool:
         """Use an idle moment after the scan. False when there was nothing to do."""

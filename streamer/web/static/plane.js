@@ -79,7 +79,7 @@ export class PlaneView {
     const data = this.pixels.data, grey = (this.grey = new Uint8Array(rows * columns));
     for (let at = 0; at < grey.length; at++) grey[at] = data[4 * at];
     this.header = header;
-    this.note.textContent = header.past ? "from the tomogram" : (header.note ?? `${header.angles} of ${header.of} angles`);
+    this.note.textContent = header.past ? "from the tomogram" : (header.note ?? `${header.angles} of ${header.of} angles${header.coarse ? ", coarse" : ""}`);
     this.stage.setAttribute("aria-label", `${TITLES[this.name] ?? this.name}, ${this.note.textContent}`);
     this.draw();
     this.drawOver();

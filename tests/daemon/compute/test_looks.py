@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from streamer.core.planes.plane import Plane
 from streamer.daemon.compute.looks import FRESH_S, WAIT_S
@@ -16,7 +17,8 @@ from streamer.flow.wire.daemon import FixCenter, WatchPlanes
 from streamer.flow.wire.looks import GetLatest, GetPast, Look, Looked
 from streamer.frames import FrameKind
 from streamer.io.messaging.control import DeferredReply
-from tests.daemon.rig import COLUMNS, PROJECTIONS, ROWS, Rig, TinyScan
+from streamer.pipeline.reconstruction import plane_sources
+from tests.daemon.rig import COLUMNS, PROJECTIONS, ROWS, TURN_S, Rig, TinyScan
 
 UPRIGHT = Plane("upright", (0.0, 30.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (ROWS, COLUMNS))
 
@@ -154,6 +156,28 @@ def test_a_plane_that_is_moved_is_shown_before_all_angles_are_in_it(rig: Rig) ->
     assert seen[0]["place"]["origin"] == [0.0, 30.0, 0.0]
     assert seen[-1]["angles"] == PROJECTIONS - 1
     assert "xz" not in rig.compute.latest
+
+
+def test_a_hand_that_does_not_rest_sees_coarse_pictures(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quickly it moves, the first picture of each place is finished. At rest there are all pixels."""
+    monkeypatch.setattr(plane_sources, "COARSE_PX", 32)
+    scan = TinyScan()
+    rig.run(scan, range(scan.spec.frames - 1))
+    rig.turn_for(1.0)
+    planes(rig)
+    steps = 12
+    for y in range(steps):
+        moved = structs.replace(spec_of(UPRIGHT), origin=(0.0, 20.0 + y, 0.0))
+        rig.handlers.planes(WatchPlanes([moved]))
+        rig.turn_for(1.5 * TURN_S)  # one turn
+    seen = [plane for plane in planes(rig) if plane["plane"] == "upright"]
+    assert [plane["place"]["origin"][1] for plane in seen] == [20.0 + y for y in range(steps)]
+    assert {(plane["coarse"], plane["bin"], tuple(plane["shape"])) for plane in seen} == {(True, 2, (8, 32))}
+    rig.turn_for(1.0)
+    fine = [plane for plane in planes(rig) if plane["plane"] == "upright"]
+    assert fine
+    assert not any(plane["coarse"] for plane in fine)
+    assert (fine[-1]["shape"], fine[-1]["bin"], fine[-1]["angles"]) == ([ROWS, COLUMNS], 1, PROJECTIONS - 1)
 
 
 def test_planes_can_be_moved_after_the_scan_until_the_next_one(rig: Rig) -> None:
