@@ -29,9 +29,11 @@ from streamer.flow import wire
 from streamer.flow.spool import Spool
 from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec, StreamerError
 from streamer.io.messaging.sockets import open_to_all
-from streamer.io.senders.acknowledged import AcknowledgedSender, new_run
+from streamer.io.senders.acknowledged import AcknowledgedSender, SpoolFullError, new_run
 from streamer.io.shared import SharedBuffer
 from streamer.keys import ClientKey
+
+__all__ = ["Producer", "SpoolFullError", "UnacknowledgedError"]
 
 log = logging.getLogger(__name__)
 
@@ -136,16 +138,27 @@ class Producer:
         self._sender.send(wire.encode_frame(meta, pixels, self._source), timeout_s)
         self.next_index = max(self.next_index, index + 1)
 
-    def finish(self, status: wire.EndStatus = "ok", timeout_s: float | None = 60.0) -> None:
-        """End the scan, and wait until the daemon has closed its files.
+    def end(self, status: wire.EndStatus = "ok", timeout_s: float | None = None) -> None:
+        """Say that no more frames come, and do not wait for the daemon. Once it is said, nothing changes it.
 
         ``status``: "ok", "stopped" (ended early on purpose; what was not sent is not missing) or "aborted".
+        Raises SpoolFullError when the spool stays full for ``timeout_s`` (None: wait for ever).
+        """
+        if not self._ended:
+            message = wire.End(self.spec.scan_id, self.next_index, status, src=self._source)
+            self._sender.send(wire.encode(message), timeout_s)
+            self._ended = True
+
+    def finish(self, status: wire.EndStatus = "ok", timeout_s: float | None = 60.0) -> None:
+        """End the scan with a status of ``end``, and wait until the daemon has closed its files.
+
         Raises UnacknowledgedError when the daemon is away, or takes nothing, for ``timeout_s``; what is left stays in
         the spool.
         """
-        if not self._ended:
-            self._ended = True
-            self._sender.send(wire.encode(wire.End(self.spec.scan_id, self.next_index, status, src=self._source)))
+        try:
+            self.end(status, timeout_s)
+        except SpoolFullError as error:
+            raise UnacknowledgedError(str(error)) from error
         if not self._sender.wait(timeout_s):
             raise UnacknowledgedError(self._sender.complaint())
 

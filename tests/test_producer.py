@@ -111,6 +111,29 @@ def test_a_daemon_that_does_not_come_is_named() -> None:
     producer.close()
 
 
+def test_the_end_does_not_wait_for_room_longer_than_it_may() -> None:
+    producer = Producer("tcp://127.0.0.1:9", SPEC, spool_mb=0.002, alarm=lambda _: None)
+    with suppress(SpoolFullError):
+        while True:
+            producer.send(0, FrameKind.PROJECTION, 0.0, PIXELS, timeout_s=0.0)
+    with pytest.raises(SpoolFullError):
+        producer.end(timeout_s=0.01)
+    with pytest.raises(UnacknowledgedError, match="nobody answers there"):
+        producer.finish(timeout_s=0.01)
+    producer.close()
+
+
+def test_the_end_is_said_once() -> None:
+    sink = Recording()
+    with receiving(sink) as endpoint, Producer(endpoint, SPEC, spool_mb=1) as producer:
+        send(producer, 0, 3)
+        producer.end("stopped")
+        producer.end("aborted")
+        producer.finish()
+    ends = [message for message in sink.headers if isinstance(message, End)]
+    assert ends == [End(SPEC.scan_id, 3, "stopped", src="producer")]
+
+
 def test_pixels_that_were_not_announced_are_refused() -> None:
     producer = Producer("tcp://127.0.0.1:9", SPEC, spool_mb=1)
     for wrong in (PIXELS.T, PIXELS.astype("<f4"), PIXELS.astype(">u2")):

@@ -127,7 +127,8 @@ class _Builder:
             raise BadInput(f"{self._path}: {name} stands outside of a table; write it below its [table]")
         kind = self._class(name, table)
         arguments = {key: self._value(name, key, value) for key, value in table.items() if key != "class"}
-        accepted = inspect.signature(kind).parameters
+        parameters = inspect.signature(kind).parameters
+        accepted = {key: value for key, value in parameters.items() if key != "self"}  # classes of Concert name it
         if "name" in accepted and "name" not in arguments:
             arguments["name"] = name
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())

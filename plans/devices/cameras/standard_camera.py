@@ -1,13 +1,9 @@
 """A StandardDetector of ophyd-async as the camera of TomoDetector. Needs ophyd-async and aioca, of the extra ``epics``.
 
-Such a detector knows how its driver is set for exposures and triggers. Its devices live in an event loop of their own,
-on a thread of their own, for the calls of a camera come from several threads, and some from the RunEngine's.
+Such a detector knows how its driver is set for exposures and triggers.
 """
 
-import asyncio
-import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import TimeoutError as NotDone
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,13 +18,13 @@ from ophyd_async.core import (
 from ophyd_async.epics.adcore import ADAcquireLogic, ADBaseIO, AreaDetector, prepare_exposures
 from ophyd_async.epics.core import PvSuffix
 
-from streamer.client import LinkError, LinkTimeout
 from streamer.flow.wire import EndStatus
 from streamer.frames import ScanSpec
 
 from ..epics.record import ANSWER_S
 from ..requests import Exposures
 from . import area_detector
+from .event_loop import EventLoop
 
 ORDER_S = 20.0
 
@@ -79,9 +75,8 @@ class StandardCamera(area_detector.AreaDetector):
     def __init__(self, detector: StandardDetector, camera: str, plugin: str, **settings: Any) -> None:
         super().__init__(camera, plugin, **settings)
         self._detector = detector
-        self._loop = asyncio.new_event_loop()
+        self._loop = EventLoop(detector.name or "the StandardDetector")
         self._exposure_s = self._period_s = 0.0
-        threading.Thread(target=self._loop.run_forever, name="standard detector", daemon=True).start()
 
     def prepare(self, spec: ScanSpec, rate_hz: float) -> None:
         self._exposure_s, self._period_s = spec.exposure_s, 1.0 / rate_hz
@@ -110,17 +105,8 @@ class StandardCamera(area_detector.AreaDetector):
         status = self._detector.trigger()
         status.task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result(ORDER_S)
-        except (TimeoutError, NotDone) as error:
-            future.cancel()
-            raise LinkTimeout(f"{self._detector.name} did not answer within {ORDER_S:g} s") from error
-        except Exception as error:
-            why = " ".join(str(error).split()) or type(error).__name__
-            kind = LinkTimeout if type(error).__name__ == "NotConnectedError" else LinkError
-            raise kind(f"{self._detector.name}: {why}") from error
+    def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._loop.run(work, ORDER_S)
 
 
 async def _awaited(begin: Callable[[], Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from streamer.frames import BadInput
 from streamer_plans.devices.beamline import sim_beamline
 from streamer_plans.devices.beamline_file import DEVICES, SHIPPED, default_beamline, open_beamline, read_beamline
+from streamer_plans.devices.cameras.camera import Geometry
 from streamer_plans.devices.stage import SimRotation
 from tests.paths import ROOT
 
@@ -41,6 +42,18 @@ def test_values_places_and_other_devices(tmp_path: Path) -> None:
     assert beamline.others["note"].get() == 7
     assert beamline.others["note"].name == "note"
     assert beamline.rotation.velocity.get() == 5.0
+    beamline.close()
+
+
+def test_a_camera_whose_class_is_awaited(tmp_path: Path) -> None:
+    file = tmp_path / "beamline.toml"
+    grey = "[grey]\nclass = 'tests.plans.devices.concert_camera.GreyCamera'\nrows = 8\ncolumns = 16\n"
+    concert = "class = 'streamer_plans.devices.cameras.concert.ConcertCamera'\ncamera = '@grey'\nendpoint = 'tcp://127.0.0.1:9'"
+    table = SIM[SIM.index("[camera]\n") : SIM.index("[streamer]\n")]
+    file.write_text(SIM.replace(table, f"{grey}[camera]\n{concert}\nrotation = '@rotation'\nclaim = '@claim'\n"))
+    beamline = read_beamline(file)
+    assert beamline.detector.hardware.geometry() == Geometry(8, 16, None, 1000.0)
+    beamline.detector.hardware.close()
     beamline.close()
 
 
