@@ -141,14 +141,14 @@ class Scout:
     ) -> None:
         self._chosen = planes
         self.planes = planes or orthogonal_planes(spec.rows, pipeline.layout.width)
-        self.writer.beginning = Beginning(whole(pipeline.layout, spec), pipeline.axis_known, self.planes, mask)
+        self.writer.beginning = Beginning(whole(pipeline.layout, spec), pipeline.tracker.likely, self.planes, mask)
 
     def follow(self, pipeline: ScanPipeline) -> None:
         scan = self.shards.armed
         if scan is None or scan.spec.scan_id != pipeline.spec.scan_id:
             return
         layout = whole(pipeline.layout, scan.spec)
-        self.shards.tell(layout, pipeline.axis_known, pipeline.axis_final)
+        self.shards.tell(layout, pipeline.tracker.likely, pipeline.tracker.final)
         if self._chosen is None and layout.width != self.planes[0].shape[1]:  # they grow with the field of view
             self._show(orthogonal_planes(scan.spec.rows, layout.width))
 

@@ -75,6 +75,7 @@ class Scans:
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # chosen by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
+        self._axis: tuple[int, float | None, float] | None = None  # of the scan before: columns, pixel size, its axis
         self.operator_revision = 0  # grows when planes or centre are set; the compute thread then applies them
         self.lost_by_writer = 0
         self.tally = Tally()
@@ -213,9 +214,22 @@ class Scans:
         if rows is not None:
             spec, mask = rows.part(spec), None if mask is None else mask[rows.first : rows.end]
             planes = (NOTHING,)  # they are shown by those who have all rows
-        pipeline = ScanPipeline(spec, self._backend, self._config, planes, self.fixed_center, self.memory)
+        before = None
+        if self._axis is not None and self._axis[:2] == (spec.columns, spec.pixel_size_m):
+            before = self._axis[2]
+        pipeline = ScanPipeline(
+            spec, self._backend, self._config, planes, self.fixed_center, self.memory, axis_before=before
+        )
         pipeline.know_detector(None if mask is None else mask != 0, saturation)
         return pipeline
+
+    def keep_axis(self, pipeline: ScanPipeline) -> None:
+        """The axis of a scan is final: on the same detector, the next one is likely to have it, too.
+
+        In half acquisition it is not, as the sample is moved for it.
+        """
+        if pipeline.tracker.known and not pipeline.layout.half:
+            self._axis = pipeline.spec.columns, pipeline.spec.pixel_size_m, pipeline.axis
 
     def _rows_of(self, spec: ScanSpec) -> RowCut | None:
         """Rows of the detector that this daemon sees; None: all."""

@@ -38,11 +38,11 @@ def rehearse_part(backend: Backend) -> None:
         pipeline = ScanPipeline(spec, backend, Settings(), part_of=2 * ROWS)
         for meta, pixels in _frames(spec):
             pipeline.push(meta, pixels)
-        pipeline.use(pipeline.layout.at(COLUMNS / 2), known=True, final=False)
+        pipeline.use(pipeline.layout.at(COLUMNS / 2), likely=True, final=False)
         while pipeline.work():
             pass
         pipeline.planes.images()
-        pipeline.use(pipeline.layout, known=True, final=True)
+        pipeline.use(pipeline.layout, likely=True, final=True)
         _finish(pipeline)
 
 

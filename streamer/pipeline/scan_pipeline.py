@@ -57,7 +57,7 @@ class ScanPipeline:
     """One scan: planes follow every projection, the tomogram grows in idle moments. Not thread-safe.
 
     ``view`` has the watched planes, per pixel, ``planes`` their pictures; ``store`` has the prepared projections, to
-    look at, and ``checks`` says which frames were set aside.
+    look at, ``checks`` says which frames were set aside, and ``tracker`` what is known of the axis.
     """
 
     def __init__(
@@ -69,10 +69,12 @@ class ScanPipeline:
         fixed_center: float | None = None,
         memory: Memory | None = None,
         part_of: int | None = None,
+        axis_before: float | None = None,
     ) -> None:
-        """``planes`` to watch (None: the three orthogonal ones), an operator's ``fixed_center`` (detector column), and
-        ``memory`` that scans share, one after the other. ``part_of``: the rows are some of a detector of so many. Then
-        the layout is told, by ``use``, and never chosen here; nothing is measured, nor can the scan be judged. Raises
+        """``planes`` to watch (None: the three orthogonal ones), an operator's ``fixed_center`` (detector column),
+        ``memory`` that scans share, one after the other, and the ``axis_before``, of the scan before (detector column):
+        there the planes and the tomogram begin. ``part_of``: the rows are some of a detector of so many. Then the
+        layout is told, by ``use``, and never chosen here; nothing is measured, nor can the scan be judged. Raises
         BadInput.
         """
         self._memory = memory = memory or Memory()
@@ -85,10 +87,10 @@ class ScanPipeline:
         self.store = new_store(backend, spec, memory_bytes, memory, settings.preparation.needs_host)
         there = isinstance(self.store, DeviceStore)
         self.plan = plan_tomogram(spec, memory_bytes, backend, there)
-        self._tracker = LayoutTracker(spec, self._options, fixed_center)
+        self.tracker = LayoutTracker(spec, self._options, fixed_center, axis_before)
         kept = spec.projections if self._preparation.plain and self.store.whole and not there else 0
         recent = recent_projections(backend, spec.rows, spec.columns, kept)
-        self._stored = StoredProjections(self.store, self._preparation, self._tracker.first, backend.threads, recent)
+        self._stored = StoredProjections(self.store, self._preparation, self.tracker.first, backend.threads, recent)
         self.series = None if spec.tomogram_deg is None else Series(spec)
         self.view = LiveView(self._live, self._stored, spec.tomogram_deg or self._options.sliding_deg, planes, backend)
         self.planes = PlaneImages(
@@ -124,7 +126,7 @@ class ScanPipeline:
     @property
     def center(self) -> float:
         """Of rotation, a detector column."""
-        return self.layout.detector_center if self._tracker.final else self.view.center
+        return self.layout.detector_center if self.tracker.final else self.view.center
 
     @property
     def axis(self) -> float:
@@ -135,16 +137,6 @@ class ScanPipeline:
     def layout(self) -> Layout:
         """How projections are laid out; known for good after ``refine_center``."""
         return self._stored.layout
-
-    @property
-    def axis_known(self) -> bool:
-        """Whether there is any reason for ``axis``: measured, fixed or announced."""
-        return self._tracker.known
-
-    @property
-    def axis_final(self) -> bool:
-        """Whether the layout will not change any more."""
-        return self._tracker.final
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -159,7 +151,7 @@ class ScanPipeline:
     @property
     def _density(self) -> float:
         """Factor for the angles that never came, in the end."""
-        return self.layout.density_scale(self.store.angles_rad) if self._tracker.final else 1.0
+        return self.layout.density_scale(self.store.angles_rad) if self.tracker.final else 1.0
 
     def push(self, meta: FrameMeta, pixels: Array) -> None:
         """Take one accepted frame (rows, columns); its pixels are not kept. Raises BadInput on another shape."""
@@ -209,7 +201,7 @@ class ScanPipeline:
         if self._part:
             return
         angle = float(raw.angle_rad[0])
-        self._use(self._tracker.begin(attenuation, angle, self._measured.center, self.layout), 0.0)
+        self._use(self.tracker.begin(attenuation, angle, self._measured.center, self.layout), 0.0)
 
     def work(self) -> bool:
         """Use an idle moment. False when there was nothing to do."""
@@ -218,12 +210,12 @@ class ScanPipeline:
         with at_most(self._live.threads):
             if self._preparation.prepare_ahead() or self.view.work():
                 return True
-        grown = self._tomogram.work(self._stored, self.view.target_center, self._tracker.known)
+        grown = self._tomogram.work(self._stored, self.view.target_center, self.tracker.likely)
         return grown or self.store.find_memory(self.spec.projections)
 
     def growth(self, stopped: Callable[[], bool]) -> Callable[[], None] | None:
         """Work on the tomogram for another thread while frames are pushed; see ``TomogramInProgress.growth``."""
-        return self._tomogram.growth(self._stored, self.view.target_center, self._tracker.known, stopped)
+        return self._tomogram.growth(self._stored, self.view.target_center, self.tracker.likely, stopped)
 
     def _use(self, layout: Layout, tolerance_px: float) -> None:
         """Bring planes and tomogram to another layout or axis; one less than ``tolerance_px`` away changes nothing."""
@@ -240,11 +232,11 @@ class ScanPipeline:
             self._tomogram.drop()
             self.view.lay_out(self._stored)
 
-    def use(self, layout: Layout, known: bool, final: bool) -> None:
-        """Take a layout that another pipeline of the same scan has, with its ``axis_known`` and ``axis_final``."""
+    def use(self, layout: Layout, likely: bool, final: bool) -> None:
+        """Take a layout that another pipeline of the same scan has, whose tracker says so of the axis."""
         if self._preparation.refresh(final=final):
             self._invalidate_stored()
-        self._tracker.take(known, final)
+        self.tracker.take(likely, final)
         self._use(layout, CENTER_TOLERANCE_PX if final else 0.0)
         if final:
             self._stored.layout = layout  # planes need not follow the last hundredths of a pixel, the tomogram does
@@ -257,7 +249,7 @@ class ScanPipeline:
 
     def fix_center(self, center: float | None) -> None:
         """Hold the centre at a detector column (None: find it). Raises BadInput if no slice could be made about it."""
-        self._use(self._tracker.fix(center, self.layout), 0.0)
+        self._use(self.tracker.fix(center, self.layout), 0.0)
         self.view.hurry()
 
     def look(self, missing: int, corrupt: int) -> Callable[[], Look]:
@@ -282,7 +274,7 @@ class ScanPipeline:
         looked = int(LOOKS_PER_SCAN * self.count / self.spec.projections)
         due, self._looked = looked > self._looked, looked
         sure = self._limits.min_center_confidence
-        self._use(self._tracker.track(self.store, found, sure, self.layout, due), RECENTER_PX)
+        self._use(self.tracker.track(self.store, found, sure, self.layout, due), RECENTER_PX)
 
     def refine_center(self) -> None:
         """Determine the final centre and layout, from all projections."""
@@ -291,7 +283,7 @@ class ScanPipeline:
         found = self._measured.refine_center(self._stored.attenuation)
         if self._preparation.refresh(final=True):
             self._invalidate_stored()
-        layout = self._tracker.refine(self.store, found, self.layout)
+        layout = self.tracker.refine(self.store, found, self.layout)
         self._use(layout, CENTER_TOLERANCE_PX)
         self._stored.layout = layout  # planes need not follow the last hundredths of a pixel, the tomogram does
 
@@ -317,9 +309,9 @@ class ScanPipeline:
 
     def next_moment(self) -> Moment | None:
         """The next tomogram of a scan with several, once the axis is known and its projections have come."""
-        if self.series is None or not (self._tracker.final or self._tracker.known):
+        if self.series is None or not (self.tracker.final or self.tracker.known):
             return None
-        return self.series.next(self._stored, self.arrivals.first, self.arrivals.last, self._tracker.final)
+        return self.series.next(self._stored, self.arrivals.first, self.arrivals.last, self.tracker.final)
 
     def moment(self, moment: Moment, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks of one of several tomograms, as ``tomogram`` gives them."""

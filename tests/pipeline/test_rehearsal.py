@@ -68,9 +68,9 @@ for dtype in DTYPES:
         pixels.flags.writeable = False
         pipeline.push(FrameMeta("scan", index, kind, 6.0 * max(0, index - 2)), pixels)
         pipeline.work()
-        pipeline.use(pipeline.layout.at(20.0 + 0.01 * index), known=index > 9, final=False)
+        pipeline.use(pipeline.layout.at(20.0 + 0.01 * index), likely=index > 9, final=False)
     pipeline.planes.images()
-    pipeline.use(pipeline.layout.at(19.0), known=True, final=True)
+    pipeline.use(pipeline.layout.at(19.0), likely=True, final=True)
     for _ in pipeline.tomogram(lambda first, last: (np.empty(0, np.int64), np.empty(0), np.empty(0))):
         pass
 assert [len(kernel.signatures) for kernel in kernels] == compiled

@@ -66,6 +66,7 @@ class Finisher:
         try:
             with self.stages.time("center"):
                 pipeline.refine_center()
+                self._scans.keep_axis(pipeline)
             session.result.geometry = pipeline.layout.to_dict()
             with self._judged_beside(session, pipeline):
                 if pipeline.count and self.makes_tomogram:

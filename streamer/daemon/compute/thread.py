@@ -17,6 +17,7 @@ from streamer.daemon.compute.aside import Aside, Threads, one_thread
 from streamer.daemon.compute.bricks import Bricks
 from streamer.daemon.compute.finish import Finisher
 from streamer.daemon.compute.growth import Growth
+from streamer.daemon.compute.idle_moments import IdleMoments
 from streamer.daemon.compute.looks import Looks
 from streamer.daemon.compute.pictures import Pictures
 from streamer.daemon.compute.steering import Steering
@@ -71,7 +72,7 @@ class Compute:
         self._look: Aside[tuple[Look, float]] = Aside("look", threads)  # what was found, and how long it took
         self._growth = Growth(lambda: self._waiting.many or self._steering.hurried, threads)
         self._steering = Steering(scans, self._pictures, self._growth, clock, elsewhere)
-        self._pending = threading.Event()
+        self._pending, self._moments = threading.Event(), IdleMoments(clock)
         self._version = 0
         self.detector, self.bricks = Looks(clock), Bricks(clock)
         self._past: tuple[Session, ScanPipeline] | None = None  # the last scan, until memory is needed for another one
@@ -79,8 +80,7 @@ class Compute:
         self._keeping = threading.Lock()  # held while something is done with it
         scans.make_room = self.make_room
         self._shown_s = self._judged_s = self._reported_s = -1e9
-        self._shown_count = -1
-        self._judge_every_s = JUDGE_EVERY_S
+        self._shown_count, self._judge_every_s = -1, JUDGE_EVERY_S
         self._judged: tuple[object, ...] = ()  # what the last look was made of
         self._unseen: list[float] = []  # when projections came that are stored, and in no planes yet
         self.latency = LatencyHistogram()  # frame received → planes updated, over all scans
@@ -221,7 +221,7 @@ class Compute:
         elif self._steering.hurried or self._elsewhere is not None:
             if not pipeline.planes.browse():  # which is brief: the next move does not wait for it
                 self._sleep()
-        elif not self._finisher.follow(session, pipeline) and not pipeline.work():
+        elif not self._finisher.follow(session, pipeline) and not self._moments.work(pipeline):
             self._sleep()
 
     def _restore(self, session: Session | None) -> bool:
@@ -246,6 +246,7 @@ class Compute:
         if taken is None:
             return False
         metas, pixels = taken
+        self._moments.came(metas)
         if metas and session is not None and session.pipeline is not None:
             # Planes that will be cut out of the tomogram need not follow what waits for it at the end.
             pipeline = session.pipeline

@@ -19,22 +19,36 @@ from streamer.pipeline.store import ProjectionStore
 class LayoutTracker:
     """Decides on the layout, and applies nothing. An axis that an operator fixed takes precedence over measurements."""
 
-    def __init__(self, spec: ScanSpec, options: LayoutOptions, fixed: float | None = None) -> None:
-        """``fixed`` is the operator's axis, a detector column. Raises BadInput as ``fix``."""
-        self._spec, self._options, self._fixed = spec, options, fixed
+    def __init__(
+        self, spec: ScanSpec, options: LayoutOptions, fixed: float | None = None, before: float | None = None
+    ) -> None:
+        """``fixed`` is the operator's axis, a detector column, ``before`` that of the scan before on the same detector:
+        the layout begins there, and ends there only if the axis is found there. Raises BadInput as ``fix``.
+        """
+        self._spec, self._options, self._fixed, self._before = spec, options, fixed, before
         given = [center for center in (fixed, spec.center_px) if center is not None]
         self.known = bool(given)
         """Whether there is any reason for the axis of the layout: measured, fixed or announced."""
-        self.first = Layout(spec.rows, spec.columns, given[0] if given else (spec.columns - 1) / 2)
+        begun = [*given, *([] if before is None else [before]), self._middle]
+        self.first = Layout(spec.rows, spec.columns, begun[0])
         """The layout before any frame has come."""
         self._check(self.first.detector_center)
         self.final = False
         """True once ``refine`` has decided."""
 
+    @property
+    def _middle(self) -> float:
+        return (self._spec.columns - 1) / 2
+
     def _check(self, center: float) -> None:
         columns = self._spec.columns
-        if not abs(center - (columns - 1) / 2) < columns:
+        if not abs(center - self._middle) < columns:
             raise BadInput(f"centre {center:g}: too far from the detector, which has columns 0 to {columns - 1}")
+
+    @property
+    def likely(self) -> bool:
+        """Whether the axis is ``known``, or was there in the scan before."""
+        return self.known or self._before is not None
 
     def fix(self, center: float | None, layout: Layout) -> Layout:
         """Hold the axis at a detector column (None: find it). Raises BadInput if no slice could be made about it."""
@@ -45,9 +59,9 @@ class LayoutTracker:
         self._fixed = center
         return layout
 
-    def take(self, known: bool, final: bool) -> None:
-        """The layout is decided elsewhere; ``known`` and ``final`` are those of this tracker there."""
-        self.known, self.final = known, final
+    def take(self, likely: bool, final: bool) -> None:
+        """The layout is decided elsewhere; ``likely`` and ``final`` are those of the tracker there."""
+        self.known, self.final = likely, final
 
     def begin(self, attenuation: Image, angle_rad: float, estimate: CenterEstimate, layout: Layout) -> Layout:
         """The layout by the first projection (rows, columns): it shows whether the sample fits on the detector."""
@@ -71,6 +85,8 @@ class LayoutTracker:
         """The final layout, from all projections."""
         center = found.center if self._fixed is None else None
         self.final = True
+        if not self.known and self._before is not None:
+            layout = layout.at(self._middle)  # two scans alike have tomograms alike, whatever came before them
         return self._measured(store, found, center, layout, final=True)
 
     def _measured(

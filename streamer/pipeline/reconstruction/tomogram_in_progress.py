@@ -31,7 +31,7 @@ class TomogramInProgress:
 
     @property
     def growing(self) -> GrowingTomogram | None:
-        """What there is of it; None before the axis is known, and where it is made after the scan."""
+        """What there is of it; None before the axis is likely, and where it is made after the scan."""
         return self._growing
 
     def drop(self) -> None:
@@ -43,12 +43,12 @@ class TomogramInProgress:
         if self._growing is not None and not self._growing.reaches(center):
             self.drop()
 
-    def work(self, stored: StoredProjections, center: float, known: bool) -> bool:
-        """Use an idle moment; it begins to grow once the axis is ``known``. False when there was nothing to do."""
-        return not self._beside and self._grows(stored, center, known) and self._now.work()
+    def work(self, stored: StoredProjections, center: float, likely: bool) -> bool:
+        """Use an idle moment; it begins to grow once the axis is ``likely``. False when there was nothing to do."""
+        return not self._beside and self._grows(stored, center, likely) and self._now.work()
 
     def growth(
-        self, stored: StoredProjections, center: float, known: bool, stopped: Callable[[], bool]
+        self, stored: StoredProjections, center: float, likely: bool, stopped: Callable[[], bool]
     ) -> Callable[[], None] | None:
         """``work`` that another thread may do, until ``stopped()`` or until there is none left; None if there is none.
 
@@ -58,7 +58,7 @@ class TomogramInProgress:
         if (
             self._backend.on_device
             or self._backend.threads < CORES_TO_SPARE
-            or not self._grows(stored, center, known)
+            or not self._grows(stored, center, likely)
             or not self._now.has_work
         ):
             return None
@@ -71,10 +71,10 @@ class TomogramInProgress:
 
         return grow
 
-    def _grows(self, stored: StoredProjections, center: float, known: bool) -> bool:
+    def _grows(self, stored: StoredProjections, center: float, likely: bool) -> bool:
         """Whether it grows; it begins to when it can."""
         self.keep(center)
-        if self._growing is None and known and self._spec.tomogram_deg is None:
+        if self._growing is None and likely and self._spec.tomogram_deg is None:
             self._growing = self._begin(stored, center)
         return self._growing is not None
 

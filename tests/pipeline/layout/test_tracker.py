@@ -131,3 +131,25 @@ def test_a_geometry_that_was_asked_for_is_taken() -> None:
     assert not plain.half
     tilted = new(scan(360.0), tilt=0.5).refine(store, UNKNOWN, Layout(ROWS, COLUMNS, 59.5))
     assert np.rad2deg(tilted.tilt_rad) == pytest.approx(0.5)
+
+
+def test_it_begins_where_the_axis_was_before() -> None:
+    tracker = LayoutTracker(scan(180.0), LayoutOptions(), before=61.0)
+    assert tracker.first == Layout(ROWS, COLUMNS, 61.0)
+    assert (tracker.known, tracker.likely) == (False, True)
+    for announced, fixed in ((50.0, None), (None, 50.0)):
+        told = LayoutTracker(scan(180.0, center_px=announced), LayoutOptions(), fixed, before=61.0)
+        assert told.first == Layout(ROWS, COLUMNS, 50.0)
+    assert not new(scan(180.0)).likely
+
+
+def test_where_the_axis_was_before_is_no_finding() -> None:
+    """The end of a scan that does not show its axis is that of the same scan without another one before it."""
+    tracker, alone = LayoutTracker(scan(180.0), LayoutOptions(), before=64.0), new(scan(180.0))
+    store = stored(SMALL, 180.0, 61.0)
+    live = tracker.track(store, UNKNOWN, 0.5, tracker.first, look=True)
+    assert live.detector_center == 64.0
+    assert tracker.refine(store, UNKNOWN, live) == alone.refine(store, UNKNOWN, alone.first)
+    assert not tracker.known
+    found = LayoutTracker(scan(180.0), LayoutOptions(), before=64.0)
+    assert found.refine(store, SURE, found.first).detector_center == 61.0
