@@ -1,8 +1,9 @@
 """``streamer bench ingest``: frames of another process into the ring, as the daemon receives them.
 
-Beside it in the same rounds: a plain TCP socket; a PULL socket that receives each payload into the same memory and does
-nothing else; the disk alone, a plain file that the same bytes are written to. What goes into the raw file is compared
-with the slower of network and disk. The ways take turns, so that a ratio holds on a machine that others use as well.
+Beside it in the same rounds: a plain TCP socket; a process with a PULL socket that receives each payload into memory of
+the same kind and does nothing else; the disk alone, a plain file that the same bytes are written to. What goes into the
+raw file is compared with the slower of network and disk. The ways take turns, so that a ratio holds on a machine that
+others use as well.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import zmq
 
+from streamer.cli.bench.bare_receiver import MAX_SLOTS, RING_BYTES, Counted, bare, slots_of
 from streamer.cli.bench.figures import Figure, Step, Task, limits_figures
 from streamer.cli.bench.ingest_sink import RingSink
 from streamer.cli.bench.sender import SCAN
@@ -33,8 +35,6 @@ from streamer.io.shared import SharedBuffer
 from streamer.io.sources.acknowledged import AcknowledgingReceiver
 from streamer.io.sources.push import FrameReceiver
 
-RING_BYTES = 2**27
-MAX_SLOTS = 512
 HIGH_WATER = 8
 FIRST_FRAME_S = 60.0
 WARM_FRAMES = 16
@@ -42,8 +42,6 @@ SENDERS = 2  # at once, each with a connection and an I/O thread of its own
 ROUNDS = 5
 WHOLE_ROUNDS_S = 2.0
 """With less time than this for each way there is one round only."""
-
-Counted = Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def measure(way: Way, size: int, seconds: float) -> tuple[float, int]:
             place, counted = stack.enter_context(_plain(size))
             sink = None
         elif way.kind == "bare":
-            place, counted = stack.enter_context(_bare(endpoint, size, way.senders))
+            place, counted = stack.enter_context(bare(endpoint, size, way.senders, HIGH_WATER))
             sink = None
         else:
             transport: Transport = "push" if way.sender == "push" else "acknowledged"
@@ -170,27 +168,6 @@ def _into_ring(
 
 
 @contextmanager
-def _bare(endpoint: str, size: int, senders: int) -> Iterator[tuple[str, Counted]]:
-    """ZeroMQ alone: each payload into memory as large as the ring."""
-    count = 0
-
-    def receive(stopped: Callable[[], bool]) -> None:
-        nonlocal count
-        while not stopped():
-            if pull.poll(50):
-                pull.recv()
-                pull.recv_into(slots[count % len(slots)])
-                count += 1
-
-    with _slots(size) as slots, zmq.Context(senders) as context, context.socket(zmq.PULL) as pull:
-        pull.setsockopt(zmq.LINGER, 0)
-        pull.setsockopt(zmq.RCVHWM, HIGH_WATER)
-        pull.bind(endpoint)
-        with _running(receive):
-            yield pull.getsockopt_string(zmq.LAST_ENDPOINT), lambda: count
-
-
-@contextmanager
 def _plain(size: int) -> Iterator[tuple[str, Counted]]:
     """A TCP socket alone: payload after payload into memory as large as the ring."""
     count = 0
@@ -207,7 +184,7 @@ def _plain(size: int) -> Iterator[tuple[str, Counted]]:
                     return
                 count += 1
 
-    with _slots(size) as slots, socket.create_server(("127.0.0.1", 0)) as server, _running(receive):
+    with slots_of(size) as slots, socket.create_server(("127.0.0.1", 0)) as server, _running(receive):
         yield f"tcp://127.0.0.1:{server.getsockname()[1]}", lambda: count
 
 
@@ -223,17 +200,8 @@ def _disk(folder: Path, size: int) -> Iterator[Counted]:
                 file.write(slots[count % len(slots)])
                 count += 1
 
-    with _slots(size) as slots, _running(write):
+    with slots_of(size) as slots, _running(write):
         yield lambda: count
-
-
-@contextmanager
-def _slots(size: int) -> Iterator[list[memoryview]]:
-    """The same kind and size of memory as the ring."""
-    nbytes = 2 * size * size
-    with SharedBuffer.create(RING_BYTES) as shared:
-        memory = memoryview(shared.memory)
-        yield [memory[k * nbytes : (k + 1) * nbytes] for k in range(min(MAX_SLOTS, RING_BYTES // nbytes))]
 
 
 def _rate(counted: Counted, seconds: float) -> float:
