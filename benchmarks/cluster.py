@@ -45,8 +45,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PATIENCE_S = 120.0
 
 
-PROGRAMS = {"streamer.cluster.shard": "shard", "streamer.cluster.cutter": "cutter",
-            "streamer.io.raw.writer_process": "raw writer"}  # fmt: skip
+PROGRAMS = ("shard", "cutter", "nursery")
 LEAST_S = 0.02
 """Threads that use less are summed up as others."""
 
@@ -72,15 +71,17 @@ def used(pid: int) -> tuple[Counter[str], Counter[str]]:
     processes, threads = Counter[str](), Counter[str]()
     for one in below(pid):
         with suppress(OSError):  # it has ended since
-            name = PROGRAMS.get(program_of(one), "daemon")
+            name = program_of(one)
             processes[name] += cpu_s(one)
             threads.update(of_process(one, name))
     return processes, threads
 
 
 def program_of(pid: int) -> str:
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return words[2].decode() if len(words) > 2 else ""
+    """By the name that it shows, or by its command line."""
+    if (name := Path(f"/proc/{pid}/comm").read_text().strip()) in PROGRAMS:
+        return name
+    return "raw writer" if b"streamer.io.raw.writer_process" in Path(f"/proc/{pid}/cmdline").read_bytes() else "daemon"
 
 
 def by_one_pipeline(raw_file: Path, center: float) -> np.ndarray:
@@ -166,7 +167,7 @@ class Daemon:
             lambda: self.driver.report(spec.scan_id).frames.received > spec.frames // 2, "the middle of the scan"
         )
         # The oldest: the youngest is the spare.
-        victim = min(pid for pid in below(self.process.pid) if program_of(pid) == "streamer.cluster.shard")
+        victim = min(pid for pid in below(self.process.pid) if program_of(pid) == "shard")
         load = round(os.getloadavg()[0], 1)
         os.kill(victim, signal.SIGKILL)
         began = time.monotonic()

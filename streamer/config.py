@@ -229,8 +229,11 @@ class Compute(Options):
 
     shards: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = 1
     """processes that hold rows; 1: the daemon holds all; auto: one for each GPU of this machine"""
-    engine: Literal["processes"] = "processes"
-    """what starts them: processes of this machine"""
+    engine: Literal["processes", "ray"] = "processes"
+    """what starts them: processes of this machine; ray (extra cluster): Ray, on several"""
+    address: str = Field("local", min_length=1)
+    """of Ray. local: one of the daemon's own; auto or HOST:PORT: one that runs, with RAY_AUTH_MODE=token. Shards are
+    on other machines than this one only with security.insecure, as their frames go there without keys"""
     spares: int = Field(1, ge=0, le=64)
     """further processes, ready to take the rows of one that dies"""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from streamer import __version__
-from streamer.cli.terminal.arguments import add_options, add_verb, read_options
+from streamer.cli.terminal.arguments import add_options, add_verb, checked, read_options
 from streamer.cli.terminal.outputs import check_outputs, write_json, writing
 from streamer.cli.terminal.progress import Progress
 from streamer.cli.terminal.scan_options import (
@@ -20,6 +21,7 @@ from streamer.cli.terminal.scan_options import (
     read_settings,
     spec_with_overrides,
 )
+from streamer.config import Compute
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import BackendError, select_backend
 from streamer.core.quality.artefacts import slice_figures
@@ -48,12 +50,18 @@ def add_parser(verbs: Any) -> None:
             "reconstruct scan.nx -o t.h5 --rows 500:600 --png t.png": "some rows, and a picture",
             "reconstruct scan.nx -o t.h5 --stripes full --zingers 8": "against rings and bright spots",
             "reconstruct scan.nx -o t.h5 --method tv --bin 4": "few or noisy projections, binned",
+            "reconstruct folder --engine ray --jobs 8": "all its scans that have no tomogram yet, on a cluster",
         },
     )
-    parser.usage = "streamer reconstruct SCAN.h5 -o OUT.h5 [options]"
-    parser.add_argument("scan", type=Path, metavar="SCAN.h5", help="NXtomo or DXchange file")
+    parser.usage = "streamer reconstruct SCAN.h5 -o OUT.h5 [options]\n       streamer reconstruct FOLDER [options]"
+    parser.add_argument("scan", type=Path, metavar="SCAN.h5", help="NXtomo or DXchange file, or a folder of them")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT.h5", help="tomogram to write; must not exist"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT.h5",
+        help="tomogram to write; must not exist. For a folder: the folder for SCAN.tomogram.h5 (default: beside the "
+        "scans)",
     )
     parser.add_argument("--png", type=Path, metavar="FILE", help="also write a picture of the three middle slices")
     parser.add_argument(
@@ -75,10 +83,31 @@ def add_parser(verbs: Any) -> None:
     add_options(method, TvOptions)
     machine = parser.add_argument_group("machine")
     add_options(machine, ReconstructionOptions, ("backend", "threads", "memory_mb"))
+    folder = parser.add_argument_group(
+        "folder of scans", "One line for each; exit code 1 when one failed. Those with a tomogram are skipped."
+    )
+    folder.add_argument(
+        "--engine",
+        choices=["processes", "ray"],
+        default="processes",
+        help="what starts the processes: this machine (default), or Ray (extra cluster), which all see the files by "
+        "the same names",
+    )
+    add_options(folder, Compute, ("address",))
+    folder.add_argument(
+        "--jobs", type=checked(Annotated[int, Field(ge=1, le=1024)]), metavar="N",
+        help="scans at a time (default: one for each GPU, or one)",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.scan.is_dir():
+        from streamer.cli.cluster import backlog
+
+        return backlog.run(args)
+    if args.output is None:
+        raise BadInput("-o: say which file the tomogram is to be")
     try:
         backend, why = select_backend(args.backend, args.threads)
     except BackendError as error:

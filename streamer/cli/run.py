@@ -78,14 +78,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _shared_out(config: Config) -> tuple[Config, Scout | None]:
     """Start the shards that the configuration wants."""
-    from streamer.cluster.scout import Scout, gpus_here, shards_of, shared_out
+    from streamer.cluster.scout import Scout, engine_of, shards_of, shared_out
 
-    gpus = gpus_here()
-    if (count := shards_of(config, gpus)) == 1:
+    if config.compute.shards == 1:
         return config, None
-    config = shared_out(config)
-    log.info("%d shards are started", count)
-    return config, Scout(config, count, time.monotonic, gpus=gpus)
+    engine = engine_of(config)
+    try:
+        if (count := shards_of(config, engine.gpus)) == 1:
+            engine.close()
+            return config, None
+        config = shared_out(config)
+        log.info("%d shards are started", count)
+        return config, Scout(config, count, time.monotonic, engine)
+    except BaseException:
+        engine.close()
+        raise
 
 
 def serve_forever(config: Config, ready_file: Path | None, with_parent: bool, scan: ScanInHand) -> int:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import numpy as np
 import zmq
 from msgspec import structs
 
 from streamer.cluster.calls import CallServer
-from streamer.cluster.child import begin, end_with, orphaned, say_ready
+from streamer.cluster.child import begin, end_with
+from streamer.cluster.engines.lifeline import ToScout
 from streamer.cluster.messages import Answer, Attach, CutterStatus, Detach, Done, Ready, Redirect, Setup, Stop
 from streamer.config import Config
 from streamer.flow import wire
@@ -63,8 +65,8 @@ class _Branch:
 class Cutter:
     """One thread. ``frames`` were taken, ``stale`` messages belonged to no scan that is armed."""
 
-    def __init__(self, setup: Setup, config: Config, context: sockets.Context) -> None:
-        self._setup, self._context = setup, context
+    def __init__(self, setup: Setup, config: Config, context: sockets.Context, scout: ToScout) -> None:
+        self._line, self._context = scout, context
         self._always, source = config.source.attach == "always" or config.source.bind, config.source
         self._bind, self._given = source.bind, source.endpoint
         self._socket = context.socket(zmq.PULL)
@@ -90,7 +92,7 @@ class Cutter:
     def run(self) -> None:
         """Until the scout says ``Stop``; without a scout, until every shard has the scan that is running."""
         try:
-            while not self._stopped and not (orphaned(self._setup) and self._is_over()):
+            while not self._stopped and not (self._line.gone and self._is_over()):
                 self._turn()
         finally:
             for branch in self._branches:
@@ -244,15 +246,15 @@ class Cutter:
             self._attached = False
 
 
-def main() -> None:
-    setup, config = begin("cutter")
+def run(scout: ToScout) -> None:
+    setup, config = begin("cutter", scout)
     sockets.keep_message_memory()
     context: sockets.Context = zmq.Context(2)
-    cutter = Cutter(setup, config, context)
-    say_ready(cutter.ready)
+    cutter = Cutter(setup, config, context, scout)
+    scout.say_ready(cutter.ready)
     cutter.run()
     context.destroy(linger=200)
 
 
-if __name__ == "__main__":
-    end_with(main, "cutter")
+def start(scout: ToScout) -> NoReturn:
+    end_with(partial(run, scout), "cutter")

@@ -12,14 +12,13 @@ from streamer.pipeline.layout.layout import Layout
 
 
 class Setup(Struct, frozen=True):
-    """What a process is started with, as JSON on its standard input. ``config`` is the daemon's, as JSON.
+    """What a process is to be, the first thing that it hears. ``config`` is the daemon's, as JSON.
 
-    ``parent`` is the process of the scout, ``host`` the address to listen on. For the cutter, ``scout`` is the endpoint
+    ``host`` is the address to listen on. For the cutter, ``scout`` is the endpoint
     for the scout's frames. ``awaited``: a scan waits for this shard, which loads its kernels when it has taken it up.
     """
 
     config: str
-    parent: int
     host: str
     threads: int = 1
     ring_mb: float = 1.0
@@ -28,10 +27,16 @@ class Setup(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """The line that a process prints when it can work: its endpoints for calls and for frames."""
+    """What a process says when it can work: its endpoints for calls and for frames.
+
+    One that only has a job says with it that it is done: ``text`` how it went, and whether it has ``failed``.
+    """
 
     calls: str
     frames: str = ""
+    text: str = ""
+    failed: bool = False
+    pid: int = 0
 
 
 class Geometry(Struct, frozen=True, tag=True):

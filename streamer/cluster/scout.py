@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zmq
 
-from streamer.cluster.engine import Engine, Processes
+from streamer.cluster.engines.engine import Engine
+from streamer.cluster.engines.processes import Processes
+from streamer.cluster.engines.ray_places import RayPlaces
 from streamer.cluster.messages import Gather, Pictures
 from streamer.cluster.raw_parts import Beginning, RawParts
 from streamer.cluster.rows import row_blocks, scout_rows
-from streamer.cluster.shards import Shards, whole
+from streamer.cluster.shards import Shards
 from streamer.config import NATIVE, Config
 from streamer.core.arrays import Image
 from streamer.core.planes.plane import Plane, orthogonal_planes
@@ -23,17 +26,19 @@ from streamer.flow.row_cut import RowCut
 from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io.raw.pixel_mask import PixelMask
 from streamer.io.sources.acknowledged import AcknowledgingReceiver, AcknowledgingSink
+from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 GATHER_S = 2.0
 WRITE_S = 3600.0
 DRAIN_S = 60.0
-GPUS = Path("/proc/driver/nvidia/gpus")
 
 
-def gpus_here(folder: Path = GPUS) -> int:
-    """GPUs that the driver knows."""
-    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+def engine_of(config: Config) -> Engine:
+    """What the configuration wants processes to be started by. Raises BadInput when it is not there."""
+    if config.compute.engine == "ray":
+        return RayPlaces(config.compute.address, config.security.insecure)
+    return Processes()
 
 
 def shards_of(config: Config, gpus: int) -> int:
@@ -102,9 +107,8 @@ class _Sink:
 class Scout:
     """See ``daemon.elsewhere.Elsewhere``. Starts the shards, and waits for them. Raises BadInput."""
 
-    def __init__(self, config: Config, count: int, clock: Callable[[], float], engine: Engine | None = None,
-                 gpus: int = 0) -> None:  # fmt: skip
-        """``config`` is that of ``shared_out``."""
+    def __init__(self, config: Config, count: int, clock: Callable[[], float], engine: Engine) -> None:
+        """``config`` is that of ``shared_out``. The engine is closed with the scout."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         source = config.source
         frames = AcknowledgingReceiver(
@@ -117,7 +121,7 @@ class Scout:
             clock=clock,
         )
         self._count = count
-        self.shards = Shards(config, count, engine or Processes(), self._context, frames.endpoint, gpus)
+        self.shards = Shards(config, count, engine, self._context, frames.endpoint)
         self.receiver = _Rows(frames, lambda: self.shards.source)
         self.writer = RawParts(self.shards)
         self.planes: tuple[Plane, ...] = ()
@@ -193,3 +197,8 @@ class Scout:
     def close(self) -> None:
         self.shards.close()
         self._context.destroy(linger=0)
+
+
+def whole(layout: Layout, spec: ScanSpec) -> Layout:
+    """The scout's layout, for all rows of the detector."""
+    return replace(layout, rows=spec.rows)

@@ -15,14 +15,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import zmq
 from numpy.typing import NDArray
 
 from streamer.cluster.calls import CallServer, Wake
-from streamer.cluster.child import begin, end_with, orphaned, say_ready
+from streamer.cluster.child import begin, end_with
+from streamer.cluster.engines.lifeline import ToScout
 from streamer.cluster.intake import Intake, Part
 from streamer.cluster.messages import (
     Answer,
@@ -80,8 +81,8 @@ DYING_WRITER_S = 30.0
 class Shard:
     """One thread works: on frames, and on what the scout asks, between them. Another one receives."""
 
-    def __init__(self, setup: Setup, config: Config, context: zmq.Context[Any]) -> None:
-        self._setup, self._config, self._clock = setup, config, time.monotonic
+    def __init__(self, setup: Setup, config: Config, context: zmq.Context[Any], scout: ToScout) -> None:
+        self._scout, self._config, self._clock = scout, config, time.monotonic
         self.backend, why = select_backend(config.reconstruction.backend, setup.threads)
         log.info(why)
         self._shared = SharedBuffer.create(int(setup.ring_mb * 2**20))
@@ -150,7 +151,7 @@ class Shard:
         for event in self._writer.poll_events():
             if event.kind != "written":
                 log.warning("raw writer: %s", event.text)
-        if orphaned(self._setup):
+        if self._scout.gone:
             self._leave()
 
     # ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -333,18 +334,18 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def main() -> None:
-    setup, config = begin("shard")
+def run(scout: ToScout) -> None:
+    setup, config = begin("shard", scout)
     keep_message_memory()
     context: zmq.Context[Any] = zmq.Context()
-    shard = Shard(setup, config, context)
+    shard = Shard(setup, config, context, scout)
     if not setup.awaited:
         rehearse_part(shard.backend)
     gc.freeze()  # what is there now stays: looking through it again costs each scan some tenths of a second
-    say_ready(shard.ready)
+    scout.say_ready(shard.ready)
     shard.run()
     context.destroy(linger=200)
 
 
-if __name__ == "__main__":
-    end_with(main, "shard")
+def start(scout: ToScout) -> NoReturn:
+    end_with(partial(run, scout), "shard")

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from msgspec import structs
 
 from streamer.cluster.calls import Caller, HelperLost
 from streamer.cluster.child import as_json
-from streamer.cluster.engine import Engine, Helper
+from streamer.cluster.engines.engine import Engine, Helper
 from streamer.cluster.master import part_path
 from streamer.cluster.messages import (
     Arm,
@@ -98,22 +98,23 @@ class ScanInHand:
 class Shards:
     """Any thread may call. A shard that dies is replaced by a spare, which another process then succeeds."""
 
-    def __init__(self, config: Config, count: int, engine: Engine, context: Context, scout: str, gpus: int) -> None:
+    def __init__(self, config: Config, count: int, engine: Engine, context: Context, scout: str) -> None:
         """``scout`` is where its frames go. Starts the processes and waits for them; raises BadInput."""
-        self._engine, self._context, self._gpus = engine, context, gpus
+        self._engine, self._context = engine, context
         threads = max(1, (config.reconstruction.threads or len(os.sched_getaffinity(0))) // count)
-        self._setup = Setup(as_json(config), os.getpid(), "127.0.0.1", threads, config.ring.memory_mb / count, scout)
+        self._setup = Setup(as_json(config), "127.0.0.1", threads, config.ring.memory_mb / count, scout)
         self._lock = threading.RLock()  # of the scan in hand and of who holds its rows
         self._scan: ScanInHand | None = None
         self._geometry: Geometry | None = None
         self.lost = self.replaced = 0
         self.back_s: float | None = None  # how long the last replacement took, from the death that was seen on
         self._closing = threading.Event()
+        engine.reserve(count, config.compute.spares, config.reconstruction.threads)
         started = [engine.start(SHARD, self._setup, self._gpu(number)) for number in range(count)]
         self._spares, self._no_spare_until = config.compute.spares, 0.0
         spares = [engine.start(SHARD, self._setup, self._gpu(count)) for _ in range(self._spares)]
         self._coming: list[Helper] = list(spares)  # spares, which may still be starting
-        cutter = engine.start(CUTTER, self._setup)
+        cutter = engine.start(CUTTER, self._setup, here=True)
         self.cutter = Worker(context, cutter, "the cutter")
         self.source = self.cutter.frames
         self.workers = [Worker(context, helper, f"shard {number}") for number, helper in enumerate(started)]
@@ -124,7 +125,7 @@ class Shards:
         self._watching.start()
 
     def _gpu(self, number: int) -> int | None:
-        return number % self._gpus if self._gpus else None
+        return number % self._engine.gpus if self._engine.gpus else None
 
     @property
     def pids(self) -> list[int]:
@@ -147,24 +148,33 @@ class Shards:
         if paths[0].parent.exists():
             raise BadInput(f"{paths[0].parent} exists already; every scan needs its own scan id")
         parts = tuple(block.part(spec) for block in blocks)
-        with self._lock:
-            self._scan = None
-            self._geometry = Geometry(1, layout, known)
-            scan = ScanInHand(spec, blocks, parts, paths, started, Strips.of(planes, blocks, spec.rows), mask)
-            paths[0].parent.mkdir()
-            try:
-                armed = self._each_now(lambda number: self._arm(self.workers[number], scan, number, False, ARM_S))
-                rows = tuple((cut.first, cut.end) for cut in (*blocks, scout_rows(spec.rows)))
-                endpoints = tuple(worker.frames for worker in self.workers)
-                self.cutter.work.ask(Attach(spec.scan_id, endpoints, rows), Done, TELL_S)
-            except Exception as error:
-                for file in paths[0].parent.iterdir():
-                    file.unlink()
-                paths[0].parent.rmdir()
-                if isinstance(error, Busy | HelperLost):
-                    raise Busy(f"{error}: the scan is not armed; try again, or see `streamer cluster check`") from error
-                raise
+        scan = ScanInHand(spec, blocks, parts, paths, started, Strips.of(planes, blocks, spec.rows), mask)
+        if not self._lock.acquire(timeout=ARM_S):
+            raise Busy(f"a shard is being replaced: scan {spec.scan_id} is not armed; try again in some seconds")
+        try:
+            self._scan, self._geometry = None, Geometry(1, layout, known)
+            armed = self._arm_all(scan)
             self._scan = scan
+        finally:
+            self._lock.release()
+        return armed
+
+    def _arm_all(self, scan: ScanInHand) -> tuple[Armed, ...]:
+        """Nothing is left of what could not be done for all."""
+        folder = scan.paths[0].parent
+        folder.mkdir()
+        try:
+            armed = self._each_now(lambda number: self._arm(self.workers[number], scan, number, False, ARM_S))
+            rows = tuple((cut.first, cut.end) for cut in (*scan.blocks, scout_rows(scan.spec.rows)))
+            endpoints = tuple(worker.frames for worker in self.workers)
+            self.cutter.work.ask(Attach(scan.spec.scan_id, endpoints, rows), Done, ARM_S)
+        except Exception as error:
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+            if isinstance(error, Busy | HelperLost):
+                raise Busy(f"{error}: the scan is not armed; try again, or see `streamer cluster check`") from error
+            raise
         return armed
 
     def _arm(self, worker: Worker, scan: ScanInHand, number: int, resume: bool, timeout_s: float) -> Armed:
@@ -341,10 +351,6 @@ class Shards:
             helper.end(STOP_S)
         for helper in self._coming:
             helper.end(0.0)
+        self._engine.close()
         self._asking.shutdown()
         self._telling.shutdown()
-
-
-def whole(layout: Layout, spec: ScanSpec) -> Layout:
-    """The scout's layout, for all rows of the detector."""
-    return replace(layout, rows=spec.rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ class Detector:
 class Sharded:
     """A daemon with shards, and its detector."""
 
-    def __init__(self, folder: Path, shards: int, spares: int = 0, **sections: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, shards: int, spares: int = 0, engine: str = "processes", **sections: dict[str, Any]
+    ) -> None:
         self.detector = Detector()
         self.folder = folder / "data"
         self.daemon: ManagedProcess = start_daemon(
@@ -91,7 +94,7 @@ class Sharded:
             source={"endpoint": self.detector.endpoint},
             writer={"directory": self.folder, "reserve_mb": 0},
             ring={"memory_mb": 64},
-            compute={"shards": shards, "spares": spares},
+            compute={"shards": shards, "spares": spares, "engine": engine},
             **sections,
         )
         self.endpoints = self.daemon.wait_ready()
@@ -115,8 +118,8 @@ class Sharded:
         return final_report(self.link, scan.spec.scan_id)
 
     def children(self, program: str) -> list[int]:
-        """Processes that the daemon runs, oldest first, of a module of ``streamer.cluster``."""
-        return children_of(self.daemon.pid, f"streamer.cluster.{program}")
+        """Processes that run for the daemon, oldest first: those of one ``program`` of a cluster."""
+        return children_of(self.daemon.pid, program)
 
     def close(self) -> None:
         self.link.close()
@@ -125,17 +128,21 @@ class Sharded:
 
 
 def children_of(pid: int, program: str) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(child) for child in task.read_text().split()]
-    return sorted(child for child in found if program.encode() in command_of(child))
+    """Processes below ``pid`` by the name that they show, oldest first."""
+    found, waiting = [], [pid]
+    while waiting:
+        for task in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            with suppress(OSError):  # it has ended since
+                waiting += map(int, task.read_text().split())
+        found += waiting
+    return sorted(child for child in set(found) if name_of(child) == program)
 
 
-def command_of(pid: int) -> bytes:
+def name_of(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
-        return b""
+        return ""
 
 
 def is_alive(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import h5py
@@ -11,19 +12,23 @@ import numpy as np
 import pytest
 
 from streamer.cli import main
-from streamer.client import final_report
+from streamer.client import LinkError, final_report
 from streamer.cluster.master import part_path
 from streamer.cluster.rows import row_blocks
+from streamer.flow.wire.daemon import Report
 from streamer.io.raw.segments import read_account
 from streamer.io.source_file import ScanFile
 from streamer.io.tomogram import read_tomogram
 from tests.cluster.cluster_rig import Scan, Sharded, eventually, is_alive
 from tests.cluster.test_sharded_scans import by_one_process
 
+ENGINES = pytest.mark.parametrize("engine", ["processes", "ray"])
 
+
+@ENGINES
 @pytest.mark.parametrize("spares", [1, 0])
-def test_a_shard_that_is_killed_is_replaced_and_nothing_lacks(tmp_path: Path, spares: int) -> None:
-    sharded, scan = Sharded(tmp_path, 2, spares), Scan()
+def test_a_shard_that_is_killed_is_replaced_and_nothing_lacks(tmp_path: Path, spares: int, engine: str) -> None:
+    sharded, scan = Sharded(tmp_path, 2, spares, engine), Scan()
     try:
         shards = sharded.children("shard")
         assert len(shards) == 2 + spares
@@ -48,8 +53,9 @@ def test_a_shard_that_is_killed_is_replaced_and_nothing_lacks(tmp_path: Path, sp
         np.testing.assert_array_equal(file["entry/instrument/detector/data"][()][order], scan.pixels)
 
 
-def test_a_spare_that_dies_is_replaced_and_takes_rows_like_any_other(tmp_path: Path) -> None:
-    sharded, scan = Sharded(tmp_path, 2, spares=1), Scan()
+@ENGINES
+def test_a_spare_that_dies_is_replaced_and_takes_rows_like_any_other(tmp_path: Path, engine: str) -> None:
+    sharded, scan = Sharded(tmp_path, 2, 1, engine), Scan()
     try:
         first = sharded.children("shard")
         os.kill(first[2], signal.SIGKILL)
@@ -67,8 +73,9 @@ def test_a_spare_that_dies_is_replaced_and_takes_rows_like_any_other(tmp_path: P
     np.testing.assert_array_equal(read_tomogram(Path(report.tomogram_file)).data, by_one_process(scan)[0])
 
 
-def test_shards_go_on_writing_when_the_scout_is_killed(tmp_path: Path) -> None:
-    sharded, scan = Sharded(tmp_path, 2), Scan()
+@ENGINES
+def test_shards_go_on_writing_when_the_scout_is_killed(tmp_path: Path, engine: str) -> None:
+    sharded, scan = Sharded(tmp_path, 2, engine=engine), Scan()
     helpers = sharded.children("shard") + sharded.children("cutter")
     try:
         sharded.arm(scan)
@@ -91,3 +98,29 @@ def test_shards_go_on_writing_when_the_scout_is_killed(tmp_path: Path) -> None:
     assert main(["recover", str(sharded.folder / "scan.nx")]) == 0
     with ScanFile.open(sharded.folder / "scan.nx") as recovered:
         np.testing.assert_array_equal(np.array([frame.pixels for frame in recovered.frames()]), scan.pixels)
+
+
+def test_a_scan_is_not_armed_while_a_shard_lacks_and_it_is_said_within_two_seconds(tmp_path: Path) -> None:
+    """The promise of ``arm``. A stopped process is one that does not answer: nobody replaces it."""
+    sharded, scan = Sharded(tmp_path, 2), Scan()
+    try:
+        victim = sharded.children("shard")[1]
+        os.kill(victim, signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(LinkError, match=r"shard \d did not answer within 2 s: the scan is not armed; try again"):
+            sharded.arm(scan)
+        assert time.monotonic() - began < 4.0
+        assert not list(sharded.folder.glob("*"))  # nothing is left of it
+        os.kill(victim, signal.SIGCONT)
+        report = eventually(lambda: ran(sharded, scan), "it is armed when all shards answer")
+    finally:
+        os.kill(victim, signal.SIGCONT)
+        sharded.close()
+    assert (report.state, report.frames.missing) == ("complete", 0)
+
+
+def ran(sharded: Sharded, scan: Scan) -> Report | None:
+    try:
+        return sharded.run(scan)
+    except LinkError:
+        return None

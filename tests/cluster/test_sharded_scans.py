@@ -23,9 +23,10 @@ from streamer.pipeline.settings import Settings
 from tests.cluster.cluster_rig import CENTER, ROWS, Scan, Sharded
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=["processes-2", "processes-4", "ray-2", "ray-4"])
 def sharded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sharded]:
-    daemon = Sharded(tmp_path_factory.mktemp("sharded"), request.param)
+    engine, shards = request.param.split("-")
+    daemon = Sharded(tmp_path_factory.mktemp("sharded"), int(shards), engine=engine)
     yield daemon
     daemon.close()
 

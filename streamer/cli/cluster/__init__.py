@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from streamer.cli.check import taken_ports
-from streamer.cli.cluster.bandwidth import rate_to_shards
+from streamer.cli.cluster.bandwidth import measure
 from streamer.cli.terminal.arguments import add_verb
+from streamer.cluster.planning import SAFE, advice
 from streamer.config import load
 from streamer.frames import BadInput, ScanSpec
 
@@ -18,8 +20,9 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "cluster",
-        "Look before the beam does whether a scan can be shared out: measure how fast rows reach as many "
-        "processes as the configuration wants, and say what fits into their memory, at which binning.\n\n"
+        "Look before the beam does whether a scan can be shared out: start as many processes as the configuration "
+        "wants, where it wants them, measure how fast rows reach each and all of them, and say what fits into their "
+        "memory, at which binning.\n\n"
         "Exit code 1 when it does not fit.",
         {
             "cluster check beamline.toml --rows 2048 --columns 2048": "one camera",
@@ -39,37 +42,34 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from streamer.cluster.planning import advice
-    from streamer.cluster.scout import gpus_here, shards_of, shared_out
+    from streamer.cluster.scout import engine_of, shards_of, shared_out
 
     config = load(args.config, os.environ)
-    gpus = gpus_here()
-    count = shards_of(config, gpus)
-    print(f"compute.shards = {config.compute.shards}: {count} on this machine, which has {gpus} GPUs")
-    if count == 1:
-        raise BadInput("compute.shards: there is nothing to share out; set it to 2 or more")
-    shared_out(config)
-    for line in taken_ports(config):
+    with closing(engine_of(config)) as engine:
+        count = shards_of(config, engine.gpus)
+        print(
+            f"compute.shards = {config.compute.shards}: {count} by engine {config.compute.engine}, {engine.gpus} GPUs"
+        )
+        if count == 1:
+            raise BadInput("compute.shards: there is nothing to share out; set it to 2 or more")
+        shared_out(config)
+        for line in taken_ports(config):
+            print(line)
+        engine.reserve(count, config.compute.spares, config.reconstruction.threads)
+        links = measure(engine, count, args.columns)
+    for line in links.said():
         print(line)
     spec = ScanSpec("check", "check", args.rows, args.columns, args.projections)
-    measured = rate_to_shards(count, spec.columns)
-    print(f"rows reach {count} processes at {measured / 1e9:.2f} GB/s")
-    memory, threads = config.reconstruction.memory_bytes, max(1, len(os.sched_getaffinity(0)) // count)
-    found = advice(spec, args.rate, count, memory, threads, measured)
+    memory, threads = config.reconstruction.memory_bytes, max(1, links.machines[0].cores // count)
+    found = advice(spec, args.rate, count, memory, threads, links.together)
     for line in found.said:
         print(line)
-    available = _available_bytes()
-    if count * memory > available:
-        print(
-            f"{count} shards may take {count * memory / 2**30:.1f} GiB, {available / 2**30:.1f} are available: lower "
-            f"reconstruction.memory_mb to {available * 0.8 / count / 2**20:.0f}, or use more machines"
-        )
-        return 1
-    return 0 if found.fits else 1
-
-
-def _available_bytes() -> int:
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 2**62
+    fits = found.fits
+    for machine, (free, shards) in links.share().items():
+        if shards * memory > free:
+            fits = False
+            print(
+                f"{shards} shards on {machine} may take {shards * memory / 2**30:.1f} GiB, {free / 2**30:.1f} are "
+                f"available: lower reconstruction.memory_mb to {free * SAFE / shards / 2**20:.0f}, or use more machines"
+            )
+    return 0 if fits else 1
