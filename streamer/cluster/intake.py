@@ -58,7 +58,7 @@ class Intake:
         wake: Callable[[], None],
     ) -> None:
         """``wake`` tells whoever folds frames in that one has come."""
-        self._ring, self._writer, self._stopped, self._clock, self._wake = ring, writer, stopped, clock, wake
+        self._ring, self.writer, self._stopped, self._clock, self._wake = ring, writer, stopped, clock, wake
         self.part: Part | None = None
         self._unwritten = 0  # frames, about, of which the raw writer was not told yet
 
@@ -82,7 +82,7 @@ class Intake:
         part = self.part
         if taken.position is None or part is None or part.over or taken.scan_id != part.spec.scan_id:
             return True
-        return self._writer.safe_position >= taken.position
+        return self.writer.safe_position >= taken.position
 
     def slot(self, header: wire.FrameHeader) -> memoryview | None:
         part = self.part
@@ -117,7 +117,7 @@ class Intake:
         """Tell the raw writer that frames have come. Of any thread; called some times in a second as well."""
         if self._unwritten:
             self._unwritten = 0
-            self._writer.notify()
+            self.writer.notify()
 
     def corrupt(self, header: wire.FrameHeader, reason: str) -> None:
         part = self.part

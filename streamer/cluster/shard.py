@@ -90,9 +90,7 @@ class Shard:
         self._waiting = WaitingFrames(
             self._ring.reader(COMPUTE_READER, lossless=False), partial(upload_buffer, self.backend)
         )
-        self._writer = WriterProcess(
-            self._shared, config.writer.directory, writer_options(config, source_keeps=True), self._clock
-        )
+        self._writer = self._new_writer()
         self._stopped = threading.Event()
         self._wake, self._looked_s = Wake(), 0.0
         self._intake = Intake(self._ring, self._writer, self._stopped, self._clock, self._wake.call)
@@ -112,6 +110,15 @@ class Shard:
         self._pipeline: ScanPipeline | None = None
         self._stored: Iterator[Batch] | None = None  # frames of a shard that is gone
         self._version = self._shown = 0  # of the geometry, and of that of the planes
+
+    def _new_writer(self) -> WriterProcess:
+        options = writer_options(self._config, source_keeps=True)
+        return WriterProcess(self._shared, self._config.writer.directory, options, self._clock)
+
+    def _begin_writer(self) -> None:
+        """Another raw writer, for one that tries to go on with a file that is gone."""
+        self._writer.stop(0.0)
+        self._writer = self._intake.writer = self._new_writer()
 
     def run(self) -> None:
         """Until the scout says ``Stop``, or is gone and the scan is over."""
@@ -220,7 +227,11 @@ class Shard:
         spec, path = request.spec, Path(request.path)
         part = self._intake.part
         if part is not None and not part.over:
-            self._finish_raw(part, "aborted", part.spec.frames, note="another scan was armed")
+            if part.path.exists():
+                self._finish_raw(part, "aborted", part.spec.frames, note="another scan was armed")
+            else:  # not all shards could arm, and the scout had removed the file before this one was done
+                part.over = True
+                self._begin_writer()
         self._pipeline = self._stored = None
         gc.collect()  # a pipeline is part of reference cycles, and the next scan needs its gigabytes
         unfinished = self._left_by_another(request) if request.resume else None

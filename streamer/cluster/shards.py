@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -42,7 +44,7 @@ from streamer.config import Config
 from streamer.core.planes.plane import Plane
 from streamer.flow.row_cut import RowCut
 from streamer.flow.wire.control import Busy
-from streamer.frames import BadInput, ScanSpec
+from streamer.frames import BadInput, ScanSpec, StreamerError
 from streamer.io.messaging.sockets import Context
 from streamer.io.raw.pixel_mask import PixelMask, pack
 from streamer.pipeline.layout.layout import Layout
@@ -169,13 +171,17 @@ class Shards:
             endpoints = tuple(worker.frames for worker in self.workers)
             self.cutter.work.ask(Attach(scan.spec.scan_id, endpoints, rows), Done, ARM_S)
         except Exception as error:
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+            self._each_now(lambda number: self._disarm(number, scan.spec.frames))
+            shutil.rmtree(folder)
             if isinstance(error, Busy | HelperLost):
                 raise Busy(f"{error}: the scan is not armed; try again, or see `streamer cluster check`") from error
             raise
         return armed
+
+    def _disarm(self, number: int, frames: int) -> None:
+        """Have a shard close the file that it has opened; one that could not arm, or does not answer, has none."""
+        with suppress(StreamerError):
+            self.workers[number].work.ask(Finish("aborted", frames, "", "not all shards could arm"), Finished, LOOK_S)
 
     def _arm(self, worker: Worker, scan: ScanInHand, number: int, resume: bool, timeout_s: float) -> Armed:
         assert self._geometry is not None

@@ -100,7 +100,7 @@ def test_shards_go_on_writing_when_the_scout_is_killed(tmp_path: Path, engine: s
         np.testing.assert_array_equal(np.array([frame.pixels for frame in recovered.frames()]), scan.pixels)
 
 
-def test_a_scan_is_not_armed_while_a_shard_lacks_and_it_is_said_within_two_seconds(tmp_path: Path) -> None:
+def test_a_scan_that_not_all_shards_can_arm_is_refused_in_time_and_leaves_nothing(tmp_path: Path) -> None:
     """The promise of ``arm``. A stopped process is one that does not answer: nobody replaces it."""
     sharded, scan = Sharded(tmp_path, 2), Scan()
     try:
