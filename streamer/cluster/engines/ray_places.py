@@ -36,6 +36,7 @@ SETTINGS = {
     "RAY_worker_niceness": "0",  # at its 15, shards wait for everything else on the machine
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell its makers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TMPDIR": "/tmp",  # the names of its sockets must be short
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
