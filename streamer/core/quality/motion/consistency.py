@@ -26,6 +26,7 @@ EVEN = 0.1  # attenuation by which a margin may change for the beam to be the ca
 CUT = 0.03  # of the densest rays, attenuation in a margin from which on the sample reaches over the edge
 RISE = 0.05  # of a margin's attenuation, by which that beside it, or the other, differs where it is the sample's
 MOST = 0.3  # of the projections one after the other in which the sample covers both margins, those that must show it
+LACKS = 2.5  # times their scatter, by which mass must lack and a level be too high for a sample in the margins
 FEW = 0.3  # of the projections, from which on those that are not cut off suffice
 PARTS, LOWER = 9, 0.4  # of the scan, from which its beam is found; share of the projections that must see it
 TRIM = 0.02  # of the residuals, the largest, that single bad projections may make
@@ -97,7 +98,7 @@ def open_beam(views: NDArray[Any]) -> Series:
     Each view has the level of the emptier of its margins. Where that stands above what a beam that fades has, and the
     columns beside both margins above that again, the sample covers both, and the level is that of the fading beam. From
     one margin to the other the beam goes along a line that changes slowly, as that of a beam that moves; a large steady
-    difference is the sample's.
+    difference is the sample's. A sample that covers both a little shows by the mass that it then lacks.
     """
     margin = max(2, int(MARGIN * views.shape[2]))
     left, right = _strips(views, 0, margin), _strips(views, -margin, margin)
@@ -110,6 +111,7 @@ def open_beam(views: NDArray[Any]) -> Series:
     level = np.minimum(left + 0.5 * slope, right - 0.5 * slope)
     faded, scatter = _fading(level)
     level = np.where(_covered(views, left, right, level - faded, scatter, margin), faded, level)
+    level = _as_mass_keeps(views, level)
     return np.asarray(level[:, None] + slope[:, None] * np.linspace(-0.5, 0.5, views.shape[2]))
 
 
@@ -135,6 +137,27 @@ def _covered(
     run = np.cumsum(np.diff(above, prepend=False))
     share = np.bincount(run, sample) / np.maximum(np.bincount(run), 1)
     return np.asarray(above & (share[run] > MOST))
+
+
+def _as_mass_keeps(views: NDArray[Any], level: Series) -> Series:
+    """The ``level`` (n,) of the beam in views (n, rows, columns), less what the margins hold of the sample.
+
+    The mass of a sample does not depend on the angle. A beam that became darker leaves it as it is; a level that stands
+    too high, since the sample covers the margins, takes away as much from each pixel. Only what explains more than half
+    of the mass that lacks is taken back.
+    """
+    pixels = views[0].size
+    mass = views.sum(axis=(1, 2), dtype=np.float64) / pixels - level
+    if mass.size < FEWEST:
+        return level
+    lacks = np.median(mass) - mass
+    scatter = robust_sigma(np.diff(mass)) / np.sqrt(2.0)
+    near = np.abs(lacks) <= 2.0 * scatter + 1e-12
+    time = np.stack([np.ones(mass.size), np.linspace(-1.0, 1.0, mass.size)], axis=1)
+    usual = time @ np.linalg.lstsq(time[near], level[near], rcond=None)[0]
+    above = level - usual
+    certain = (lacks > LACKS * scatter) & (above > LACKS * robust_sigma(np.diff(level)) / np.sqrt(2.0))
+    return np.asarray(np.where(certain & (np.abs(lacks - above) < 0.5 * lacks), usual, level))
 
 
 def _strips(views: NDArray[Any], first: int, width: int) -> Series:

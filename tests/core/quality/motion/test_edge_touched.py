@@ -16,12 +16,12 @@ TIME = np.linspace(0, 1, COUNT)
 INNER = [(-0.012, 9.0, 6.0, 12.0, -8.0), (0.02, 5.0, 5.0, -15.0, 4.0), (-0.015, 6.0, 12.0, 2.0, 14.0)]
 
 
-def lines(over, theta=THETA, shift=0.0, columns=COLUMNS, center=MIDDLE):
+def lines(over, theta=THETA, shift=0.0, columns=COLUMNS, center=MIDDLE, flat=0.7):
     """Line integrals (n, columns) of an ellipse that reaches ``over`` pixels beyond both edges of the detector, with
-    some in it; ``shift`` (n,) across the beam."""
+    some in it; ``shift`` (n,) across the beam; ``flat`` its other half axis as a share of half the detector."""
     fine = (np.arange(columns * FINE) + 0.5) / FINE - 0.5
     out = np.zeros((theta.size, fine.size))
-    for value, a, b, x, y in [(0.02, COLUMNS / 2 + over, 0.7 * COLUMNS / 2, 0.0, 0.0), *INNER]:
+    for value, a, b, x, y in [(0.02, COLUMNS / 2 + over, flat * COLUMNS / 2, 0.0, 0.0), *INNER]:
         across = fine - (center + x * np.cos(theta) + y * np.sin(theta) + shift)[:, None]
         reach = ((a * np.cos(theta)) ** 2 + (b * np.sin(theta)) ** 2)[:, None]
         out += 2 * value * a * b * np.sqrt(np.clip(reach - across**2, 0, None)) / reach
@@ -78,6 +78,27 @@ def test_a_beam_that_steps_is_followed_though_the_sample_is_beside_the_margin():
     views = scan(-4.0, beam=step)
     assert np.abs(open_beam(views).mean(axis=1) - step).max() < 0.01
     assert uncut(views, open_beam(views), pixel_noise(views)).all()
+
+
+@pytest.mark.parametrize("fading", [0.0, -0.05])
+def test_what_both_margins_hold_of_a_round_sample_is_no_beam_since_its_mass_would_change(numba_backend, fading):
+    beam = fading * TIME
+    views = scan(-0.5, noise=0.02, beam=beam, flat=0.93)
+    assert np.abs(open_beam(views).mean(axis=1) - beam).max() < 0.015
+    found = rigid(numba_backend, views)
+    assert found.mass_change < 0.005
+    assert found.misfit_px < 0.02
+
+
+def test_mass_that_is_lost_while_the_beam_fades_is_lost(numba_backend):
+    fading = 0.05 * TIME
+    falls = np.where(TIME > 0.7, 0.9, 1.0)
+    views = scan(-4.0) * falls[:, None, None] + fading[:, None, None]
+    assert np.abs(open_beam(views).mean(axis=1) - fading).max() < 0.01
+    expected = 2 * np.std(falls) / np.median(falls)
+    found = rigid_body(numba_backend, views.astype(np.float32), THETA, np.arange(COUNT), MIDDLE)
+    assert found is not None
+    assert found.mass_change == pytest.approx(expected, rel=0.3)
 
 
 def test_a_sample_that_always_covers_both_margins_is_told_from_a_darker_beam():
