@@ -190,6 +190,9 @@ class Writer(Options):
     patience_s: float = Field(60.0, gt=0, le=86400)
     """seconds for which the detector is held back while no raw file can be written; frames are lost after that, unless
     the source keeps them (acknowledged transport): it is held back until the scan ends"""
+    direct: bool = True
+    """write frames of whole pages (4096 bytes) past the page cache where the file system allows it: a fraction of the
+    processor's time, and no memory; for a file system on which that is slow, false"""
     verify: bool = True
     """compare every frame in the raw file with its checksum at the end of the scan"""
     keep_compressed: bool = False

@@ -125,8 +125,9 @@ def out_of_descriptors(folder: Path) -> Row:
 
 def file_size_limit(folder: Path) -> Row:
     def limit(rig: Rig, spec: ScanSpec) -> None:
-        size = (rig.data / f"{spec.scan_id}.nx").stat().st_size
-        resource.prlimit(rig.writer_pid, resource.RLIMIT_FSIZE, (size + 10_000, resource.RLIM_INFINITY))
+        # Its length is that of the whole scan; frames are written one after the other.
+        written = (rig.data / f"{spec.scan_id}.nx").stat().st_blocks * 512
+        resource.prlimit(rig.writer_pid, resource.RLIMIT_FSIZE, (written + 10_000, resource.RLIM_INFINITY))
 
     with Rig(folder) as rig:
         return scan_with(rig, "EFBIG: the file may not grow any more", "given up; a new segment", limit)

@@ -16,6 +16,7 @@ def writer_options(config: Config, source_keeps: bool) -> WriterOptions:
         hang_s=section.hang_s,
         patience_s=section.patience_s,
         source_keeps=source_keeps,
+        direct=section.direct,
         verify=section.verify,
         keep_compressed=section.keep_compressed,
     )

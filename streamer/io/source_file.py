@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -167,10 +167,21 @@ class ScanFile:
         """
         numbers = self._projections if places is None else self._projections[places]
         stack, _ = (memory or Memory()).array((len(numbers), last - first, self.info.columns), self._dtype)
-        done = 0
-        for _, block in self._read(numbers, slice(first, last), MAX_READ, None):
-            stack[done : done + len(block)] = block
-            done += len(block)
+        done, part = 0, slice(first, last)
+        for run in _runs(self._layout.source[numbers], self._layout.place[numbers], len(numbers)):
+            some = numbers[run]
+            out = stack[done : done + len(some)]
+            source, at = int(self._layout.source[some[0]]), int(self._layout.place[some[0]])
+            plain = self._plain_stack(source, at, len(some))
+            if plain is not None and self._layout.datasets[source].dtype == self._dtype:
+                with self._named(at):
+                    plain.read(at, part, out)
+            else:
+                filled = 0
+                for _, block in self._read(some, part, MAX_READ, None):
+                    out[filled : filled + len(block)] = block
+                    filled += len(block)
+            done += len(some)
         return stack
 
     def frames(
@@ -259,24 +270,35 @@ class ScanFile:
         for run in _runs(layout.source[numbers], layout.place[numbers], limit):
             some = numbers[run]
             source, at = int(layout.source[some[0]]), int(layout.place[some[0]])
-            try:
+            with self._named(at):
                 pixels = self._pixels(source, at, len(some), slice(first, last))
-            except (OSError, RuntimeError) as error:
-                raise BadInput(f"{self.path}: frames from {at} on cannot be read: {error}") from error
             yield some, pixels.astype(self._dtype, copy=False)
+
+    @contextmanager
+    def _named(self, at: int) -> Iterator[None]:
+        """Errors say which frames cannot be read."""
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            raise BadInput(f"{self.path}: frames from {at} on cannot be read: {error}") from error
 
     def _pixels(self, source: int, first: int, count: int, rows: slice) -> NDArray[Any]:
         """Rows of neighbouring frames in a dataset."""
         dataset = self._layout.datasets[source]
-        if source not in self._plain:
-            plain = PlainStack.of(dataset)
-            self._plain[source] = None if plain is None else self._files.enter_context(plain)
-        plain = self._plain[source]
-        if plain is None or not plain.holds(first, count):
+        plain = self._plain_stack(source, first, count)
+        if plain is None:
             return np.asarray(dataset[first : first + count, rows])
         pixels = np.empty((count, rows.stop - rows.start, self.info.columns), dataset.dtype)
         plain.read(first, rows, pixels)
         return pixels
+
+    def _plain_stack(self, source: int, first: int, count: int) -> PlainStack | None:
+        """A way to these frames past the library, if there is one."""
+        if source not in self._plain:
+            plain = PlainStack.of(self._layout.datasets[source])
+            self._plain[source] = None if plain is None else self._files.enter_context(plain)
+        plain = self._plain[source]
+        return plain if plain is not None and plain.holds(first, count) else None
 
 
 def _runs(source: NDArray[Any], place: NDArray[Any], limit: int) -> Iterator[slice]:

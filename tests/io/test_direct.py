@@ -12,7 +12,7 @@ import pytest
 
 from streamer.core.memory import Memory
 from streamer.io import direct
-from streamer.io.direct import ALIGNMENT, BulkWriter
+from streamer.io.direct import ALIGNMENT, BulkReader, BulkWriter, aligned_bytes
 
 SIZE = 3 * ALIGNMENT + 123
 
@@ -38,7 +38,7 @@ def random(count: int) -> np.ndarray:
     ids=["pages", "a broken end", "odd place", "odd memory", "nothing"],
 )
 def test_every_byte_arrives(file: Path, place: int, first: int, last: int, way: str, monkeypatch) -> None:
-    plain_open, plain_write, refused = os.open, os.pwrite, []
+    plain_open, plain_write, refused = os.open, os.pwritev, []
 
     def refusing_open(path, flags, *rest):
         if flags & direct._DIRECT:
@@ -54,7 +54,7 @@ def test_every_byte_arrives(file: Path, place: int, first: int, last: int, way: 
     if way == "refused at once":
         monkeypatch.setattr(os, "open", refusing_open)
     elif way == "refused later" and not (place | first | last) % ALIGNMENT:
-        monkeypatch.setattr(os, "pwrite", refusing_write)
+        monkeypatch.setattr(os, "pwritev", refusing_write)
     elif way == "unknown to the system":
         monkeypatch.setattr(direct, "_DIRECT", 0)
     values = random(SIZE)[first:last]
@@ -65,6 +65,7 @@ def test_every_byte_arrives(file: Path, place: int, first: int, last: int, way: 
     expected = bytearray(8 * ALIGNMENT)
     expected[place : place + values.size] = values.tobytes()
     assert file.read_bytes() == bytes(expected)
+    assert bool(refused) == (way == "refused later" and not (place | first | last) % ALIGNMENT)
 
 
 def test_large_data_are_written_in_pieces(file: Path, monkeypatch) -> None:
@@ -74,6 +75,40 @@ def test_large_data_are_written_in_pieces(file: Path, monkeypatch) -> None:
     writer.write(ALIGNMENT, values)
     writer.close()
     assert file.read_bytes()[ALIGNMENT : ALIGNMENT + SIZE] == values.tobytes()
+
+
+@pytest.mark.parametrize("part", [ALIGNMENT, 100])
+@pytest.mark.parametrize("most", [1, 2, 512])
+def test_arrays_follow_one_another(file: Path, part: int, most: int, monkeypatch) -> None:
+    monkeypatch.setattr(direct, "MOST_PIECES", most)
+    values = random(3 * ALIGNMENT)
+    writer = BulkWriter(file)
+    writer.write(ALIGNMENT, *(values[at : at + part] for at in range(0, values.size, part)))
+    writer.close()
+    assert file.read_bytes()[ALIGNMENT : ALIGNMENT + values.size] == values.tobytes()
+    assert len(file.read_bytes()) == 8 * ALIGNMENT
+
+
+def test_a_write_that_stops_halfway_goes_on_from_there(file: Path, monkeypatch) -> None:
+    whole_write = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda number, pieces, at: whole_write(number, [pieces[0][:1000]], at))
+    values = random(SIZE)
+    writer = BulkWriter(file)
+    writer.write(ALIGNMENT, values[:ALIGNMENT], values[ALIGNMENT:])
+    writer.close()
+    assert file.read_bytes()[ALIGNMENT : ALIGNMENT + SIZE] == values.tobytes()
+
+
+@pytest.mark.parametrize(("place", "count"), [(ALIGNMENT, 2 * ALIGNMENT), (3, SIZE)])
+def test_what_was_written_is_read_back(file: Path, place: int, count: int) -> None:
+    file.write_bytes(np.random.default_rng(2).bytes(8 * ALIGNMENT))
+    out = aligned_bytes(count)
+    reader = BulkReader(file)
+    reader.read(place, out)
+    assert out.tobytes() == file.read_bytes()[place : place + count]
+    with pytest.raises(OSError, match="the file ends at byte"):
+        reader.read(7 * ALIGNMENT, out)
+    reader.close()
 
 
 def test_a_symbolic_link_is_not_followed(file: Path) -> None:

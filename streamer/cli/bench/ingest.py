@@ -30,6 +30,7 @@ from streamer.flow.ring.ring import Ring
 from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import ScanSpec, StreamerError
 from streamer.io.messaging.sockets import keep_message_memory
+from streamer.io.raw.disk_space import free_bytes
 from streamer.io.raw.writer import WriterProcess
 from streamer.io.shared import SharedBuffer
 from streamer.io.sources.acknowledged import AcknowledgingReceiver
@@ -153,7 +154,8 @@ def _into_ring(
         if folder is not None:
             writer = WriterProcess(shared, folder)
             stack.callback(writer.stop)
-            writer.open(ScanSpec(SCAN, SCAN, size, size, projections=1), folder / f"{SCAN}.nx", "")
+            most = free_bytes(folder) // (2 * size * size) // 2
+            writer.open(ScanSpec(SCAN, SCAN, size, size, projections=most), folder / f"{SCAN}.nx", "")
         sink = RingSink(ring, writer)
         common = (context, endpoint, True, HIGH_WATER, 2 * size * size)
         if transport == "push":

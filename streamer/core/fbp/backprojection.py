@@ -89,7 +89,10 @@ def plan_row_blocks(rows: int, angles: int, columns: int, memory_bytes: int) -> 
         raise BadInput(f"one detector row needs {need:.1f} MiB for its reconstruction, {given:.1f} are allowed")
     size = -(-rows // -(-rows // fit))
     rounded = -(-size // ROW_MULTIPLE) * ROW_MULTIPLE
-    size = rounded if rounded <= fit else max(fit // ROW_MULTIPLE * ROW_MULTIPLE, min(size, fit))
+    if rounded > fit:
+        # Whole lines, even if there are more blocks: what is beyond a whole number of them costs as much as a line.
+        rounded = fit // ROW_MULTIPLE * ROW_MULTIPLE
+    size = rounded or size
     return [(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 

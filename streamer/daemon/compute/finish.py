@@ -91,10 +91,11 @@ class Finisher:
         """Have the scan judged beside what is done inside; before it where the tomogram is made from the raw file.
 
         That takes minutes, and plans wait for the verdict. It rests on the projections alone, and much of it keeps one
-        core busy only.
+        core busy only: the raw file is read back and checked meanwhile.
         """
         if not pipeline.store.whole:
             self._judge(session, pipeline)
+            self._close_raw(session)
             yield
             return
         self._judging.begin(partial(self._judge, session, pipeline))
@@ -124,12 +125,8 @@ class Finisher:
             return
         self._end_raw(session)
         if not session.reconstructed:
-            if (
-                not pipeline.store.whole
-                or pipeline.arrivals.seen < session.ledger.received
-                or pipeline.arrivals.late_fields
-            ):
-                self._close_raw(session)  # the reconstruction reads it
+            if pipeline.arrivals.seen < session.ledger.received or pipeline.arrivals.late_fields:
+                self._close_raw(session)  # they are read from it
             if catch_up(session, pipeline):
                 session.pipeline, session.anew = None, True
                 return

@@ -1,7 +1,8 @@
 """How a ring lies in memory: ``[control][slot headers][slot 0][slot 1]…``.
 
 A slot has the pixels of a frame, and where the ring keeps packed frames, room for the same pixels compressed. Words are
-of 8 bytes; pixels start at multiples of 64 bytes.
+of 8 bytes; pixels start at multiples of 64 bytes, those of the first slot at one of a page: frames of whole pages can
+be written to a disk from there past the page cache.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from streamer.frames import DTYPES
 READERS = 4
 MIN_SLOTS = 4
 ALIGNMENT = 64
+PAGE = 4096
 MAGIC = 0x31474E49525F5253  # "SR_RING1" in memory
 
 IDLE, LOSSY, LOSSLESS = 0, 1, 2
@@ -68,8 +70,8 @@ HIGH_WATER, PACKED, FIRST_READER = _word("high_water"), _word("packed"), _word("
 MODE, CURSOR, SKIPPED, READER_WORDS = 0, 1, 2, _READER.itemsize // 8
 
 
-def padded(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+def padded(nbytes: int, to: int = ALIGNMENT) -> int:
+    return -(-nbytes // to) * to
 
 
 def packed_room(shape: tuple[int, int], dtype: str) -> int:
@@ -79,8 +81,17 @@ def packed_room(shape: tuple[int, int], dtype: str) -> int:
 
 def bytes_needed(shape: tuple[int, int], dtype: str, slots: int, packed: int = 0) -> int:
     """Size of the buffer that holds a ring of that number of slots of (rows, columns)."""
-    frame = padded(shape[0] * shape[1] * np.dtype(dtype).itemsize) + packed
-    return padded(CONTROL.itemsize) + padded(slots * HEADER.itemsize) + slots * frame
+    return _first_slot(slots) + slots * slot_nbytes(shape, dtype, packed)
+
+
+def slot_nbytes(shape: tuple[int, int], dtype: str, packed: int = 0) -> int:
+    """Bytes of one slot, without its header."""
+    return padded(shape[0] * shape[1] * np.dtype(dtype).itemsize) + packed
+
+
+def _first_slot(slots: int) -> int:
+    """Place of the first slot in the buffer."""
+    return padded(padded(CONTROL.itemsize) + slots * HEADER.itemsize, PAGE)
 
 
 class Layout:
@@ -94,7 +105,7 @@ class Layout:
         start = padded(CONTROL.itemsize)
         self.headers: NDArray[Any] = np.ndarray((self.slots,), HEADER, memory.data, start)
         self.sequence: NDArray[np.int64] = self.headers["sequence"]
-        start += padded(self.slots * HEADER.itemsize)
+        start = _first_slot(self.slots)
         room = int(words[PACKED])
         pixels = padded(self.shape[0] * self.shape[1] * self.dtype.itemsize)
         stride = pixels + room

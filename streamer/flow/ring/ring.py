@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.flow.ring.layout import (
-    ALIGNMENT,
     BASE,
     COLUMNS,
     CONTROL,
@@ -29,6 +28,7 @@ from streamer.flow.ring.layout import (
     FIRST_READER,
     GENERATION,
     HEAD,
+    HEADER,
     HIGH_WATER,
     IDLE,
     LOSSLESS,
@@ -46,6 +46,7 @@ from streamer.flow.ring.layout import (
     Layout,
     bytes_needed,
     packed_room,
+    slot_nbytes,
 )
 from streamer.frames import DTYPES, BadInput, Frame, FrameKind, FrameMeta
 
@@ -94,8 +95,7 @@ class Ring:
         return slots
 
     def _fitting(self, shape: tuple[int, int], dtype: str, max_slots: int, packed: int) -> int:
-        one = bytes_needed(shape, dtype, 1, packed) - bytes_needed(shape, dtype, 0)
-        slots = min(max_slots, self._memory.nbytes // max(one - ALIGNMENT, 1))
+        slots = min(max_slots, self._memory.nbytes // (slot_nbytes(shape, dtype, packed) + HEADER.itemsize))
         while slots >= MIN_SLOTS and bytes_needed(shape, dtype, slots, packed) > self._memory.nbytes:
             slots -= 1
         if slots < MIN_SLOTS:

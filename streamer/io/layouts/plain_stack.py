@@ -5,12 +5,21 @@ The library copies every row that is cut out of a frame; the system does not hav
 
 from __future__ import annotations
 
-import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from streamer.io.direct import BulkReader
+from streamer.io.raw.reserved import frame_places
+
+AT_ONCE = 4
+"""Frames that are asked of the disk at the same time."""
+
+WORTH_THREADS_BYTES = 2**22
 
 
 class PlainStack:
@@ -20,7 +29,7 @@ class PlainStack:
         """``places`` (n,) are the bytes of the file at which the frames begin, negative for those that lack."""
         _, self._rows, self._columns = dataset.shape
         self._dtype, self._places = dataset.dtype, places
-        self._file = os.open(dataset.file.filename, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = BulkReader(Path(dataset.file.filename))
 
     @classmethod
     def of(cls, dataset: Any) -> PlainStack | None:
@@ -32,7 +41,7 @@ class PlainStack:
             return None
         if dataset.id.get_create_plist().get_nfilters() or dataset.dtype.kind not in "uif":
             return None
-        places = _places(dataset)
+        places = frame_places(dataset)
         return None if places is None else cls(dataset, places)
 
     def holds(self, first: int, count: int) -> bool:
@@ -45,40 +54,27 @@ class PlainStack:
         They begin with frame ``first``. Raises OSError where the file ends too early.
         """
         skipped = rows.start * self._columns * self._dtype.itemsize
-        for frame, place in zip(out, self._places[first : first + len(out)].tolist(), strict=True):
-            whole = memoryview(frame).cast("B")
-            done = 0
-            while done < len(whole):
-                got = os.preadv(self._file, [whole[done:]], place + skipped + done)
-                if not got:
-                    raise OSError(f"the file ends before byte {place + skipped + len(whole)}")
-                done += got
+        places = (self._places[first : first + len(out)] + skipped).tolist()
+
+        def read_some(part: int) -> None:
+            for number in range(part, len(out), AT_ONCE):
+                self._file.read(places[number], out[number])
+
+        if out.nbytes < WORTH_THREADS_BYTES:
+            for part in range(AT_ONCE):
+                read_some(part)
+            return
+        # A disk does several things at a time; the threads wait for it.
+        with ThreadPoolExecutor(AT_ONCE, "read") as pool:
+            for _ in pool.map(read_some, range(AT_ONCE)):
+                pass
 
     def close(self) -> None:
         """Close the file; it may be called again."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = -1
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
-    """Bytes at which the frames begin; None where a frame is not in one piece."""
-    count, rows, columns = dataset.shape
-    if dataset.chunks is None:
-        begin = dataset.id.get_offset()
-        return None if begin is None else begin + np.arange(count) * rows * columns * dataset.dtype.itemsize
-    if dataset.chunks != (1, rows, columns):
-        return None
-    places = np.full(count, -1, np.int64)
-
-    def enter(chunk: Any) -> None:
-        places[chunk.chunk_offset[0]] = chunk.byte_offset
-
-    dataset.id.chunk_iter(enter)
-    return places

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamer.flow.ring.ring import Ring
-from streamer.frames import BadInput, FrameMeta, ScanSpec
+from streamer.frames import BadInput, Frame, ScanSpec
 from streamer.io.raw.disk_space import free_bytes
 from streamer.io.raw.nxtomo import NO_FRAMES
 from streamer.io.raw.pixel_mask import PixelMask
@@ -28,7 +28,7 @@ class RawFile(Protocol):
 
     @property
     def indices(self) -> NDArray[np.int64]: ...
-    def append(self, meta: FrameMeta, pixels: Any, packed: Any = None) -> None: ...
+    def extend(self, frames: Sequence[Frame]) -> None: ...
     def mark(self, mask: PixelMask) -> None: ...
     def flush(self) -> int: ...
     def sync(self) -> None: ...
@@ -106,18 +106,28 @@ class FrameWriter:
         file, spec = self._file, self._spec
         if file is None or spec is None:
             return 0
-        for taken in range(limit):
-            frame = self._reader.poll(self.next - self._reader.position)
-            if frame is None:
-                return taken
-            if frame.meta.scan_id == spec.scan_id:
-                file.append(frame.meta, frame.pixels, frame.packed)
+        taken, together = 0, self._ring.slots // FLUSHES_PER_RING
+        while taken < limit:
+            frames = self._next(min(limit - taken, max(1, together - (self.next - self.safe))))
+            if not frames:
+                break
+            if ours := [frame for frame in frames if frame.meta.scan_id == spec.scan_id]:
+                file.extend(ours)
                 if self._unflushed_since is None:
                     self._unflushed_since = self._clock()
-            self.next += 1
-            if self.next - self.safe >= self._ring.slots // FLUSHES_PER_RING:
+            self.next += len(frames)
+            taken += len(frames)
+            if self.next - self.safe >= together:
                 self._flush(file)
-        return limit
+        return taken
+
+    def _next(self, most: int) -> list[Frame]:
+        """The next frames of the ring, as views of their slots: none of them is given back yet."""
+        frames: list[Frame] = []
+        ahead = self.next - self._reader.position
+        while len(frames) < most and (frame := self._reader.poll(ahead + len(frames))) is not None:
+            frames.append(frame)
+        return frames
 
     def flush_if_due(self) -> None:
         """Flush when frames have waited for ``flush_s``."""

@@ -1,16 +1,16 @@
 """The raw file: NXtomo, written frame by frame so that it can be read while it grows and after a crash.
 
 The file is in HDF5's single-writer mode (SWMR) from before the first frame: every object is created first, then only
-filled. Frames lie in order of arrival, one chunk each; ``sequence_number`` is the frame index. What Streamer knows
-beyond NXtomo is in ``/entry/streamer``; its ``status`` is "running" until ``close`` was called. Each frame has the
-checksum of its pixels there. A scan whose writer failed has several such files, see ``segments``.
+filled. Frames lie in order of arrival, one chunk each, and one after the other; ``sequence_number`` is the frame index.
+What Streamer knows beyond NXtomo is in ``/entry/streamer``; its ``status`` is "running" until ``close`` was called.
+Each frame has the checksum of its pixels there. A scan whose writer failed has several such files, see ``segments``.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamer.flow.wire import checksum
-from streamer.frames import BadInput, FrameKind, FrameMeta, ScanSpec
+from streamer.frames import BadInput, Frame, FrameKind, FrameMeta, ScanSpec
 from streamer.io.archive import lay_out_archive
+from streamer.io.direct import ALIGNMENT, BulkWriter
 from streamer.io.nexus import group, lay_out_instrument, value
 from streamer.io.raw import pixel_mask
 from streamer.io.raw.pixel_mask import PixelMask
-from streamer.io.raw.unclosed import claim
+from streamer.io.raw.reserved import ReservedRows, create_rows
+from streamer.io.raw.unclosed import claim, cut
 
 LIBVER = ("v110", "v110")  # the newest that HDF5 1.10 reads, and the oldest that has SWMR
-BLOCK = 64  # frames by which the image dataset grows
+BLOCK = 64  # compressed frames by which the image dataset grows
 DETECTOR = "entry/instrument/detector"
 STREAMER = "entry/streamer"
 WITHOUT_FILTER = 1  # mask of a chunk that the first filter has passed over
@@ -38,11 +40,13 @@ LISTED = ("missing", "corrupt", "lost", "unusable")
 NO_FRAMES: Mapping[str, ArrayLike] = {}
 _TEXT_LENGTHS = {"status": 16, "note": 400, "end_time": 40}
 
+SEQUENCE_NUMBER = "instrument/detector/sequence_number"
+
 # Path below /entry, dtype, units, value of a frame that a crash left without one.
 PER_FRAME: tuple[tuple[str, str, str, Any], ...] = (
     ("instrument/detector/image_key", "u1", "", int(FrameKind.INVALID)),
     ("instrument/detector/image_key_control", "i1", "", int(FrameKind.INVALID)),
-    ("instrument/detector/sequence_number", "u4", "", UNWRITTEN),
+    (SEQUENCE_NUMBER, "u4", "", UNWRITTEN),
     ("instrument/detector/timestamp", "i8", "ns", 0),
     ("instrument/detector/count_time", "f8", "s", 0.0),
     ("sample/rotation_angle", "f8", "degree", 0.0),
@@ -52,9 +56,12 @@ PER_FRAME: tuple[tuple[str, str, str, Any], ...] = (
 
 
 class NXtomoFile:
-    """One raw file being written. Frames are on their way to the disk after ``flush``, and safe from our own death."""
+    """One raw file being written. Frames are on their way to the disk after ``flush``, and safe from our own death.
 
-    def __init__(self, file: h5py.File, path: Path, spec: ScanSpec) -> None:
+    Images and the values of ``PER_FRAME`` lie in reserved rows; only compressed frames go through the HDF5 library.
+    """
+
+    def __init__(self, file: h5py.File, path: Path, spec: ScanSpec, direct: bool = True) -> None:
         """Use ``create``."""
         self.path = path
         self.written = 0  # frames that the last flush made readable
@@ -62,23 +69,31 @@ class NXtomoFile:
         self._shape = (spec.rows, spec.columns)
         self._data = file[f"{DETECTOR}/data"]
         self._filtered = is_filtered(self._data)
-        self._columns = [file[f"entry/{name}"] for name, *_ in PER_FRAME]
+        self._columns = [ReservedRows(file[f"entry/{name}"]) for name, *_ in PER_FRAME]
+        # Last, so that the file can be cut behind the images.
+        self._images = None if self._filtered else ReservedRows(self._data)
+        self._bulk = BulkWriter(path, direct)
         self._rows: list[tuple[Any, ...]] = []  # values of the frames since the last flush, one column per dataset
-        self._room = 0  # frames that the image dataset has space for
+        self._indices: list[int] = []
+        self._room = 0  # compressed frames that the image dataset has space for
 
     @classmethod
-    def create(cls, path: Path, spec: ScanSpec, started: str, keep_compressed: bool = False) -> NXtomoFile:
+    def create(
+        cls, path: Path, spec: ScanSpec, started: str, keep_compressed: bool = False, direct: bool = True
+    ) -> NXtomoFile:
         """A new file, ready for frames. ``started`` is a time in ISO 8601. ``keep_compressed``: see ``append``.
 
+        ``direct``: frames of whole pages are written past the page cache, where the file system lets them.
         Raises BadInput when the file exists already or cannot be made. Nothing is ever overwritten.
         """
         try:
-            file = h5py.File(path, "x", libver=LIBVER)
+            file = h5py.File(path, "x", libver=LIBVER, alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT)
         except OSError as error:
             raise BadInput(f"raw file {path}: {_reason(path, error)}") from error
         lay_out(file, spec, started, lambda detector: _growing_data(detector, spec, keep_compressed))
+        file.flush()  # all that describes the file has its place now, before the images
+        raw = cls(file, path, spec, direct)
         file.swmr_mode = True
-        raw = cls(file, path, spec)
         claim(raw.fd)
         return raw
 
@@ -93,25 +108,37 @@ class NXtomoFile:
         return self.written + len(self._rows)
 
     def append(self, meta: FrameMeta, pixels: NDArray[Any], packed: NDArray[np.uint8] | None = None) -> None:
-        """Add one frame (rows, columns) of the announced dtype. Raises BadInput when it is of another kind.
+        """``extend`` by one frame."""
+        self.extend([Frame(meta, pixels, packed)])
+
+    def extend(self, frames: Sequence[Frame]) -> None:
+        """Add frames (rows, columns) of the announced dtype. Raises BadInput when one is of another kind.
 
         Where the file keeps compressed frames, ``packed`` are the bytes that the filter would make of ``pixels``.
         """
-        if pixels.shape != self._shape or pixels.dtype != self._data.dtype:
-            raise BadInput(
-                f"raw file {self.path}: frame {meta.index} is {pixels.shape} {pixels.dtype}, "
-                f"the file holds {self._shape} {self._data.dtype}"
-            )
-        at = self.frames
-        if at >= self._room:
-            self._room = at + BLOCK
-            self._data.resize(self._room, 0)
-        pixels = np.ascontiguousarray(pixels)
-        if packed is None or not self._filtered:
-            self._data.id.write_direct_chunk((at, 0, 0), pixels, WITHOUT_FILTER if self._filtered else 0)
+        for frame in frames:
+            if frame.pixels.shape != self._shape or frame.pixels.dtype != self._data.dtype:
+                raise BadInput(
+                    f"raw file {self.path}: frame {frame.meta.index} is {frame.pixels.shape} {frame.pixels.dtype}, "
+                    f"the file holds {self._shape} {self._data.dtype}"
+                )
+        pixels = [np.ascontiguousarray(frame.pixels) for frame in frames]
+        if self._images is None:
+            self._add_chunks(pixels, [frame.packed for frame in frames])
         else:
-            self._data.id.write_direct_chunk((at, 0, 0), packed)
-        self._rows.append(row_of(meta, pixels))
+            self._images.write(self._bulk, self.frames, len(pixels), pixels)
+        self._rows += map(row_of, (frame.meta for frame in frames), pixels)
+
+    def _add_chunks(self, pixels: Sequence[NDArray[Any]], packed: Sequence[NDArray[np.uint8] | None]) -> None:
+        data, last = self._data, self.frames + len(pixels)
+        if last > self._room:
+            self._room = last + BLOCK
+            data.resize(self._room, 0)
+        for at, (plain, chunk) in enumerate(zip(pixels, packed, strict=True), self.frames):
+            if chunk is None:
+                data.id.write_direct_chunk((at, 0, 0), plain, WITHOUT_FILTER)
+            else:
+                data.id.write_direct_chunk((at, 0, 0), chunk)
 
     def mark(self, mask: PixelMask) -> None:
         """Enter which pixels of the detector are not to be used."""
@@ -121,11 +148,15 @@ class NXtomoFile:
         """Hand everything to the operating system, with exact sizes; gives the number of readable frames."""
         if self._rows:
             start, stop = self.written, self.frames
-            self._data.resize(stop, 0)
-            self._room = stop
-            for dataset, values in zip(self._columns, zip(*self._rows, strict=True), strict=True):
-                dataset.resize(stop, 0)
-                dataset[start:stop] = values
+            if self._images is None:
+                self._data.resize(stop, 0)
+                self._room = stop
+            for (name, dtype, *_), rows, values in zip(
+                PER_FRAME, self._columns, zip(*self._rows, strict=True), strict=True
+            ):
+                rows.write(self._bulk, start, stop - start, [np.array(values, np.dtype(dtype).newbyteorder("<"))])
+                if name == SEQUENCE_NUMBER:
+                    self._indices += values
             self._file.flush()
             self.written = stop
             self._rows.clear()
@@ -147,7 +178,7 @@ class NXtomoFile:
     @property
     def indices(self) -> NDArray[np.int64]:
         """Indices of the frames that the last flush made readable."""
-        return np.asarray(self._file[f"{DETECTOR}/sequence_number"][: self.written], np.int64)
+        return np.array(self._indices, np.int64)
 
     def close(
         self,
@@ -161,6 +192,9 @@ class NXtomoFile:
         self.flush()
         conclude(self._file, status, expected, frames, ended, note)
         self._file.close()
+        self._bulk.close()
+        if self._images is not None:
+            cut(self.path, self._images.end(), self._images.end(self.written))
         return self.written
 
 
@@ -241,7 +275,7 @@ def lay_out(
     _account(entry, spec)
     for name, dtype, units, empty in PER_FRAME:
         if columns is None:
-            dataset = entry.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(4096,), fillvalue=empty)
+            dataset = create_rows(entry, name, spec.frames, (), dtype, empty)
         else:
             dataset = entry.create_dataset(name, data=columns[name])
         if units:
@@ -254,9 +288,12 @@ def lay_out(
 
 def _growing_data(detector: h5py.Group, spec: ScanSpec, filtered: bool) -> h5py.Dataset:
     shape = (spec.rows, spec.columns)
+    if not filtered:
+        return create_rows(detector, "data", spec.frames, shape, spec.dtype)
     limits = {"maxshape": (None, *shape), "chunks": (1, *shape)}
-    options: dict[str, Any] = hdf5plugin.Bitshuffle(nelems=0, cname="lz4") if filtered else {}
-    return detector.create_dataset("data", (0, *shape), spec.dtype, **limits, **options)
+    return detector.create_dataset(
+        "data", (0, *shape), spec.dtype, **limits, **hdf5plugin.Bitshuffle(nelems=0, cname="lz4")
+    )
 
 
 def is_filtered(data: h5py.Dataset) -> bool:

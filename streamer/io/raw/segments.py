@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from streamer.flow.codecs import decompress_into
 from streamer.flow.wire import WireError, checksum
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.archive import copy_archive
+from streamer.io.direct import BulkReader, aligned_bytes
 from streamer.io.place import place
 from streamer.io.raw.nxtomo import (
     DETECTOR,
@@ -37,6 +40,7 @@ from streamer.io.raw.nxtomo import (
     lay_out,
 )
 from streamer.io.raw.pixel_mask import PixelMask, joined, read_mask
+from streamer.io.raw.reserved import frame_places
 from streamer.io.raw.unclosed import clear_swmr_flags, is_written
 
 INDEX, CHECKSUM = (
@@ -45,6 +49,8 @@ INDEX, CHECKSUM = (
 )
 DATA = f"{DETECTOR}/data"
 RUNNING = "running"
+READ_BYTES = 2**24
+"""Frames are read back so many bytes at once."""
 
 
 def segment_path(path: Path, part: int | str) -> Path:
@@ -126,14 +132,15 @@ def read_segment(path: Path, verify: bool = True, alive: Callable[[], None] = la
         with h5py.File(path, "r") as file:
             account, mask = read_account(file), read_mask(file[DETECTOR])
             data, datasets = file[DATA], [file[f"entry/{name}"] for name, *_ in PER_FRAME]
-            rows = min(len(data), *map(len, datasets))
-            columns = tuple(dataset[:rows] for dataset in datasets)
+            count = min(len(data), *map(len, datasets))
+            columns = tuple(dataset[:count] for dataset in datasets)
             written = columns[INDEX] != UNWRITTEN
             good = written.copy()
-            buffers = np.empty((2, account.spec.frame_nbytes), np.uint8)
-            for row in np.flatnonzero(written) if verify or account.status == RUNNING else ():
-                good[row] = _intact(data, int(row), buffers, int(columns[CHECKSUM][row]))
-                alive()
+            if verify or account.status == RUNNING:
+                rows = np.flatnonzero(written)
+                for row, intact in _verified(path, data, rows, columns[CHECKSUM][rows]):
+                    good[row] = intact
+                    alive()
     except Exception as error:  # h5py raises what it likes for a damaged file
         empty = tuple(np.empty(0, dtype) for _, dtype, *_ in PER_FRAME)
         reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
@@ -142,7 +149,44 @@ def read_segment(path: Path, verify: bool = True, alive: Callable[[], None] = la
     return Segment(path, account, columns, good, f"{path.name}: damaged frames: {bad}" if bad else "", mask)
 
 
-def _intact(data: h5py.Dataset, row: int, buffers: NDArray[np.uint8], expected: int) -> bool:
+def _verified(
+    path: Path, data: h5py.Dataset, rows: NDArray[np.intp], expected: NDArray[np.uint64]
+) -> Iterator[tuple[int, bool]]:
+    """For each of these rows whether its pixels have the checksum that is expected."""
+    nbytes = data.dtype.itemsize * math.prod(data.shape[1:])
+    places = None if is_filtered(data) else frame_places(data)
+    if places is None:
+        buffers = np.empty((2, nbytes), np.uint8)
+        for row, check in zip(rows.tolist(), expected.tolist(), strict=True):
+            yield row, _intact_chunk(data, row, buffers, check)
+        return
+    # What is compared comes from the disk, and takes no pages away from what is needed.
+    together = max(1, READ_BYTES // nbytes)
+    buffer = aligned_bytes(together * nbytes)
+    with closing(BulkReader(path)) as file:
+        for run in np.split(rows, np.flatnonzero((np.diff(places[rows]) != nbytes) | (places[rows[:-1]] < 0)) + 1):
+            for some in (run[at : at + together] for at in range(0, len(run), together)):
+                checks = expected[np.searchsorted(rows, some)].tolist()
+                whole = _checksums(file, int(places[some[0]]), len(some), nbytes, buffer)
+                yield from ((int(row), found == check) for row, found, check in zip(some, whole, checks, strict=True))
+
+
+def _checksums(file: BulkReader, place: int, frames: int, nbytes: int, buffer: NDArray[np.uint8]) -> list[int | None]:
+    """Checksums of frames that lie one after the other; None for each that cannot be read."""
+    part = buffer[: frames * nbytes]
+    try:
+        if place < 0:
+            raise OSError("it was never written")
+        file.read(place, part)
+    except OSError:
+        if frames == 1:
+            return [None]
+        return [_checksums(file, place + k * nbytes, 1, nbytes, buffer)[0] for k in range(frames)]
+    return [checksum(part[k * nbytes : (k + 1) * nbytes].data) for k in range(frames)]
+
+
+def _intact_chunk(data: h5py.Dataset, row: int, buffers: NDArray[np.uint8], expected: int) -> bool:
+    """The same for one frame by means of the library."""
     stored, pixels = buffers
     try:
         passed_over, chunk = data.id.read_direct_chunk((row, 0, 0), out=stored)

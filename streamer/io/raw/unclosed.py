@@ -87,12 +87,7 @@ def clear_swmr_flags(path: Path, extend: bool = False) -> bool:
     the missing end; the checksums of its frames then find them.
     """
     with _open(path) as file:
-        block = bytearray(file.read(_SUPERBLOCK))
-        if len(block) < _SUPERBLOCK or block[:8] != _SIGNATURE or block[8] != 3 or block[9] != 8:
-            raise BadInput(f"{path}: not an HDF5 file with a superblock of version 3")
-        if int.from_bytes(block[_CHECKSUM:], "little") != lookup3(bytes(block[:_CHECKSUM])):
-            raise BadInput(f"{path}: the checksum of the superblock is wrong, the file is damaged")
-        end = int.from_bytes(block[_END : _END + 8], "little")
+        block, end = _superblock(file, path)
         short = file.seek(0, os.SEEK_END) < end
         if short and extend:
             file.truncate(end)
@@ -101,10 +96,40 @@ def clear_swmr_flags(path: Path, extend: bool = False) -> bool:
         if short and not extend:
             raise BadInput(f"{path}: its end is missing")
         block[_FLAGS] = 0
-        block[_CHECKSUM:] = lookup3(bytes(block[:_CHECKSUM])).to_bytes(4, "little")
-        file.seek(0)
-        file.write(block)
+        _replace(file, block)
     return True
+
+
+def cut(path: Path, reserved: int, end: int) -> None:
+    """End a closed file at byte ``end``, where nothing was written from there to ``reserved``, at which it ends now.
+
+    A file that ends elsewhere is left as it is. HDF5 must not be made to use that space later. Raises as
+    ``clear_swmr_flags`` does.
+    """
+    with _open(path) as file:
+        block, found = _superblock(file, path)
+        if found == reserved and end < reserved:
+            block[_END : _END + 8] = end.to_bytes(8, "little")
+            _replace(file, block)
+            file.truncate(end)
+
+
+def _superblock(file: BinaryIO, path: Path) -> tuple[bytearray, int]:
+    """The superblock, and the length of the file that it names. Raises BadInput when it is not one of ours."""
+    block = bytearray(file.read(_SUPERBLOCK))
+    if len(block) < _SUPERBLOCK or block[:8] != _SIGNATURE or block[8] != 3 or block[9] != 8:
+        raise BadInput(f"{path}: not an HDF5 file with a superblock of version 3")
+    if int.from_bytes(block[_CHECKSUM:], "little") != lookup3(bytes(block[:_CHECKSUM])):
+        raise BadInput(f"{path}: the checksum of the superblock is wrong, the file is damaged")
+    return block, int.from_bytes(block[_END : _END + 8], "little")
+
+
+def _replace(file: BinaryIO, block: bytearray) -> None:
+    """Write a superblock with its checksum."""
+    block[_CHECKSUM:] = lookup3(bytes(block[:_CHECKSUM])).to_bytes(4, "little")
+    file.seek(0)
+    file.write(block)
+    file.flush()
 
 
 _WORD = 0xFFFFFFFF

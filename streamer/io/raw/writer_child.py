@@ -24,8 +24,8 @@ class WriterOptions:
 
     ``hang_s``: without progress after which the process is replaced. ``patience_s``: for which the ring is held back
     while nothing can be written; with ``source_keeps`` the source has every frame until it is safe, and the ring is
-    held back until the scan ends. ``verify``: read every frame back at the end. ``keep_compressed``: store frames that
-    came compressed as they are.
+    held back until the scan ends. ``direct``: write past the page cache. ``verify``: read every frame back at the end.
+    ``keep_compressed``: store frames that came compressed as they are.
     """
 
     flush_s: float = 0.2
@@ -34,6 +34,7 @@ class WriterOptions:
     hang_s: float = 5.0
     patience_s: float = 60.0
     source_keeps: bool = False
+    direct: bool = True
     verify: bool = True
     keep_compressed: bool = False
 
@@ -50,6 +51,7 @@ class WriterChild:
         for name, value in {**settings, **fds}.items():
             command += [] if value is None else [f"--{name}", str(value)]
         command += ["--keep-compressed"] if options.keep_compressed else []
+        command += [] if options.direct else ["--through-page-cache"]
         try:
             self._process = subprocess.Popen(
                 command,

@@ -38,7 +38,7 @@ from streamer.io.raw.pixel_mask import unpack
 from streamer.io.raw.segments import Account, next_segment, seal, segments_of
 from streamer.io.shared import SharedBuffer
 
-FRAMES_PER_TURN = 16  # written before commands are looked at again
+FRAMES_PER_TURN = 32  # written before commands are looked at again
 ALIVE_EVERY_S = 0.5
 ORPHANED = "the daemon ended unexpectedly"
 TERMINATED = "the writer was told to stop during the scan"
@@ -204,10 +204,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--flush-s", type=float, required=True)
     parser.add_argument("--fsync-s", type=float)
     parser.add_argument("--keep-compressed", action="store_true")
+    parser.add_argument("--through-page-cache", action="store_true")
     options = parser.parse_args(arguments)
     signal_fd = _signal_pipe()
     ring = Ring(SharedBuffer.open(options.ring_fd).memory)
-    create = partial(NXtomoFile.create, keep_compressed=options.keep_compressed)
+    create = partial(NXtomoFile.create, keep_compressed=options.keep_compressed, direct=not options.through_page_cache)
     writer = FrameWriter(ring, create, options.flush_s, options.reserve_bytes, options.fsync_s, time.monotonic)
     channel = Channel(socket.socket(fileno=options.socket_fd))
     return Service(writer, channel, options.wake_fd, signal_fd, time.monotonic).run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import zip_longest
@@ -31,6 +31,8 @@ ReadRows = Callable[[int, int], RawRows]
 
 Block = tuple[int, Image]
 
+Sinograms = tuple[Projections, NDArray[np.float64]]
+
 BLOCK_BYTES, DEVICE_BLOCK_BYTES = 256 * 2**20, 2**30
 """Projections of one block, on the host and on a device."""
 
@@ -46,7 +48,7 @@ def slices(
 ) -> Iterator[Block]:
     """(first row, slices) about ``center`` (detector column), a block of detector rows at a time; see ``sinograms``.
 
-    The next block is read while one is reconstructed.
+    Where the raw file has to be read, the next block is read and prepared while one is reconstructed.
 
     Raises BadInput if the raw file has to be read and not even one row fits into ``memory_bytes``.
     """
@@ -54,23 +56,34 @@ def slices(
     at_once = DEVICE_BLOCK_BYTES if stored.on_device else BLOCK_BYTES
     block_bytes = at_once if stored.whole else _for_two(stored, memory_bytes)
     blocks = plan_row_blocks(layout.rows, stored.count, layout.width, block_bytes)
+    for (first, last), (rows, angles) in _ahead(stored, read_rows, blocks, memory):
+        weights = layout.weights(angles)
+        out, _ = memory.floats(last - first, layout.width, layout.width)
+        reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend, out, memory)
+        del rows  # its memory is that of the next block
+        yield first, out
+
+
+def _ahead(
+    stored: StoredProjections, read_rows: ReadRows, blocks: Sequence[tuple[int, int]], memory: Memory
+) -> Iterator[tuple[tuple[int, int], Sinograms]]:
+    """Each block with its sinograms; those that are not stored are made one block ahead."""
+    if stored.whole:
+        for block in blocks:
+            yield block, sinograms(stored, read_rows, *block, memory)
+        return
     with ThreadPoolExecutor(1, "rows") as pool:
-        ahead = pool.submit(_read, stored, read_rows, *blocks[0])
-        for (first, last), following in zip_longest(blocks, blocks[1:]):
-            read = ahead.result()
+        waiting = [pool.submit(sinograms, stored, read_rows, *blocks[0], memory)]
+        for block, following in zip_longest(blocks, blocks[1:]):
+            made = waiting.pop().result()
             if following is not None:
-                ahead = pool.submit(_read, stored, read_rows, *following)
-            rows, angles = _sinograms(stored, read, first, last, memory)
-            del read
-            weights = layout.weights(angles)
-            out, _ = memory.floats(last - first, layout.width, layout.width)
-            reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend, out, memory)
-            del rows  # its memory is that of the next block
-            yield first, out
+                waiting.append(pool.submit(sinograms, stored, read_rows, *following, memory))
+            yield block, made
+            del made
 
 
 def _for_two(stored: StoredProjections, memory_bytes: int) -> int:
-    """Memory for one block while the next one is read; for a single row all of it, where two do not fit."""
+    """Memory for one block while the next one is made; for a single row all of it, where two do not fit."""
     return max(memory_bytes // 2, min(memory_bytes, row_nbytes(stored.count, stored.layout.width)))
 
 
@@ -81,14 +94,26 @@ def sinograms(
     last: int,
     memory: Memory,
     some: NDArray[np.intp] | None = None,
-) -> tuple[Projections, NDArray[np.float64]]:
+) -> Sinograms:
     """Laid-out projections (n, last - first, width) of these rows, and their angles (n,) in radian; of all projections,
     or of those with the numbers ``some``.
 
     From what was stored, else from raw rows read again and prepared as they were when they came; projections that did
     not come are left out.
     """
-    return _sinograms(stored, _read(stored, read_rows, first, last), first, last, memory, some)
+    read = _read(stored, read_rows, first, last)
+    if read is None:
+        return stored.block(first, last), stored.angles_rad
+    top, bottom = stored.layout.source_rows(first, last)
+    part = stored.preparation.rows(top, bottom)
+    index, angles, raw = read
+    numbers = stored.preparation.numbers(index)
+    came = numbers >= 0 if some is None else np.isin(numbers, some)
+    if not came.all():
+        numbers, angles, raw = numbers[came], angles[came], raw[came]
+    attenuation, _ = memory.floats(len(raw), bottom - top, raw.shape[2])
+    rows = np.asarray(stored.finished(part.projections(raw, numbers, attenuation), numbers, angles, top))
+    return rows[:, first - top : last - top], angles
 
 
 def line_integrals(
@@ -112,28 +137,6 @@ def _read(stored: StoredProjections, read_rows: ReadRows, first: int, last: int)
         return None
     part = stored.preparation.rows(*stored.layout.source_rows(first, last))
     return read_rows(part.read.start, part.read.stop)
-
-
-def _sinograms(
-    stored: StoredProjections,
-    read: RawRows | None,
-    first: int,
-    last: int,
-    memory: Memory,
-    some: NDArray[np.intp] | None = None,
-) -> tuple[Projections, NDArray[np.float64]]:
-    if read is None:
-        return stored.block(first, last), stored.angles_rad
-    top, bottom = stored.layout.source_rows(first, last)
-    part = stored.preparation.rows(top, bottom)
-    index, angles, raw = read
-    numbers = stored.preparation.numbers(index)
-    came = numbers >= 0 if some is None else np.isin(numbers, some)
-    if not came.all():
-        numbers, angles, raw = numbers[came], angles[came], raw[came]
-    attenuation, _ = memory.floats(len(raw), bottom - top, raw.shape[2])
-    rows = np.asarray(stored.finished(part.projections(raw, numbers, attenuation), numbers, angles, top))
-    return rows[:, first - top : last - top], angles
 
 
 def half_slices(

@@ -72,6 +72,19 @@ def test_the_time_from_the_last_frame_to_the_tomogram_is_measured(rig: Rig) -> N
     assert rig.finisher.latency.count == 1
 
 
+def test_a_scan_larger_than_memory_has_the_tomogram_of_one_that_fits(build: Callable[..., Rig]) -> None:
+    volumes = []
+    for name, memory_mb in (("fits", 64.0), ("larger", 0.3)):
+        scan, rig = TinyScan(name), build(reconstruction={"memory_mb": memory_mb})
+        rig.run(scan)
+        assert ("from the raw file" in rig.session(scan).plan["tomogram"]) == (name == "larger")
+        report = rig.finish(scan)
+        assert (report.state, report.verdict, report.error) == ("complete", "ENOUGH", None)
+        volumes.append(read_tomogram(rig.directory / f"{name}.tomogram.h5").data)
+    whole, blocks = volumes
+    assert np.sqrt(np.mean((blocks - whole) ** 2)) < 1e-5 * whole.std()
+
+
 def test_no_tomogram_when_none_is_wanted(build: Callable[..., Rig]) -> None:
     rig = build(writer={"tomogram": False})
     scan = TinyScan()

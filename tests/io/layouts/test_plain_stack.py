@@ -91,6 +91,6 @@ def test_a_file_that_was_cut_off_is_an_error(file: h5py.File) -> None:
     with stack:
         path.write_bytes(whole[: dataset.id.get_offset() + 3 * ROWS * COLUMNS * 2 + 5])
         out = np.empty(SHAPE, "<u2")
-        with pytest.raises(OSError, match="the file ends before byte"):
+        with pytest.raises(OSError, match="the file ends at byte"):
             stack.read(0, slice(0, ROWS), out)
         path.write_bytes(whole)

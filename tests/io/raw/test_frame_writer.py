@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from streamer.flow.ring.ring import Ring
-from streamer.frames import BadInput, FrameMeta
+from streamer.frames import BadInput, Frame
 from streamer.io.raw.frame_writer import RING_READER, FrameWriter
 from tests.io.helpers import SPEC, STARTED, commit
 
@@ -40,10 +41,10 @@ class RecordedFile:
     def indices(self) -> Any:
         return np.array(self.readable, np.int64)
 
-    def append(self, meta: FrameMeta, pixels: Any, packed: Any = None) -> None:
-        if self.fails == "append":
+    def extend(self, frames: Sequence[Frame]) -> None:
+        if self.fails == "extend":
             raise OSError(5, "Input/output error")
-        self.appended.append(meta.index)
+        self.appended += [frame.meta.index for frame in frames]
 
     def flush(self) -> int:
         if self.fails == "flush":
@@ -135,7 +136,7 @@ def test_frames_wait_for_an_open_file_and_those_of_other_scans_are_passed_over(t
     assert bench.file.readable == [0, 1, 4, 5]
 
 
-@pytest.mark.parametrize("step", ["append", "flush"])
+@pytest.mark.parametrize("step", ["extend", "flush"])
 def test_after_an_error_everything_that_may_be_spoiled_is_still_in_the_ring(bench: Bench, step: str) -> None:
     bench.commit(0, 4)
     assert bench.writer.safe == 4

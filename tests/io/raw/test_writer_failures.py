@@ -268,13 +268,14 @@ def test_a_source_that_keeps_its_frames_is_held_back_for_as_long_as_it_takes(tmp
 
 
 def test_a_disk_that_stays_full_ends_the_scan_with_what_it_has(tmp_path: Path) -> None:
-    with small_disk(tmp_path, 1024) as folder:
+    with small_disk(tmp_path, 4 * 1024) as folder:
         if not is_small(folder):
             return
         clock = Clock()
         bench = Bench(folder, BIG, clock, flush_s=0.01, patience_s=LONG_S, hang_s=4 * LONG_S)
         try:
-            path = bench.writer.open(structs.replace(BIG, projections=1, flats=0, darks=0), Path("a.nx"), STARTED)
+            path = bench.open()
+            filler = fill(folder, 700_000)
             full = commit_until_an_error(bench, 0)
             clock.offset_s += 1.5 * LONG_S  # frames are let go; after twice the patience the file would not be closed
             bench.commit(range(full, BIG.frames), BIG)
@@ -286,6 +287,7 @@ def test_a_disk_that_stays_full_ends_the_scan_with_what_it_has(tmp_path: Path) -
                 for index, image in zip(file["entry/instrument/detector/sequence_number"], file[DATA], strict=False):
                     np.testing.assert_array_equal(image, pixels_of(int(index), BIG))
             path.unlink()
+            filler.unlink()
             for segment in segments_of(path):
                 segment.unlink()
             short = structs.replace(BIG, projections=1, flats=0, darks=0)
