@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class _BulkFile:
         with suppress(OSError):  # a file system that has no such way
             self._direct = os.open(path, flags | _DIRECT) if _DIRECT and direct else None
 
-    def _move(self, call: Callable[[int, list[Bytes], int], int], place: int, pieces: list[Bytes]) -> None:
+    def _move(self, call: Callable[..., int], place: int, pieces: list[Bytes]) -> None:
         """Write or read ``pieces``, one after the other from the byte ``place`` on."""
         aligned = place
         for piece in pieces:
@@ -104,7 +105,7 @@ class BulkReader(_BulkFile):
             cached = self._cached(place + first, piece)
             self._move(os.preadv, place + first + cached, _after(piece, cached))
 
-    def _cached(self, place: int, piece: list[Bytes]) -> int:
+    def _cached(self, place: int, piece: Any) -> int:
         """How many bytes the page cache has; they are read."""
         if not (self._direct and _NOWAIT):
             return 0

@@ -42,8 +42,8 @@ class ReservedRows:
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
-        self._room, *self._shape = dataset.maxshape
-        self._row_bytes = math.prod(self._shape) * dataset.dtype.itemsize
+        self._room, *self._shape = map(int, dataset.maxshape)
+        self._row_bytes = math.prod(self._shape) * int(dataset.dtype.itemsize)
         dataset.resize(1, 0)
         self.place = int(dataset.id.get_chunk_info_by_coord((0,) * dataset.ndim).byte_offset)
         """Byte of the file at which the first row begins."""

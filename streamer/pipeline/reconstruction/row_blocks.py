@@ -60,7 +60,7 @@ def slices(
         weights = layout.weights(angles)
         out, _ = memory.floats(last - first, layout.width, layout.width)
         reconstruct_rows(backend, rows, angles, weights, layout.center(center), window, layout.extend, out, memory)
-        del rows  # its memory is that of the next block
+        del rows  # its memory is that of the next block but one
         yield first, out
 
 
@@ -72,14 +72,18 @@ def _ahead(
         for block in blocks:
             yield block, sinograms(stored, read_rows, *block, memory)
         return
+
+    def made(block: tuple[int, int]) -> Sinograms:
+        return sinograms(stored, read_rows, *block, memory)
+
     with ThreadPoolExecutor(1, "rows") as pool:
-        waiting = [pool.submit(sinograms, stored, read_rows, *blocks[0], memory)]
+        ahead = [pool.submit(made, blocks[0])]
         for block, following in zip_longest(blocks, blocks[1:]):
-            made = waiting.pop().result()
+            ready = ahead.pop().result()
             if following is not None:
-                waiting.append(pool.submit(sinograms, stored, read_rows, *following, memory))
-            yield block, made
-            del made
+                ahead.append(pool.submit(made, following))
+            yield block, ready
+            del ready
 
 
 def _for_two(stored: StoredProjections, memory_bytes: int) -> int:
