@@ -38,6 +38,8 @@ FRAMES = 20
 MOVES = 60
 REST = 40
 CLIENTS = 50
+ELSEWHERE_NICE = 10
+"""Of the processes that hold the pages: they stand for browsers on other machines, which take no time of this one."""
 
 CLIENT = """
 import sys, json
@@ -220,7 +222,9 @@ def pages(scan: Scan, page: ServedPage, rounds: int) -> dict[str, Any]:
 
 
 def client(address: str, number: int) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", CLIENT, address, str(number)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", CLIENT, address, str(number)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    os.setpriority(os.PRIO_PROCESS, process.pid, ELSEWHERE_NICE)  # before it begins any thread
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(1.0)  # they must be in before one is stopped

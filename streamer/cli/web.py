@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,9 @@ TOKEN = "(umask 077; openssl rand -base64 33 > FILE)"
 
 HOST = "127.0.0.1"
 """Where metrics are served."""
+
+NICE = 5
+"""Of the process, where the system knows niceness: on a busy machine the daemon goes first, and its frames."""
 
 Port = checked(Annotated[int, Field(ge=0, le=65535)])
 
@@ -70,6 +74,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     need("web", "the page", *NEEDED)
+    give_way()
     import uvicorn
 
     from streamer.web.access import Access, is_loopback, read_token
@@ -101,6 +106,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"the page is at http://{host}:{listener.getsockname()[1]}", flush=True)
         uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def give_way() -> None:
+    """Let other processes of this machine go first, unless this one does already."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def serve_metrics(collector: Collector, port: int) -> PageServer:

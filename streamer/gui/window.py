@@ -30,7 +30,7 @@ from streamer.gui.tile import Tile
 from streamer.gui.tiles import Tiles
 from streamer.io.batch_queue import QueueFile
 
-TICK_MS, EAGER_TICK_MS = 50, 6
+TICK_MS, EAGER_TICK_MS = 50, 3
 EAGER_S = 0.4
 """For so long after planes were moved their pictures are awaited."""
 
@@ -60,7 +60,7 @@ class ViewerWindow(QMainWindow):
         self._clock, self._settings, self._queue = clock, settings, queue
         self._message: tuple[str, float] = ("", 0.0)
         self._cursor = ""
-        self._eager_until = self._panels_s = -1e9
+        self._eager_until = self._panels_s = self._refreshed_s = -1e9
         self._movie: Movie | None = None
         self._measured = ""
         self._crossed = True
@@ -154,13 +154,14 @@ class ViewerWindow(QMainWindow):
     # Timer and drawing.
 
     def _tick(self) -> None:
-        began = self._clock()
+        began, heard = self._clock(), False
         if self.client is not None:
             self.client.looking = set(SUBJECTS) if self.header.detector.isChecked() else set()
-            self.client.poll()
+            heard = self.client.poll()
         if self._queue is not None:
             self._queue.poll(began)
-        self.refresh()
+        if heard or began - self._refreshed_s >= TICK_MS / 1000:
+            self.refresh()
         while self.model.notices:
             self.desktop.tell(self.model.notices.pop(0))
         now = self._clock()
@@ -171,6 +172,7 @@ class ViewerWindow(QMainWindow):
     def refresh(self) -> None:
         """Draw what has changed since the last call."""
         now, model, texts = self._clock(), self.model, self.texts
+        self._refreshed_s = now
         self._refresh_pictures(now)
         self.header.show_model(texts, now)
         self.banner.show_verdict(model, texts)

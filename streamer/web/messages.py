@@ -197,7 +197,12 @@ def eight_bits(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.frombuffer(payload, np.uint8).reshape(*shape, 2)[:, :, 1])
 
 
+def thinned(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every second (third …) row and column of a picture: as small as a thumbnail."""
+    step = max(1, -(-max(grey.shape) // THUMBNAIL_PX))
+    return np.ascontiguousarray(grey[::step, ::step])
+
+
 def thumbnail(grey: NDArray[np.uint8]) -> bytes:
     """A small JPEG of a picture."""
-    step = max(1, -(-max(grey.shape) // THUMBNAIL_PX))
-    return jpeg(np.ascontiguousarray(grey[::step, ::step]), 75)
+    return jpeg(thinned(grey), 75)

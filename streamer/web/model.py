@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from msgspec import to_builtins
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from streamer.advice import ADVICE
 from streamer.flow.wire.daemon import CenterReply, DaemonStatus, PlaneSpec, PreviewHeader, Report
@@ -22,7 +24,7 @@ from streamer.flow.wire.events import Event, FaultEvent, ProgressEvent, StateEve
 from streamer.frames import ReasonCode
 from streamer.io.batch_queue import Queue
 from streamer.web.geometry import Place, Volume, place_of, volume_of
-from streamer.web.messages import eight_bits, jpeg, plane_header, thumbnail, to_text, with_picture
+from streamer.web.messages import eight_bits, jpeg, plane_header, thinned, thumbnail, to_text, with_picture
 from streamer.web.outbox import Message
 
 News = Iterator[tuple[str, Message]]
@@ -49,8 +51,15 @@ class PageScan:
 
     report: Report
     planes: dict[str, bytes] = field(default_factory=dict)
-    thumbnail: str = ""
+    small: NDArray[np.uint8] | None = None  # the last picture of the level plane, thinned
     first_heard: float = 0.0
+
+    @property
+    def thumbnail(self) -> str:
+        """A small picture as an address for the page, empty without one. It is made when it is asked for."""
+        return (
+            "" if self.small is None else "data:image/jpeg;base64," + base64.b64encode(thumbnail(self.small)).decode()
+        )
 
 
 class PageModel:
@@ -113,7 +122,7 @@ class PageModel:
             self.shown, self._shown_of = {}, preview.scan_id
         self.shown[preview.plane] = scan.planes[preview.plane] = message
         if preview.plane == "xy":
-            scan.thumbnail = "data:image/jpeg;base64," + base64.b64encode(thumbnail(grey)).decode()
+            scan.small = thinned(grey)
         yield f"plane {preview.plane}", message
         if scan.report.state.final:
             yield self._past(preview.scan_id)

@@ -168,6 +168,11 @@ class ServedPage:
         self.address = found[0]
         self.port = int(self.address.rpartition(":")[2])
 
+    @property
+    def pid(self) -> int:
+        """Of the process that serves it."""
+        return self._process.pid
+
     def __enter__(self) -> Self:
         return self
 

@@ -104,6 +104,15 @@ def test_the_last_result_stays_until_the_first_picture_of_the_next_scan() -> Non
     assert {subject for subject, _ in model.greeting(0.4) if "plane" in subject} == {"plane xz"}
 
 
+def test_a_coarse_picture_says_so() -> None:
+    model = PageModel()
+    list(model.status(status_of(report_of("s1")), 0.0))
+    assert not last(model.preview(preview_of("s1"), PIXELS, 0.1), "plane xy")["coarse"]
+    coarse = structs.replace(preview_of("s1"), coarse=True, bin=2)
+    header = last(model.preview(coarse, PIXELS, 0.2), "plane xy")
+    assert (header["coarse"], header["bin"]) == (True, 2)
+
+
 def test_past_scans_have_thumbnails_and_can_be_opened_again() -> None:
     model = PageModel()
     list(model.status(status_of(report_of("s1")), 0.0))

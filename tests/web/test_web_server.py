@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streamer.cli import main
+from streamer.cli.web import NICE
 from streamer.flow.wire.daemon import Abort, EndScan, FixCenter
 from streamer.frames import Decision
 from streamer.web.messages import split_picture
@@ -170,6 +172,11 @@ def test_the_server_counts_what_it_sends(served: ServedPage) -> None:
         eventually(lambda: metrics(served)[sent] > said[sent], "more pictures are counted")
         assert metrics(served)["streamer_web_sent_bytes_total"] > said["streamer_web_sent_bytes_total"]
     assert get(served, "/metrics").status == 404, "they are not for those who see the page"
+
+
+def test_the_daemon_goes_first_on_a_busy_machine(served: ServedPage) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, served.pid) == max(NICE, own)
 
 
 def test_fifty_pages_of_which_one_stands_still(served: ServedPage, daemon: PhantomDaemon) -> None:

@@ -20,6 +20,7 @@ from streamer.daemon.compute.growth import Growth
 from streamer.daemon.compute.idle_moments import IdleMoments
 from streamer.daemon.compute.looks import Looks
 from streamer.daemon.compute.pictures import Pictures
+from streamer.daemon.compute.preview_headers import PreviewHeaders
 from streamer.daemon.compute.steering import Steering
 from streamer.daemon.compute.waiting_frames import WaitingFrames
 from streamer.daemon.elsewhere import Elsewhere
@@ -27,7 +28,6 @@ from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram
 from streamer.flow.ring.ring import Reader
-from streamer.flow.wire.daemon import PreviewHeader
 from streamer.flow.wire.events import ProgressEvent, VerdictEvent
 from streamer.flow.wire.looks import LatestPlane
 from streamer.frames import FrameKind
@@ -43,7 +43,11 @@ JUDGE_SHARE = 0.5  # of the time, at most: a look at many projections takes a wh
 PROGRESS_EVERY_S = 0.1
 SOON_PIXELS = 2**23  # of frames that take some 50 ms to be seen in the planes
 BEHIND = 5.0
-"""How many times as rare pictures and judgements are while a batch of frames waits to be folded in."""
+"""How many times as rare pictures of all planes and judgements are while a batch of frames waits to be folded in, or
+somebody moves planes."""
+
+SQUEEZE_EVERY_S = 0.1
+"""While a batch of frames waits, somebody who moves planes sees a picture this often, for a tenth of the time or so."""
 
 
 class Compute:
@@ -73,7 +77,8 @@ class Compute:
         self._growth = Growth(lambda: self._waiting.many or self._steering.hurried, threads)
         self._steering = Steering(scans, self._pictures, self._growth, clock, elsewhere)
         self._pending, self._moments = threading.Event(), IdleMoments(clock)
-        self._version = 0
+        self._headers = PreviewHeaders()
+        self._squeezed_s = -1e9  # when a picture of what is moved was made although frames waited
         self.detector, self.bricks = Looks(clock), Bricks(clock)
         self._past: tuple[Session, ScanPipeline] | None = None  # the last scan, until memory is needed for another one
         self._unshown = False  # its planes have changed, and nobody has seen it
@@ -172,19 +177,26 @@ class Compute:
             return asked or moved or worked
 
     def _move(self, session: Session, pipeline: ScanPipeline) -> bool:
-        """Fill planes that somebody moves, unless frames wait. False when there is nothing to do."""
+        """Fill planes that somebody moves; while a batch of frames waits, only a first picture now and then.
+
+        False when there is nothing to do.
+        """
         if not pipeline.view.moving:
             return False
         going, shown = True, False
-        # What was set meanwhile comes after the first pictures of what is moved now: else a hand that moves faster than
-        # they are made would never see one.
-        while going and not self._waiting.many and (pipeline.view.unseen or not self._steering.changed):
-            going = pipeline.planes.move(self._steering.rests)
+        many, now = self._waiting.many, self._clock()
+        if many and not (pipeline.view.unseen and now - self._squeezed_s >= SQUEEZE_EVERY_S):
+            return False
+        self._squeezed_s = now if many else self._squeezed_s
+        while going:
+            going = pipeline.planes.move(self._steering.rests and not many)
             if (moved := pipeline.planes.moved(coarse=self._pictures.busy)) is not None:
-                self._version += 1
-                header = partial(self._header(session, pipeline), angles=moved.count, coarse=moved.factor > 1)
+                header = partial(self._headers.next(session, pipeline), angles=moved.count, coarse=moved.factor > 1)
                 self._pictures.send(header, moved.images, [moved.plane], moved.factor, at_once=moved.factor > 1)
                 shown = True
+            # What was set meanwhile comes after the first pictures of what is moved now: else a hand that moves faster
+            # than they are made would never see one.
+            going = going and not self._waiting.many and (pipeline.view.unseen or not self._steering.changed)
         return going or shown or any(part.ready for part in pipeline.view.moving)
 
     @property
@@ -270,7 +282,7 @@ class Compute:
             self.latency.observe(seconds)
 
     def _show(self, session: Session, pipeline: ScanPipeline, force: bool = False) -> None:
-        now, rare = self._clock(), BEHIND if self._waiting.many else 1.0
+        now, rare = self._clock(), BEHIND if self._waiting.many or self._steering.hurried else 1.0
         if self._look.idle and now - self._judged_s >= rare * self._judge_every_s and not session.reconstructed:
             self._judged_s = now
             self._begin_look(session, pipeline)
@@ -323,30 +335,8 @@ class Compute:
     def _publish_planes(self, session: Session, pipeline: ScanPipeline) -> None:
         if session.first_preview_projections is None:
             session.first_preview_projections = pipeline.view.count
-        self._version += 1
-        header = self._header(session, pipeline)
+        header = self._headers.next(session, pipeline)
         if self._elsewhere is None:
             self._pictures.send(header, pipeline.planes.snapshot(), pipeline.view.shown)
         else:
             self._pictures.send_gathered(header, self._elsewhere.gather, self._elsewhere.planes)
-
-    def _header(self, session: Session, pipeline: ScanPipeline) -> Callable[..., PreviewHeader]:
-        """What the previews of this moment have in common; the rest is for each plane to say."""
-        duration = (session.last_frame_s or 0.0) - (session.first_frame_s or 0.0)
-        verdict = session.verdict
-        return partial(
-            PreviewHeader,
-            scan_id=session.spec.scan_id,
-            sample=session.spec.sample,
-            version=self._version,
-            angles=pipeline.view.count,
-            of=session.spec.projections,
-            unit=pipeline.unit,
-            pixel_size_m=session.spec.pixel_size_m,
-            volume=(session.spec.rows, *pipeline.shape[1:]),
-            center_px=pipeline.center,
-            frame_rate_hz=(session.ledger.received - 1) / duration if duration > 0 else 0.0,
-            verdict=verdict.decision,
-            reasons=verdict.reasons,
-            final=verdict.final,
-        )

@@ -18,6 +18,7 @@ from streamer.flow.wire.looks import GetLatest, GetPast, Look, Looked
 from streamer.frames import FrameKind
 from streamer.io.messaging.control import DeferredReply
 from streamer.pipeline.reconstruction import plane_sources
+from streamer.pipeline.store import FRAMES_PER_BATCH
 from tests.daemon.rig import COLUMNS, PROJECTIONS, ROWS, TURN_S, Rig, TinyScan
 
 UPRIGHT = Plane("upright", (0.0, 30.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (ROWS, COLUMNS))
@@ -178,6 +179,27 @@ def test_a_hand_that_does_not_rest_sees_coarse_pictures(rig: Rig, monkeypatch: p
     assert fine
     assert not any(plane["coarse"] for plane in fine)
     assert (fine[-1]["shape"], fine[-1]["bin"], fine[-1]["angles"]) == ([ROWS, COLUMNS], 1, PROJECTIONS - 1)
+
+
+def test_a_hand_is_seen_now_and_then_while_frames_wait(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One coarse picture in a tenth of a second; all pixels wait until the frames are folded in."""
+    monkeypatch.setattr(plane_sources, "COARSE_PX", 32)
+    scan = TinyScan()
+    before = scan.first_projection + 20
+    rig.run(scan, range(before))
+    rig.turn_for(1.0)
+    planes(rig)
+    for index in range(before, before + 8 * FRAMES_PER_BATCH):
+        rig.send(scan.metas[index], scan.pixels[index])
+    places = []
+    for y in range(8):
+        rig.handlers.planes(WatchPlanes([structs.replace(spec_of(UPRIGHT), origin=(0.0, 20.0 + y, 0.0))]))
+        rig.turn_for(1.5 * TURN_S)  # one turn, which takes a batch, of 0.04 s
+        seen = [plane for plane in planes(rig) if plane["plane"] == "upright"]
+        if rig.compute.backlog >= FRAMES_PER_BATCH:
+            assert all(plane["coarse"] for plane in seen)
+            places += [plane["place"]["origin"][1] for plane in seen]
+    assert places == [20.0, 23.0, 26.0]
 
 
 def test_planes_can_be_moved_after_the_scan_until_the_next_one(rig: Rig) -> None:
