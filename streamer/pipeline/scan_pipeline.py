@@ -83,6 +83,7 @@ class ScanPipeline:
         memory_bytes = self._options.memory_bytes
         small = spec.rows * spec.columns <= FEW_THREADS_PIXELS
         self._live = replace(backend, threads=max(1, backend.threads // FEW)) if small else backend
+        self._beside = max(1, backend.threads // FEW)  # threads that judge while others make the tomogram
         self._preparation = Preparation(spec, backend.threads, settings.preparation)
         self.store = new_store(backend, spec, memory_bytes, memory, settings.preparation.needs_host)
         there = isinstance(self.store, DeviceStore)
@@ -287,17 +288,26 @@ class ScanPipeline:
         self._use(layout, CENTER_TOLERANCE_PX)
         self._stored.layout = layout  # planes need not follow the last hundredths of a pixel, the tomogram does
 
-    def judge(self, missing: int, corrupt: int) -> tuple[Quality, Verdict]:
-        """The quality of the whole scan and what it means. ``missing`` and ``corrupt`` are the ledger's."""
-        return self._judgement.final(self._stored, self.center, missing, corrupt)
+    def judge(self, missing: int, corrupt: int, beside: bool = False) -> tuple[Quality, Verdict]:
+        """The quality of the whole scan and what it means. ``missing`` and ``corrupt`` are the ledger's.
 
-    def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
+        ``beside`` the tomogram, on another thread, it leaves most cores to that one.
+        """
+        with at_most(self._beside if beside else self._backend.threads):
+            return self._judgement.final(self._stored, self.center, missing, corrupt)
+
+    def tomogram(self, read_rows: ReadRows, judged: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, Image]]:
         """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.
 
         ``read_rows`` gives raw rows of the projections; it is called only if they did not fit into memory. A block may
-        be overwritten once the next but one is asked for.
+        be overwritten once the next but one is asked for. While the scan is ``judged()`` beside it, that has its cores.
         """
-        blocks = self.view.cut_out_of(self._tomogram.blocks(self._stored, self.center, read_rows), self.shape)
+
+        def threads() -> int:
+            return max(1, self._backend.threads - (self._beside if judged() else 0))
+
+        blocks = self._tomogram.blocks(self._stored, self.center, read_rows, threads)
+        blocks = self.view.cut_out_of(blocks, self.shape)
         yield from self._outgoing.pass_on(blocks, self._density)
 
     def brick(self, box: Box | None, most: int) -> BrickInProgress | None:

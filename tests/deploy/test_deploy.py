@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from streamer.config import check_security, check_source, load
 from tests.paths import ROOT
@@ -151,6 +152,18 @@ def test_the_container_copies_what_there_is_and_runs_as_nobody() -> None:
     allowed = (DEPLOY / "container/containerignore").read_text(encoding="utf-8").splitlines()
     assert [name for name in copied if f"!{name}" not in allowed] == []
     assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
+
+
+def test_the_image_has_the_versions_of_the_lock() -> None:
+    """pip refuses a constraint with a hash for what is installed from a folder."""
+    text = (DEPLOY / "container/Containerfile").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^RUN (sed .*? requirements\.lock) > ", text, re.MULTILINE)
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    versions = [Requirement(line) for line in done.stdout.splitlines()]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert len(versions) == len(re.findall(r"^[^ #\n].*==", lock, re.MULTILINE))
+    assert {"numpy", "numba", "pyzmq", "h5py"} <= {one.name for one in versions}
+    assert all(str(one.specifier).startswith("==") for one in versions)
 
 
 def test_hadolint_finds_nothing_in_the_container() -> None:

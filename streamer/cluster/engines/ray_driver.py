@@ -12,8 +12,9 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -70,13 +71,14 @@ class Driver:
             }
         ray.init(**options)
         here = ray.get_runtime_context().get_node_id()
-        self._here = next(node for node in ray.nodes() if node["NodeID"] == here)
+        self._nodes = cast(Callable[[], list[dict[str, Any]]], ray.nodes)
+        self._here = next(node for node in self._nodes() if node["NodeID"] == here)
         names = [name for name in self._here["Resources"] if name.startswith("node:") and "__" not in name]
         self._pin = {} if self._local or everywhere else {names[0]: 0.001}
 
     def cluster(self) -> dict[str, Any]:
         """GPUs and CPUs that places may have, and the address of this machine in the cluster."""
-        nodes = [self._here] if self._pin else [node for node in ray.nodes() if node["Alive"]]
+        nodes = [self._here] if self._pin else [node for node in self._nodes() if node["Alive"]]
         total = {name: sum(node["Resources"].get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
         return {"cpus": total["CPU"], "gpus": int(total["GPU"]), "host": self._here["NodeManagerAddress"]}
 

@@ -51,6 +51,11 @@ class Aside(Generic[T]):
         return self._work is None
 
     @property
+    def busy(self) -> bool:
+        """Whether something is being done."""
+        return self._work is not None and not self._work.done()
+
+    @property
     def done(self) -> bool:
         """Whether a result can be taken at once."""
         return self._work is not None and self._work.done()

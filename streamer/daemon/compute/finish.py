@@ -98,7 +98,7 @@ class Finisher:
             self._close_raw(session)
             yield
             return
-        self._judging.begin(partial(self._judge, session, pipeline))
+        self._judging.begin(partial(self._judge, session, pipeline, beside=self.makes_tomogram))
         try:
             yield
         finally:
@@ -210,11 +210,11 @@ class Finisher:
             end = f"{result.lost} are lost" if result.sealed else "more are not known to be"
             session.raw_error = f"raw file: {result.error}; {result.written} frames are in it, {end}"
 
-    def _judge(self, session: Session, pipeline: ScanPipeline) -> None:
+    def _judge(self, session: Session, pipeline: ScanPipeline, beside: bool = False) -> None:
         with session.lock:
             missing, corrupt = session.ledger.lacking(FrameKind.PROJECTION)
         with self.stages.time("judge"):
-            quality, verdict = pipeline.judge(missing, corrupt)
+            quality, verdict = pipeline.judge(missing, corrupt, beside)
         self._judged(session, quality, verdict)
 
     def _tomogram(self, session: Session, pipeline: ScanPipeline) -> None:
@@ -222,7 +222,7 @@ class Finisher:
         path = session.raw_file.with_name(f"{spec.scan_id}.tomogram.h5")
         blocks = None
         if self._elsewhere is None:
-            blocks = pipeline.tomogram(raw_rows(session.raw_file, self._scans.memory))
+            blocks = pipeline.tomogram(raw_rows(session.raw_file, self._scans.memory), lambda: self._judging.busy)
         self._write(session, pipeline, path, blocks, pipeline.parameters())
 
     def _moment(self, session: Session, pipeline: ScanPipeline) -> bool:

@@ -283,7 +283,9 @@ class Compute:
 
     def _show(self, session: Session, pipeline: ScanPipeline, force: bool = False) -> None:
         now, rare = self._clock(), BEHIND if self._waiting.many or self._steering.hurried else 1.0
-        if self._look.idle and now - self._judged_s >= rare * self._judge_every_s and not session.reconstructed:
+        # Once all has come, the final judgement is near: it would wait for another look.
+        ending = session.reconstructed or (session.all_came and pipeline.store.whole)
+        if self._look.idle and now - self._judged_s >= rare * self._judge_every_s and not ending:
             self._judged_s = now
             self._begin_look(session, pipeline)
         if self._look.done:

@@ -122,16 +122,34 @@ def test_judging_keeps_its_pace(rig: Rig) -> None:
     assert session.quality.projections == 60 - scan.first_projection
 
 
-def test_what_was_judged_is_not_judged_again_before_something_comes(
-    build: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rig, counts, usual = build(scan={"stall_timeout_s": 1000.0}), list[int](), ScanPipeline.look
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many projections there were when the scan was looked at."""
+    counts, usual = list[int](), ScanPipeline.look
 
     def counted(pipeline: ScanPipeline, missing: int, corrupt: int) -> Callable[[], Look]:
         counts.append(pipeline.count)
         return usual(pipeline, missing, corrupt)
 
     monkeypatch.setattr(ScanPipeline, "look", counted)
+    return counts
+
+
+def test_no_look_is_begun_that_the_final_judgement_would_wait_for(rig: Rig, looks: list[int]) -> None:
+    scan = TinyScan()
+    rig.run(scan, range(scan.spec.frames - 1))
+    rig.turn_for(JUDGE_EVERY_S)
+    before = list(looks)
+    rig.clock.now += 2 * JUDGE_EVERY_S
+    rig.send(scan.metas[-1], scan.pixels[-1])
+    assert rig.finish(scan).verdict == "ENOUGH"
+    assert looks == before
+
+
+def test_what_was_judged_is_not_judged_again_before_something_comes(
+    build: Callable[..., Rig], looks: list[int]
+) -> None:
+    rig, counts = build(scan={"stall_timeout_s": 1000.0}), looks
     scan = TinyScan()
     rig.run(scan, range(30))
     rig.turn_for(20 * JUDGE_EVERY_S)  # an axis that was found is a reason for one more look
