@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -15,6 +17,7 @@ from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.raw.reserved import ReservedRows, create_rows, frame_places
 from streamer.io.raw.segments import DATA, read_segment
 from tests.io.helpers import SPEC, STARTED, meta_of, pixels_of
+from tests.paths import ROOT
 
 PAGES = structs.replace(SPEC, rows=32, columns=128)  # frames of two pages
 FRAMES = range(PAGES.frames)
@@ -81,6 +84,28 @@ def test_frames_of_whole_pages_go_past_the_page_cache(tmp_path: Path) -> None:
     assert file._images is not None
     assert file._images.place % ALIGNMENT == 0
     file.close("complete")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from tests.io.raw.test_reserved import FRAMES, file_of, meta_of, pixels_of, PAGES
+file = file_of(Path(sys.argv[1]), FRAMES[:20], sys.argv[2] == "direct")
+for index in FRAMES[20:33]:
+    file.append(meta_of(index, PAGES), pixels_of(index, PAGES))
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("way", ["direct", "through the page cache"])
+def test_what_was_flushed_is_there_when_the_process_is_killed(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "a.nx"
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path), way], cwd=ROOT, check=False).returncode == -9
+    segment = read_segment(path)
+    assert segment.account is not None
+    assert len(segment.good) == 20
+    assert segment.good.all()
+    assert_frames(path, FRAMES[:20])
 
 
 def test_a_scan_that_ended_early_takes_no_more_room_than_its_frames(tmp_path: Path) -> None:
