@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -135,7 +136,7 @@ class ConcertCamera(DetectorHardware):
     def _let_go(self) -> None:
         """The producer closes once the daemon has everything."""
         producer, self._producer = self._producer, None
-        if producer is not None:
+        if producer is not None and not sys.is_finalizing():  # when no thread begins any more, and start() hangs
             # No daemon thread: a session that ends now would take the frames with it.
             threading.Thread(target=_close_when_safe, args=(producer,), name="last frames").start()
 

@@ -21,8 +21,9 @@ from streamer_plans.devices.cameras.camera import Activity, Geometry
 from streamer_plans.devices.cameras.concert import ConcertCamera
 from streamer_plans.devices.claim import BeamlineTaken, GivenUp
 from streamer_plans.devices.requests import Exposures
-from tests.io.helpers import wait_until
+from tests.io.helpers import run_python, wait_until
 from tests.io.sources.receiving_daemon import Disk, Sink, receiving
+from tests.paths import ROOT
 from tests.plans.devices.concert_camera import CoroutineCamera, q
 
 ROWS, COLUMNS, RATE_HZ = 4, 6, 200.0
@@ -402,3 +403,27 @@ def test_a_loop_that_has_ended_is_named(connect: Callable[..., ConcertCamera], p
     with pytest.raises(LinkError, match="its event loop has ended; start the session anew"):
         camera.finish("aborted")
     camera.give_back(SPEC.scan_id)
+
+
+LEFT_OPEN = """
+from streamer.frames import ScanSpec
+from streamer_plans.devices.cameras.concert import ConcertCamera
+from tests.plans.devices.concert_camera import CoroutineCamera
+
+class Session:  # as a RunEngine whose plan is cleaned up when the interpreter ends
+    def __init__(self):
+        self.camera = ConcertCamera(CoroutineCamera(4, 6, None), "tcp://127.0.0.1:9", spool_mb=1)
+        self.camera.claim("scan-1", 0.0, lambda: False)
+        self.camera.prepare(ScanSpec("scan-1", "wood", 4, 6, 8, exposure_s=0.002), 200.0)
+
+    def __del__(self):
+        self.camera.give_back("scan-1")
+        print("given back", flush=True)
+
+session = Session()
+"""
+
+
+def test_a_session_that_ends_with_a_scan_left_open_ends() -> None:
+    done = run_python(LEFT_OPEN, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "given back\n"), done.stderr
