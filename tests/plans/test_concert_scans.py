@@ -188,6 +188,23 @@ def test_an_abort_in_mid_flight_leaves_everything_safe(
     another_scan_goes_well(engine, rig)
 
 
+def test_ctrl_c_in_mid_flight_pauses_and_the_scan_is_over(
+    engine: Any, rig: Rig, beamline_process: ManagedProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two interrupts in a row ask for a pause; what waits for the rotation can then never be completed."""
+    caplog.set_level(logging.CRITICAL, "bluesky")
+    engine.subscribe(after_frames(DARKS + FLATS + 20, lambda: engine.request_pause(defer=False)))
+    with pytest.raises(RunEngineInterrupted):
+        engine(tomo_fly(rig.beamline, SCAN))
+    assert rig.device.state == "standby"
+    with pytest.raises(TomoScanError) as failed:
+        engine.resume()
+    assert failed.value.failure is FailureCode.PAUSED
+    safe(rig, beamline_process)
+    assert rig.beamline.streamer.last_report.state == "aborted"
+    another_scan_goes_well(engine, rig)
+
+
 def test_a_second_session_waits_for_the_camera(engine: Any, rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     """Two detectors with the same camera: the second scan is refused, the first one is not disturbed."""
     caplog.set_level(logging.CRITICAL, "bluesky")
