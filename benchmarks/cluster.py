@@ -1,4 +1,4 @@
-"""What it costs to share a scan out, and what a death costs: ``python -m benchmarks.cluster [--scans N]``.
+"""What it costs to share a scan out, and what a death costs: ``python -m benchmarks.cluster [--engine ray]``.
 
 The whole daemon on the virtual beamline, which paces the frames: with one process, with two shards, with four; by
 turns, so that all meet the same machine. Counted are the CPU seconds of the daemon and every process below it, from
@@ -77,10 +77,16 @@ def used(pid: int) -> tuple[Counter[str], Counter[str]]:
     return processes, threads
 
 
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 def program_of(pid: int) -> str:
     """By the name that it shows, or by its command line."""
-    if (name := Path(f"/proc/{pid}/comm").read_text().strip()) in PROGRAMS:
+    if (name := name_of(pid).split(" ")[0]) in PROGRAMS:
         return name
+    if name.startswith(("ray", "gcs_server")):
+        return "ray"
     return "raw writer" if b"streamer.io.raw.writer_process" in Path(f"/proc/{pid}/cmdline").read_bytes() else "daemon"
 
 
@@ -101,7 +107,7 @@ def _not_read(_first: int, _last: int) -> Any:
 class Daemon:
     """One daemon with its own beamline, for all scans of a size."""
 
-    def __init__(self, stack: ExitStack, folder: Path, size: int, shards: int, spares: int) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, size: int, shards: int, spares: int, engine: str) -> None:
         beamline = start_beamline(folder, "--size", str(size), "--rows", str(size), "--seed", "3", "--mount-s", "0")
         stack.callback(beamline.stop)
         self.process: ManagedProcess = start_daemon(
@@ -109,7 +115,7 @@ class Daemon:
             source={"endpoint": beamline.wait_ready()["frames"]},
             writer={"directory": folder / "data", "reserve_mb": 0},
             ring={"memory_mb": 128},
-            compute={"shards": shards, "spares": spares},
+            compute={"shards": shards, "spares": spares, "engine": engine},
         )
         stack.callback(self.process.stop, timeout_s=60)
         self.process.wait_ready()
@@ -166,8 +172,8 @@ class Daemon:
         self.driver.until(
             lambda: self.driver.report(spec.scan_id).frames.received > spec.frames // 2, "the middle of the scan"
         )
-        # The oldest: the youngest is the spare.
-        victim = min(pid for pid in below(self.process.pid) if program_of(pid) == "shard")
+        # One that has rows says so in its name; the spare has none.
+        victim = next(pid for pid in below(self.process.pid) if name_of(pid).startswith("shard "))
         load = round(os.getloadavg()[0], 1)
         os.kill(victim, signal.SIGKILL)
         began = time.monotonic()
@@ -183,10 +189,10 @@ class Daemon:
                 "state": str(report.state)}  # fmt: skip
 
 
-def cost(size: int, scans: int, folder: Path) -> dict[str, Any]:
+def cost(size: int, scans: int, folder: Path, engine: str) -> dict[str, Any]:
     """For each number of shards: CPU seconds [median, least, most], their ratio to one process by turns, latencies."""
     with ExitStack() as stack:
-        daemons = {shards: Daemon(stack, folder / f"{size}-{shards}", size, shards, 0) for shards in SHARDS}
+        daemons = {shards: Daemon(stack, folder / f"{size}-{shards}", size, shards, 0, engine) for shards in SHARDS}
         found: dict[int, list[tuple[Counter[str], Counter[str], Report]]] = {shards: [] for shards in SHARDS}
         differences = {shards: daemon.difference() for shards, daemon in daemons.items()}
         for _turn in range(scans):
@@ -221,14 +227,14 @@ def medians(counts: list[Counter[str]]) -> dict[str, float]:
     return {name: value for name, value in sorted(figures.items(), key=lambda one: -one[1]) if value >= LEAST_S}
 
 
-def deaths(size: int, scans: int, folder: Path) -> dict[str, Any]:
+def deaths(size: int, scans: int, folder: Path, engine: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for spares in (1, 0):
         name = "with a spare" if spares else "without one"
         result[name] = []
         for number in range(scans):
             with ExitStack() as stack:
-                daemon = Daemon(stack, folder / f"{spares}-{number}", size, 2, spares)
+                daemon = Daemon(stack, folder / f"{spares}-{number}", size, 2, spares, engine)
                 daemon.scan()
                 result[name].append(daemon.kill())
                 print(name, result[name][-1], flush=True)
@@ -239,12 +245,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What it costs to share a scan out, and what a death costs.")
     parser.add_argument("--scans", type=int, default=5, metavar="N", help="of each kind, counted (default 5)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512], choices=RATES_HZ, metavar="PX")
+    parser.add_argument("--engine", default="processes", choices=["processes", "ray"], help="default processes")
     options = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
-        result: dict[str, Any] = {"cost": {str(size): cost(size, options.scans, folder) for size in options.sizes}}
-        result["deaths"] = deaths(256, options.scans, folder)
-    record("cluster", result)
+        result: dict[str, Any] = {
+            "cost": {str(size): cost(size, options.scans, folder, options.engine) for size in options.sizes}
+        }
+        result["deaths"] = deaths(256, options.scans, folder, options.engine)
+    record("cluster" if options.engine == "processes" else f"cluster-{options.engine}", result)
 
 
 if __name__ == "__main__":

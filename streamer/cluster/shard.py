@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import zmq
-from numpy.typing import NDArray
 
 from streamer.cluster.calls import CallServer, Wake
 from streamer.cluster.child import begin, end_with
@@ -43,6 +42,7 @@ from streamer.cluster.messages import (
     Watch,
     WriteRows,
 )
+from streamer.cluster.tomogram_rows import TomogramRows
 from streamer.config import Config
 from streamer.core.backend.selection import select_backend
 from streamer.core.backend.staging import upload_buffer
@@ -53,9 +53,9 @@ from streamer.daemon.compute.waiting_frames import WaitingFrames
 from streamer.daemon.supervision import show_name
 from streamer.daemon.writer_options import writer_options
 from streamer.flow.ring.ring import Ring
+from streamer.flow.row_cut import ROWS_KEY
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput
-from streamer.io.direct import BulkWriter
 from streamer.io.messaging.sockets import keep_message_memory
 from streamer.io.raw.pixel_mask import unpack
 from streamer.io.raw.unfinished import Batch, find_unfinished
@@ -257,6 +257,7 @@ class Shard:
             self._stored = unfinished.batches(lambda index: not pipeline.arrivals.has(index), FRAMES_PER_BATCH)
         self._pipeline, self._shown = pipeline, self._version
         self._intake.part = part
+        show_name(f"shard {spec.metadata[ROWS_KEY].partition(':')[0]}")  # its first row; a spare has none
         return Armed(pipeline.plan.to_dict())
 
     def _left_by_another(self, request: Arm) -> Any:
@@ -285,7 +286,7 @@ class Shard:
 
     def _write_rows(self, part: Part, pipeline: ScanPipeline, request: WriteRows) -> None:
         self._fold_all(part, pipeline)
-        rows = _Rows(Path(request.path), request.place, request.first, pipeline.shape[1:])
+        rows = TomogramRows(Path(request.path), request.place, request.first, pipeline.shape[1:])
         try:
             if pipeline.count:
                 write_blocks(rows, pipeline.tomogram(raw_rows(part.path, self._memory)))
@@ -325,20 +326,6 @@ class Shard:
             expected = part.spec.frames if part.end is None else part.end.frames
             self._finish_raw(part, "complete", expected, note="the scout died before the end of the scan")
         self._stopped.set()
-
-
-class _Rows:
-    """The part of a tomogram's file that belongs to a shard."""
-
-    def __init__(self, path: Path, place: int, first: int, plane: tuple[int, int]) -> None:
-        self._plane_bytes = 4 * plane[0] * plane[1]
-        self._bulk, self._place = BulkWriter(path), place + first * self._plane_bytes
-
-    def write_rows(self, first: int, block: NDArray[np.float32]) -> None:
-        self._bulk.write(self._place + first * self._plane_bytes, np.ascontiguousarray(block, "<f4"))
-
-    def close(self) -> None:
-        self._bulk.close()
 
 
 def _now() -> str:

@@ -121,6 +121,11 @@ class Sharded:
         """Processes that run for the daemon, oldest first: those of one ``program`` of a cluster."""
         return children_of(self.daemon.pid, program)
 
+    def holders(self) -> list[int]:
+        """Processes of the shards that have rows, in the order of these; once a scan was armed."""
+        rows = {int(name_of(pid).split(" ")[1]): pid for pid in self.children("shard") if " " in name_of(pid)}
+        return [rows[row] for row in sorted(rows)]
+
     def close(self) -> None:
         self.link.close()
         self.daemon.stop(timeout_s=60)
@@ -135,7 +140,7 @@ def children_of(pid: int, program: str) -> list[int]:
             with suppress(OSError):  # it has ended since
                 waiting += map(int, task.read_text().split())
         found += waiting
-    return sorted(child for child in set(found) if name_of(child) == program)
+    return sorted(child for child in set(found) if name_of(child).split(" ")[0] == program)
 
 
 def name_of(pid: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamer.cli import main
+from streamer.cli.cluster.bandwidth import Links, Machine
 from streamer.cluster.planning import advice, plan
 from streamer.cluster.scout import shards_of, shared_out
 from streamer.config import Config
@@ -86,3 +87,60 @@ def test_nothing_to_share_out_is_bad_input(tmp_path: Path, capsys: pytest.Captur
     config.write_text("")
     assert main(["cluster", "check", str(config)]) == 2
     assert "nothing to share out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4, 8])
+def test_rates_and_raw_data_are_those_of_the_frames(shards: int) -> None:
+    scan = ScanSpec("scan", "sample", 2048, 1024, 1500, flats=20, darks=10)
+    found = plan(scan, 50.0, shards, 64 * GIB, 2)
+    assert found.rate == 50 * 2048 * 1024 * 2
+    assert found.rate_of_one == pytest.approx(found.rate / shards)
+    assert found.raw_bytes == 1530 * 2048 * 1024 * 2
+
+
+@pytest.mark.parametrize("binning", [2, 4, 8])
+def test_binned_frames_are_smaller_by_its_square(binning: int) -> None:
+    whole, binned = (plan(spec(2048, 1500), 50, 2, 64 * GIB, 1, bins) for bins in (1, binning))
+    assert whole.rate / binned.rate == binning**2
+    assert whole.raw_bytes / binned.raw_bytes == binning**2
+    assert binned.memory_bytes < whole.memory_bytes
+
+
+def test_too_few_rows_for_the_shards_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"set compute\.shards to 4 or less"):
+        plan(spec(64, 100), 10, 8, GIB, 1)
+    with pytest.raises(BadInput, match=r"too few for 2 shards"):
+        plan(spec(64, 100), 10, 2, GIB, 1, binning=4)
+
+
+def test_no_way_out_is_said_that_needs_more_rows_than_there_are() -> None:
+    found = advice(spec(64, 200_000), 10, 2, 2**27, 1, measured=2e9)
+    assert not found.fits
+    assert not any("with 8 shards" in line or "binned 4×4" in line for line in found.said)
+
+
+def test_a_rate_that_is_too_high_is_said_even_when_the_memory_is_there() -> None:
+    found = advice(spec(512, 800), 4000, 2, 8 * GIB, 1, measured=2e9)
+    assert not found.fits
+    assert found.said[1] == (
+        "too fast for one cutter: it passes on 2.00 GB/s here; expose at 3.05e+03 Hz or less, bin, or "
+        "have several detector servers send their own rows"
+    )
+    assert found.said[-1].startswith("each shard has the memory")
+
+
+class TestLinks:
+    here, there = Machine("here", 8 * GIB, 4), Machine("there", 16 * GIB, 32)
+
+    def test_each_link_is_a_line(self) -> None:
+        links = Links((2.5e9, 1.25e9), 3e9, (self.here, self.there))
+        assert links.said() == [
+            "shard 0 on here: 2.50 GB/s alone, 8.0 GiB free, 4 cores",
+            "shard 1 on there: 1.25 GB/s alone, 16.0 GiB free, 32 cores",
+            "rows reach 2 processes at 3.00 GB/s together",
+        ]
+
+    def test_shards_of_one_machine_share_its_memory(self) -> None:
+        less = Machine("here", 7 * GIB, 4)
+        links = Links((1.0, 1.0, 1.0), 1.0, (self.here, self.there, less))
+        assert links.share() == {"here": (7 * GIB, 2), "there": (16 * GIB, 1)}

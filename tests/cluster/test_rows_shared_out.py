@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from streamer.cluster.rows import Strips, row_blocks, scout_rows
+from streamer.cluster.rows import Strips, row_blocks, scout_rows, strip_of
 from streamer.core.planes.plane import NOTHING, Plane, orthogonal_planes
 from streamer.flow.row_cut import RowCut
 from streamer.frames import BadInput
@@ -71,3 +73,50 @@ def test_a_shard_that_no_plane_passes_through_watches_nothing() -> None:
     low = Plane("low", (0.0, 0.0, 3.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (COLUMNS, COLUMNS))
     strips = Strips.of((low,), (RowCut(0, 48), RowCut(48, ROWS)), ROWS)
     assert strips.watched(1) == (NOTHING,)
+
+
+directions = st.tuples(*[st.floats(-1, 1, allow_nan=False, width=16)] * 3)
+
+
+@given(
+    origin=st.tuples(*[st.floats(-60, 150, allow_nan=False, width=16)] * 3),
+    u=directions,
+    v=directions,
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    rows=st.integers(64, 200),
+    shards=st.integers(1, 4),
+)
+def test_every_pixel_of_any_plane_is_one_shards(
+    origin: tuple[float, float, float],
+    u: tuple[float, float, float],
+    v: tuple[float, float, float],
+    shape: tuple[int, int],
+    rows: int,
+    shards: int,
+) -> None:
+    assume(np.linalg.norm(np.cross(u, v)) >= 1e-6)
+    plane = Plane("any", origin, u, v, shape)
+    count = np.zeros(shape, int)
+    blocks = row_blocks(rows, shards)
+    for block in blocks:
+        strip = strip_of(plane, block, rows)
+        if strip is None:
+            continue
+        count[strip.place] += 1 if strip.mask is None else strip.mask
+        assert strip.plane.shape == count[strip.place].shape
+    assert (count == 1).all()
+
+
+def test_pictures_of_another_shape_are_not_stitched() -> None:
+    """A shard that still shows the planes of before."""
+    planes, blocks = orthogonal_planes(ROWS, COLUMNS), row_blocks(ROWS, 2)
+    strips = Strips.of(planes, blocks, ROWS)
+    images = [{plane.name: drawn(plane, 0) for plane in strips.watched(number)} for number in range(2)]
+    images[1] = {name: image[:-1] for name, image in images[1].items()}
+    assert set(strips.stitched(images)) <= {"xy"}
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5, 16])
+def test_blocks_are_of_nearly_the_same_size(shards: int) -> None:
+    sizes = [block.rows for block in row_blocks(2048, shards)]
+    assert max(sizes) - min(sizes) <= 16

@@ -30,9 +30,10 @@ ENGINES = pytest.mark.parametrize("engine", ["processes", "ray"])
 def test_a_shard_that_is_killed_is_replaced_and_nothing_lacks(tmp_path: Path, spares: int, engine: str) -> None:
     sharded, scan = Sharded(tmp_path, 2, spares, engine), Scan()
     try:
-        shards = sharded.children("shard")
-        assert len(shards) == 2 + spares
+        assert len(sharded.children("shard")) == 2 + spares
         sharded.arm(scan)
+        shards = sharded.holders()
+        assert len(shards) == 2
         sharded.detector.begin(scan)
         sharded.detector.frames(scan, range(50))
         eventually(lambda: sharded.report(scan).written >= 20, "frames of both shards are on the disk")
@@ -57,8 +58,11 @@ def test_a_shard_that_is_killed_is_replaced_and_nothing_lacks(tmp_path: Path, sp
 def test_a_spare_that_dies_is_replaced_and_takes_rows_like_any_other(tmp_path: Path, engine: str) -> None:
     sharded, scan = Sharded(tmp_path, 2, 1, engine), Scan()
     try:
-        first = sharded.children("shard")
-        os.kill(first[2], signal.SIGKILL)
+        sharded.run(Scan("first"))
+        first = sharded.holders()
+        (unused,) = set(sharded.children("shard")) - set(first)
+        os.kill(unused, signal.SIGKILL)
+        first.append(unused)
         spare = eventually(lambda: set(sharded.children("shard")) - set(first), "another spare is started").pop()
         os.kill(first[1], signal.SIGKILL)
         eventually(lambda: b"shard 1 is back" in sharded.daemon.log.read_bytes(), "the rows have a process again")
@@ -104,13 +108,14 @@ def test_a_scan_that_not_all_shards_can_arm_is_refused_in_time_and_leaves_nothin
     """The promise of ``arm``. A stopped process is one that does not answer: nobody replaces it."""
     sharded, scan = Sharded(tmp_path, 2), Scan()
     try:
-        victim = sharded.children("shard")[1]
+        sharded.run(Scan("first"))
+        victim, before = sharded.holders()[1], set(sharded.folder.glob("*"))
         os.kill(victim, signal.SIGSTOP)
         began = time.monotonic()
         with pytest.raises(LinkError, match=r"shard \d did not answer within 2 s: the scan is not armed; try again"):
             sharded.arm(scan)
         assert time.monotonic() - began < 4.0
-        assert not list(sharded.folder.glob("*"))  # nothing is left of it
+        assert set(sharded.folder.glob("*")) == before  # nothing is left of it
         os.kill(victim, signal.SIGCONT)
         report = eventually(lambda: ran(sharded, scan), "it is armed when all shards answer")
     finally:
