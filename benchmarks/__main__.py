@@ -10,6 +10,7 @@ SCRIPTS = (
     "streams.sim_rate",
     "reconstruction.planes",
     "moved_planes",
+    "page_moves",
     "reconstruction.volume",
     "reconstruction.preparation",
     "reconstruction.center",

@@ -18,7 +18,7 @@ PACKAGES = ("numpy", "scipy", "numba", "h5py", "pyzmq", "msgspec")
 
 
 def record(name: str, result: dict[str, Any]) -> Path:
-    """Write ``results/<name>.json``: the command, the date, versions, the processor, and the result.
+    """Write ``results/<name>.json``: the command, the date, versions, processor, load and niceness, and the result.
 
     Of places that only this machine has, the command names the last part.
     """
@@ -33,6 +33,7 @@ def record(name: str, result: dict[str, Any]) -> Path:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
+        "niceness": os.nice(0),
         "result": result,
     }
     RESULTS.mkdir(exist_ok=True)
