@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,21 @@ import h5py
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from station import Station, eventually
 
 from streamer.flow.wire.beamline import Faults, SetBeam
 from streamer.frames import Decision, ReasonCode
 from streamer_plans import stubs
 from streamer_plans.devices.beamline import sim_beamline
 from streamer_plans.tomo import TomoScan, tomo_fly
-from tests.integration.station import Station, eventually
 
 PROJECTIONS = 180
 LIT = 300.0
 
 
-@pytest.fixture(scope="module")
-def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    station = Station(tmp_path_factory.mktemp("dump"))
-    yield station
-    station.close()
+@pytest.fixture
+def station(shared_station: Station) -> Station:
+    return shared_station
 
 
 @pytest.mark.parametrize(("first", "last"), [(60, 79), (60, 109), (150, 191)])

@@ -122,6 +122,14 @@ def instance(station: Station) -> str:
 
 
 @pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    """A beamline whose daemon has lost no frame yet."""
+    station = Station(tmp_path_factory.mktemp("station"))
+    yield station
+    station.close()
+
+
+@pytest.fixture(scope="module")
 def with_a_gpu() -> Iterator[str]:
     """The metrics page of a daemon that has a GPU, which this machine may lack; the numbers are made up."""
     numbers = MetricsSnapshot(writer_up=True, ring_slots=1, gpu_memory_used_bytes=2**30, gpu_memory_bytes=2**34)
@@ -133,22 +141,22 @@ def with_a_gpu() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(shared_station: Station) -> Iterator[ServedPage]:
+def page(station: Station) -> Iterator[ServedPage]:
     """The web page of the daemon."""
-    with ServedPage(shared_station.daemon["control"], "--metrics", "0") as served:
+    with ServedPage(station.daemon["control"], "--metrics", "0") as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def prometheus(
-    shared_station: Station, with_a_gpu: str, page: ServedPage, tmp_path_factory: pytest.TempPathFactory
+    station: Station, with_a_gpu: str, page: ServedPage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """It has seen the daemon before, during and after a scan in which one frame was lost."""
     folder = tmp_path_factory.mktemp("monitoring") / "prometheus"
     web = urllib.parse.urlsplit(page.metrics).netloc
-    server = Prometheus(folder, instance(shared_station), with_a_gpu, web=web)
+    server = Prometheus(folder, instance(station), with_a_gpu, web=web)
     try:
-        report = shared_station.scan("watched", faults=Faults(drop=frozenset({50})))
+        report = station.scan("watched", faults=Faults(drop=frozenset({50})))
         assert report.frames.missing == 1, report
         eventually(lambda: server.number("sum(streamer_frames_missing_total)") == 1, "the end of the scan is scraped")
         scraped = time.time()
@@ -164,11 +172,11 @@ def filled(expression: str, daemon: str) -> str:
 
 @pytest.mark.parametrize(("title", "expression"), QUERIES)
 def test_every_query_of_every_panel_shows_something(
-    prometheus: Prometheus, shared_station: Station, with_a_gpu: str, title: str, expression: str
+    prometheus: Prometheus, station: Station, with_a_gpu: str, title: str, expression: str
 ) -> None:
     """A wrong name fails twice: it is not exported, and shows nothing."""
     assert names_in(expression) <= exported()
-    daemon = with_a_gpu if "gpu_memory" in expression else instance(shared_station)
+    daemon = with_a_gpu if "gpu_memory" in expression else instance(station)
     eventually(lambda: prometheus.shows(filled(expression, daemon)), title, 60.0)
 
 
@@ -178,20 +186,20 @@ def test_a_wrong_name_would_be_found(prometheus: Prometheus) -> None:
     assert not prometheus.shows(wrong)
 
 
-def test_the_dashboard_tells_the_truth(prometheus: Prometheus, shared_station: Station) -> None:
+def test_the_dashboard_tells_the_truth(prometheus: Prometheus, station: Station) -> None:
     def panel(title: str) -> list[float]:
         (found,) = (p for p in BOARDS["overview"]["panels"] if p["title"] == title)
-        return [prometheus.number(filled(target["expr"], instance(shared_station))) for target in found["targets"]]
+        return [prometheus.number(filled(target["expr"], instance(station))) for target in found["targets"]]
 
     assert panel("Lost frames") == [1, 0, 0, 0]
-    here = f'instance="{instance(shared_station)}"'
+    here = f'instance="{instance(station)}"'
     state = eventually(lambda: prometheus.query(f"streamer_scan_state{{{here}}} == 1"), "the state of the scan")
     assert state[0]["metric"]["streamer_scan_state"] == "incomplete"
     assert 0 < panel("Last frame → tomogram")[0] < 60
     latency = panel("Latency frame → preview")
     assert latency == sorted(latency)
     assert all(0 <= share <= 1 for share in panel("Ring"))
-    report = shared_station.final("watched")
+    report = station.final("watched")
     assert prometheus.number(f"streamer_quality_center_px{{{here}}}") == report.center_px
 
 

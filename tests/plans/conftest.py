@@ -21,6 +21,7 @@ from streamer.cli.rig.processes import ManagedProcess, start_beamline, start_ioc
 from streamer.client import Link
 from streamer.flow.wire.beamline import Faults, GetBeamlineStatus, MoveRotation, MoveX, SetFaults
 from streamer.flow.wire.changer import Confirm, HandOver
+from streamer.flow.wire.daemon import GetStatus
 from streamer_plans.devices.beamline import Beamline
 from streamer_plans.devices.beamline_file import open_beamline
 from streamer_plans.devices.epics.record import Record
@@ -121,22 +122,65 @@ def where(beamline_process: ManagedProcess, tmp_path_factory: pytest.TempPathFac
     ioc.kill()
 
 
+class Peers:
+    """Small daemons (``tests.plans.peer``) at one virtual beamline, one at a time: it deals its frames out to all. The
+    last one of a test serves the next test, unless it was killed.
+    """
+
+    def __init__(self, frames: str, folder: Path) -> None:
+        self._frames, self._folder = frames, folder
+        self._count = 0
+        self._idle: ManagedProcess | None = None
+
+    def start(self, directory: Path, script: tuple[dict[str, Any], ...]) -> ManagedProcess:
+        """A daemon that has had no scan yet."""
+        peer, self._idle = self._idle, None
+        number = self._count if peer is not None else self._count + 1
+        scratch, orders = self._folder / "orders.tmp", self._folder / f"orders{number}.json"
+        scratch.write_text(json.dumps({"directory": str(directory), "script": script}), encoding="utf-8")
+        scratch.replace(orders)
+        if peer is not None:
+            with Link(peer.endpoints["control"], "the peer", timeout_s=60.0) as link:
+                while link.ask(GetStatus()).scan is not None:
+                    time.sleep(0.002)
+            return peer
+        self._count, ready = number, self._folder / f"daemon{number}.json"
+        words = ["-m", "tests.plans.peer", str(ready), self._frames, str(orders)]
+        return ManagedProcess("daemon", words, ready.with_suffix(".log"), ready, cwd=ROOT)
+
+    def take_back(self, started: list[ManagedProcess]) -> None:
+        """Keep the last one for the next test, and end the others."""
+        alive = [peer for peer in started if peer.poll() is None and peer.endpoints]
+        self._idle = alive[-1] if alive and alive[-1] is started[-1] else None
+        for peer in started:
+            if peer is not self._idle:
+                peer.kill()
+
+    def close(self) -> None:
+        if self._idle is not None:
+            self._idle.kill()
+
+
+@pytest.fixture(scope="session")
+def peers(beamline_process: ManagedProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
+    made = Peers(beamline_process.endpoints["frames"], tmp_path_factory.mktemp("peers"))
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def start_daemon(beamline_process: ManagedProcess, tmp_path: Path) -> Iterator[Callable[..., ManagedProcess]]:
-    """Start a daemon with a script of what it does in each scan."""
+def start_daemon(peers: Peers, tmp_path: Path) -> Iterator[Callable[..., ManagedProcess]]:
+    """A daemon with a script of what it does in each scan."""
     started: list[ManagedProcess] = []
 
     def start(*script: dict[str, Any]) -> ManagedProcess:
-        ready = tmp_path / f"daemon{len(started)}.json"
-        words = ["-m", "tests.plans.peer", str(ready), beamline_process.endpoints["frames"], str(tmp_path)]
-        daemon = ManagedProcess("daemon", [*words, json.dumps(script)], ready.with_suffix(".log"), ready, cwd=ROOT)
-        started.append(daemon)
-        daemon.wait_ready()
-        return daemon
+        started.append(peers.start(tmp_path, script))
+        if not started[-1].endpoints:
+            started[-1].wait_ready()
+        return started[-1]
 
     yield start
-    for process in started:
-        process.kill()
+    peers.take_back(started)
 
 
 @pytest.fixture

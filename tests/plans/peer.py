@@ -1,10 +1,11 @@
 """A small daemon that follows docs/protocol.md, for failures that the real one does not have on demand.
 
-``python -m tests.plans.peer READY_FILE FRAMES_ENDPOINT DIRECTORY [SCRIPT]``: SCRIPT is a JSON list, one map for each
-scan: ``verdict``, ``reasons``, ``center_px``, ``silent`` (never a final verdict), ``deaf_after`` (receives no frame
-beyond this one), ``live_after`` (gives the verdict ``live``, not final, from this projection on), ``live_when`` (and
-not before this file is there), ``fail_after`` (gives the scan up). The last map holds for all further scans. It writes
-real HDF5 files in SWMR mode.
+``python -m tests.plans.peer READY_FILE FRAMES_ENDPOINT ORDERS_FILE``: the orders are JSON, with the ``directory`` of
+the files and a ``script``, one map for each scan: ``verdict``, ``reasons``, ``center_px``, ``silent`` (never a final
+verdict), ``deaf_after`` (receives no frame beyond this one), ``live_after`` (gives the verdict ``live``, not final,
+from this projection on), ``live_when`` (and not before this file is there), ``fail_after`` (gives the scan up). The
+last map holds for all further scans. With other orders in the file it forgets what was before. It writes real HDF5
+files in SWMR mode.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ RUNNING = (ScanState.ARMED, ScanState.ACQUIRING, ScanState.DRAINING)
 
 
 class Peer(StandInDaemon):
-    def __init__(self, ready: Path, frames: str, directory: Path, script: list[dict[str, Any]]) -> None:
+    def __init__(self, ready: Path, frames: str, orders: Path) -> None:
         handlers: dict[Any, Any] = {
             Ping: lambda _: Pong(VERSION),
             Arm: self.arm,
@@ -56,18 +57,29 @@ class Peer(StandInDaemon):
         super().__init__(handlers=handlers)
         self.frames = self.context.socket(zmq.PULL)
         self.frames.connect(frames)
-        self.directory = directory
-        self.script = script or [{}]
         self.plan: dict[str, Any] = {}
         self.file: h5py.File | None = None
         self.flushed = 0.0
+        self.orders, self.text = orders, ""
+        self.look_at_orders()
         scratch = ready.with_suffix(".tmp")
         scratch.write_text(json.dumps({"control": self.endpoint, "events": self.events.endpoint}))
         scratch.replace(ready)
 
+    def look_at_orders(self) -> None:
+        text = self.orders.read_text(encoding="utf-8")
+        if text == self.text:
+            return
+        if self.file is not None:
+            self.file.close()
+        orders = json.loads(text)
+        self.directory, self.script = Path(orders["directory"]), orders["script"] or [{}]
+        self.text, self.report, self.file = text, None, None
+
     def run(self) -> None:
         parent = os.getppid()
         while os.getppid() == parent:
+            self.look_at_orders()
             self.serve()
             if self.frames.poll(5):
                 self.receive(self.frames.recv_multipart())
@@ -190,5 +202,4 @@ class Peer(StandInDaemon):
 
 
 if __name__ == "__main__":
-    script = json.loads(sys.argv[4]) if len(sys.argv) > 4 else []
-    Peer(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), script).run()
+    Peer(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])).run()
