@@ -15,7 +15,7 @@ from pydantic import Field
 from streamer.cli.detector.look import look
 from streamer.cli.terminal.arguments import add_verb, checked
 from streamer.config import NATIVE, Config, SourceEndpoint, check_security, check_source, load, unguarded
-from streamer.core.backend.selection import BackendError, select_backend
+from streamer.core.backend.selection import backend_asked_in
 from streamer.daemon.scan_folders import check_folders
 from streamer.frames import BadInput
 from streamer.io.raw.disk_space import check_space
@@ -77,10 +77,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"security.insecure: everybody who reaches {', '.join(open_to_others.values())} may use it")
     if config.security.keys is not None:
         KeyFolder(config.security.keys).daemon()
-    try:
-        backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
-    except BackendError as error:
-        raise BadInput(f"reconstruction.backend: {error}") from error
+    asked = config.reconstruction
+    backend, why = backend_asked_in("reconstruction.backend", asked.backend, asked.threads)
     print(why)
     _check_directory(config)
     taken = taken_ports(config)

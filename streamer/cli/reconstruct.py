@@ -23,7 +23,7 @@ from streamer.cli.terminal.scan_options import (
 )
 from streamer.config import Compute
 from streamer.core.arrays import Image
-from streamer.core.backend.selection import BackendError, select_backend
+from streamer.core.backend.selection import backend_asked_in
 from streamer.core.quality.artefacts import slice_figures
 from streamer.frames import BadInput, Verdict
 from streamer.io.archive import Archive, sections, write_archive
@@ -108,10 +108,7 @@ def run(args: argparse.Namespace) -> int:
         return backlog.run(args)
     if args.output is None:
         raise BadInput("-o: say which file the tomogram is to be")
-    try:
-        backend, why = select_backend(args.backend, args.threads)
-    except BackendError as error:
-        raise BadInput(f"--backend {args.backend}: {error}") from error
+    backend, why = backend_asked_in(f"--backend {args.backend}", args.backend, args.threads)
     print(why)
     _check_places(args)
     began = time.perf_counter()

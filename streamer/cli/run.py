@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.cli.terminal.arguments import add_verb
 from streamer.cli.terminal.logs import ScanInHand, add_log_options, start_log
+from streamer.cli.terminal.outputs import check_outputs
 from streamer.config import Config, load, render
 from streamer.io.messaging.sockets import keep_message_memory
 from streamer.io.place import set_file_mode
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(render(config), end="")
         return 0
+    check_outputs({"--ready-file": args.ready_file})
     return serve_forever(config, args.ready_file, args.with_parent, start_log(args))
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from streamer.cli.status import DEFAULT
 from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
 from streamer.cli.terminal.extras import need
+from streamer.cli.terminal.listening import listening, port, url
 from streamer.config import Endpoint
 from streamer.frames import BadInput
 
@@ -34,9 +32,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="writer.directory of the daemon")
     parser.add_argument("--host", default="127.0.0.1", help="address of this machine (default 127.0.0.1)")
-    parser.add_argument(
-        "--port", type=checked(Annotated[int, Field(ge=0, le=65535)]), default=8000, help="0: any (default 8000)"
-    )
+    parser.add_argument("--port", type=port, default=8000, help="0: any (default 8000)")
     parser.add_argument(
         "--control",
         type=checked(Literal["none"] | Endpoint),
@@ -65,20 +61,13 @@ def run(args: argparse.Namespace) -> int:
         server = uvicorn.Server(
             uvicorn.Config(application(args.folder, planes, api_key), args.host, args.port, log_level="warning")
         )
-        with _listening(args.host, args.port) as listener:
-            print(f"serving {args.folder} at http://{args.host}:{listener.getsockname()[1]}", flush=True)
+        with listening(args.host, args.port) as listener:
+            print(f"serving {args.folder} at {url(listener, args.host)}", flush=True)
             server.run(sockets=[listener])
     finally:
         if planes is not None:
             planes.close()
     return 0
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        raise BadInput(f"--host {host} --port {port}: {os.strerror(error.errno or 0).lower()}") from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -15,6 +15,7 @@ from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.client import Link
 from streamer.config import Endpoint
 from streamer.flow.wire.daemon import DaemonStatus, GetStatus
+from streamer.frames import BadInput
 from streamer.io.messaging.sockets import until_done
 
 DEFAULT = "tcp://127.0.0.1:5581"
@@ -60,6 +61,8 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.watch and args.json is not None:
+        raise BadInput("--json: not together with --watch, which never ends")
     check_outputs({"--json": args.json})
     with until_done() as context, Link(args.endpoint, "the daemon", args.timeout, context, read_key(args)) as link:
         if args.watch:

@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import structs
 
 from streamer.cli.terminal.arguments import add_verb, checked
+from streamer.cli.terminal.outputs import check_outputs
 from streamer.cli.terminal.progress import Progress
 from streamer.core.arrays import Image, Values
 from streamer.frames import BadInput, ScanSpec
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"{args.output} exists already; remove it or choose another name")
     if args.overview is not None and len(args.scans) != 1:
         raise BadInput(f"--overview continues one scan, not {len(args.scans)}")
+    check_outputs({"-o": args.output})
     with ExitStack() as files:
         scans = [files.enter_context(ScanFile.open(path)) for path in args.scans]
         if args.overview is None:

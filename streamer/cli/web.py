@@ -7,15 +7,15 @@ import os
 import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.registry import Collector
-from pydantic import Field
 
 from streamer.cli.status import DEFAULT
 from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
 from streamer.cli.terminal.extras import need
+from streamer.cli.terminal.listening import listening, port, url
 from streamer.config import Endpoint
 from streamer.daemon.monitoring.http import PageServer, exposition
 from streamer.frames import BadInput
@@ -28,8 +28,6 @@ HOST = "127.0.0.1"
 
 NICE = 5
 """Of the process, where the system knows niceness: on a busy machine the daemon goes first, and its frames."""
-
-Port = checked(Annotated[int, Field(ge=0, le=65535)])
 
 MORE = f"""\
 A token is a line in a file that only you may read: {TOKEN}
@@ -59,7 +57,7 @@ def add_parser(verbs: Any) -> None:
     )  # fmt: skip
     add_key(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address of this machine (default 127.0.0.1)")
-    parser.add_argument("--port", type=Port, default=8080, help="0: any (default 8080)")
+    parser.add_argument("--port", type=port, default=8080, help="0: any (default 8080)")
     parser.add_argument("--look-token", type=Path, metavar="FILE", help="token without which nothing is shown")
     parser.add_argument("--steer-token", type=Path, metavar="FILE", help="token with which the page may steer")
     parser.add_argument(
@@ -67,7 +65,7 @@ def add_parser(verbs: Any) -> None:
         help="name by which browsers ask for the page, as a proxy's; may be given again",
     )  # fmt: skip
     parser.add_argument("--batch", type=Path, metavar="FOLDER", help="show the samples of the batch in this folder")
-    parser.add_argument("--metrics", type=Port, metavar="PORT", help="serve Prometheus metrics here; 0: any port")
+    parser.add_argument("--metrics", type=port, metavar="PORT", help="serve Prometheus metrics here; 0: any port")
     parser.add_argument("--insecure", action="store_true", help="let every machine look without a token")
     parser.set_defaults(run=run)
 
@@ -102,8 +100,7 @@ def run(args: argparse.Namespace) -> int:
             app, log_level="warning", ws_max_size=LONGEST, ws_per_message_deflate=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=2, h11_max_incomplete_event_size=2**14,
         )  # fmt: skip
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        print(f"the page is at http://{host}:{listener.getsockname()[1]}", flush=True)
+        print(f"the page is at {url(listener, args.host)}", flush=True)
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 
@@ -120,12 +117,3 @@ def serve_metrics(collector: Collector, port: int) -> PageServer:
     registry.register(collector)
     ProcessCollector(registry=registry)
     return PageServer({"/metrics": exposition(registry)}, HOST, port)
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address. Raises BadInput."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise BadInput(f"--host {host} --port {port}: {(error.strerror or str(error)).lower()}") from error

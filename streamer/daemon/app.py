@@ -19,7 +19,7 @@ import zmq
 
 from streamer import __version__
 from streamer.config import NATIVE, Config, check_security, check_source, unguarded
-from streamer.core.backend.selection import BackendError, select_backend, usable_threads
+from streamer.core.backend.selection import backend_asked_in, usable_threads
 from streamer.core.backend.staging import lock_pages, upload_buffer
 from streamer.core.warmup import warm
 from streamer.daemon.access import Access
@@ -86,10 +86,8 @@ class Daemon:
         self.stopped = threading.Event()
         self.warmed = threading.Event()  # the kernels are loaded
         self.failure = ""  # why the daemon ends by itself
-        try:
-            backend, why = select_backend(config.reconstruction.backend, config.reconstruction.threads)
-        except BackendError as error:
-            raise BadInput(f"reconstruction.backend: {error}") from error
+        asked = config.reconstruction
+        backend, why = backend_asked_in("reconstruction.backend", asked.backend, asked.threads)
         log.info(why)
         self._prepare_directory(config.writer.directory, config.writer.group)
         self.backend = backend

@@ -4,7 +4,7 @@ Units are in the names (``_deg``, ``_s``, ``_m``, ``_px``). Arrays are (row, col
 to the rotation axis. See the glossary in ``docs/glossary.md``.
 """
 
-from streamer.frames.errors import BadInput, StreamerError
+from streamer.frames.errors import BadInput, StreamerError, system_reason
 from streamer.frames.scan import (
     DTYPES,
     MAX_FRAMES,
@@ -42,4 +42,5 @@ __all__ = [
     "StreamerError",
     "Verdict",
     "frame_dtype",
+    "system_reason",
 ]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import __version__
-from streamer.frames import BadInput, ScanSpec
+from streamer.frames import BadInput, ScanSpec, system_reason
 from streamer.io.archive import lay_out_archive
 from streamer.io.direct import ALIGNMENT, BulkWriter
 from streamer.io.nexus import group, lay_out_instrument, value
@@ -79,7 +79,7 @@ class TomogramFile:
                 partial, "x", libver=("v110", "v110"), alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT
             )
         except OSError as error:
-            raise BadInput(f"tomogram {path}: cannot be made ({_reason(error)})") from error
+            raise BadInput(f"tomogram {path}: cannot be made ({system_reason(error)})") from error
         try:
             _layout(file, shape, spec, unit, raw_file, parameters or {})
             _reserve(file[DATA])
@@ -89,7 +89,7 @@ class TomogramFile:
                 file.close()
             partial.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise BadInput(f"tomogram {path}: cannot be made ({_reason(error)})") from error
+                raise BadInput(f"tomogram {path}: cannot be made ({system_reason(error)})") from error
             raise
 
     @property
@@ -135,10 +135,6 @@ class TomogramFile:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error).split("\n")[0]
 
 
 def _reserve(data: h5py.Dataset) -> None:
@@ -231,7 +227,7 @@ def read_tomogram(path: Path, rows: slice = slice(None)) -> Tomogram:
         with h5py.File(path, "r") as file:
             return tomogram_of(file, path, rows)
     except OSError as error:
-        raise BadInput(f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]})") from error
+        raise BadInput(f"{path}: not a readable HDF5 file ({system_reason(error).lower()})") from error
 
 
 def tomogram_of(file: h5py.File, path: Path, rows: slice) -> Tomogram:

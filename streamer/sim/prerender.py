@@ -106,7 +106,7 @@ class Renderer:
 
     def plan(self, scene: Scene, shots: list[Shot]) -> Batch:
         """Start to render ``shots``. The same plan again costs nothing; older batches are dropped to make room."""
-        key = (scene.key, len(shots), hash(tuple(shots)))
+        key = (scene.key, tuple(shots))
         with self._lock:
             if key in self._batches:
                 self._batches[key] = self._batches.pop(key)

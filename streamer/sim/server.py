@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,6 @@ from msgspec import structs
 
 from streamer.flow.wire.acknowledged import Transport
 from streamer.flow.wire.beamline import BeamlineEndpoints
-from streamer.frames import BadInput
 from streamer.io.messaging import sockets
 from streamer.io.messaging.control import ControlServer
 from streamer.io.senders.outlet import open_outlet
@@ -54,16 +53,23 @@ class Server:
     def __init__(self, setup: Setup, addresses: Addresses, cache_bytes: int, clock: Clock | None = None) -> None:
         clock = clock or Clock()
         self._context: sockets.Context = zmq.Context()
-        spool = max(SPOOL_BYTES, SPOOL_FRAMES * 2 * setup.rows * setup.columns)
-        outlet = open_outlet(addresses.transport, self._context, addresses.frames, True, "--frames", SOURCE_NAME, spool)
         self._ready_file = addresses.ready_file
         self._renderer = Renderer(cache_bytes)
-        station = VirtualStation(setup)
-        self._acquirer = Acquirer(station, self._renderer, outlet, clock)
-        self._control = BeamlineControl(station, self._acquirer, self._renderer, lambda: self.endpoints, clock.now)
-        self._server = ControlServer(
-            self._context, addresses.control, self._control.table(), clock.now, name="--control"
-        )
+        with ExitStack() as undo:
+            undo.callback(self._context.term)
+            undo.callback(self._renderer.close)
+            spool = max(SPOOL_BYTES, SPOOL_FRAMES * 2 * setup.rows * setup.columns)
+            outlet = open_outlet(
+                addresses.transport, self._context, addresses.frames, True, "--frames", SOURCE_NAME, spool
+            )
+            undo.callback(outlet.close, 0.0)
+            station = VirtualStation(setup)
+            self._acquirer = Acquirer(station, self._renderer, outlet, clock)
+            self._control = BeamlineControl(station, self._acquirer, self._renderer, lambda: self.endpoints, clock.now)
+            self._server = ControlServer(
+                self._context, addresses.control, self._control.table(), clock.now, name="--control"
+            )
+            undo.pop_all()
         self.endpoints = BeamlineEndpoints(self._server.endpoint, outlet.endpoint)
         self._parent = os.getppid() if addresses.with_parent else None
         self._stop = False
@@ -104,14 +110,16 @@ def warm(setup: Setup) -> None:
     view.transmission(compile_bodies(samples[0].bodies, setup.preset.energies_kev), 10.0)
 
 
-def serve(setup: Setup, addresses: Addresses, cache_bytes: int, install: Callable[..., object] = signal.signal) -> int:
-    """Run a server until SIGTERM or SIGINT, and return the exit code of the process."""
-    try:
-        server = Server(setup, addresses, cache_bytes)
-    except BadInput as error:
-        print(f"streamer.sim: {error}", file=sys.stderr)
-        return 2
+def serve(
+    setup: Setup,
+    addresses: Addresses,
+    cache_bytes: int,
+    install: Callable[..., object] = signal.signal,
+    tell: Callable[[BeamlineEndpoints], object] = lambda _endpoints: None,
+) -> None:
+    """Run a server until SIGTERM or SIGINT; ``tell`` is called when it is ready. Raises BadInput as Server does."""
+    server = Server(setup, addresses, cache_bytes)
     install(signal.SIGTERM, server.stop)
     install(signal.SIGINT, server.stop)
+    tell(server.endpoints)
     server.run()
-    return 0

@@ -13,8 +13,9 @@ from msgspec import to_builtins
 
 from streamer.flow.scan import ScanState
 from streamer.flow.wire import WireError, decode_as, pack
-from streamer.flow.wire.daemon import DaemonStatus, PlaneSpec, read_preview
+from streamer.flow.wire.daemon import DaemonStatus, PlaneSpec, Report, read_preview
 from streamer.flow.wire.events import read_event
+from streamer.flow.wire.looks import PastScans
 from streamer.frames import Decision
 from streamer.gui.state.model import MAX_HISTORY, MAX_PLANES, ViewModel
 from streamer.gui.state.plane import robust_levels
@@ -186,6 +187,13 @@ def test_time_that_is_left(model: ViewModel) -> None:
     model.scan = replace(model.scan, angles=610)
     assert texts.left(0.0) == ""
     assert [duration(s) for s in (0.4, 59, 601, 7300)] == ["0 s", "59 s", "10 min", "2 h 1 min"]
+    assert [duration(s) for s in (59.6, 599, 600, 3599, 3600)] == [
+        "1 min 0 s",
+        "9 min 59 s",
+        "10 min",
+        "59 min",
+        "1 h 0 min",
+    ]
 
 
 def test_flats_and_darks_count_as_data(model: ViewModel) -> None:
@@ -257,6 +265,65 @@ def test_history_of_the_session(model: ViewModel) -> None:
     for number in range(2 * MAX_HISTORY):
         hear(model, "scan", {"scan_id": f"n{number}", "state": "complete"}, 0.0)
     assert len(model.history) == MAX_HISTORY
+
+
+def told(scan_id: str, resolution_px: float) -> Report:
+    """The report of a scan that is over."""
+    entries = report(scan_id=scan_id, state="complete", verdict="ENOUGH", final=True)
+    quality = {"projections": 90, "expected": 90, "resolution_px": resolution_px}
+    return decode_as(pack({**entries, "quality": quality}), Report, "report")
+
+
+def test_scans_are_in_the_order_in_which_they_ran_whenever_the_viewer_hears_of_them(model: ViewModel) -> None:
+    running = report(scan_id="s3", quality={"projections": 10, "expected": 90, "resolution_px": 3.0})
+    learn(model, {"scan": running}, 0.0)
+    model.past(PastScans([told("s1", 1.0), told("s2", 2.0)], []))
+    assert list(model.history) == ["s1", "s2", "s3"]
+    assert model.trends.over_scans("resolution") == [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
+    # The connection was lost for a while, and the daemon tells the newest scans alone.
+    model.past(PastScans([told("s2", 2.0), told("s2b", 2.5)], []))
+    assert list(model.history) == ["s1", "s2", "s2b", "s3"]
+    assert [value for _, value in model.trends.over_scans("resolution")] == [1.0, 2.0, 2.5, 3.0]
+    assert model.trends.within("s2", "resolution") == [(90.0, 2.0)], "the same report twice is one point"
+
+
+def test_a_past_scan_without_pictures_is_not_opened(model: ViewModel) -> None:
+    show(model, header(), pixels(), 0.0)
+    hear(model, "scan", {"scan_id": "s1", "state": "complete"}, 1.0)
+    model.past(PastScans([told("s0", 1.0)], []))
+    hear(model, "scan", {"scan_id": "s2", "state": "armed"}, 2.0)
+    assert Texts(model).past == "foam, the last one"
+    assert not model.open("s0")
+    assert (model.opened, Texts(model).past) == ("", "foam, the last one")
+    assert model.open("s1")
+    assert Texts(model).past == "foam, opened again"
+    assert model.open("s2")
+    assert Texts(model).past == "foam, the last one"
+
+
+def test_the_last_result_stays_on_the_screen_until_the_next_one_has_a_picture(model: ViewModel) -> None:
+    show(model, header(), pixels(), 0.0)
+    hear(model, "scan", {"scan_id": "s1", "state": "complete"}, 1.0)
+    assert not model.shows_past
+    hear(model, "scan", {"scan_id": "s2", "state": "acquiring"}, 2.0)
+    assert model.shows_past
+    assert {picture.scan_id for picture in model.shown_planes.values()} == {"s1"}
+    assert model.shown_scan.scan_id == "s1"
+    assert model.scan.scan_id == "s2"
+    show(model, header(scan_id="s2", sample="wood", angles=3), pixels(), 3.0)
+    assert not model.shows_past
+    assert {picture.scan_id for picture in model.shown_planes.values()} == {"s2"}
+    assert Texts(model).past == ""
+
+
+def test_a_plane_that_is_removed_is_gone_from_screen_and_contrast(model: ViewModel) -> None:
+    show(model, header(), pixels(), 0.0)
+    show(model, header(plane="free", hi=30.0), pixels(), 0.0)
+    model.contrast.linked = True
+    assert model.contrast.levels("xy").high > 25.0
+    model.remove("free")
+    assert model.plane_order == ["xy"]
+    assert model.contrast.levels("xy").high < 3.1
 
 
 def test_the_number_of_planes_is_bounded(model: ViewModel) -> None:

@@ -23,7 +23,7 @@ from streamer.cli.terminal.arguments import add_options, add_verb, checked
 from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.cli.terminal.progress import Progress
 from streamer.cli.warming import warm_with_bar
-from streamer.core.backend.selection import Backend, select_backend
+from streamer.core.backend.selection import Backend, backend_asked_in
 from streamer.pipeline.settings import ReconstructionOptions
 
 WIDTH = 150
@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
     what = MEASUREMENTS[args.what]
     sizes = tuple(dict.fromkeys(args.size or what.sizes))
     check_outputs({"--json": args.json})
+    backend, _ = backend_asked_in(f"--backend {args.backend}", args.backend, args.threads)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1  # before the measurement adds to it
     if load > QUIET_LOAD * cores:
         print(f"the machine is busy (load {load:.1f}, {cores} cores): the figures will be too low", file=sys.stderr)
-    backend, _ = select_backend(args.backend, args.threads)
     if what.module == "numerics":
         warm_with_bar(backend)
     measure: Measurement = getattr(import_module(f"streamer.cli.bench.{what.module}"), args.what.replace("-", "_"))

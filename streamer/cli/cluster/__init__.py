@@ -6,14 +6,16 @@ import argparse
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from streamer.cli.check import taken_ports
 from streamer.cli.cluster.bandwidth import measure
-from streamer.cli.terminal.arguments import add_verb
+from streamer.cli.terminal.arguments import add_verb, checked
 from streamer.cluster.planning import SAFE, advice
 from streamer.config import load
-from streamer.frames import BadInput, ScanSpec
+from streamer.frames import MAX_FRAMES, MAX_SIDE, BadInput, ScanSpec
 
 
 def add_parser(verbs: Any) -> None:
@@ -31,13 +33,20 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("action", choices=["check"], metavar="check", help="processes, rates and memory for a scan")
     parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="configuration of the daemon")
-    for name, default, text in (
-        ("rows", 2048, "rows of the detector"),
-        ("columns", 2048, "columns of the detector"),
-        ("projections", 3000, "projections of a scan"),
+    for name, default, least, most, text in (
+        ("rows", 2048, 1, MAX_SIDE, "rows of the detector"),
+        ("columns", 2048, 2, MAX_SIDE, "columns of the detector"),
+        ("projections", 3000, 1, MAX_FRAMES, "projections of a scan"),
     ):
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
-    parser.add_argument("--rate", type=float, default=100.0, metavar="HZ", help="frames per second (default 100)")
+        kind = checked(Annotated[int, Field(ge=least, le=most)])
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} (default {default})")
+    parser.add_argument(
+        "--rate",
+        type=checked(Annotated[float, Field(gt=0)]),
+        default=100.0,
+        metavar="HZ",
+        help="frames per second (default 100)",
+    )
     parser.set_defaults(run=run)
 
 

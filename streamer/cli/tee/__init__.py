@@ -7,10 +7,13 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
 
 from streamer.cli.tee.counts import HOST, lines, serve_metrics
-from streamer.cli.terminal.arguments import add_verb
+from streamer.cli.terminal.arguments import add_verb, checked
+from streamer.cli.terminal.listening import port
 from streamer.flow.row_cut import RowCut
 from streamer.flow.wire.acknowledged import Transport
 from streamer.frames import BadInput
@@ -71,20 +74,18 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--rows", action=_Rows, metavar="A:B", help="rows A to B − 1 for the receiver of the last --to")
     parser.add_argument(
         "--high-water-mark",
-        type=int,
+        type=checked(Annotated[int, Field(ge=1)]),
         default=HIGH_WATER_MARK,
         metavar="N",
         help=f"messages that wait for each receiver (default {HIGH_WATER_MARK})",
     )
-    parser.add_argument("--metrics", type=int, metavar="PORT", help=f"serve Prometheus metrics at {HOST}:PORT")
+    parser.add_argument("--metrics", type=port, metavar="PORT", help=f"serve Prometheus metrics at {HOST}:PORT")
     parser.set_defaults(run=run, branches=[])
 
 
 def run(args: argparse.Namespace) -> int:
     if not args.branches:
         raise BadInput("--to: give a socket for each receiver, such as --to tcp://*:6001")
-    if args.high_water_mark < 1:
-        raise BadInput(f"--high-water-mark: give a whole number, 1 or more, not {args.high_water_mark}")
     keep_message_memory()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
-from streamer.frames import BadInput, StreamerError
+from streamer.frames import BadInput, StreamerError, system_reason
 
 STDOUT = Path("-")
 _json_stream: ContextVar[TextIO | None] = ContextVar("json_stream", default=None)
@@ -48,8 +48,7 @@ def writing(option: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OutputError(f"{option} {path}: cannot be written ({reason.lower()})") from error
+        raise OutputError(f"{option} {path}: cannot be written ({system_reason(error).lower()})") from error
 
 
 @contextmanager

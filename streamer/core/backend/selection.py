@@ -12,7 +12,7 @@ import numpy as np
 from streamer.core.backend import cupy_engine
 from streamer.core.backend.chunks import FallbackCounters
 from streamer.core.backend.gpu_kernels import Kernels
-from streamer.frames import StreamerError
+from streamer.frames import BadInput, StreamerError
 
 BACKEND_NAMES = ("auto", "numba", "cupy")
 
@@ -100,3 +100,11 @@ def _check(kernels: Kernels) -> None:
         raise BackendError(
             f"its arithmetic is wrong: the logarithms of 100, 10 and 1 came out as {out.ravel().tolist()}"
         )
+
+
+def backend_asked_in(option: str, request: str, threads: int | None) -> tuple[Backend, str]:
+    """As ``select_backend``, for what a user wrote in an option. Raises BadInput, which names it."""
+    try:
+        return select_backend(request, threads)
+    except BackendError as error:
+        raise BadInput(f"{option}: {error}") from error

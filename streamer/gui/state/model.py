@@ -100,13 +100,17 @@ class ViewModel:
             self.results.finish(header.scan_id)
 
     def past(self, reply: PastScans) -> None:
-        """The scans that were over before this viewer came."""
-        before = dict(self.history)
-        self.history = {}
+        """The scans that were over before this viewer came, or while it was away; the oldest first."""
+        told = {report.scan_id: ShownScan(scan_id=report.scan_id).with_report(report) for report in reply.scans}
         for report in reply.scans:
-            self.history[report.scan_id] = ShownScan(scan_id=report.scan_id).with_report(report)
             self.trends.add(report.scan_id, report.quality)
-        self.history |= before
+        order = [*(each for each in self.history if each not in told), *told]
+        if (running := self.scan.scan_id) in order:
+            order.remove(running)
+            order.append(running)
+        known = told | self.history
+        self.history = {each: known[each] for each in order}
+        self.trends.arrange(order)
 
     def event(self, event: Event, now: float) -> None:
         if event.scan_id is None:
@@ -142,7 +146,7 @@ class ViewModel:
                 picture = PlanePicture.of_look(reply)
                 self.looks[picture.name] = picture
                 self.look_errors.pop(picture.name, None)
-                self.contrast.measured(picture.name, *robust_levels(picture.image))
+                self.contrast.measured(picture.name, *robust_levels(picture.image), picture.unit)
                 self.revisions[picture.name] = self.revisions.get(picture.name, 0) + 1
             case LatestPlane():
                 self.latest(reply, now)
@@ -177,7 +181,7 @@ class ViewModel:
         self.results.add(picture)
         if picture.scan_id == self.scan.scan_id:
             self.planes = dict(self.results.planes(picture.scan_id))
-        self.contrast.measured(picture.name, *robust_levels(picture.image))
+        self.contrast.measured(picture.name, *robust_levels(picture.image), picture.unit)
         self.revisions[picture.name] = self.revisions.get(picture.name, 0) + 1
 
     def _is_expected(self, place: PlaneSpec) -> bool:
@@ -209,6 +213,7 @@ class ViewModel:
         """A plane is not watched any more."""
         self.results.remove(self.scan.scan_id, name)
         self.planes.pop(name, None)
+        self.contrast.forget(name)
 
     def _of(self, scan_id: str) -> ShownScan:
         """What is known of a scan: the one on show, a past one or a new one."""
@@ -278,8 +283,11 @@ class ViewModel:
 
     def open(self, scan_id: str) -> bool:
         """Show a past scan again; the running one or none: what comes. False when its pictures are gone."""
-        self.opened = "" if scan_id == self.scan.scan_id else scan_id
-        return not self.opened or bool(self.results.planes(self.opened))
+        runs = scan_id in ("", self.scan.scan_id)
+        if not runs and not self.results.planes(scan_id):
+            return False
+        self.opened = "" if runs else scan_id
+        return True
 
     @property
     def plane_order(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streamer.frames import Quality
@@ -47,12 +47,18 @@ class Trends:
         if seen and quality.projections < seen[-1].projections:
             seen.clear()  # the scan was begun anew
         apart = max(1, quality.expected // POINTS)
-        if len(seen) > 1 and quality.projections - seen[-2].projections < apart:
+        again = bool(seen) and quality.projections == seen[-1].projections
+        if again or (len(seen) > 1 and quality.projections - seen[-2].projections < apart):
             seen[-1] = quality
         elif quality.projections:
             seen.append(quality)
         while len(self._scans) > MAX_SCANS:
             self._scans.pop(next(iter(self._scans)))
+
+    def arrange(self, newest: Sequence[str]) -> None:
+        """Put these scans behind all others, in this order."""
+        older = {scan_id: seen for scan_id, seen in self._scans.items() if scan_id not in newest}
+        self._scans = older | {scan_id: self._scans[scan_id] for scan_id in newest if scan_id in self._scans}
 
     def within(self, scan_id: str, measure: str) -> Curve:
         """(projections, value) of one scan."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streamer.frames import BadInput
+from streamer.frames import BadInput, system_reason
 from streamer.io.place import check_room, place
 
 Tell = Callable[[int, int], None]
@@ -30,7 +30,7 @@ def unfinished(path: Path, nbytes: int = 0) -> Iterator[Path]:
         check_room(path.parent, nbytes)
         folder = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial-", dir=path.parent))
     except OSError as error:
-        raise BadInput(f"{path}: cannot be made ({os.strerror(error.errno or 0)})") from error
+        raise BadInput(f"{path}: cannot be made ({system_reason(error)})") from error
     try:
         made = folder / path.name
         yield made
@@ -41,6 +41,6 @@ def unfinished(path: Path, nbytes: int = 0) -> Iterator[Path]:
     except FileExistsError as error:
         raise BadInput(f"{path}: exists already and is never overwritten; choose another name") from error
     except OSError as error:
-        raise BadInput(f"{path}: cannot be made ({os.strerror(error.errno) if error.errno else error})") from error
+        raise BadInput(f"{path}: cannot be made ({system_reason(error)})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

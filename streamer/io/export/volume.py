@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from streamer.frames import BadInput
+from streamer.frames import BadInput, system_reason
 from streamer.io.tomogram import AXES, DATA, Tomogram, tomogram_of
 
 MICROMETRES = 1e6
@@ -45,7 +45,7 @@ def open_volume(path: Path) -> Iterator[Volume]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise BadInput(f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]})") from error
+        raise BadInput(f"{path}: not a readable HDF5 file ({system_reason(error).lower()})") from error
     with file:
         about = tomogram_of(file, path, slice(0))
         if about.status != "complete":

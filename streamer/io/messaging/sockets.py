@@ -75,6 +75,9 @@ def until_done() -> Iterator[Context]:
     context.destroy()
 
 
+EXAMPLE = "give something like tcp://127.0.0.1:5581"
+
+
 def bind(socket: Socket, endpoint: str, name: str) -> str:
     """Bind a socket and return the endpoint with its true port. Closes it and raises BadInput when that fails."""
     before = os.umask(0o177) if endpoint.startswith("ipc://") else None  # the file is for its owner only
@@ -82,7 +85,8 @@ def bind(socket: Socket, endpoint: str, name: str) -> str:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close()
-        way_out = "stop the process that has it, or choose another port"
+        taken = "stop the process that has it, or choose another port"
+        way_out = taken if error.errno == zmq.EADDRINUSE else EXAMPLE
         raise BadInput(f"{name} {endpoint}: {error.strerror}; {way_out}") from error
     finally:
         if before is not None:
@@ -96,7 +100,7 @@ def connect(socket: Socket, endpoint: str, name: str) -> str:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         socket.close()
-        raise BadInput(f"{name} {endpoint}: {error.strerror}; give something like tcp://127.0.0.1:5581") from error
+        raise BadInput(f"{name} {endpoint}: {error.strerror}; {EXAMPLE}") from error
     return endpoint
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamer.flow.wire import checksum
-from streamer.frames import BadInput, Frame, FrameKind, FrameMeta, ScanSpec
+from streamer.frames import BadInput, Frame, FrameKind, FrameMeta, ScanSpec, system_reason
 from streamer.io.archive import lay_out_archive
 from streamer.io.direct import ALIGNMENT, BulkWriter
 from streamer.io.nexus import group, lay_out_instrument, value
@@ -237,7 +237,7 @@ def _reason(path: Path, error: OSError) -> str:
         return "exists already and is never overwritten; choose another scan id"
     if not path.parent.is_dir():
         return f"the folder {path.parent} does not exist"
-    return os.strerror(error.errno) if error.errno else str(error).split("\n")[0]
+    return system_reason(error)
 
 
 def _set_text(dataset: h5py.Dataset, text: str) -> None:

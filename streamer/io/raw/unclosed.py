@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import h5py
 
-from streamer.frames import BadInput
+from streamer.frames import BadInput, system_reason
 
 
 def open_raw(path: Path) -> h5py.File:
@@ -23,7 +23,7 @@ def open_raw(path: Path) -> h5py.File:
         if _in_swmr_mode(path):
             with suppress(OSError):
                 return h5py.File(path, "r", swmr=True)
-        reason = os.strerror(error.errno).lower() if error.errno else str(error).split("\n")[0]
+        reason = system_reason(error).lower()
         if not path.exists():
             reason = "no such file"
         elif "truncated file" in reason:

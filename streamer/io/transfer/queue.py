@@ -50,6 +50,8 @@ class Queue:
     def __init__(self, path: Path, work: bool = True) -> None:
         self._lock = -1
         try:
+            if not work and not path.exists():
+                raise FileNotFoundError("there is no such file")  # SQLite would make an empty one
             if work:
                 self._lock = os.open(f"{path}.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -86,9 +86,9 @@ def test_a_notice_says_what_to_do() -> None:
 
 def test_contrast_that_is_kept_stays_for_the_next_scan() -> None:
     contrast = Contrast()
-    contrast.measured("xy", 0.0, 1.0)
+    contrast.measured("xy", 0.0, 1.0, "1/cm")
     contrast.keep_levels()
-    contrast.measured("xy", 5.0, 9.0)
+    contrast.measured("xy", 5.0, 9.0, "1/cm")
     kept = contrast.levels("xy")
     assert (kept.low, kept.high, kept.auto) == (0.0, 1.0, False)
     contrast.auto_levels("xy")
