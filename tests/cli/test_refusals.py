@@ -116,7 +116,9 @@ replay scan.h5 --rate 5 --as-recorded ~ --as-recorded: not together with --rate
 replay scan.h5 --as-recorded --control none ~ scan.h5: does not say when its frames were taken
 replay scan.h5 --scan-id ../x --control none ~ scan_id
 replay scan.h5 --dialect x ~ --dialect: invalid choice: 'x'
-reconstruct folder -o o.h5 ~ folder: not a readable HDF5 file
+reconstruct folder -o o ~ folder: holds no scan
+reconstruct folder -o text.txt ~ -o text.txt: give a folder
+reconstruct scan.h5 ~ -o: say which file the tomogram is to be
 reconstruct scan.h5 -o none/o.h5 ~ -o none/o.h5: there is no folder
 reconstruct scan.h5 -o scan.h5 ~ scan.h5 exists already
 reconstruct scan.h5 -o o.h5 --png o.h5 ~ --png o.h5: is that of -o as well

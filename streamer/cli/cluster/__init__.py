@@ -13,7 +13,6 @@ from pydantic import Field
 from streamer.cli.check import taken_ports
 from streamer.cli.cluster.bandwidth import measure
 from streamer.cli.terminal.arguments import add_verb, checked
-from streamer.cluster.planning import SAFE, advice
 from streamer.config import load
 from streamer.frames import MAX_FRAMES, MAX_SIDE, BadInput, ScanSpec
 
@@ -51,6 +50,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from streamer.cluster.planning import SAFE, advice
     from streamer.cluster.scout import engine_of, shards_of, shared_out
 
     config = load(args.config, os.environ)

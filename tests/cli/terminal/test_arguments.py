@@ -153,7 +153,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["status", "--tiemout"], "streamer status: unrecognized arguments: --tiemout\n"),
-        (["reconstruct", "scan.nx"], "streamer reconstruct: the following arguments are required: -o/--output\n"),
+        (["reconstruct", "scan.nx"], "streamer reconstruct: -o: say which file the tomogram is to be\n"),
     ],
 )
 def test_a_command_that_is_not_complete_is_one_line(
