@@ -84,7 +84,7 @@ def add_parser(verbs: Any) -> None:
     machine = parser.add_argument_group("machine")
     add_options(machine, ReconstructionOptions, ("backend", "threads", "memory_mb"))
     folder = parser.add_argument_group(
-        "folder of scans", "A line for each; exit code 1 when one failed. Those with a tomogram are skipped."
+        "folder of scans", "A line for each, exit code 1 if one failed; those with a tomogram are skipped."
     )
     folder.add_argument(
         "--engine",

@@ -116,7 +116,7 @@ replay scan.h5 --rate 5 --as-recorded ~ --as-recorded: not together with --rate
 replay scan.h5 --as-recorded --control none ~ scan.h5: does not say when its frames were taken
 replay scan.h5 --scan-id ../x --control none ~ scan_id
 replay scan.h5 --dialect x ~ --dialect: invalid choice: 'x'
-reconstruct folder -o o ~ folder: holds no scan
+reconstruct folder -o folder ~ folder: holds no scan
 reconstruct folder -o text.txt ~ -o text.txt: give a folder
 reconstruct scan.h5 ~ -o: say which file the tomogram is to be
 reconstruct scan.h5 -o none/o.h5 ~ -o none/o.h5: there is no folder

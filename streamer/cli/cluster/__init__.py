@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from streamer.cli.check import taken_ports
-from streamer.cli.cluster.bandwidth import measure
 from streamer.cli.terminal.arguments import add_verb, checked
 from streamer.config import load
 from streamer.frames import MAX_FRAMES, MAX_SIDE, BadInput, ScanSpec
@@ -50,6 +49,8 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    # They load the numerics, which the help does not need.
+    from streamer.cli.cluster.bandwidth import measure
     from streamer.cluster.planning import SAFE, advice
     from streamer.cluster.scout import engine_of, shards_of, shared_out
 
