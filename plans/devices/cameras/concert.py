@@ -137,8 +137,8 @@ class ConcertCamera(DetectorHardware):
         """The producer closes once the daemon has everything."""
         producer, self._producer = self._producer, None
         if producer is not None and not sys.is_finalizing():  # when no thread begins any more, and start() hangs
-            # No daemon thread: a session that ends now would take the frames with it.
-            threading.Thread(target=_close_when_safe, args=(producer,), name="last frames").start()
+            # No daemon thread, though the RunEngine's is one: a session that ends now would take the frames with it.
+            threading.Thread(target=_close_when_safe, args=(producer,), name="last frames", daemon=False).start()
 
     def prepare(self, spec: ScanSpec, rate_hz: float) -> None:
         self._let_go()

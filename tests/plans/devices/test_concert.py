@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -427,3 +429,41 @@ session = Session()
 def test_a_session_that_ends_with_a_scan_left_open_ends() -> None:
     done = run_python(LEFT_OPEN, cwd=ROOT)
     assert (done.returncode, done.stdout) == (0, "given back\n"), done.stderr
+
+
+ENDS_SOON = """
+import sys, threading, time
+import numpy as np
+from streamer.frames import FrameKind, ScanSpec
+from streamer_plans.devices.cameras.concert import ConcertCamera
+from streamer_plans.devices.requests import Exposures
+from tests.plans.devices.concert_camera import CoroutineCamera
+
+def scan():
+    camera = ConcertCamera(CoroutineCamera(4, 6, lambda _: np.zeros((4, 6), "<u2")), sys.argv[1], spool_mb=1)
+    camera.claim("scan-1", 0.0, lambda: False)
+    camera.prepare(ScanSpec("scan-1", "wood", 4, 6, 8, flats=3, exposure_s=0.002), 200.0)
+    camera.acquire(Exposures(3, FrameKind.FLAT))
+    while camera.activity().acquiring:
+        time.sleep(0.01)
+    camera.finish("stopped")
+    camera.give_back("scan-1")
+
+thread = threading.Thread(target=scan, daemon=True)  # as the RunEngine's
+thread.start()
+thread.join()
+print("over", flush=True)
+"""
+
+
+def test_a_session_that_ends_at_once_leaves_its_frames_with_the_daemon(receiver: Receiver, endpoint: str) -> None:
+    receiver.refusal = "the disk is full"
+    command = [sys.executable, "-c", ENDS_SOON, endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == "over\n"
+        time.sleep(2.0)
+        assert session.poll() is None, "it waits for the daemon"
+        receiver.refusal = ""
+        assert session.wait(60.0) == 0
+    assert sorted(receiver.disk.frames) == [0, 1, 2]
