@@ -246,9 +246,13 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=5, metavar="N", help="of each kind, counted (default 5)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512], choices=RATES_HZ, metavar="PX")
     parser.add_argument("--engine", default="processes", choices=["processes", "ray"], help="default processes")
+    parser.add_argument("--only-deaths", action="store_true", help="no costs; kept in a record of its own")
     options = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
+        if options.only_deaths:
+            record(f"cluster-deaths-{options.engine}", deaths(256, options.scans, folder, options.engine))
+            return
         result: dict[str, Any] = {
             "cost": {str(size): cost(size, options.scans, folder, options.engine) for size in options.sizes}
         }

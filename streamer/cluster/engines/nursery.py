@@ -21,6 +21,7 @@ from typing import NoReturn
 
 import streamer
 from streamer.cluster.engines.lifeline import START_S, ToScout, readable
+from streamer.core.simd.checked_copy import prepare
 from streamer.daemon.supervision import show_name
 
 PRELOADED = ("streamer.cluster.shard", "streamer.cluster.cutter", "scipy.optimize")
@@ -127,6 +128,7 @@ def main() -> None:
     show_name("nursery")
     for name in PRELOADED:
         importlib.import_module(name)
+    prepare()  # numba's first kernel, of one thread, takes three quarters of what the start of a shard does
     gc.collect()
     gc.freeze()  # a collection would touch, and so copy, the memory that all share
     with suppress(ConnectionResetError):
