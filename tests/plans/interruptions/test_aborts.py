@@ -1,6 +1,5 @@
 """A session that is aborted in any of its stages; ``benchmarks/plans/sessions.py`` does it in every way."""
 
-import logging
 import threading
 
 import h5py
@@ -8,24 +7,13 @@ import pytest
 from bluesky.utils import RunEngineInterrupted
 
 from benchmarks.plans.sessions import STAGES, stage_of
-from streamer.client import Link
-from streamer.flow.wire.beamline import GetBeamlineStatus
 from streamer_plans import stubs
 from streamer_plans.tomo import tomo_fly
 from tests.plans.conftest import as_an_operator
 
 
-@pytest.fixture
-def station(beamline_process):
-    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
-        yield lambda: link.ask(GetBeamlineStatus())
-
-
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_abort_in_any_stage_leaves_the_beamline_safe(
-    engine, documents, start_daemon, connect, scan, station, stage, caplog
-):
-    caplog.set_level(logging.CRITICAL, "bluesky")
+def test_an_abort_in_any_stage_leaves_the_beamline_safe(engine, documents, start_daemon, connect, scan, station, stage):
     beamline = connect(start_daemon())
     ended = threading.Event()
 

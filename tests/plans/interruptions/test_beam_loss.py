@@ -1,6 +1,5 @@
 """The beam is lost, or the daemon: in flight, between steps, before a scan."""
 
-import logging
 import threading
 import time
 from dataclasses import replace
@@ -12,7 +11,7 @@ from bluesky.plan_stubs import null
 
 from streamer.client import Link, LinkTimeout
 from streamer.flow.scan import ScanState
-from streamer.flow.wire.beamline import GetBeamlineStatus, SetBeam
+from streamer.flow.wire.beamline import SetBeam
 from streamer.flow.wire.daemon import Report
 from streamer.frames import Quality
 from streamer_plans.devices.failures import FailureCode
@@ -26,23 +25,12 @@ LIT = 300.0
 """Mean counts above those of a dark frame."""
 
 
-@pytest.fixture(autouse=True)
-def quiet(caplog):
-    caplog.set_level(logging.CRITICAL, "bluesky")
-
-
 @pytest.fixture
 def machine(beamline_process):
     """The control room."""
     with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
         yield lambda **beam: link.ask(SetBeam(**beam))
         link.ask(SetBeam(current=1.0, front_end="open"))
-
-
-@pytest.fixture
-def station(beamline_process):
-    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
-        yield lambda: link.ask(GetBeamlineStatus())
 
 
 def until(condition):

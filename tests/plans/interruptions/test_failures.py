@@ -1,6 +1,5 @@
 """Scans that go wrong: the run says why, in time, and the next run works."""
 
-import logging
 import time
 from dataclasses import replace
 
@@ -15,12 +14,6 @@ from streamer_plans.tomo import TomoScanError, tomo_fly, tomo_step
 from tests.plans.conftest import after_frames
 
 LIMIT_S = 60.0
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog):
-    """The RunEngine logs the traceback of every failed run."""
-    caplog.set_level(logging.CRITICAL, "bluesky")
 
 
 def failing(engine, plan):

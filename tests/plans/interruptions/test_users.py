@@ -1,6 +1,5 @@
 """Several users at one beamline, and sessions that pause, halt or die: one owner, and a safe state."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -28,18 +27,6 @@ MORE = 20
 
 LIT = 300.0
 """Mean counts above those of a dark frame."""
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog):
-    caplog.set_level(logging.CRITICAL, "bluesky")
-
-
-@pytest.fixture
-def station(beamline_process):
-    """Asks the virtual beamline how it is."""
-    with Link(beamline_process.endpoints["control"], "the virtual beamline", timeout_s=60.0) as link:
-        yield lambda: link.ask(GetBeamlineStatus())
 
 
 def stop_loop(engine):
