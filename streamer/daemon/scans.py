@@ -11,28 +11,26 @@ from datetime import UTC, datetime
 
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
-from streamer.core.memory import Memory
-from streamer.core.planes.plane import NOTHING, Plane, check_planes
+from streamer.core.planes.plane import Plane, check_planes
 from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.left_behind import LeftBehind
 from streamer.daemon.monitoring.tally import Tally
+from streamer.daemon.pipelines import Pipelines
 from streamer.daemon.reports import Reports, refusal
 from streamer.daemon.scan_folders import ScanFolders
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
 from streamer.flow.capture import window_frames
 from streamer.flow.ring.ring import Ring
-from streamer.flow.row_cut import RowCut
 from streamer.flow.scan import Ledger, ScanState
 from streamer.flow.wire import End, EndStatus
 from streamer.flow.wire.control import Busy
 from streamer.flow.wire.daemon import Report
 from streamer.flow.wire.events import ProgressEvent, StateEvent
 from streamer.frames import BadInput, Decision, ScanSpec
-from streamer.io.defect_map import read_defect_map
 from streamer.io.messaging.publish import Publisher
 from streamer.io.raw.disk_space import check_space
-from streamer.io.raw.pixel_mask import PixelMask, as_mask, joined
+from streamer.io.raw.pixel_mask import PixelMask, joined
 from streamer.io.raw.raw_writer import RawWriter
 from streamer.io.raw.writer import WriterError, WriterSlow
 from streamer.io.scan_folder import remove_empty
@@ -59,10 +57,10 @@ class Scans:
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._elsewhere = elsewhere
-        self._config, self._backend = config, backend
+        self._config = config
         self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
         self.lock = threading.RLock()
-        self.memory = Memory()  # large arrays that one scan after the other borrows
+        self.pipelines = Pipelines(config, backend, elsewhere)
         self._reports = Reports()
         self._directory = config.writer.directory.resolve()  # the folder alone: a link in it leads to what is not ours
         self._folders = ScanFolders(self._directory, config.writer)
@@ -75,7 +73,6 @@ class Scans:
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # chosen by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
-        self._axis: tuple[int, float | None, float] | None = None  # of the scan before: columns, pixel size, its axis
         self.operator_revision = 0  # grows when planes or centre are set; the compute thread then applies them
         self.lost_by_writer = 0
         self.tally = Tally()
@@ -155,12 +152,12 @@ class Scans:
         check_space(directory, lacking * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
         self.make_room()
         try:
-            mask = joined(self._map_of_defects(), None if unfinished is None else unfinished.mask)
+            mask = joined(self.pipelines.map_of_defects(), None if unfinished is None else unfinished.mask)
             pipeline = self.pipeline(spec, mask)
         except MemoryError as error:
             way_out = "lower reconstruction.memory_mb, so that larger scans are read again from their raw file"
             raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
-        rows = self._rows_of(spec)
+        rows = self.pipelines.rows_of(spec)
         shape, keep_packed = (spec.rows if rows is None else rows.rows, spec.columns), config.writer.keep_compressed
         slots = self._ring.format(shape, spec.dtype, config.ring.max_slots, keep_packed)
         if spec.before_trigger is not None and window_frames(spec) > slots:
@@ -210,35 +207,7 @@ class Scans:
 
     def pipeline(self, spec: ScanSpec, mask: PixelMask | None = None, saturation: float | None = None) -> ScanPipeline:
         """A reconstruction that has no frames yet; see ``know_detector``. Raises MemoryError or BadInput."""
-        planes, rows = self.planes, self._rows_of(spec)
-        if rows is not None:
-            spec, mask = rows.part(spec), None if mask is None else mask[rows.first : rows.end]
-            planes = (NOTHING,)  # they are shown by those who have all rows
-        before = None
-        if self._axis is not None and self._axis[:2] == (spec.columns, spec.pixel_size_m):
-            before = self._axis[2]
-        pipeline = ScanPipeline(
-            spec, self._backend, self._config, planes, self.fixed_center, self.memory, axis_before=before
-        )
-        pipeline.know_detector(None if mask is None else mask != 0, saturation)
-        return pipeline
-
-    def keep_axis(self, pipeline: ScanPipeline) -> None:
-        """The axis of a scan is final: on the same detector, the next one is likely to have it, too.
-
-        In half acquisition it is not, as the sample is moved for it.
-        """
-        if pipeline.tracker.known and not pipeline.layout.half:
-            self._axis = pipeline.spec.columns, pipeline.spec.pixel_size_m, pipeline.axis
-
-    def _rows_of(self, spec: ScanSpec) -> RowCut | None:
-        """Rows of the detector that this daemon sees; None: all."""
-        return None if self._elsewhere is None else self._elsewhere.rows_of(spec)
-
-    def _map_of_defects(self) -> PixelMask | None:
-        """What the configuration says of the detector."""
-        place = self._config.source.defects
-        return None if place is None else as_mask(read_defect_map(place))
+        return self.pipelines.new(spec, self.planes, self.fixed_center, mask, saturation)
 
     def know_detector(self, session: Session, mask: PixelMask | None, saturation: float | None) -> None:
         """The detector says which pixels (rows, columns) are not to be used, and where it is full.

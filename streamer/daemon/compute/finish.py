@@ -66,7 +66,7 @@ class Finisher:
         try:
             with self.stages.time("center"):
                 pipeline.refine_center()
-                self._scans.keep_axis(pipeline)
+                self._scans.pipelines.keep_axis(pipeline)
             session.result.geometry = pipeline.layout.to_dict()
             with self._judged_beside(session, pipeline):
                 if pipeline.count and self.makes_tomogram:
@@ -222,7 +222,9 @@ class Finisher:
         path = session.raw_file.with_name(f"{spec.scan_id}.tomogram.h5")
         blocks = None
         if self._elsewhere is None:
-            blocks = pipeline.tomogram(raw_rows(session.raw_file, self._scans.memory), lambda: self._judging.busy)
+            blocks = pipeline.tomogram(
+                raw_rows(session.raw_file, self._scans.pipelines.memory), lambda: self._judging.busy
+            )
         self._write(session, pipeline, path, blocks, pipeline.parameters())
 
     def _moment(self, session: Session, pipeline: ScanPipeline) -> bool:
@@ -236,7 +238,7 @@ class Finisher:
         if path.exists():
             session.result.tomogram_files.append(str(path))
             return True
-        blocks = pipeline.moment(moment, raw_rows(session.raw_file, self._scans.memory, moment.index))
+        blocks = pipeline.moment(moment, raw_rows(session.raw_file, self._scans.pipelines.memory, moment.index))
         parameters = {**pipeline.parameters(), **moment.to_dict()}
         self._write(session, pipeline, path, blocks, parameters)
         return True

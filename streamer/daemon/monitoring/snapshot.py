@@ -63,7 +63,7 @@ def _snapshot(daemon: Daemon) -> MetricsSnapshot:
         ring_high_water=daemon.ring.high_water,
         ring_bytes=daemon.ring_bytes,
         recon_backlog=compute.backlog,
-        recon_memory_kept=daemon.scans.memory.kept_bytes,
+        recon_memory_kept=daemon.scans.pipelines.memory.kept_bytes,
         recon_skipped=compute.skipped,
         writer_up=writer.alive,
         writer_written=written,

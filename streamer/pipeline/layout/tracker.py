@@ -9,7 +9,7 @@ import numpy as np
 from streamer.core.alignment.estimate import CenterEstimate
 from streamer.core.arrays import Image
 from streamer.frames import BadInput, ScanSpec
-from streamer.pipeline.layout.choice import choose_layout, is_full_turn
+from streamer.pipeline.layout.choice import MIN_CONFIDENCE, choose_layout, is_full_turn
 from streamer.pipeline.layout.evidence import measure_evidence, sinogram_evidence
 from streamer.pipeline.layout.layout import Layout
 from streamer.pipeline.layout.options import LayoutOptions
@@ -87,6 +87,7 @@ class LayoutTracker:
         self.final = True
         if not self.known and self._before is not None:
             layout = layout.at(self._middle)  # two scans alike have tomograms alike, whatever came before them
+        self.known = self.known or (found.center is not None and found.confidence >= MIN_CONFIDENCE)
         return self._measured(store, found, center, layout, final=True)
 
     def _measured(

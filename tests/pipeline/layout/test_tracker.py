@@ -153,3 +153,4 @@ def test_where_the_axis_was_before_is_no_finding() -> None:
     assert not tracker.known
     found = LayoutTracker(scan(180.0), LayoutOptions(), before=64.0)
     assert found.refine(store, SURE, found.first).detector_center == 61.0
+    assert found.known
