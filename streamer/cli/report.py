@@ -85,6 +85,9 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "frames", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counted if count)
     for cause, frames in _map(content["unusable"]).items():
         yield "unusable", f"{cause}: {frames}"
+    for name in ("unusable", "settings", "notes"):
+        if isinstance(content[name], str):  # why it is not there
+            yield name, content[name]
     measured = content["quality"]
     yield "measured", ", ".join(form.format(measured[k]) for k, form in MEASURES.items() if measured.get(k) is not None)
     settings = _map(content["settings"])

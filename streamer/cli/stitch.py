@@ -23,6 +23,9 @@ from streamer.pipeline.offline.wide_field import Tile, blended, laid_side_by_sid
 
 BLOCK = 16  # projections at once
 
+SAME_PIXEL = 1e-3
+"""Relative difference of pixel sizes that moves no tile by a pixel."""
+
 
 def add_parser(verbs: Any) -> None:
     parser = add_verb(
@@ -72,6 +75,8 @@ def stitch_tiles(scans: list[ScanFile], output: Path) -> None:
         raise BadInput("give two tiles or more, or a scan and its --overview")
     spec, angles = scans[0].spec(), same_angles(scans)
     pixel = _pixel_mm(scans[0])
+    for scan in scans[1:]:
+        _check_alike(scan, scans[0])
     places = [(_told(scan, "tile_x_mm"), _told(scan, "tile_z_mm")) for scan in scans]
     # A sample that is moved by +x shows, at the same column, what lies at -x.
     tiles, shape = laid_side_by_side([Tile(-z / pixel, -x / pixel) for x, z in places], spec.rows, spec.columns)
@@ -131,9 +136,25 @@ def _pixel_mm(scan: ScanFile) -> float:
     return size * 1e3
 
 
+def _check_alike(scan: ScanFile, first: ScanFile) -> None:
+    """Raises BadInput for a tile that has not the size, or the pixels, of the first one."""
+    (rows, columns), wanted = (scan.info.rows, scan.info.columns), (first.info.rows, first.info.columns)
+    if (rows, columns) != wanted:
+        raise BadInput(f"{scan.path}: {rows}×{columns} pixels, {first.path} has {wanted[0]}×{wanted[1]}")
+    pixel, same = _pixel_mm(scan), _pixel_mm(first)
+    if abs(pixel - same) > SAME_PIXEL * same:
+        raise BadInput(f"{scan.path}: pixels of {1e3 * pixel:g} µm, {first.path} has {1e3 * same:g} µm")
+
+
 def _told(scan: ScanFile, name: str) -> float:
     """A length that the plan wrote into the metadata of the scan."""
     text = scan.spec().metadata.get(name)
     if text is None:
         raise BadInput(f"{scan.path}: says nothing of {name}; tomo_mosaic and tomo_zoom write it")
-    return float(text)
+    try:
+        length = float(text)
+    except ValueError:
+        length = np.nan
+    if not np.isfinite(length):
+        raise BadInput(f"{scan.path}: {name} is {text!r}, which is no length in mm")
+    return length

@@ -79,6 +79,13 @@ def test_a_long_list_of_frames_is_cut_and_says_so(tmp_path: Path) -> None:
     assert entry == "20 frames: 0, 2, 4, 6, 8, 10, 12, 14, …"
 
 
+def test_what_was_too_long_for_the_file_is_said_to_lack(tmp_path: Path) -> None:
+    many = {"no light": ", ".join(map(str, range(0, 200_000, 2)))}
+    entries = told(raw_file(tmp_path / "a.nx", judged(unusable=many)))
+    assert entries["unusable"] == ["too long for this file"]
+    assert entries["verdict"][0].startswith("RETAKE, 20")
+
+
 def test_every_measure_is_told_in_its_unit(tmp_path: Path) -> None:
     quality = Quality(
         projections=40, expected=40, coverage=1.0, center_px=5.254, center_confidence=0.987, resolution_px=2.34,

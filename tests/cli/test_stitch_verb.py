@@ -136,12 +136,21 @@ def test_scans_that_cannot_be_joined_are_named_and_nothing_is_left(
     fewer = recorded(tmp_path / "fewer.nx", flat[:19], tile_x_mm="0", tile_z_mm="0")
     untold = recorded(tmp_path / "untold.nx", flat, tile_x_mm="0")
     unsized = recorded(tmp_path / "unsized.nx", flat, None, tile_x_mm="0", tile_z_mm="0")
+    narrow = recorded(tmp_path / "narrow.nx", flat[:, :, :6], tile_x_mm="0", tile_z_mm="0")
+    coarse = recorded(tmp_path / "coarse.nx", flat, 2 * PIXEL_M, tile_x_mm="0", tile_z_mm="0")
+    words = recorded(tmp_path / "words.nx", flat, tile_x_mm="left", tile_z_mm="0")
+    nowhere = recorded(tmp_path / "nowhere.nx", flat, tile_x_mm="nan", tile_z_mm="0")
     before = sorted(tmp_path.iterdir())
     for scans, said in (
         ((first, far), "the tiles leave a gap of 2.0 columns between them"),
         ((first, fewer), f"{fewer}: 19 projections, first.nx has 20"),
         ((first, untold), f"{untold}: says nothing of tile_z_mm; tomo_mosaic and tomo_zoom write it"),
         ((unsized, first), f"{unsized}: has no pixel size, which is needed to join scans"),
+        ((first, unsized), f"{unsized}: has no pixel size, which is needed to join scans"),
+        ((first, narrow), f"{narrow}: 4×6 pixels, {first} has 4×8"),
+        ((first, coarse), f"{coarse}: pixels of 10 µm, {first} has 5 µm"),
+        ((first, words), f"{words}: tile_x_mm is 'left', which is no length in mm"),
+        ((first, nowhere), f"{nowhere}: tile_x_mm is 'nan', which is no length in mm"),
         ((first, "--overview", far), f"{first}: says nothing of box_x_mm; tomo_mosaic and tomo_zoom write it"),
     ):
         assert main(["stitch", *map(str, scans), "-o", str(tmp_path / "out.nx")]) == 2
