@@ -99,7 +99,8 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_rest_is_done_next_time(recor
 
 def test_a_process_that_is_killed_is_one_scan_that_failed_and_the_next_is_done(recorded: Path, tmp_path: Path) -> None:
     folder = folder_of(recorded, tmp_path, "a.h5", "b.h5")
-    command = [sys.executable, "-m", "streamer", "reconstruct", str(folder), "--threads", "1", "--method", "tv"]
+    long = ["--method", "tv", "--iterations", "300"]
+    command = [sys.executable, "-m", "streamer", "reconstruct", str(folder), "--threads", "1", *long]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     job = eventually(lambda: jobs_of(running.pid), "the first one runs")[0]
     os.kill(job, signal.SIGKILL)

@@ -80,9 +80,10 @@ def test_a_spare_that_dies_is_replaced_and_takes_rows_like_any_other(tmp_path: P
 @ENGINES
 def test_shards_go_on_writing_when_the_scout_is_killed(tmp_path: Path, engine: str) -> None:
     sharded, scan = Sharded(tmp_path, 2, engine=engine), Scan()
-    helpers = sharded.children("shard") + sharded.children("cutter")
     try:
         sharded.arm(scan)
+        helpers = sharded.holders() + sharded.children("cutter")  # all are there once the scan is armed
+        assert len(helpers) == 3
         sharded.detector.begin(scan)
         sharded.detector.frames(scan, range(40))
         eventually(lambda: sharded.report(scan).frames.received == 40, "the scout has seen all of them")

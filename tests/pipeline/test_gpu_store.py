@@ -108,9 +108,8 @@ class Scan:
                     pass
                 moved = pipeline.planes.moved()
                 assert moved is not None
-                plane, count, images = moved
-                assert (plane, count) == (TILTED, pipeline.count)
-                seen["moved"] = images()["tilted"]
+                assert (moved.plane, moved.count, moved.factor) == (TILTED, pipeline.count, 1)
+                seen["moved"] = moved.images()["tilted"]
         self.push_late(pipeline)
         pipeline.refine_center()
         pipeline.view.catch_up()

@@ -66,7 +66,7 @@ class Nursery:
             socket.send_fds(self._control, [json.dumps([START, program, gpu]).encode()], [end.fileno()])
             said = self._control.recv(64)
         if not said:
-            raise OSError("the process that starts the others is gone")
+            raise ConnectionResetError("the process that starts the others is gone")
         return int(said)
 
     def kill(self, pid: int) -> None:

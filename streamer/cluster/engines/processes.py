@@ -38,14 +38,12 @@ class Processes:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                with self._lock:
-                    if self._nursery is not None and not self._nursery.alive:
-                        self._nursery.close()
-                        self._nursery = None
-                    if self._nursery is None:
-                        self._nursery = Nursery()
-                    nursery = self._nursery
-                pid = nursery.start(program, gpu, theirs)
+                nursery = self._living()
+                try:
+                    pid = nursery.start(program, gpu, theirs)
+                except ConnectionError:  # it was killed, and is not dead yet
+                    nursery = self._living(after=nursery)
+                    pid = nursery.start(program, gpu, theirs)
             except OSError:
                 ours.close()
                 raise
@@ -53,6 +51,15 @@ class Processes:
         line.pid = pid
         line.attach(ours)
         return line
+
+    def _living(self, after: Nursery | None = None) -> Nursery:
+        """The nursery, or a new one where there is none, it has ended, or it is ``after``."""
+        with self._lock:
+            if self._nursery is not None and (self._nursery is after or not self._nursery.alive):
+                self._nursery.close()
+                self._nursery = None
+            self._nursery = self._nursery or Nursery()
+            return self._nursery
 
     def close(self) -> None:
         with self._lock:
