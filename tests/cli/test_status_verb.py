@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,18 +43,12 @@ def later(answer: int) -> DaemonStatus:
 
 
 @contextmanager
-def daemon(interrupt_at: int = 0) -> Iterator[str]:
-    """The endpoint of one; with its answer of this number the asker is interrupted, as by Ctrl-C."""
-    stopped, asked = threading.Event(), 0
-    main_thread = threading.main_thread().ident
-    assert main_thread is not None
+def daemon() -> Iterator[str]:
+    """The endpoint of one."""
+    stopped, asked = threading.Event(), count()
 
     def answer(_request: GetStatus) -> DaemonStatus:
-        nonlocal asked
-        asked += 1
-        if asked == interrupt_at:
-            signal.pthread_kill(main_thread, signal.SIGINT)
-        return later(asked - 1)
+        return later(next(asked))
 
     with zmq.Context() as context:
         server = ControlServer(context, "tcp://127.0.0.1:*", {GetStatus: answer}, lambda: 0.0)
@@ -100,14 +96,20 @@ def test_json_on_stdout_is_alone_there_and_has_everything(capsys: pytest.Capture
 def test_watching_goes_on_until_ctrl_c_and_tells_the_pace(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "WATCH_S", 0.01)
-    with daemon(interrupt_at=4) as endpoint:
+    naps = count(1)
+
+    def sleep(_seconds: float) -> None:
+        if next(naps) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    with daemon() as endpoint:
         assert main(["status", endpoint, "--watch", "--timeout", "60"]) == 1
     told = capsys.readouterr()
     assert told.err == "streamer status: interrupted\n"
     rounds = told.out.split("streamer 1.2, ")[1:]
     assert [f"{103 + 10 * number} of 210 frames" in said for number, said in enumerate(rounds)] == [True] * len(rounds)
-    assert len(rounds) >= 3
+    assert len(rounds) == 4
     assert ["  pace     " in said for said in rounds] == [False] + [True] * (len(rounds) - 1)
     assert " frames/s, 97 to come, " in rounds[1]
     assert "\x1b" not in told.out  # no terminal: nothing that moves a cursor
