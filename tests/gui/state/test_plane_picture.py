@@ -1,0 +1,117 @@
+"""Pictures on their axes: where a pixel is, how large it is, and what is said under the mouse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamer.flow.wire.daemon import PlaneSpec, PreviewHeader
+from streamer.flow.wire.looks import Looked
+from streamer.frames import FrameKind
+from streamer.gui.state.plane import PlanePicture
+
+
+def picture(rows: int, columns: int, **changes: Any) -> PlanePicture:
+    """A picture whose value is 100 times the row plus the column."""
+    image = np.add.outer(100 * np.arange(rows), np.arange(columns)).astype(np.float32)
+    known = {"name": "xy", "scan_id": "s1", "sample": "foam", "image": image, "unit": "1/cm", "angles": 1, "of": 9}
+    return PlanePicture(**{**known, **changes})
+
+
+def looked(subject: str, **changes: Any) -> Looked:
+    pixels = (1000 * np.arange(12, dtype="<u2")).tobytes()
+    known: dict[str, Any] = {
+        "scan_id": "s1", "sample": "foam", "subject": subject, "shape": (3, 4), "lo": 0.0, "hi": 65535.0,
+        "unit": "counts", "index": 17, "count": 90, "pixels": pixels,
+    }  # fmt: skip
+    return Looked(**{**known, **changes})
+
+
+@pytest.mark.parametrize(
+    ("look", "caption"),
+    [
+        (looked("raw", kind=FrameKind.PROJECTION, angle_deg=12.34), "projection, frame 17, 12.3°"),
+        (looked("raw", kind=FrameKind.FLAT, angle_deg=12.34), "flat, frame 17"),
+        (looked("raw", kind=FrameKind.DARK), "dark, frame 17"),
+        (looked("projection", angle_deg=44.96), "prepared: darks, flats, logarithm, 45.0°"),
+        (looked("projection"), "prepared: darks, flats, logarithm"),
+        (looked("sinogram", row=7), "detector row 7, 90 projections"),
+        (looked("sinogram"), "90 projections"),
+    ],
+)
+def test_what_the_detector_sees_is_named(look: Looked, caption: str) -> None:
+    assert PlanePicture.of_look(look).caption == caption
+
+
+def test_a_binned_look_is_read_in_pixels_of_the_detector() -> None:
+    shown = PlanePicture.of_look(looked("raw", kind=FrameKind.DARK, bin=4))
+    assert (shown.axis_names, shown.axis_unit) == (("column", "row"), "px")
+    assert shown.rect == shown.extent == (-0.5, -0.5, 16.0, 12.0)
+    assert shown.readout(9.0, 4.0) == "raw   column 8 px   row 4 px   6000 counts"
+    assert shown.voxel_m is None
+    assert PlanePicture.of_look(looked("sinogram")).axis_names == ("column", "projection")
+
+
+@pytest.mark.parametrize(
+    ("pixel_m", "words"),
+    [
+        (1e-4, "xy   x +0.15 mm   y −0.10 mm   pixel [0, 3]   3 1/cm"),
+        (6.5e-6, "xy   x +0.0097 mm   y −0.0065 mm   pixel [0, 3]   3 1/cm"),
+        (6.5e-7, "xy   x +0.00097 mm   y −0.00065 mm   pixel [0, 3]   3 1/cm"),
+    ],
+)
+def test_a_place_is_said_to_a_tenth_of_a_pixel_or_so(pixel_m: float, words: str) -> None:
+    shown = picture(3, 4, pixel_m=pixel_m)
+    assert shown.readout(1.4999 * 1e3 * pixel_m, -1e3 * pixel_m) == words
+
+
+def test_a_plane_with_long_steps_is_as_large_as_what_it_covers() -> None:
+    place = PlaneSpec("xy", (0.0, 0.0, 3.0), (2.0, 0.0, 0.0), (0.0, 2.0, 0.0), (10, 20))
+    header = PreviewHeader(
+        scan_id="s1", sample="foam", plane="xy", angles=5, of=9, shape=(5, 10), lo=-1.0, hi=1.0, unit="1/cm",
+        pixel_size_m=5e-6, bin=2, place=place, volume=(8, 40, 40),
+    )  # fmt: skip
+    shown = PlanePicture.of_preview(header, np.full((5, 10), 65535, "<u2").tobytes())
+    assert shown.pixel_m == pytest.approx(2e-5)
+    assert shown.voxel_m == pytest.approx(5e-6)
+    assert shown.extent == pytest.approx((-0.1, -0.05, 0.2, 0.1)), "20 × 10 pixels of 2 voxels of 5 µm"
+    assert (shown.image == 1.0).all()
+    assert shown.caption == "5 of 9 angles"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 40),
+    bin_by=st.integers(1, 5),
+    pixel_m=st.none() | st.floats(1e-8, 1e-3),
+    data=st.data(),
+)
+def test_every_pixel_is_found_at_its_middle(
+    rows: int, columns: int, bin_by: int, pixel_m: float | None, data: st.DataObject
+) -> None:
+    shown = picture(rows, columns, bin=bin_by, pixel_m=pixel_m)
+    row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
+    middle = (row + 0.5) * bin_by - 0.5, (column + 0.5) * bin_by - 0.5
+    x, y = shown.on_axes(*middle)
+    assert shown.pixel_at(x, y) == (row, column)
+    assert shown.full_pixel(x, y) == pytest.approx(middle, abs=1e-6)
+    left, top, width, height = shown.rect
+    assert (x - left) / width == pytest.approx((column + 0.5) / columns)
+    assert (y - top) / height == pytest.approx((row + 0.5) / rows)
+
+
+@pytest.mark.parametrize("pixel_m", [None, 1e-5])
+def test_just_outside_there_is_no_pixel(pixel_m: float | None) -> None:
+    shown = picture(3, 4, pixel_m=pixel_m)
+    left, top, width, height = shown.rect
+    little = 1e-6 * width
+    assert shown.pixel_at(left + little, top + little) == (0, 0)
+    assert shown.pixel_at(left + width - little, top + height - little) == (2, 3)
+    for x, y in ((left - little, top), (left, top - little), (left + width + little, top), (left, top + 2 * height)):
+        assert shown.pixel_at(x, y) is None
+        assert shown.readout(x, y) == ""
