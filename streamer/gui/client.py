@@ -114,7 +114,7 @@ class ViewerClient:
         if not self._knows_past:
             self._knows_past = True
             self._pictures.want(GetPast())
-            self._steering.want(FixCenter())
+            self._steering.want(FixCenter(), "centre that is held")  # a wish of the user may wait: it stays
 
     def _has_restarted(self, status: DaemonStatus) -> bool:
         before, self._uptime_s = self._uptime_s, status.uptime_s

@@ -56,6 +56,18 @@ def test_finds_previews_and_events_through_the_control_socket(
     )
 
 
+def test_a_centre_that_was_wished_before_the_first_answer_is_not_lost(
+    server: StandInDaemon, model: ViewModel, client: ViewerClient, spin: Spin
+) -> None:
+    client.fix_center(30.0)
+    client.fix_center(31.5)  # waits for the answer to the first
+    client.poll()  # asks for the status
+    spin(lambda: bool(model.version), server.serve, client._status.poll)
+    spin(lambda: not client.eager, server.serve, client.poll)
+    assert server.centers[-1] == 31.5
+    assert model.center_fixed
+
+
 @nothing_dropped
 def test_unreadable_messages_are_counted(
     server: StandInDaemon, model: ViewModel, client: ViewerClient, spin: Spin
