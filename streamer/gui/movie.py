@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -67,6 +68,14 @@ class Movie:
             done(f"cannot write {path}: {error.strerror}")
         else:
             done(f"saved {path}: {len(frames)} pictures")
+
+
+def finish(writing: Iterable[threading.Thread], within_s: float) -> bool:
+    """Wait until these movies are written, at most so long; whether they are."""
+    threads, deadline = list(writing), time.monotonic() + within_s
+    for each in threads:
+        each.join(max(0.0, deadline - time.monotonic()))
+    return not any(each.is_alive() for each in threads)
 
 
 def free_path(path: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 from PySide6.QtCore import QSettings, QSize, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeySequence, QResizeEvent, QShortcut
@@ -19,7 +20,7 @@ from streamer.gui.bars import Cards, Foot, Header
 from streamer.gui.client import Clock, ViewerClient
 from streamer.gui.desktop import Desktop
 from streamer.gui.hand import SteeringHand
-from streamer.gui.movie import Movie, free_path
+from streamer.gui.movie import Movie, finish, free_path
 from streamer.gui.parts import Banner, KeySheet, base_font, label, set_text
 from streamer.gui.qt import hold_none
 from streamer.gui.side import WIDTH_PX, Side
@@ -36,6 +37,9 @@ EAGER_S = 0.4
 
 PANELS_EVERY_S = 0.2
 MESSAGE_S = 6.0
+WRITTEN_WITHIN_S = 60.0
+"""For so long a window that was closed waits for its movies; 900 pictures take some 15 s."""
+
 SIZE = (1600, 900)
 SUBJECTS: tuple[Subject, ...] = ("raw", "projection", "sinogram")
 HINT = "point at a plane to read its values   ·   F1 or ? shows all keys"
@@ -62,6 +66,7 @@ class ViewerWindow(QMainWindow):
         self._cursor = ""
         self._eager_until = self._panels_s = self._refreshed_s = -1e9
         self._movie: Movie | None = None
+        self._writing: list[Thread] = []
         self._measured = ""
         self._crossed = True
         self.desktop = Desktop(self)
@@ -238,6 +243,8 @@ class ViewerWindow(QMainWindow):
         if self.client is not None:
             self.client.close()
             self.client = None
+        self.hide()  # writing a movie may last
+        finish(self._writing, WRITTEN_WITHIN_S)
         event.accept()
 
     # Actions of the user.
@@ -255,8 +262,9 @@ class ViewerWindow(QMainWindow):
         if movie is None:
             self._tell("movie: it grows until V is pressed again")
         else:
-            movie.save(free_path((self._folder / self.texts.snapshot_name).with_suffix(".gif")), self._tell_later)
-            self._tell("writing the movie")
+            self._tell("writing the movie")  # what the thread says comes after
+            path = free_path((self._folder / self.texts.snapshot_name).with_suffix(".gif"))
+            self._writing.append(movie.save(path, self._tell_later))
 
     def _tell(self, message: str) -> None:
         self._tell_later(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
-from streamer.gui.movie import EVERY_S, MOST_FRAMES, WIDTH_PX, Movie, free_path
+from streamer.gui.movie import EVERY_S, MOST_FRAMES, WIDTH_PX, Movie, finish, free_path
 from streamer.gui.state.model import ViewModel
 from streamer.gui.window import ViewerWindow
 
@@ -124,6 +126,59 @@ def test_a_snapshot_that_cannot_be_written_is_told(qt: QApplication, tmp_path: P
     finally:
         window.close()
         window.deleteLater()
+
+
+def test_a_movie_that_cannot_be_written_is_told_however_quickly(
+    qt: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Movie.save
+
+    def quick(movie: Movie, path: Path, done: Callable[[str], None]) -> threading.Thread:
+        writing = save(movie, path, done)
+        writing.join()
+        return writing
+
+    monkeypatch.setattr(Movie, "save", quick)
+    window = ViewerWindow(ViewModel("tcp://127.0.0.1:1"), None, tmp_path / "gone")
+    window.show()
+    qt.processEvents()
+    try:
+        QTest.keyClicks(window, "v")
+        assert window.foot.text.text() == "movie: it grows until V is pressed again"
+        QTest.keyClicks(window, "v")
+        window.refresh()
+        gone = tmp_path / "gone" / "streamer_no-scan_0of0.gif"
+        assert window.foot.text.text() == f"cannot write {gone}: No such file or directory"
+    finally:
+        window.close()
+        window.deleteLater()
+
+
+def test_a_movie_that_is_being_written_is_not_cut_by_closing(qt: QApplication, tmp_path: Path) -> None:
+    now = [0.0]
+    window = ViewerWindow(ViewModel("tcp://127.0.0.1:1"), None, tmp_path, clock=lambda: now[0])
+    window.show()
+    qt.processEvents()
+    QTest.keyClicks(window, "v")
+    for number in range(40):
+        now[0] += 2 * EVERY_S
+        window.empty.setStyleSheet(f"background: #{6 * number:02x}4080;")
+        window.refresh()
+    QTest.keyClicks(window, "v")
+    window.close()
+    window.deleteLater()
+    with Image.open(tmp_path / "streamer_no-scan_0of0.gif") as gif:
+        assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(gif)) == 2000 + 100 * (41 - 1)
+
+
+def test_no_disk_holds_a_window_for_ever() -> None:
+    stuck, freed = threading.Event(), threading.Event()
+    writing = threading.Thread(target=lambda: (stuck.set(), freed.wait(60.0)), daemon=True)
+    writing.start()
+    assert stuck.wait(60.0)
+    assert finish([writing], 0.05) is False
+    freed.set()
+    assert finish([writing], 60.0) is True
 
 
 def test_no_picture_is_written_over_another(tmp_path: Path) -> None:
