@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from html import escape
 
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
@@ -30,7 +31,8 @@ class Desktop:
             self._tray.showMessage(notice.title, notice.text, QSystemTrayIcon.MessageIcon.Warning, SHOWN_MS)
         elif (program := shutil.which("notify-send")) is not None and QApplication.platformName() != "offscreen":
             subprocess.Popen(
-                [program, "--app-name=Streamer", "--urgency=critical", "--", notice.title, notice.text],
+                # The text may hold markup, by the specification of such notices; the title may not.
+                [program, "--app-name=Streamer", "--urgency=critical", "--", notice.title, escape(notice.text, False)],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from streamer.gui.hand import SteeringHand
-from streamer.gui.parts import label, set_text
+from streamer.gui.parts import label, set_text, set_tip
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.results import THUMBNAIL_PX, Result
 from streamer.gui.state.scan import ShownScan
@@ -66,7 +66,7 @@ class HistoryPanel(QWidget):
             item = QListWidgetItem(_line(scan))
             item.setData(SCAN_ID, scan.scan_id)
             item.setIcon(_icon(scan, model.results[scan.scan_id]))
-            item.setToolTip(f"{scan.scan_id}\n{scan.verdict or ''}\n{scan.raw_file}\n{scan.tomogram_file}")
+            set_tip(item, f"{scan.scan_id}\n{scan.verdict or ''}\n{scan.raw_file}\n{scan.tomogram_file}")
             self.list.addItem(item)
 
 
@@ -235,7 +235,7 @@ class BatchPanel(QWidget):
         for what, field in self.files.items():
             if field.text() != files.get(what, ""):
                 field.setText(files.get(what, ""))
-                field.setToolTip(files.get(what, ""))
+                set_tip(field, files.get(what, ""))
         set_text(self.disk, f"disk: {texts.disk}" if texts.disk else "")
 
     def show_queue(self, queue: Queue) -> None:

@@ -6,7 +6,17 @@ from html import escape
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QListWidgetItem,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.texts import Texts
@@ -25,6 +35,13 @@ def set_text(where: QLabel, words: str) -> None:
     """Set a text only when it differs: a label repaints even for the same text."""
     if where.text() != words:
         where.setText(words)
+
+
+def set_tip(where: QWidget | QListWidgetItem, words: str) -> None:
+    """Set a tooltip, in which nothing is interpreted as HTML; Qt would, where it looks like some."""
+    tip = f"<qt>{escape(words)}</qt>".replace("\n", "<br>") if words else ""
+    if where.toolTip() != tip:
+        where.setToolTip(tip)
 
 
 def base_font() -> QFont:
@@ -70,7 +87,7 @@ class Banner(QFrame):
         set_text(self.word, texts.verdict)
         set_text(self.reasons, texts.reasons)
         set_text(self.advice, texts.advice)
-        self.setToolTip(f"{texts.reasons}\n{texts.advice}")
+        set_tip(self, f"{texts.reasons}\n{texts.advice}".rstrip())
         if model.scan.decision is not self._shown:
             self._shown = model.scan.decision
             look = VERDICT_STYLES[model.scan.decision]
