@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QColor, QIcon, QImage, QPainter, QPixmap
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtGui import QColor, QIcon, QImage, QKeyEvent, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
@@ -31,6 +31,7 @@ from streamer.gui.theme import VERDICT_STYLES
 from streamer.io.batch_queue import OPEN, SCANNING, Queue
 
 SCAN_ID = Qt.ItemDataRole.UserRole
+STEP_KEYS = {Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown}
 QUEUE_SIGNS = {OPEN: "○", SCANNING: "▶", "accept": "✔", "reject": "✘"}
 
 
@@ -178,8 +179,18 @@ class PlanesPanel(QWidget):
             self._hand.fix_center(column)
 
 
+class NumberBox(QDoubleSpinBox):
+    """A box for a number that keeps the keys that step it from the shortcuts of the window."""
+
+    def event(self, event: QEvent) -> bool:
+        if isinstance(event, QKeyEvent) and event.type() is QEvent.Type.ShortcutOverride and event.key() in STEP_KEYS:
+            event.accept()
+            return True
+        return super().event(event)
+
+
 def _number(low: float, high: float, step: float, decimals: int, suffix: str) -> QDoubleSpinBox:
-    box = QDoubleSpinBox()
+    box = NumberBox()
     box.setRange(low, high)
     box.setSingleStep(step)
     box.setDecimals(decimals)

@@ -12,7 +12,7 @@ import pytest
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QShortcut
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.daemon import PreviewHeader
@@ -61,7 +61,7 @@ def header(model: ViewModel, name: str, high: float) -> None:
     model.preview(preview, np.linspace(0, 65535, place.shape[0] * place.shape[1]).astype("<u2").tobytes(), 100.0)
 
 
-def press(window: ViewerWindow, key: Any) -> None:
+def press(window: QWidget, key: Any) -> None:
     if isinstance(key, str):
         QTest.keyClicks(window, key)
     else:
@@ -132,6 +132,20 @@ def test_arrows_move_the_plane_under_the_mouse(window: ViewerWindow) -> None:
     assert window.tiles.tiles["yz"].plot.titleLabel.text.count("x = 22") == 1, "the title follows at once"
     press(window, "0")
     assert steering.point == (32.0, 32.0, 24.0)
+
+
+def test_in_a_number_box_the_arrows_change_the_number(window: ViewerWindow) -> None:
+    window.tiles.under_mouse = "yz"
+    window.side.setCurrentWidget(window.side.planes)
+    window._panels_now()
+    box = window.side.planes.axes["z"]
+    box.setFocus()
+    for key, z in (("Up", 25), ("PageUp", 35), ("Down", 34), ("PageDown", 24)):
+        press(box, getattr(Qt.Key, f"Key_{key}"))
+        assert (box.value(), window.model.steering.point) == (z, (32.0, 32.0, float(z)))
+    box.clearFocus()
+    press(window, Qt.Key.Key_Up)
+    assert window.model.steering.point == (33.0, 32.0, 24.0), "and outside of it they move the plane"
 
 
 @pytest.mark.parametrize(("key", "turned"), [("[", (25, 60)), ("]", (35, 60)), ("{", (30, 55)), ("}", (30, 65))])
