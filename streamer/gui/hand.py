@@ -28,6 +28,11 @@ class SteeringHand:
         self._changed, self._measured = changed, measured
         self._pulled = 0.0  # what is less than a voxel
 
+    @property
+    def steers(self) -> bool:
+        """Whether planes can be moved: those of a past scan stay where they were."""
+        return not self._model.shows_past
+
     # What a tile calls.
 
     def levels(self, name: str, low: float, high: float) -> None:
@@ -41,7 +46,7 @@ class SteeringHand:
         if name in DETECTOR:
             if (client := self._client()) is not None:
                 client.row = max(0, round(row))
-        elif picture.place is not None and not self._model.shows_past:
+        elif picture.place is not None and self.steers:
             before = self._model.steering.point
             self._model.steering.go_to(point_at(picture.place, row, column))
             point = self._model.steering.point
@@ -55,6 +60,8 @@ class SteeringHand:
 
     def pull(self, name: str, across: float, down: float) -> None:
         steering = self._model.steering
+        if not self.steers:
+            return
         if name == FREE and steering.free is not None:
             steering.free = steering.free.turned(TURN_DEG * across, TURN_DEG * down)
             self.watch({FREE})
@@ -65,7 +72,7 @@ class SteeringHand:
             self.scroll(name, whole)
 
     def scroll(self, name: str, steps: int) -> None:
-        if steps and (name in ORTHOGONAL or name == FREE) and not self._model.shows_past:
+        if steps and (name in ORTHOGONAL or name == FREE) and self.steers:
             self._model.steering.step(name, float(steps))
             self.watch({name})
 
@@ -77,15 +84,16 @@ class SteeringHand:
     def watch(self, names: set[str]) -> None:
         """The steering has moved these planes: have them shown."""
         client = self._client()
-        if names and client is not None and not self._model.shows_past:
+        if names and client is not None and self.steers:
             client.watch(names)
         self._changed()
 
     def toggle_free(self) -> None:
         """A free plane more, or less."""
         steering = self._model.steering
-        steering.free = FreePlane() if steering.free is None else None
-        self.set_free()
+        if self.steers:
+            steering.free = FreePlane() if steering.free is None else None
+            self.set_free()
 
     def set_free(self) -> None:
         """The steering has got a free plane, or lost it."""
@@ -95,13 +103,14 @@ class SteeringHand:
 
     def turn(self, azimuth_deg: float, tilt_deg: float) -> None:
         steering = self._model.steering
-        if steering.free is not None:
+        if steering.free is not None and self.steers:
             steering.free = steering.free.turned(azimuth_deg, tilt_deg)
             self.watch({FREE})
 
     def to_middle(self) -> None:
-        self._model.steering.to_middle()
-        self.watch({*ORTHOGONAL, *([FREE] if self._model.steering.free is not None else [])})
+        if self.steers:
+            self._model.steering.to_middle()
+            self.watch({*ORTHOGONAL, *([FREE] if self._model.steering.free is not None else [])})
 
     def nudge(self, pixels: float) -> None:
         """Hold the centre of rotation beside where it is."""

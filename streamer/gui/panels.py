@@ -138,7 +138,7 @@ class PlanesPanel(QWidget):
     def show_model(self, model: ViewModel, texts: Texts) -> None:
         self._filling = True
         steering = self._steering
-        known = steering.volume is not None and steering.point is not None
+        known = steering.volume is not None and steering.point is not None and self._hand.steers
         if steering.volume is not None and steering.point is not None:
             for (axis, box), value, size in zip(self.axes.items(), steering.point, steering.volume[::-1], strict=True):
                 box.setMaximum(size - 1)
@@ -148,7 +148,7 @@ class PlanesPanel(QWidget):
         self.free.setChecked(steering.free is not None)
         for box, value in ((self.azimuth, free.azimuth_deg), (self.tilt, free.tilt_deg), (self.offset, free.offset)):
             _fill(box, value)
-            box.setEnabled(steering.free is not None)
+            box.setEnabled(steering.free is not None and self._hand.steers)
         for widget in (*self.axes.values(), self.free, self.middle):
             widget.setEnabled(known)
         if model.scan.center_px is not None:
@@ -159,18 +159,18 @@ class PlanesPanel(QWidget):
         self._filling = False
 
     def _went(self) -> None:
-        if not self._filling:
+        if not self._filling and self._hand.steers:
             x, y, z = (box.value() for box in self.axes.values())
             self._steering.go_to((x, y, z))
             self._hand.watch({"xy", "xz", "yz"})
 
     def _freed(self, on: bool) -> None:
-        if not self._filling:
+        if not self._filling and self._hand.steers:
             self._steering.free = FreePlane() if on else None
             self._hand.set_free()
 
     def _turned(self) -> None:
-        if not self._filling and self._steering.free is not None:
+        if not self._filling and self._hand.steers and self._steering.free is not None:
             self._steering.free = FreePlane(self.azimuth.value(), self.tilt.value(), self.offset.value())
             self._hand.watch({"free"})
 

@@ -171,9 +171,28 @@ def test_pictures_of_a_past_scan_cannot_be_moved(viewer: Viewer, server: StandIn
     viewer.put("xy", 10, 50)
     viewer.hand.pull("xz", 0.0, 9.0)
     viewer.hand.scroll("yz", 5)
+    viewer.hand.toggle_free()
     told()
     assert server.watched == []
-    assert viewer.model.steering.point == MIDDLE
+    assert (viewer.model.steering.point, viewer.model.steering.free) == (MIDDLE, None)
+
+
+def test_the_free_plane_stays_while_a_past_scan_is_shown(viewer: Viewer, server: StandInDaemon, told: Told) -> None:
+    viewer.hand.toggle_free()
+    viewer.hand.scroll("xy", 3)
+    told()
+    before = len(server.watched)
+    viewer.model.event(StateEvent(scan_id="s1", state=ScanState.COMPLETE), 1.0)
+    viewer.model.event(StateEvent(scan_id="s2", state=ScanState.ACQUIRING), 2.0)
+    assert viewer.model.shows_past
+    viewer.hand.pull("free", across=8.0, down=-6.0)
+    viewer.hand.turn(5.0, 5.0)
+    viewer.hand.to_middle()
+    viewer.hand.toggle_free()
+    told()
+    assert len(server.watched) == before
+    assert viewer.model.steering.free == FreePlane(), "what is watched and what is shown as watched are one"
+    assert viewer.model.steering.point == (32.0, 32.0, 27.0)
 
 
 def test_a_picture_that_is_not_there_is_not_touched(viewer: Viewer, told: Told) -> None:

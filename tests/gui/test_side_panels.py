@@ -187,6 +187,32 @@ def test_before_the_first_plane_nothing_can_be_moved(qt: QApplication) -> None:
         assert not widget.isEnabled()
 
 
+def test_numbers_of_a_past_scan_cannot_be_changed(model: ViewModel, shown: Shown) -> None:
+    planes = Planes(model)
+    model.results.add(picture())
+    model.planes = dict(model.results.planes("s1"))
+    model.steering.free = FreePlane()
+    panel = planes.show()
+    shown(panel)
+    widgets = [*panel.axes.values(), panel.free, panel.middle, panel.azimuth, panel.tilt, panel.offset]
+    assert all(widget.isEnabled() for widget in widgets)
+    model.results.add(picture(scan_id="s0"))
+    model.results.finish("s0")
+    model.opened = "s0"
+    assert model.shows_past
+    for box, value in ((panel.axes["z"], 7), (panel.tilt, 5)):  # before the panel is drawn again
+        box.setValue(value)
+    panel.free.click()
+    assert (model.steering.point, model.steering.free) == ((32.0, 32.0, 24.0), FreePlane())
+    planes.show()
+    assert not any(widget.isEnabled() for widget in widgets)
+    assert (panel.axes["z"].value(), panel.tilt.value(), panel.free.isChecked()) == (24, 60, True)
+    assert panel.center.isEnabled(), "the centre is that of the running scan"
+    model.opened = ""
+    planes.show()
+    assert all(widget.isEnabled() for widget in widgets)
+
+
 def test_a_refusal_stands_where_the_centre_is_explained(model: ViewModel) -> None:
     planes = Planes(model)
     model.scan = replace(model.scan, center_confidence=0.9)
