@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from streamer.gui.parts import label, set_text
+from streamer.gui.state.figures import number_text
 from streamer.gui.state.measure import length_text, profile
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.trends import MEASURES, Curve
@@ -55,10 +56,9 @@ class MeasurePanel(QWidget):
         self._filling = False
         set_text(self.name, f"{tile.name.upper()}, {tile.plane.unit}")
         image = tile.plane.image
-        how = "automatic" if levels.auto else "by hand, kept"
-        set_text(
-            self.range, f"{image.min():.4g} … {image.max():.4g}   shown: {levels.low:.4g} … {levels.high:.4g}, {how}"
-        )
+        whole, shown = (float(image.min()), float(image.max())), (levels.low, levels.high)
+        there, seen = (" … ".join(map(number_text, pair)) for pair in (whole, shown))
+        set_text(self.range, f"{there}   shown: {seen}, {'automatic' if levels.auto else 'by hand, kept'}")
         self.show_line(tile)
 
     def show_line(self, tile: Tile) -> None:
@@ -120,8 +120,7 @@ class TrendPanel(QWidget):
         self._shown = curves
         for curve, points in zip((self.curve, self.points), curves, strict=True):
             curve.setData([x for x, _ in points], [y for _, y in points])
-        unit = MEASURES[name].unit
-        set_text(self.now, f"now {curves[0][-1][1]:.4g} {unit}" if curves[0] else "not measured yet")
+        set_text(self.now, f"now {MEASURES[name].words(curves[0][-1][1])}" if curves[0] else "not measured yet")
 
     def dress(self, palette: Palette) -> None:
         for plot in (self.within, self.over):

@@ -272,12 +272,32 @@ def test_quality_over_the_scan_and_over_the_scans(model: ViewModel, shown: Shown
     panel.show_model(model)
     assert [list(axis) for axis in panel.curve.getData()] == [[10.0, 20.0], [31.25, 31.5]]
     assert [list(axis) for axis in panel.points.getData()] == [[1.0, 2.0], [30.0, 31.5]]
-    assert panel.now.text() == "now 31.5 px"
+    assert panel.now.text() == "now 31.50 px"
     assert panel.within.getAxis("bottom").labelText == "projections"
     panel.measure.setCurrentIndex(words.index("motion (px)"))
     panel.show_model(model)
     assert (panel.now.text(), panel.curve.getData()[0]) == ("not measured yet", None)
     assert [list(axis) for axis in panel.points.getData()] == [[1.0], [0.25]]
+
+
+def test_no_digit_before_the_point_is_dropped(model: ViewModel, qt: QApplication) -> None:
+    trends = TrendPanel()
+    model.trends.add("s1", Quality(projections=90, expected=90, center_px=1023.468, missing=12345, snr=0.01234567))
+    said = {}
+    for row in range(trends.measure.count()):
+        trends.measure.setCurrentIndex(row)
+        trends.show_model(model)
+        said[trends.measure.itemText(row)] = trends.now.text()
+    assert said["centre of rotation (px)"] == "now 1023.47 px", "as in its card"
+    assert said["frames missing or corrupt"] == "now 12345"
+    assert said["signal to noise of a projection"] == "now 0.01235"
+    hand = SteeringHand(model, lambda: None, lambda: None, lambda _name: None)
+    tile, panel = Tile("raw", hand), MeasurePanel()
+    model.contrast.measured("raw", -12345.0, 54321.0, "counts")
+    image = np.linspace(-20000.5, 65535, 200, dtype=np.float32).reshape(10, 20)
+    tile.show(picture("raw", image=image, unit="counts"), model.contrast.levels("raw"))
+    panel.show_tile(tile, model)
+    assert panel.range.text() == "−20000 … 65535   shown: −12345 … 54321, automatic"
 
 
 # Batch and files.

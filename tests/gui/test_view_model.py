@@ -390,7 +390,7 @@ def test_readout_in_mm(model: ViewModel) -> None:
     assert plane.pixel_at(0.059, 0.039) == (3, 5)
     assert plane.pixel_at(0.061, 0.0) is None
     assert plane.readout(0.061, 0.0) == ""
-    assert plane.readout(0.059, -0.039) == "xy   x +0.059 mm   y −0.039 mm   pixel [0, 5]   -0.1305 1/cm"
+    assert plane.readout(0.059, -0.039) == "xy   x +0.059 mm   y −0.039 mm   pixel [0, 5]   −0.1305 1/cm"
 
 
 def test_readout_in_pixels_of_the_detector(model: ViewModel) -> None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.gui.state.figures import number_text
 from streamer.gui.state.plane import Image, PlanePicture
 
 Values = NDArray[np.float64]
@@ -56,7 +57,7 @@ def length(picture: PlanePicture, start: Place, end: Place) -> tuple[float, str]
 
 def length_text(picture: PlanePicture, start: Place, end: Place) -> str:
     value, unit = length(picture, start, end)
-    return f"{value / 1000:.3f} mm" if unit == "µm" and value >= 1000 else f"{value:.4g} {unit}"
+    return f"{value / 1000:.3f} mm" if unit == "µm" and value >= 1000 else f"{number_text(value)} {unit}"
 
 
 def scale_bar(seen: float, unit: str) -> tuple[float, str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.flow.wire.daemon import PlaneSpec, PreviewHeader
 from streamer.flow.wire.looks import Looked
+from streamer.gui.state.figures import number_text
 
 Image = NDArray[np.float32]
 Rect = tuple[float, float, float, float]
@@ -152,7 +153,7 @@ class PlanePicture:
             return ""
         row, column = pixel
         across, down = self.axis_names
-        value = f"{float(self.image[row, column]):.4g} {self.unit}"
+        value = f"{number_text(float(self.image[row, column]))} {self.unit}"
         if self.pixel_m is None:
             return f"{self.name}   {across} {column * self.bin} px   {down} {row * self.bin} px   {value}"
         digits = max(2, 1 - math.floor(math.log10(self.pixel_m * 1e3)))

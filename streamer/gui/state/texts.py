@@ -7,6 +7,7 @@ from enum import Enum
 from streamer.advice import advice
 from streamer.flow.scan import ScanState
 from streamer.frames import ReasonCode
+from streamer.gui.state.figures import CENTRE_DECIMALS, number_text
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.scan import CLOSING_STATES, ShownScan
 
@@ -115,7 +116,7 @@ class Texts:
     def center(self) -> str:
         if self._scan.center_px is None:
             return "not known yet"
-        return f"{self._scan.center_px:.2f} px".replace("-", "−")
+        return f"{number_text(self._scan.center_px, decimals=CENTRE_DECIMALS)} px"
 
     @property
     def confidence(self) -> str:
@@ -136,7 +137,7 @@ class Texts:
         picture = next(iter(self.model.planes.values()), None)
         if self._scan.resolution_px is None or picture is None or picture.voxel_m is None:
             return ""
-        return f"{1e6 * picture.voxel_m * self._scan.resolution_px:.3g} µm"
+        return f"{number_text(1e6 * picture.voxel_m * self._scan.resolution_px, 3)} µm"
 
     @property
     def lost(self) -> str:

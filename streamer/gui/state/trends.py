@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streamer.frames import Quality
+from streamer.gui.state.figures import CENTRE_DECIMALS, number_text
 
 POINTS = 400
 """Of one scan, about."""
@@ -20,10 +21,15 @@ class Measure:
     label: str
     unit: str
     of: Callable[[Quality], float | None]
+    decimals: int | None = None
+
+    def words(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{number_text(value, decimals=self.decimals)} {self.unit}".rstrip()
 
 
 MEASURES = {
-    "center": Measure("centre of rotation", "px", lambda q: q.center_px),
+    "center": Measure("centre of rotation", "px", lambda q: q.center_px, CENTRE_DECIMALS),
     "confidence": Measure("confidence in the centre", "", lambda q: q.center_confidence),
     "resolution": Measure("resolution", "px", lambda q: q.resolution_px),
     "snr": Measure("signal to noise of a projection", "", lambda q: q.snr),

@@ -30,6 +30,7 @@ def test_a_profile_ends_where_the_picture_ends() -> None:
 
 def test_lengths_are_in_micrometres_where_the_pixel_is_known() -> None:
     assert length_text(IN_PX, (0.0, 0.0), (3.0, 4.0)) == "5 px"
+    assert length_text(IN_PX, (0.0, 0.0), (12345.0, 0.0)) == "12345 px"
     assert length_text(IN_MM, (0.0, 0.0), (0.03, 0.04)) == "50 µm"
     assert length_text(IN_MM, (0.0, 0.0), (3.0, 4.0)) == "5.000 mm"
     distance, values = profile(IN_MM, (-0.2, 0.0), (0.2, 0.0))

@@ -69,6 +69,18 @@ def test_a_place_is_said_to_a_tenth_of_a_pixel_or_so(pixel_m: float, words: str)
     assert shown.readout(1.4999 * 1e3 * pixel_m, -1e3 * pixel_m) == words
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (12345.0, "12345"), (65535.0, "65535"), (16777215.0, "16777215"), (9999.7, "10000"), (-12345.0, "−12345"), (1023.47, "1023"),
+        (102.347, "102.3"), (0.0, "0"), (0.00012345, "0.0001234"), (-0.5, "−0.5"), (3e12, "3e+12"), (2e-7, "2e−07"),
+    ],
+)  # fmt: skip
+def test_a_value_keeps_every_digit_before_the_point(value: float, words: str) -> None:
+    shown = picture(1, 1, image=np.array([[value]], np.float32), unit="counts")
+    assert shown.readout(0.0, 0.0).endswith(f" px   {words} counts")
+
+
 def test_a_plane_with_long_steps_is_as_large_as_what_it_covers() -> None:
     place = PlaneSpec("xy", (0.0, 0.0, 3.0), (2.0, 0.0, 0.0), (0.0, 2.0, 0.0), (10, 20))
     header = PreviewHeader(
