@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QWidget
 from streamer.gui.parts import Card, label, mono_font, set_text
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.texts import Texts
-from streamer.gui.theme import COLOUR_MAPS, LINK_COLOURS, Palette
+from streamer.gui.theme import COLOUR_MAPS, DARK, LINK_COLOURS, Palette
 
 
 def _row(owner: QWidget, spacing: int) -> QHBoxLayout:
@@ -31,6 +31,7 @@ class Header(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._palette = DARK
         self.title, self.link, self._dot = label("title"), label("link"), label("link", "●")
         self.title.setMinimumWidth(10)
         self.detector, self.help = button("detector (D)", checkable=True), button("keys (F1)")
@@ -43,9 +44,13 @@ class Header(QWidget):
     def show_model(self, texts: Texts, now: float) -> None:
         set_text(self.title, texts.title)
         set_text(self.link, texts.link_text(now))
-        colour = f"color: {LINK_COLOURS[texts.link(now)]};"
+        colour = f"color: {LINK_COLOURS[self._palette][texts.link(now)]};"
         if self._dot.styleSheet() != colour:
             self._dot.setStyleSheet(colour)
+
+    def dress(self, palette: Palette) -> None:
+        """Take the colours of a palette, with the next ``show_model``."""
+        self._palette = palette
 
 
 class Cards(QWidget):

@@ -12,7 +12,7 @@ from streamer.gui.state.figures import number_text
 from streamer.gui.state.measure import length_text, profile
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.trends import MEASURES, Curve
-from streamer.gui.theme import DARK, Palette
+from streamer.gui.theme import DARK, MEASURE_COLOURS, Palette
 from streamer.gui.tile import Tile, colour_map, pg
 
 
@@ -34,7 +34,7 @@ class MeasurePanel(QWidget):
         self.keep, self.auto = QPushButton("keep contrast (K)"), QPushButton("automatic contrast (A)")
         self.length = label("value", "–")
         self.profile = _plot("distance", "")
-        self.curve = self.profile.plot(pen=pg.mkPen("#f0c030", width=2))
+        self.curve = self.profile.plot()
         for button in (self.line, self.keep, self.auto):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         for widget in (self.name, self.histogram, self.range, self.auto, self.keep, self.line, self.length):
@@ -42,6 +42,7 @@ class MeasurePanel(QWidget):
         column.addWidget(self.profile, 1)
         self._tile: Tile | None = None
         self._filling = False
+        self.dress(DARK)
 
     def show_tile(self, tile: Tile | None, model: ViewModel) -> None:
         """Show the histogram of what the tile shows, and the profile along its line."""
@@ -76,6 +77,7 @@ class MeasurePanel(QWidget):
         self.histogram.setBackground(palette.background)
         self.levels.axis.setPen(pg.mkPen(palette.muted))
         self.levels.axis.setTextPen(pg.mkPen(palette.text))
+        self.curve.setPen(pg.mkPen(MEASURE_COLOURS[palette], width=2))
         _dress(self.profile, palette)
 
     def paint(self, map_name: str) -> None:
@@ -101,16 +103,15 @@ class TrendPanel(QWidget):
             self.measure.addItem(measure.label + (f" ({measure.unit})" if measure.unit else ""), name)
         self.measure.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.within, self.over = _plot("projections", ""), _plot("scan of the session", "")
-        self.curve = self.within.plot(
-            pen=pg.mkPen("#56b4e9", width=2), symbol="o", symbolSize=3, symbolBrush="#56b4e9", symbolPen=None
-        )
-        self.points = self.over.plot(pen=pg.mkPen("#56b4e980"), symbol="o", symbolSize=6, symbolBrush="#56b4e9")
+        self.curve = self.within.plot(symbol="o", symbolSize=3, symbolPen=None)
+        self.points = self.over.plot(symbol="o", symbolSize=6)
         self.now = label("note")
         for widget in (self.measure, label("caption", "OVER THIS SCAN"), self.within, self.now):
             column.addWidget(widget)
         column.addWidget(label("caption", "OVER THE SCANS"))
         column.addWidget(self.over)
         self._shown: tuple[Curve, Curve] | None = None
+        self.dress(DARK)
 
     def show_model(self, model: ViewModel) -> None:
         name = str(self.measure.currentData())
@@ -123,6 +124,10 @@ class TrendPanel(QWidget):
         set_text(self.now, f"now {MEASURES[name].words(curves[0][-1][1])}" if curves[0] else "not measured yet")
 
     def dress(self, palette: Palette) -> None:
+        self.curve.setPen(pg.mkPen(palette.accent, width=2))
+        self.points.setPen(pg.mkPen(palette.accent + "80"))
+        for curve in (self.curve, self.points):
+            curve.setSymbolBrush(palette.accent)
         for plot in (self.within, self.over):
             _dress(plot, palette)
 

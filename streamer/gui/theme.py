@@ -52,16 +52,34 @@ VERDICT_STYLES: dict[Decision | None, VerdictStyle] = {
     None: VerdictStyle("…", "#3a4452", "#e8ecf1"),
 }
 
-PLANE_COLOURS = {"xy": "#56b4e9", "xz": "#e69f00", "yz": "#2ec4a0", "free": "#cc79a7"}
-"""Of a plane's title, and of its line in the others."""
+LINE_COLOURS = {"xy": "#56b4e9", "xz": "#e69f00", "yz": "#2ec4a0", "free": "#cc79a7"}
+"""Of a plane in the others. They lie on pictures, which are as dark in either theme."""
+
+TITLE_COLOURS = {
+    DARK: LINE_COLOURS,
+    LIGHT: {"xy": "#0067a8", "xz": "#8a5a00", "yz": "#00775c", "free": "#a03c75"},
+}
+"""Of a plane's title: the hues of the lines, so that they can be read on the window."""
 
 LINK_COLOURS = {
-    Connection.WAITING: "#d8a800",
-    Connection.NO_SCAN: "#8d98a8",
-    Connection.LIVE: "#2ec4a0",
-    Connection.STALLED: "#d8a800",
-    Connection.FINISHED: "#56b4e9",
+    DARK: {
+        Connection.WAITING: "#d8a800",
+        Connection.NO_SCAN: "#8d98a8",
+        Connection.LIVE: "#2ec4a0",
+        Connection.STALLED: "#d8a800",
+        Connection.FINISHED: "#56b4e9",
+    },
+    LIGHT: {
+        Connection.WAITING: "#9a7000",
+        Connection.NO_SCAN: "#6b7686",
+        Connection.LIVE: "#008a6b",
+        Connection.STALLED: "#9a7000",
+        Connection.FINISHED: "#0067a8",
+    },
 }
+
+MEASURE_COLOURS = {DARK: "#f0c030", LIGHT: "#9a7000"}
+"""Of the profile along the measuring line."""
 
 KEY_HELP = (
     ("F1  ?", "this sheet"),

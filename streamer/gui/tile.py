@@ -13,7 +13,7 @@ from streamer.gui.state.contrast import Levels
 from streamer.gui.state.measure import length_text, scale_bar
 from streamer.gui.state.plane import PlanePicture, Rect
 from streamer.gui.state.steering import ORTHOGONAL, Point, pixel_of
-from streamer.gui.theme import COLOUR_MAPS, DARK, PLANE_COLOURS, TEXT_FONTS, Palette
+from streamer.gui.theme import COLOUR_MAPS, DARK, LINE_COLOURS, TEXT_FONTS, TITLE_COLOURS, Palette
 
 # Loaded after PySide6, which makes pyqtgraph use the same Qt.
 pg: Any = import_module("pyqtgraph")
@@ -196,7 +196,7 @@ class Tile:
         """Say what is shown: the plane, where it is, from how many angles; ``past``: of what other scan."""
         if self.plane is None:
             return
-        colour = PLANE_COLOURS.get(self.name, self._palette.text)
+        colour = TITLE_COLOURS[self._palette].get(self.name, self._palette.text)
         where = ""
         if point is not None and self.name in ORTHOGONAL and not past:
             axis = ORTHOGONAL[self.name]
@@ -260,7 +260,7 @@ class Tile:
         others = {"xy": ("yz", "xz"), "xz": ("yz", "xy"), "yz": ("xz", "xy")}[self.name]
         for angle, name, place in ((90, others[0], x), (0, others[1], y)):
             if name not in self._lines:
-                pen = pg.mkPen(PLANE_COLOURS[name] + "b0", width=1)
+                pen = pg.mkPen(LINE_COLOURS[name] + "b0", width=1)
                 self._lines[name] = pg.InfiniteLine(angle=angle, pen=pen, movable=False)
                 self._lines[name].setVisible(self._cross_shown)
                 self.plot.addItem(self._lines[name], ignoreBounds=True)

@@ -153,7 +153,7 @@ class ViewerWindow(QMainWindow):
 
     def _dress(self) -> None:
         self.setStyleSheet(style_sheet(self._palette))
-        for part in (self.tiles, self.detector, self.side, self.cards):
+        for part in (self.tiles, self.detector, self.side, self.header, self.cards):
             part.dress(self._palette)
 
     # Timer and drawing.

@@ -12,19 +12,25 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication, QLabel
 
 from streamer.frames import Decision
+from streamer.gui.bars import Header
+from streamer.gui.hand import SteeringHand
+from streamer.gui.plots import MeasurePanel, TrendPanel
+from streamer.gui.state.contrast import Levels
 from streamer.gui.state.model import ViewModel
-from streamer.gui.state.texts import Connection
+from streamer.gui.state.plane import PlanePicture
+from streamer.gui.state.texts import Connection, Texts
 from streamer.gui.theme import (
     COLOUR_MAPS,
     DARK,
     LIGHT,
+    LINE_COLOURS,
     LINK_COLOURS,
-    PLANE_COLOURS,
+    TITLE_COLOURS,
     VERDICT_STYLES,
     Palette,
     style_sheet,
 )
-from streamer.gui.tile import colour_map
+from streamer.gui.tile import Tile, colour_map, pg
 from streamer.gui.window import ViewerWindow
 
 READABLE, SEEN = 4.5, 3.0
@@ -74,11 +80,46 @@ def test_every_verdict_can_be_read_and_has_a_sign_of_its_own(decision: Decision 
     assert [style.sign for style in VERDICT_STYLES.values()].count(look.sign) == 1
 
 
-def test_signs_are_seen_in_the_dark() -> None:
-    assert set(LINK_COLOURS) == set(Connection)
-    for colour in (*LINK_COLOURS.values(), *PLANE_COLOURS.values()):
-        assert contrast(colour, DARK.background) >= SEEN, colour
-    assert len(set(PLANE_COLOURS.values())) == len(PLANE_COLOURS)
+@both
+def test_titles_can_be_read_and_dots_are_seen(palette: Palette) -> None:
+    titles, dots = TITLE_COLOURS[palette], LINK_COLOURS[palette]
+    assert (set(titles), set(dots)) == ({"xy", "xz", "yz", "free"}, set(Connection))
+    for colour in titles.values():
+        assert contrast(colour, palette.background) >= READABLE, colour
+    for colour in dots.values():
+        assert contrast(colour, palette.background) >= SEEN, colour
+    assert len(set(titles.values())) == len(titles)
+
+
+def test_a_title_and_its_line_in_the_other_planes_have_one_hue() -> None:
+    for titles in TITLE_COLOURS.values():
+        for name, colour in LINE_COLOURS.items():
+            hues = QColor(titles[name]).hslHue(), QColor(colour).hslHue()
+            assert abs(hues[0] - hues[1]) <= 25, (name, hues)
+            assert contrast(colour, "#000000") >= SEEN, "pictures are dark where nothing is"
+
+
+@both
+def test_the_window_takes_the_colours_of_its_theme(qt: QApplication, palette: Palette) -> None:
+    header, texts = Header(), Texts(ViewModel("tcp://127.0.0.1:1"))
+    for each in (DARK, LIGHT, palette):
+        header.dress(each)
+        header.show_model(texts, 0.0)
+    assert header._dot.styleSheet() == f"color: {LINK_COLOURS[palette][Connection.WAITING]};"
+    tile = Tile("xz", SteeringHand(ViewModel(""), lambda: None, lambda: None, lambda _: None))
+    tile.show(PlanePicture("xz", "s", "s", np.zeros((9, 9), np.float32), "1/cm", 1, 1), Levels(0.0, 1.0))
+    for each in (DARK, LIGHT, palette):
+        tile.dress(each)
+        tile.entitle("", None)
+    assert TITLE_COLOURS[palette]["xz"] in tile.plot.titleLabel.text
+    trends, measures = TrendPanel(), MeasurePanel()
+    for each in (DARK, LIGHT, palette):
+        trends.dress(each)
+        measures.dress(each)
+    for curve in (trends.curve, measures.curve):
+        assert contrast(curve.opts["pen"].color().name(), palette.panel) >= SEEN
+    for curve in (trends.curve, trends.points):
+        assert contrast(pg.mkBrush(curve.opts["symbolBrush"]).color().name(), palette.panel) >= SEEN
 
 
 @both
