@@ -21,6 +21,7 @@ pg: Any = import_module("pyqtgraph")
 LEFT_AXIS, RIGHT_MARGIN, TITLE_HEIGHT, BOTTOM_AXIS, BAR_GAP, BAR_HEIGHT = 50, 8, 26, 36, 6, 46
 """Pixels around the picture in a tile: axis, margin, title, axis, distance, colour bar."""
 
+BAR_GAP_ROW = 4  # of pyqtgraph's layout of a plot
 EXTRA_WIDTH, EXTRA_HEIGHT = LEFT_AXIS + RIGHT_MARGIN, TITLE_HEIGHT + BOTTOM_AXIS + BAR_GAP + BAR_HEIGHT
 PAST_OPACITY = 0.45
 NARROW_PX = 250
@@ -87,6 +88,14 @@ class PlaneBox(pg.ViewBox):  # type: ignore[misc]
         self.hand.put(self._name, on_axes.x(), on_axes.y())
 
 
+class Title(pg.LabelItem):  # type: ignore[misc]
+    """A title that takes the width that there is; a longer one reaches out of the tile instead of widening it."""
+
+    def updateMin(self) -> None:  # noqa: N802 (pyqtgraph's name)
+        super().updateMin()
+        self.setMinimumWidth(0)
+
+
 def colour_map(name: str) -> Any:
     """A colour map of pyqtgraph by one of the names in theme.COLOUR_MAPS."""
     if name.startswith("grey"):
@@ -114,6 +123,10 @@ class Tile:
         self.plot.hideButtons()
         self.plot.setMenuEnabled(False)
         self.plot.setMinimumSize(0, 0)
+        self.plot.layout.removeItem(self.plot.titleLabel)
+        self.plot.titleLabel.setParentItem(None)
+        self.plot.titleLabel = Title(parent=self.plot)
+        self.plot.layout.addItem(self.plot.titleLabel, 0, 1)
         self.image = pg.ImageItem(axisOrder="row-major")
         self.image.setAutoDownsample(True)
         self.plot.addItem(self.image)
@@ -129,6 +142,7 @@ class Tile:
             colorMapMenu=False,
         )
         self.bar.setImageItem(self.image, insert_in=self.plot)
+        self.plot.layout.setRowFixedHeight(BAR_GAP_ROW, BAR_GAP)
         self.bar.sigLevelsChanged.connect(self._dragged)
         for axis in self._axes:
             axis.enableAutoSIPrefix(False)  # once: with a label that is seen it would scale the axis
@@ -209,8 +223,8 @@ class Tile:
         )
         if title != self._title:
             self._title = title
-            self.plot.setTitle(title, color=self._palette.text, size="10pt")
-            self.plot.titleLabel.setMinimumWidth(0)  # a long title must not make the tile wider
+            # Not by setTitle of the plot, which gives the title another height.
+            self.plot.titleLabel.setText(title, color=self._palette.text, size="10pt")
             self.image.setOpacity(PAST_OPACITY if past else 1.0)
 
     def stretch(self, levels: Levels) -> None:

@@ -60,9 +60,10 @@ class Tiles:
                 tile.show(picture, levels)
             else:
                 tile.stretch(levels)
-            tile.entitle(past, point)
-            tile.cross(point)
         self.fit()
+        for tile in self.tiles.values():
+            tile.entitle(past, point)  # as long as the tile is wide
+            tile.cross(point)
 
     def _keep(self, names: list[str]) -> None:
         """Keep one tile for each of these names, and no others."""

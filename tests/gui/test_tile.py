@@ -278,6 +278,17 @@ def test_pictures_fill_the_room_and_never_overlap(screen: Screen, count: int, sh
         assert 1e-4 * shape[0] * shape[1] > 0.85 * width * height, "and little else"
 
 
+@pytest.mark.parametrize("shape", [(128, 128), (400, 100), (400, 60), (400, 20), (60, 400)])
+def test_a_view_is_as_large_as_its_picture(screen: Screen, shape: tuple[int, int]) -> None:
+    screen.show(*(picture(name, shape, caption="a caption that is much too long for it") for name in ("xy", "yz")))
+    room = screen.tiles._cell(2)
+    for tile in screen.tiles.tiles.values():
+        box, scale = tile.plot.getViewBox().sceneBoundingRect(), tile.scale_in(*room)
+        assert (box.width(), box.height()) == pytest.approx((0.01 * shape[1] * scale, 0.01 * shape[0] * scale), abs=2.0)
+        used = tile.plot.sceneBoundingRect()
+        assert min(room[0] - used.width(), room[1] - used.height()) == pytest.approx(0.0, abs=1.0), "no room is lost"
+
+
 def test_the_cross_hair_lies_on_the_voxels_of_the_other_planes(screen: Screen) -> None:
     place = PlaneSpec("xz", (0.0, 64.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (128, 128))
     tile = screen.show(picture("xz", place=place), point=(10.0, 64.0, 100.0))
