@@ -182,16 +182,20 @@ class Tile:
 
     def show(self, plane: PlanePicture, levels: Levels) -> None:
         """Show a new picture."""
-        self.plane = plane
+        before, self.plane = self.plane, plane
         self.image.setImage(plane.image, autoLevels=False, levels=(levels.low, levels.high))
         grid = plane.rect, plane.image.shape
         if grid != self._grid:
             self._grid = grid
             self.image.setRect(QRectF(*plane.rect))
         if plane.extent != self._rect:
-            before, self._rect = self._rect, plane.extent
-            if before is None or plane.place is None or before[2:] != plane.extent[2:]:
+            rect, self._rect = self._rect, plane.extent
+            if rect is None or plane.place is None or rect[2:] != plane.extent[2:]:
                 self.reset()
+        if before is not None and before.axis_unit != plane.axis_unit and self.ends is not None:
+            ends = [plane.on_axes(*before.full_pixel(*end)) for end in self.ends]
+            self.show_line(False)
+            self._lay_line(ends)
         self._name_axes(plane)
         self.stretch(levels)
 
@@ -305,10 +309,13 @@ class Tile:
         if shown and self.line is None and self._rect is not None:
             left, top, width, height = self._rect
             ends = [(left + 0.3 * width, top + 0.5 * height), (left + 0.7 * width, top + 0.5 * height)]
-            self.line = pg.LineSegmentROI(ends, pen=pg.mkPen("#f0c030", width=2))
-            self.line.sigRegionChanged.connect(lambda *_: self._measured())
-            self.plot.addItem(self.line)
+            self._lay_line(ends)
             self._measured()
+
+    def _lay_line(self, ends: list[tuple[float, float]]) -> None:
+        self.line = pg.LineSegmentROI(ends, pen=pg.mkPen(SCALE_COLOUR, width=2))
+        self.line.sigRegionChanged.connect(lambda *_: self._measured())
+        self.plot.addItem(self.line)
 
     @property
     def ends(self) -> tuple[tuple[float, float], tuple[float, float]] | None:

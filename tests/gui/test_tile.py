@@ -334,3 +334,24 @@ def test_the_measuring_line_lies_in_the_picture_and_is_told(screen: Screen) -> N
     tile.show_line(False)
     gone = tile.length
     assert (gone, tile.line) == ("", None)
+
+
+def test_the_measuring_line_stays_on_its_pixels_when_the_axes_change(screen: Screen) -> None:
+    tile = screen.show(picture(pixel_m=None, unit="1/pixel"))
+    tile.show_line(True)
+    for _ in range(2):
+        screen.drag(LEFT, NONE, *(screen.at(tile, 0.5, 0.5 - share) for share in (0.0, 0.05, 0.1, 0.15, 0.2)))
+    assert tile.ends is not None
+    (x, y), (right, down) = tile.ends
+    assert (right - x, down - y) == pytest.approx((51.2, 0.0), abs=0.01)
+    assert y < 50, "it was dragged up"
+    told = len(screen.hand.calls)
+    screen.show(picture())
+    in_mm = [(0.01 * (place + 0.5) - 0.64) for place in (x, y, right, down)]
+    assert np.ravel(tile.ends) == pytest.approx(in_mm)
+    assert tile.length == "xy   length 512 µm"
+    screen.show(picture(shape=(100, 100)))
+    assert np.ravel(tile.ends) == pytest.approx(in_mm), "in mm it is where it was"
+    screen.show(picture(shape=(100, 100), pixel_m=None, unit="1/pixel"))
+    assert np.ravel(tile.ends) == pytest.approx([100 * place + 49.5 for place in in_mm])
+    assert len(screen.hand.calls) == told, "no mouse has moved it"
