@@ -67,15 +67,16 @@ class HistoryPanel(QWidget):
             item = QListWidgetItem(_line(scan))
             item.setData(SCAN_ID, scan.scan_id)
             item.setIcon(_icon(scan, model.results[scan.scan_id]))
-            set_tip(item, f"{scan.scan_id}\n{scan.verdict or ''}\n{scan.raw_file}\n{scan.tomogram_file}")
+            known = (scan.scan_id, str(scan.verdict or ""), scan.raw_file, scan.tomogram_file)
+            set_tip(item, "\n".join(filter(None, known)))
             self.list.addItem(item)
 
 
 def _line(scan: ShownScan) -> str:
     word = scan.decision.value if scan.decision else ""
-    state = f"{word}  {scan.state}" if scan.state.final else word or str(scan.state)
+    state = f"{word}  {scan.state}" if word and scan.state.final else word or str(scan.state)
     why = str(scan.verdict.reasons[0].text) if scan.verdict is not None and scan.verdict.reasons else scan.error
-    return f"{scan.sample or scan.scan_id}   {state}\n{why[:90]}"
+    return f"{scan.sample or scan.scan_id}   {state}\n{why[:90]}".rstrip()
 
 
 def _picture(result: Result | None) -> object:

@@ -122,7 +122,6 @@ QLabel#caption {{ color: {p.muted}; font-size: 11px; font-weight: 600; }}
 QLabel#value {{ font-size: 18px; font-weight: 600; }}
 QLabel#note {{ color: {p.muted}; font-size: 12px; }}
 QLabel#empty {{ color: {p.muted}; font-size: 20px; }}
-QLabel#help {{ color: {p.muted}; font-size: 12px; }}
 QLabel#cursor {{ color: {p.text}; font-size: 12px; }}
 QProgressBar {{ background: {p.edge}; border: none; border-radius: 3px; }}
 QProgressBar::chunk {{ background: {p.accent}; border-radius: 3px; }}

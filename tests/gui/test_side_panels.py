@@ -84,10 +84,10 @@ def test_past_scans_are_listed_with_the_newest_on_top_and_opened_by_a_click(mode
     panel = HistoryPanel(asked.append)
     shown(panel)
     panel.show_model(model)
-    assert [line.split() for line in lines(panel.list)] == [
-        ["bone", "armed"], ["s2", "failed", "no", "memory"], ["foam", "CONTINUE"],
-        ["tooth", "RETAKE", "complete", "it", "moved", "by", "3", "px"],
+    assert lines(panel.list) == [
+        "bone   armed", "s2   failed\nno memory", "foam   CONTINUE", "tooth   RETAKE  complete\nit moved by 3 px",
     ]  # fmt: skip
+    assert panel.list.item(0).toolTip() == "<qt>s3</qt>", "no empty lines for what there is not"
     for row, wanted in ((0, "s3"), (3, "s0")):
         place = panel.list.visualItemRect(panel.list.item(row)).center()
         QTest.mouseClick(panel.list.viewport(), Qt.MouseButton.LeftButton, pos=place)

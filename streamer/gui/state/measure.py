@@ -1,4 +1,4 @@
-"""What is measured in a picture: profile along a line, its length, histogram, scale bar. No Qt."""
+"""What is measured in a picture: profile along a line, its length, scale bar. No Qt."""
 
 from __future__ import annotations
 
@@ -8,20 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.gui.state.figures import number_text
-from streamer.gui.state.plane import Image, PlanePicture
+from streamer.gui.state.plane import PlanePicture
 
 Values = NDArray[np.float64]
 Place = tuple[float, float]
-
-BINS = 256
-HISTOGRAM_SAMPLES = 250_000
-
-
-def histogram(image: Image) -> tuple[Values, Values]:
-    """Counts (bins,) and edges (bins + 1,) of a picture, of a regular part of it when it is large."""
-    step = max(1, math.isqrt(max(1, image.size // HISTOGRAM_SAMPLES)))
-    counts, edges = np.histogram(image[::step, ::step], BINS)
-    return counts.astype(np.float64), edges
 
 
 def profile(picture: PlanePicture, start: Place, end: Place) -> tuple[Values, Values]:

@@ -1,11 +1,11 @@
-"""Profile, length, histogram, scale bar."""
+"""Profile, length, scale bar."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from streamer.gui.state.measure import histogram, length_text, profile, scale_bar
+from streamer.gui.state.measure import length_text, profile, scale_bar
 from streamer.gui.state.plane import PlanePicture
 
 RAMP = np.tile(np.arange(40, dtype=np.float32), (20, 1))
@@ -52,9 +52,3 @@ def test_lengths_are_in_micrometres_where_the_pixel_is_known() -> None:
 def test_the_scale_bar_is_a_round_length(seen: float, unit: str, bar: tuple[float, str]) -> None:
     size, text = scale_bar(seen, unit)
     assert (size, text) == (pytest.approx(bar[0]), bar[1])
-
-
-def test_the_histogram_counts_a_regular_part_of_a_large_picture() -> None:
-    counts, edges = histogram(np.zeros((2000, 2000), np.float32))
-    assert counts.sum() >= 250_000
-    assert len(edges) == len(counts) + 1
