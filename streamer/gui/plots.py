@@ -29,6 +29,7 @@ class MeasurePanel(QWidget):
         self.levels: Any = self.histogram.item
         self.levels.sigLevelsChanged.connect(self._dragged)
         self.range = label("note")
+        self.range.setWordWrap(True)
         self.line = QPushButton("line for distance and profile (B)")
         self.line.setCheckable(True)
         self.keep, self.auto = QPushButton("keep contrast (K)"), QPushButton("automatic contrast (A)")
