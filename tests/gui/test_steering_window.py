@@ -282,7 +282,7 @@ def test_quality_is_drawn(window: ViewerWindow, qt: QApplication, server: StandI
     x, y = window.side.trends.curve.getData()
     assert list(x)[-1] == 50.0
     assert y[-1] == pytest.approx(30.5)
-    assert window.side.trends.now.text() == "now 30.5 px"
+    assert window.side.trends.now.text() == "now 30.50 px"
 
 
 def test_files_and_queue(qt: QApplication, server: StandInDaemon, spin: Spin, tmp_path: Path) -> None:
