@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -129,6 +130,16 @@ def test_the_process_that_forks_others_has_nothing_that_does_not_outlive_a_fork(
         open_files = [os.readlink(path) for path in Path(f"/proc/{nursery}/fd").iterdir()]
         assert not any("eventfd" in name or "eventpoll" in name for name in open_files)  # a context of ZeroMQ has both
         helper.end(0.0)
+
+
+def test_one_whose_scout_is_gone_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    with closing(Nursery()) as nursery:
+        ours, theirs = socket.socketpair()
+        ours.close()
+        with theirs:
+            pid = nursery.start(PROGRAM, None, theirs)
+        eventually(lambda: not is_alive(pid), "it has ended")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_nursery_that_is_gone_says_so() -> None:

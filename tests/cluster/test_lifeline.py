@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from streamer.cluster.engines.lifeline import Lifeline, ToScout, keep_alive
+from streamer.cluster.engines.lifeline import Lifeline, ScoutGone, ToScout, keep_alive
 from streamer.cluster.messages import Ready, Setup
 from streamer.frames import BadInput
 from tests.cluster.cluster_rig import eventually
@@ -119,7 +119,7 @@ def test_the_process_sees_that_the_scout_is_gone(pair: Pair) -> None:
 def test_a_scout_that_is_gone_at_once_is_bad_input_there(pair: Pair) -> None:
     pair.ours.sendall(b'{"config": "ha')
     pair.ours.close()
-    with pytest.raises(BadInput, match="the scout was gone before it said what to do"):
+    with pytest.raises(ScoutGone, match="the scout was gone before it said what to do"):
         pair.process.setup()
 
 

@@ -117,6 +117,10 @@ class Lifeline:
                 self._end.close()
 
 
+class ScoutGone(BadInput):
+    """Nobody is there any more who could say what to do."""
+
+
 class ToScout:
     """The end of the process."""
 
@@ -124,11 +128,11 @@ class ToScout:
         self._end = end
 
     def setup(self) -> Setup:
-        """What the process is to be. Raises BadInput when the scout is gone."""
+        """What the process is to be. Raises ScoutGone."""
         line = b""
         while not line.endswith(b"\n"):
             if not (said := self._end.recv(65536)):
-                raise BadInput("the scout was gone before it said what to do")
+                raise ScoutGone("the scout was gone before it said what to do")
             line += said
         return msgspec.json.decode(line, type=Setup)
 

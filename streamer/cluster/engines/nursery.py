@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import streamer
-from streamer.cluster.engines.lifeline import START_S, ToScout, readable
+from streamer.cluster.engines.lifeline import START_S, ScoutGone, ToScout, readable
 from streamer.core.simd.checked_copy import prepare
 from streamer.daemon.supervision import show_name
 
@@ -118,6 +118,8 @@ def _be(program: str, gpu: int | None, end: socket.socket) -> NoReturn:
             os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
         importlib.import_module(program).start(ToScout(end))
         code = 0
+    except ScoutGone:
+        pass  # whoever ended it, by Ctrl-C for example, wants no word of its processes
     except BaseException:
         traceback.print_exc()
     os._exit(code)
