@@ -34,8 +34,11 @@ START, KILL = "start", "kill"
 class Nursery:
     """As whoever wants processes sees it. Any thread may call."""
 
-    def __init__(self) -> None:
-        """Starts it; raises OSError."""
+    def __init__(self, apart: bool = False) -> None:
+        """Starts it, ``apart`` in a session of its own, which signals for the group of its parent do not reach.
+
+        Raises OSError.
+        """
         root = str(Path(streamer.__file__).resolve().parent.parent)
         paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -45,6 +48,7 @@ class Nursery:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "streamer.cluster.engines.nursery", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                start_new_session=apart,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": paths},
             )

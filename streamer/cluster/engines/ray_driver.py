@@ -35,13 +35,13 @@ class Place:
     """In a process of Ray, on any machine of the cluster."""
 
     def __init__(self) -> None:
-        self._nursery = Nursery()
+        self._nursery = Nursery(apart=True)  # Ray ends the group of what it started; shards go on when it is lost
 
     def start(self, program: str, host: str, port: int, secret: str) -> int:
         """Start a program whose scout listens at ``host:port`` for who knows the ``secret``; its pid."""
         if not self._nursery.alive:
             self._nursery.close()
-            self._nursery = Nursery()
+            self._nursery = Nursery(apart=True)
         with socket.create_connection((host, port), CONNECT_S) as end:
             end.settimeout(None)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
