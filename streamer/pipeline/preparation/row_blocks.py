@@ -36,8 +36,6 @@ class RowPreparation:
         self._frame = np.empty((self.read.stop - self.read.start, columns), np.float32)
         self._threads = whole.threads
         self._phase = None if whole.optics is None else PhaseSolver(*self._frame.shape, whole.optics, self._threads)
-        # Then all frames are one piece of work: threads that meet after each of them wait for one another.
-        self._plain = self._phase is None and not whole.options.zingers and whole.drift.mode == "off"
 
     def projections(self, raw: Array, numbers: NDArray[np.intp], out: Image | None = None) -> Image:
         """Attenuation (projections, last - first, cols) of raw blocks (projections, rows of ``read``, cols)."""
@@ -47,7 +45,7 @@ class RowPreparation:
         out = np.empty((len(raw), kept, raw.shape[2]), np.float32) if out is None else out
         sigmas, frame = self._whole.options.zingers, self._frame
         finite, _ = fill_nonfinite(raw)
-        if self._plain:
+        if self._whole.plain:  # one piece of work: threads that meet after each frame wait for one another
             self._correction.prepare(finite, out)
             return out
         for pixels, number, to in zip(finite, numbers, out, strict=True):
