@@ -12,8 +12,6 @@ import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import h5py
 import numpy as np
 import tifffile
 
-from benchmarks.environments import environment
+from benchmarks.environments import begin, environment, waiting
 from benchmarks.record import record
 from streamer.cli import main as streamer
 from streamer.cli.rig.processes import start_daemon
@@ -36,26 +34,6 @@ SPEC = ScanSpec("concert", "noise", 64, 96, projections=PROJECTIONS, flats=FLATS
 PORT = 19991
 
 
-@contextmanager
-def session(python: Path, folder: Path, *counts: int) -> Iterator[subprocess.Popen[str]]:
-    """A session whose camera waits for a line before it begins."""
-    words = [str(python), str(SESSION), str(folder), str(PORT), *map(str, counts)]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def begin(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
 def scan(python: Path, images: Path, folder: Path) -> dict[str, Any]:
     """What is in the raw file of a scan."""
     daemon = start_daemon(
@@ -65,7 +43,10 @@ def scan(python: Path, images: Path, folder: Path) -> dict[str, Any]:
     )
     try:
         ends = daemon.wait_ready()
-        with session(python, images, DARKS, FLATS, PROJECTIONS) as process, Link(ends["control"], "the daemon") as link:
+        with (
+            waiting(python, SESSION, images, PORT, DARKS, FLATS, PROJECTIONS) as process,
+            Link(ends["control"], "the daemon") as link,
+        ):
             link.ask(Arm(SPEC))
             begin(process)
             report = final_report(link, SPEC.scan_id)
@@ -85,7 +66,7 @@ def scan(python: Path, images: Path, folder: Path) -> dict[str, Any]:
 def looked(python: Path, images: Path) -> list[str]:
     """What ``streamer check`` says of the camera."""
     told = io.StringIO()
-    with session(python, images, len(IMAGES)) as process, contextlib.redirect_stdout(told):
+    with waiting(python, SESSION, images, PORT, len(IMAGES)) as process, contextlib.redirect_stdout(told):
         begin(process)
         streamer(["check", f"tcp://127.0.0.1:{PORT}", "--seconds", "30"])
     return told.getvalue().splitlines()

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from benchmarks.environments import begin, waiting
 from benchmarks.record import record
 from streamer.cli import main as streamer
 from streamer.cli.rig.processes import start_daemon
@@ -34,29 +32,10 @@ ADDRESS = "tcp://127.0.0.1:19995"
 SUBSCRIBED_S = 2.0  # a publisher does not wait for its subscribers
 
 
-@contextmanager
-def plugin(program: Path, frames: int) -> Iterator[subprocess.Popen[str]]:
-    words = [str(program), ADDRESS, *map(str, (ROWS, COLUMNS, frames, RATE_HZ))]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def begin(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
 def looked(program: Path) -> list[str]:
     """What ``streamer check`` says of the plugin."""
     told = io.StringIO()
-    with plugin(program, 100_000) as process, contextlib.redirect_stdout(told):
+    with waiting(program, ADDRESS, ROWS, COLUMNS, 100_000, RATE_HZ) as process, contextlib.redirect_stdout(told):
         begin(process)
         streamer(["check", ADDRESS, "--seconds", "30"])
     return told.getvalue().splitlines()
@@ -72,7 +51,10 @@ def scan(program: Path, folder: Path) -> dict[str, Any]:
     )
     try:
         ends = daemon.wait_ready()
-        with plugin(program, spec.frames) as process, Link(ends["control"], "the daemon") as link:
+        with (
+            waiting(program, ADDRESS, ROWS, COLUMNS, spec.frames, RATE_HZ) as process,
+            Link(ends["control"], "the daemon") as link,
+        ):
             link.ask(Arm(spec))
             time.sleep(SUBSCRIBED_S)
             begin(process)
