@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -147,3 +148,17 @@ def test_a_spool_or_an_endpoint_that_cannot_be_used_leaves_nothing_behind(tmp_pa
     with pytest.raises(BadInput, match="endpoint"):
         Producer("nonsense", SPEC, spool_mb=1, spool_file=spool)
     Producer("tcp://127.0.0.1:9", SPEC, spool_mb=1, spool_file=spool).close()
+
+
+def test_a_second_close_touches_nothing_that_was_opened_meanwhile() -> None:
+    with receiving(Sink(Disk())) as endpoint:
+        producer = Producer(endpoint, SPEC, spool_mb=1)
+        producer.close()
+        files = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]  # they get the numbers that came free
+        try:
+            producer.close()
+            for file in files:
+                os.fstat(file)
+        finally:
+            for file in files:
+                os.close(file)

@@ -86,7 +86,8 @@ class RayPlaces:
         self._closing = False
         self._begin()
         self._listener = socket.create_server((self._host, 0))
-        threading.Thread(target=self._accept, name="places", daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, name="places", daemon=True)
+        self._accepting.start()
 
     def _begin(self) -> None:
         """Start the process that speaks to Ray, and learn what the cluster has."""
@@ -221,7 +222,10 @@ class RayPlaces:
 
     def close(self) -> None:
         self._closing = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread that waits there
         self._listener.close()
+        self._accepting.join()
         self._here.close()
         self._control.close()
         try:

@@ -96,8 +96,9 @@ class AcknowledgedSender:
         return number
 
     def _wake_up(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # a full pipe wakes the thread, too
-            os.write(self._wake, b"\0")
+        if self._wake >= 0:
+            with contextlib.suppress(BlockingIOError):  # a full pipe wakes the thread, too
+                os.write(self._wake, b"\0")
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until everything is acknowledged. Returns False when the daemon took no messages for ``timeout_s``.
@@ -144,12 +145,17 @@ class AcknowledgedSender:
             return None if parts is None else bytes(parts[0])
 
     def close(self) -> None:
-        """Stop at once. What is not acknowledged stays in the spool."""
-        self._stopping = True
-        self._wake_up()
+        """Stop at once. What is not acknowledged stays in the spool. It may be called again."""
+        with self._changed:
+            if self._stopping:
+                return
+            self._stopping = True
+            self._wake_up()
         self._thread.join()
-        os.close(self._wake)
-        os.close(self._wake_read)
+        with self._changed:
+            os.close(self._wake)
+            os.close(self._wake_read)
+            self._wake = self._wake_read = -1  # the numbers may be those of other files now
 
     def _run(self) -> None:
         poller, socket = zmq.Poller(), self._link.socket

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -76,6 +76,7 @@ class Rig:
         return made
 
     def stop(self) -> None:
+        """It may be called again."""
         self._stopped.set()
         self._thread.join()
         for socket in self._sockets:
@@ -89,8 +90,22 @@ def context() -> Iterator[Context]:
     made.destroy(linger=0)
 
 
-def test_every_receiver_gets_every_message_as_it_was(context: Context) -> None:
-    rig = Rig(context, None, None)
+@pytest.fixture
+def rig_of(context: Context) -> Iterator[Callable[..., Rig]]:
+    """Makes a rig, and stops it however the test ends: a socket must not be closed while its thread waits there."""
+    made: list[Rig] = []
+
+    def make(*cuts: RowCut | None) -> Rig:
+        made.append(Rig(context, *cuts))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.stop()
+
+
+def test_every_receiver_gets_every_message_as_it_was(rig_of: Callable[..., Rig]) -> None:
+    rig = rig_of(None, None)
     receivers = rig.receivers()
     sent = [START, *(frame(index) for index in range(4)), [b"any", b"thing", b""], END]
     for parts in sent:
@@ -100,8 +115,8 @@ def test_every_receiver_gets_every_message_as_it_was(context: Context) -> None:
     assert [(branch.sent, branch.dropped) for branch in rig.tee.branches] == [(8, 0), (8, 0)]
 
 
-def test_a_receiver_that_takes_nothing_costs_the_first_one_nothing(context: Context) -> None:
-    rig = Rig(context, None, None, None)
+def test_a_receiver_that_takes_nothing_costs_the_first_one_nothing(rig_of: Callable[..., Rig]) -> None:
+    rig = rig_of(None, None, None)
     first, second, _third = rig.receivers()
     for index in range(600):
         rig.detector.send_multipart(frame(index))
@@ -116,8 +131,8 @@ def test_a_receiver_that_takes_nothing_costs_the_first_one_nothing(context: Cont
         assert branch.sent + branch.dropped == 601
 
 
-def test_the_end_of_a_scan_waits_for_a_receiver_that_lost_its_frames(context: Context) -> None:
-    rig = Rig(context, None, None)
+def test_the_end_of_a_scan_waits_for_a_receiver_that_lost_its_frames(rig_of: Callable[..., Rig]) -> None:
+    rig = rig_of(None, None)
     first = rig.receiver(0)
     for parts in (START, *(frame(index) for index in range(20)), END):
         rig.detector.send_multipart(parts)
@@ -128,8 +143,8 @@ def test_the_end_of_a_scan_waits_for_a_receiver_that_lost_its_frames(context: Co
     assert (rig.tee.branches[1].sent, rig.tee.branches[1].dropped) == (2, 20)
 
 
-def test_the_first_receiver_holds_the_detector_back_and_loses_nothing(context: Context) -> None:
-    rig = Rig(context, None, None)
+def test_the_first_receiver_holds_the_detector_back_and_loses_nothing(rig_of: Callable[..., Rig]) -> None:
+    rig = rig_of(None, None)
     first, second = rig.receivers()
     rig.detector.setsockopt(zmq.SNDTIMEO, 1000)
     taken = next(index for index in range(400) if not offered(rig.detector, frame(index)))
@@ -140,8 +155,8 @@ def test_the_first_receiver_holds_the_detector_back_and_loses_nothing(context: C
     assert (rig.tee.branches[0].sent, rig.tee.branches[0].dropped) == (taken + 1, 0)
 
 
-def test_rows_are_cut_out_with_headers_that_fit(context: Context) -> None:
-    rig = Rig(context, None, RowCut(16, 24))
+def test_rows_are_cut_out_with_headers_that_fit(rig_of: Callable[..., Rig]) -> None:
+    rig = rig_of(None, RowCut(16, 24))
     first, second = rig.receivers()
     for parts in (START, frame(7), END):
         rig.detector.send_multipart(parts)
@@ -168,8 +183,8 @@ def test_rows_of_a_corrupt_frame_stay_corrupt() -> None:
     assert message.checksum != wire.checksum(pixels)
 
 
-def test_rows_that_a_detector_does_not_have_are_named_and_counted(context: Context) -> None:
-    rig = Rig(context, None, RowCut(0, 65))
+def test_rows_that_a_detector_does_not_have_are_named_and_counted(rig_of: Callable[..., Rig]) -> None:
+    rig = rig_of(None, RowCut(0, 65))
     first = rig.receiver(0)
     for parts in (START, frame(0), [b"junk"]):
         rig.detector.send_multipart(parts)
