@@ -16,7 +16,7 @@ from streamer.cli.detector.look import look
 from streamer.cli.terminal.arguments import add_verb, checked
 from streamer.config import NATIVE, Config, SourceEndpoint, check_security, check_source, load, unguarded
 from streamer.core.backend.selection import backend_asked_in
-from streamer.daemon.scan_folders import check_folders
+from streamer.daemon.arming.scan_folders import check_folders
 from streamer.frames import BadInput
 from streamer.io.raw.disk_space import check_space
 from streamer.keys import KeyFolder

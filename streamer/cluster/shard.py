@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -57,6 +56,7 @@ from streamer.flow.row_cut import ROWS_KEY
 from streamer.flow.wire.control import Busy
 from streamer.frames import BadInput
 from streamer.io.messaging.sockets import keep_message_memory
+from streamer.io.nexus import now
 from streamer.io.raw.pixel_mask import unpack
 from streamer.io.raw.unfinished import Batch, find_unfinished
 from streamer.io.raw.writer import WriterError, WriterProcess
@@ -313,7 +313,7 @@ class Shard:
                 "unusable": np.asarray(unusable, np.int64),
             }
         status = "incomplete" if status == "complete" and lacks else status
-        result = self._writer.finish(status, lists, ended=ended or _now(), note=note, expected=part.ledger.expected)
+        result = self._writer.finish(status, lists, ended=ended or now(), note=note, expected=part.ledger.expected)
         return Finished(result.written, result.lost, result.error)
 
     def _leave(self) -> None:
@@ -326,10 +326,6 @@ class Shard:
             expected = part.spec.frames if part.end is None else part.end.frames
             self._finish_raw(part, "complete", expected, note="the scout died before the end of the scan")
         self._stopped.set()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def run(scout: ToScout) -> None:

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.io.direct import BulkWriter
+from streamer.io.tomogram import VOXEL_BYTES
 
 
 class TomogramRows:
     """Rows from ``first`` on of float32 voxels (row, y, x) that begin at the byte ``place``; ``plane`` is (y, x)."""
 
     def __init__(self, path: Path, place: int, first: int, plane: tuple[int, int]) -> None:
-        self._plane_bytes = 4 * plane[0] * plane[1]
+        self._plane_bytes = VOXEL_BYTES * plane[0] * plane[1]
         self._bulk, self._place = BulkWriter(path), place + first * self._plane_bytes
 
     def write_rows(self, first: int, block: NDArray[np.float32]) -> None:

@@ -32,7 +32,7 @@ from streamer.daemon.ingest import Ingest
 from streamer.daemon.monitoring.http import PageServer
 from streamer.daemon.monitoring.pages import monitoring_pages
 from streamer.daemon.monitoring.snapshot import disk_space, snapshot
-from streamer.daemon.receivers import Receiver, assembly_of, new_receiver
+from streamer.daemon.receivers import Receiver, new_receiver
 from streamer.daemon.scans import Scans
 from streamer.daemon.supervision import Supervisor
 from streamer.daemon.writer_options import writer_options
@@ -150,10 +150,6 @@ class Daemon:
             self.writer = self.elsewhere.writer
         self._open.append(self.writer.stop)
         self.scans = Scans(config, self.backend, self.ring, self.writer, self.events, self._clock, self.elsewhere)
-        if self.elsewhere is not None:
-            self.scans.check = self.elsewhere.check
-        elif config.source.dialect != NATIVE:
-            self.scans.check = assembly_of(config)  # a scan that it cannot put together is not armed
         self.finisher = Finisher(self.scans, self.writer, self.events, config, self._clock, elsewhere=self.elsewhere)
         new_buffer = partial(upload_buffer, self.backend)
         self.compute = Compute(

@@ -7,20 +7,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from streamer.config import Config
 from streamer.core.backend.selection import Backend
 from streamer.core.planes.plane import Plane, check_planes
+from streamer.daemon.arming.opening import Opening
+from streamer.daemon.arming.pipelines import Pipelines
 from streamer.daemon.elsewhere import Elsewhere
-from streamer.daemon.left_behind import LeftBehind
 from streamer.daemon.monitoring.tally import Tally
-from streamer.daemon.pipelines import Pipelines
 from streamer.daemon.reports import Reports, refusal
-from streamer.daemon.scan_folders import ScanFolders
 from streamer.daemon.session import Session
 from streamer.flow.acknowledged import Taken
-from streamer.flow.capture import window_frames
 from streamer.flow.ring.ring import Ring
 from streamer.flow.scan import Ledger, ScanState
 from streamer.flow.wire import End, EndStatus
@@ -29,18 +26,11 @@ from streamer.flow.wire.daemon import Report
 from streamer.flow.wire.events import ProgressEvent, StateEvent
 from streamer.frames import BadInput, Decision, ScanSpec
 from streamer.io.messaging.publish import Publisher
-from streamer.io.raw.disk_space import check_space
 from streamer.io.raw.pixel_mask import PixelMask, joined
 from streamer.io.raw.raw_writer import RawWriter
-from streamer.io.raw.writer import WriterError, WriterSlow
-from streamer.io.scan_folder import remove_empty
-from streamer.pipeline.layout.choice import max_layout_width
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 log = logging.getLogger(__name__)
-
-OPEN_TIMEOUT_S = 10.0
-VOLUME_ITEM_BYTES = 4
 
 
 class Scans:
@@ -56,20 +46,12 @@ class Scans:
         clock: Callable[[], float],
         elsewhere: Elsewhere | None = None,
     ) -> None:
-        self._elsewhere = elsewhere
-        self._config = config
-        self._ring, self._writer, self._events, self._clock = ring, writer, events, clock
+        self._writer, self._events, self._clock = writer, events, clock
         self.lock = threading.RLock()
         self.pipelines = Pipelines(config, backend, elsewhere)
         self._reports = Reports()
-        self._directory = config.writer.directory.resolve()  # the folder alone: a link in it leads to what is not ours
-        self._folders = ScanFolders(self._directory, config.writer)
-        since = time.time() - config.scan.stall_timeout_s
-        self._left = LeftBehind(self._directory, self._folders.depth, config.writer.tomogram, since)
-        self.check: Callable[[ScanSpec], object] = lambda _spec: (
-            None
-        )  # raises BadInput for a scan that is not to be armed
-        self.make_room: Callable[[], None] = lambda: None  # called before a scan takes its memory
+        self.opening = Opening(config, self.pipelines, ring, writer, clock, elsewhere)
+        self._left = self.opening.left
         self.current: Session | None = None
         self.planes: tuple[Plane, ...] | None = None  # chosen by a client; None: the three orthogonal ones
         self.fixed_center: float | None = None
@@ -117,7 +99,7 @@ class Scans:
                 raise Busy(f"scan {self.current.spec.scan_id} is {self.current.state}; wait for it, or abort it")
             if self._reports.has(spec.scan_id) or session is not None:
                 raise BadInput(f"scan id {spec.scan_id!r} was used before; every scan needs its own")
-            session = self._open(spec)
+            session = self.opening.open(spec, self.planes, self.fixed_center)
             self.current = session
             self._reports.taken(spec.scan_id)
         log.info(
@@ -131,58 +113,6 @@ class Scans:
             session.plan["memory_mb"],
         )
         self._events.event(StateEvent(scan_id=spec.scan_id, state=session.state, time_ns=time.time_ns()))
-        return session
-
-    def _open(self, spec: ScanSpec) -> Session:
-        self.check(spec)
-        config, elsewhere = self._config, self._elsewhere
-        directory = self._directory
-        width = max_layout_width(spec, config.reconstruction)
-        volume = VOLUME_ITEM_BYTES * spec.rows * width**2 if config.writer.tomogram else 0
-        if spec.tomogram_deg is not None:
-            volume *= max(1, int(abs(spec.range_deg) / spec.tomogram_deg))
-        path, unfinished = self._left.raw_file(spec.scan_id), self._left.find(spec.scan_id, spec)
-        if unfinished is None and self._left.exists(spec.scan_id):
-            raise BadInput(f"{path} exists already; every scan needs its own scan id")
-        if unfinished is not None and unfinished.spec != spec:
-            raise BadInput(f"{path} holds another scan of this id; every scan needs its own scan id")
-        folder = None if unfinished is not None else self._folders.of(spec, time.time())
-        held = None if unfinished is None else len(unfinished.kinds)
-        lacking = spec.frames - (held or 0)
-        check_space(directory, lacking * spec.frame_nbytes + volume, int(config.writer.reserve_mb * 2**20))
-        self.make_room()
-        try:
-            mask = joined(self.pipelines.map_of_defects(), None if unfinished is None else unfinished.mask)
-            pipeline = self.pipeline(spec, mask)
-        except MemoryError as error:
-            way_out = "lower reconstruction.memory_mb, so that larger scans are read again from their raw file"
-            raise BadInput(f"scan {spec.scan_id}: {error}; {way_out}") from error
-        rows = self.pipelines.rows_of(spec)
-        shape, keep_packed = (spec.rows if rows is None else rows.rows, spec.columns), config.writer.keep_compressed
-        slots = self._ring.format(shape, spec.dtype, config.ring.max_slots, keep_packed)
-        if spec.before_trigger is not None and window_frames(spec) > slots:
-            raise BadInput(
-                f"scan {spec.scan_id}: {window_frames(spec)} projections are to be held until the trigger, "
-                f"the ring has room for {slots}; enlarge ring.memory_mb and ring.max_slots, or keep fewer turns"
-            )
-        if folder is not None:
-            path = folder.make() / path.name
-        if elsewhere is not None:
-            elsewhere.begin(spec, pipeline, self.planes, mask)
-        try:
-            self._writer.open(spec, path, now(), OPEN_TIMEOUT_S, held)
-        except WriterSlow as error:
-            raise Busy(f"{error}: the machine is busy; try again") from error
-        except WriterError as error:
-            remove_empty(path.parent, directory)
-            raise BadInput(str(error)) from error
-        session = Session(spec, pipeline, path, self._clock, config.scan.patience, rows=rows)
-        session.plan = session.plan if elsewhere is None else elsewhere.plan
-        session.mask = mask
-        if mask is not None:
-            self._writer.mark(mask)
-        if unfinished is not None:
-            session.restore(unfinished)
         return session
 
     def take_up(self, scan_id: str) -> str:
@@ -334,8 +264,3 @@ class Scans:
         """Publish a final state."""
         event = StateEvent(scan_id=report.scan_id, state=report.state, time_ns=time.time_ns(), report=report)
         self._events.event(event)
-
-
-def now() -> str:
-    """Current UTC time in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import h5py
@@ -10,6 +11,11 @@ from streamer.frames import ScanSpec
 
 FACILITY = "facility"
 """Key of a scan's metadata: the name of the synchrotron and the beamline."""
+
+
+def now() -> str:
+    """Current UTC time in ISO 8601, as files have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:

@@ -23,6 +23,7 @@ from streamer.io.direct import ALIGNMENT, BulkWriter
 from streamer.io.nexus import group, lay_out_instrument, value
 from streamer.io.place import check_room, place
 
+VOXEL_BYTES = 4  # float32
 UNITS = ("1/cm", "1/pixel")
 RECONSTRUCTION = "entry/reconstruction"
 DATA = "entry/data/data"
@@ -73,7 +74,7 @@ class TomogramFile:
             raise BadInput(f"tomogram {path}: exists already and is never overwritten; choose another name")
         partial = path.with_name(path.name.removesuffix(".h5") + PARTIAL)
         try:
-            check_room(path.parent, 4 * math.prod(shape))
+            check_room(path.parent, VOXEL_BYTES * math.prod(shape))
             partial.unlink(missing_ok=True)  # the name alone: where a symbolic link leads is not ours
             file = h5py.File(
                 partial, "x", libver=("v110", "v110"), alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT
@@ -103,7 +104,7 @@ class TomogramFile:
         if block.ndim != 3 or list(block.shape[1:]) != plane or not 0 <= first <= rows - len(block):
             raise ValueError(f"block {block.shape} at row {first} does not fit into {self._shape}")
         if block.size:
-            self._bulk.write(self._place + 4 * first * math.prod(plane), np.ascontiguousarray(block, "<f4"))
+            self._bulk.write(self._place + VOXEL_BYTES * first * math.prod(plane), np.ascontiguousarray(block, "<f4"))
 
     def close(self, status: str = "complete") -> Path:
         """Finish the file; gives its path. "complete" gives it its name, any other status leaves it partial."""

@@ -70,11 +70,11 @@ def test_a_start_that_cannot_be_armed_is_counted(rig: Rig, scan: TinyScan) -> No
 def test_a_start_that_meets_a_shut_folder_is_refused_and_the_next_one_is_taken(
     rig: Rig, scan: TinyScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def shut(_spec: object) -> None:
+    def shut(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rig.scans, "_open", shut)
+        patch.setattr(rig.scans.opening, "open", shut)
         rig.ingest.start(wire.Start(scan.spec))
     report = rig.scans.report("scan-1")
     assert report is not None

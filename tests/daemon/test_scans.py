@@ -1,12 +1,9 @@
-"""Arming, aborting, looking up; what is refused, and that nothing is left behind then."""
+"""Arming, aborting, looking up; what is refused."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,8 +15,7 @@ from streamer.daemon import scans as module
 from streamer.flow.wire.daemon import Report
 from streamer.frames import BadInput
 from streamer.io.messaging.control import Busy
-from tests.daemon.rig import COLUMNS, PATIENCE_S, ROWS, Rig, TinyScan
-from tests.io.helpers import wait_until
+from tests.daemon.rig import COLUMNS, ROWS, Rig, TinyScan
 
 SPEC = TinyScan().spec
 MIDDLE = Plane("middle", (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (8, 8))
@@ -52,33 +48,6 @@ def test_another_scan_is_busy_while_one_runs(rig: Rig, other: dict[str, Any]) ->
     assert not (rig.directory / "scan-2.nx").exists()
 
 
-def go_on(pid: int) -> None:
-    """Let a process go on that was stopped, if it is there still."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
-
-
-def test_arming_is_busy_while_the_raw_writer_is_slow_to_start(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    """A process that is stopped while it starts stands for one that gets no time on a busy machine."""
-    killed = rig.writer.pid
-    os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: rig.writer.poll_events(0.02) is not None and rig.writer.pid != killed, "the next writer")
-    slow = rig.writer.pid
-    os.kill(slow, signal.SIGSTOP)
-    request.addfinalizer(lambda: go_on(slow))
-    with monkeypatch.context() as impatient:
-        impatient.setattr(module, "OPEN_TIMEOUT_S", 0.1)
-        with pytest.raises(Busy, match=r"the raw writer did not answer 'open' .*: the machine is busy; try again"):
-            rig.scans.arm(SPEC)
-    assert rig.scans.current is None
-    assert not list(rig.directory.iterdir())
-    go_on(slow)
-    monkeypatch.setattr(module, "OPEN_TIMEOUT_S", PATIENCE_S)
-    assert rig.scans.arm(SPEC).state == "armed"
-
-
 def test_a_scan_id_serves_once(rig: Rig) -> None:
     scan = TinyScan()
     rig.scans.arm(scan.spec)
@@ -90,49 +59,6 @@ def test_a_scan_id_serves_once(rig: Rig) -> None:
     rig.turn_until(lambda: not rig.scans.is_busy())
     with pytest.raises(BadInput, match="was used before"):
         rig.scans.arm(scan.spec)
-
-
-def test_a_raw_file_is_not_made_where_a_symbolic_link_leads(rig: Rig) -> None:
-    (rig.directory / "scan-1.nx").symlink_to(rig.directory / "elsewhere")
-    with pytest.raises(BadInput, match=r"scan-1\.nx exists already"):
-        rig.scans.arm(SPEC)
-    assert not (rig.directory / "elsewhere").exists()
-
-
-def test_a_raw_file_is_never_overwritten(rig: Rig) -> None:
-    (rig.directory / "scan-1.nx").write_text("precious")
-    with pytest.raises(BadInput, match=r"scan-1\.nx exists already"):
-        rig.scans.arm(SPEC)
-    assert (rig.directory / "scan-1.nx").read_text() == "precious"
-
-
-@pytest.mark.parametrize(
-    ("sections", "spec", "words"),
-    [
-        ({"writer": {"reserve_mb": 1e9}}, SPEC, "GB free, the scan needs"),
-        ({}, structs.replace(SPEC, rows=600, columns=600), "make the ring larger"),
-        ({"ring": {"max_slots": 4}}, structs.replace(SPEC, rows=400, columns=400), "make the ring larger"),
-        (
-            {"reconstruction": {"memory_mb": 16}, "ring": {"max_slots": 4}},
-            structs.replace(SPEC, rows=2, columns=60_000, projections=1000, dtype="|u1"),
-            r"one detector row needs .* MiB for its reconstruction, 16.0 are allowed",
-        ),
-    ],
-)
-def test_what_cannot_be_taken_is_refused_and_leaves_nothing_behind(
-    build: Callable[..., Rig], sections: dict[str, Any], spec: Any, words: str
-) -> None:
-    rig = build(**sections)
-    with pytest.raises(BadInput, match=words):
-        rig.scans.arm(spec)
-    assert rig.scans.current is None
-    assert not list(rig.directory.iterdir())
-
-
-def test_after_a_refusal_the_next_scan_can_be_armed(rig: Rig) -> None:
-    with pytest.raises(BadInput):
-        rig.scans.arm(structs.replace(SPEC, rows=600, columns=600))
-    assert rig.scans.arm(SPEC).state == "armed"
 
 
 def test_an_armed_scan_may_be_disarmed(rig: Rig) -> None:
@@ -194,25 +120,6 @@ def test_wishes_of_the_operator_hold_for_the_scans_to_come(rig: Rig) -> None:
     rig.scans.watch(())
     assert rig.scans.planes is None, "no planes: the three orthogonal ones"
     assert len(orthogonal_planes(ROWS, COLUMNS)) == 3
-
-
-def test_a_scan_begins_about_the_axis_of_the_one_before(rig: Rig) -> None:
-    before = TinyScan()
-    rig.run(before)
-    rig.finish(before)
-    axis = rig.session(before).result.geometry["detector_center_px"]
-    for name, changes, begun in (
-        ("same", {}, axis),
-        ("wider", {"columns": 2 * COLUMNS}, COLUMNS - 0.5),
-        ("finer", {"pixel_size_m": 5e-6}, (COLUMNS - 1) / 2),
-        ("told", {"center_px": 20.0}, 20.0),
-    ):
-        pipeline = rig.scans.arm(structs.replace(SPEC, scan_id=name, **changes)).pipeline
-        assert pipeline is not None
-        assert pipeline.axis == pytest.approx(begun, abs=1e-3)
-        assert pipeline.tracker.known is (name == "told"), "it is a guess, not a finding"
-        rig.scans.disarm(name)
-        rig.turn_until(lambda: rig.scans.current is None or rig.scans.current.over)
 
 
 def test_reports_are_kept_up_to_a_number(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from streamer.config import Config
 from streamer.daemon.compute.aside import Aside, Threads, equal_thread
 from streamer.daemon.compute.read_back import catch_up, raw_rows
 from streamer.daemon.elsewhere import Elsewhere
-from streamer.daemon.scans import VOLUME_ITEM_BYTES, Scans, now
+from streamer.daemon.scans import Scans
 from streamer.daemon.session import Session
 from streamer.flow.latency import LatencyHistogram, StageTimes
 from streamer.flow.scan import ScanState
@@ -27,8 +27,9 @@ from streamer.flow.wire.events import VerdictEvent
 from streamer.frames import Decision, FrameKind, Quality, Reason, ReasonCode, StreamerError, Verdict
 from streamer.io.archive import Archive, sections, write_archive
 from streamer.io.messaging.publish import Publisher
+from streamer.io.nexus import now
 from streamer.io.raw.raw_writer import RawWriter
-from streamer.io.tomogram import TomogramFile
+from streamer.io.tomogram import VOXEL_BYTES, TomogramFile
 from streamer.pipeline.scan_pipeline import ScanPipeline
 
 log = logging.getLogger(__name__)
@@ -266,7 +267,7 @@ class Finisher:
             elif self._elsewhere is not None:
                 self._elsewhere.follow(pipeline)
                 self._elsewhere.write_tomogram(volume.partial, volume.place)
-        self.tomogram_bytes += math.prod(shape) * VOLUME_ITEM_BYTES
+        self.tomogram_bytes += math.prod(shape) * VOXEL_BYTES
         session.result.tomogram_files.append(str(path))
         if session.reconstructed and session.last_frame_s is not None:
             session.result.last_frame_to_tomogram_s = self._clock() - session.last_frame_s

@@ -83,7 +83,7 @@ class Compute:
         self._past: tuple[Session, ScanPipeline] | None = None  # the last scan, until memory is needed for another one
         self._unshown = False  # its planes have changed, and nobody has seen it
         self._keeping = threading.Lock()  # held while something is done with it
-        scans.make_room = self.make_room
+        scans.opening.make_room = self.make_room
         self._shown_s = self._judged_s = self._reported_s = -1e9
         self._shown_count, self._judge_every_s = -1, JUDGE_EVERY_S
         self._judged: tuple[object, ...] = ()  # what the last look was made of

@@ -22,7 +22,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ import numpy as np
 from streamer.flow.ring.ring import Ring
 from streamer.frames import BadInput, ScanSpec
 from streamer.io.messaging.channel import Channel, await_ready
+from streamer.io.nexus import now
 from streamer.io.raw.frame_writer import FrameWriter
 from streamer.io.raw.nxtomo import NXtomoFile
 from streamer.io.raw.pixel_mask import unpack
@@ -174,8 +174,7 @@ class Service:
         """The end came without a finish: close the file, which lists what it lacks, and join the segments."""
         if not self._writer.scan_open:
             return
-        ended = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._writer.close("incomplete", ended=ended, note=self._note or TERMINATED)
+        self._writer.close("incomplete", ended=now(), note=self._note or TERMINATED)
         self._tell()
         if len(segments_of(self._path)) > 1:
             seal(self._path, verify=False)  # quickly: the next daemon may be about to take the scan up

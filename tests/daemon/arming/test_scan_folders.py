@@ -13,11 +13,11 @@ import pytest
 from msgspec import structs
 
 from streamer.config import Writer
-from streamer.daemon.scan_folders import check_folders
+from streamer.daemon.arming.scan_folders import check_folders
 from streamer.flow import wire
 from streamer.frames import BadInput
+from tests.daemon.arming.test_resume import HALF, leave
 from tests.daemon.rig import Rig, TinyScan
-from tests.daemon.test_resume import HALF, leave
 
 TEMPLATE = "{year}/{proposal}/{sample}"
 YEAR = time.strftime("%Y")
