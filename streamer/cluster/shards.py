@@ -40,6 +40,7 @@ from streamer.cluster.messages import (
     WriteRows,
 )
 from streamer.cluster.rows import Strips, row_blocks, scout_rows
+from streamer.cluster.spares import Spares
 from streamer.config import Config
 from streamer.core.planes.plane import Plane
 from streamer.flow.row_cut import RowCut
@@ -58,9 +59,6 @@ ARM_S = 2.0
 
 TELL_S, STOP_S, LOOK_S = 5.0, 10.0, 0.1
 RESUME_S = 120.0
-RETRY_S = 10.0
-"""Until another spare is started, after one that could not start."""
-
 START_AGAIN_S = 1.0
 """Until a process is started again for a shard, after the system refused to start one."""
 
@@ -113,15 +111,12 @@ class Shards:
         self._closing = threading.Event()
         engine.reserve(count, config.compute.spares, config.reconstruction.threads)
         started = [engine.start(SHARD, self._setup, self._gpu(number)) for number in range(count)]
-        self._spares, self._no_spare_until = config.compute.spares, 0.0
-        spares = [engine.start(SHARD, self._setup, self._gpu(count)) for _ in range(self._spares)]
-        self._coming: list[Helper] = list(spares)  # spares, which may still be starting
+        self._spares = Spares(config.compute.spares, lambda: engine.start(SHARD, self._setup, self._gpu(count)))
         cutter = engine.start(CUTTER, self._setup, here=True)
         self.cutter = Worker(context, cutter, "the cutter")
         self.source = self.cutter.frames
         self.workers = [Worker(context, helper, f"shard {number}") for number, helper in enumerate(started)]
-        for helper in spares:
-            helper.ready()
+        self._spares.await_ready()
         self._asking, self._telling = ThreadPoolExecutor(count, "ask"), ThreadPoolExecutor(count, "tell")
         self._watching = threading.Thread(target=self._watch, name="shards")
         self._watching.start()
@@ -288,37 +283,19 @@ class Shards:
             for number, worker in enumerate(self.workers):
                 if not worker.helper.alive:
                     self._replace(number, worker)
-            self._keep_spares()
+            self._spares.keep()
             if not self.cutter.helper.alive:
                 log.critical("the cutter is gone: no frames come any more; restart the daemon")
                 return
-
-    def _keep_spares(self) -> None:
-        """Start others for spares that were used, or have died."""
-        for helper in [helper for helper in self._coming if not helper.alive]:
-            log.warning("a spare shard (process %d) is gone; another one is started", helper.pid)
-            if not helper.is_ready:  # the next one will hardly fare better
-                self._no_spare_until = time.monotonic() + RETRY_S
-            helper.end(0.0)
-            self._coming.remove(helper)
-        while len(self._coming) < self._spares and time.monotonic() >= self._no_spare_until:
-            try:
-                self._coming.append(self._engine.start(SHARD, self._setup, self._gpu(len(self.workers))))
-            except OSError as error:
-                log.error("no spare shard can be started: %s", error)
-                self._no_spare_until = time.monotonic() + RETRY_S
 
     def _replace(self, number: int, dead: Worker) -> None:
         began = time.monotonic()
         self.lost += 1
         log.error("shard %d (process %d) is gone; another process takes its rows", number, dead.helper.pid)
-        spare = next((helper for helper in self._coming if helper.alive), None)
         try:
-            if spare is None:
+            helper = self._spares.take()
+            if helper is None:
                 helper = self._engine.start(SHARD, structs.replace(self._setup, awaited=True), self._gpu(number))
-            else:
-                self._coming.remove(spare)
-                helper = spare
         except OSError as error:
             log.error("shard %d: no process can be started: %s; it is tried again", number, error)
             self._closing.wait(START_AGAIN_S)
@@ -355,8 +332,7 @@ class Shards:
             worker.close()
         for helper in (self.cutter.helper, *(worker.helper for worker in self.workers)):
             helper.end(STOP_S)
-        for helper in self._coming:
-            helper.end(0.0)
+        self._spares.close()
         self._engine.close()
         self._asking.shutdown()
         self._telling.shutdown()

@@ -19,9 +19,9 @@ from streamer.cluster.engines.ray_places import RayPlaces, environment_of
 from streamer.cluster.messages import Setup
 from streamer.frames import BadInput
 from tests.cluster.cluster_rig import eventually, is_alive
-from tests.cluster.told_program import SILENT
+from tests.cluster.engines.told_program import SILENT
 
-PROGRAM = "tests.cluster.told_program"
+PROGRAM = "tests.cluster.engines.told_program"
 
 
 @pytest.fixture(scope="module", params=["processes", "ray"])
@@ -70,12 +70,12 @@ class TestAnyEngine:
         eventually(lambda: helper.pid, "it runs")
         assert not helper.is_ready
         os.kill(helper.pid, signal.SIGKILL)
-        with pytest.raises(BadInput, match=r"tests\.cluster\.told_program ended as it started"):
+        with pytest.raises(BadInput, match=r"tests\.cluster\.engines\.told_program ended as it started"):
             helper.ready()
         helper.end(0.0)
 
     def test_a_program_that_is_not_there_is_a_process_that_ends(self, engine: Engine) -> None:
-        helper = engine.start("tests.cluster.no_such_program", told())
+        helper = engine.start("tests.cluster.engines.no_such_program", told())
         with pytest.raises(BadInput, match="ended as it started"):
             helper.ready()
         helper.end(0.0)
