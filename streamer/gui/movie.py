@@ -1,4 +1,4 @@
-"""A movie of the pictures as they change, as a GIF that every program shows."""
+"""Snapshots, and movies of the pictures as they change: GIFs, which every program shows."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ SHOWN_S = 0.1
 """Of a frame in the movie, which runs at twice the speed."""
 
 LAST_SHOWN_S = 2.0
+WRITTEN_WITHIN_S = 60.0
+"""For so long a window that was closed waits for its movies; 900 pictures take some 15 s."""
 
 
 class Movie:
@@ -68,6 +70,51 @@ class Movie:
             done(f"cannot write {path}: {error.strerror}")
         else:
             done(f"saved {path}: {len(frames)} pictures")
+
+
+class Recorder:
+    """Takes what the user wants to keep into files of ``folder``, never over one that is there.
+
+    ``name`` is that of a snapshot at this moment. ``tell`` shows a line at once; ``tell_later``, which the thread that
+    writes a movie calls, with the next pictures.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: Callable[[], str],
+        tell: Callable[[str], None],
+        tell_later: Callable[[str], None],
+    ) -> None:
+        self._folder, self._name, self._tell, self._tell_later = folder, name, tell, tell_later
+        self._writing: list[threading.Thread] = []
+        self.movie: Movie | None = None  # that grows
+
+    def snapshot(self, save: Callable[[Path], bool]) -> None:
+        """``save`` writes a PNG; False when it cannot."""
+        path = free_path(self._folder / self._name())
+        self._tell(f"saved {path}" if save(path) else f"cannot write {path}")
+
+    def toggle_movie(self) -> None:
+        """Begin a movie; the second time, write it."""
+        movie, self.movie = self.movie, Movie() if self.movie is None else None
+        if movie is None:
+            self._tell("movie: it grows until V is pressed again")
+        else:
+            self._tell("writing the movie")  # what the thread says comes after
+            path = free_path((self._folder / self._name()).with_suffix(".gif"))
+            self._writing.append(movie.save(path, self._tell_later))
+
+    def take(self, widget: QWidget, now: float) -> None:
+        """Take a frame of the movie that grows, if one does. One that is full is written."""
+        if self.movie is not None:
+            self.movie.take(widget, now)
+            if self.movie.full:
+                self.toggle_movie()
+
+    def finish(self) -> None:
+        """Wait until the movies are written."""
+        finish(self._writing, WRITTEN_WITHIN_S)
 
 
 def finish(writing: Iterable[threading.Thread], within_s: float) -> bool:

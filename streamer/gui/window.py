@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 
 from PySide6.QtCore import QSettings, QSize, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeySequence, QResizeEvent, QShortcut
@@ -20,7 +19,7 @@ from streamer.gui.bars import Cards, Foot, Header
 from streamer.gui.client import Clock, ViewerClient
 from streamer.gui.desktop import Desktop
 from streamer.gui.hand import SteeringHand
-from streamer.gui.movie import Movie, finish, free_path
+from streamer.gui.movie import Recorder
 from streamer.gui.parts import Banner, KeySheet, base_font, label, set_text
 from streamer.gui.qt import hold_none
 from streamer.gui.side import WIDTH_PX, Side
@@ -37,8 +36,6 @@ EAGER_S = 0.4
 
 PANELS_EVERY_S = 0.2
 MESSAGE_S = 6.0
-WRITTEN_WITHIN_S = 60.0
-"""For so long a window that was closed waits for its movies; 900 pictures take some 15 s."""
 
 SIZE = (1600, 900)
 SUBJECTS: tuple[Subject, ...] = ("raw", "projection", "sinogram")
@@ -60,13 +57,12 @@ class ViewerWindow(QMainWindow):
         hold_none()
         super().__init__()
         self.model, self.client, self.texts = model, client, Texts(model)
-        self._folder = Path.cwd() if folder is None else folder
         self._clock, self._settings, self._queue = clock, settings, queue
         self._message: tuple[str, float] = ("", 0.0)
         self._cursor = ""
         self._eager_until = self._panels_s = self._refreshed_s = -1e9
-        self._movie: Movie | None = None
-        self._writing: list[Thread] = []
+        folder = Path.cwd() if folder is None else folder
+        self.recorder = Recorder(folder, lambda: self.texts.snapshot_name, self._tell, self._tell_later)
         self._measured = ""
         self._crossed = True
         self.desktop = Desktop(self)
@@ -127,7 +123,7 @@ class ViewerWindow(QMainWindow):
             "F": self._full_screen, "Esc": self.showNormal, "A": self._auto_contrast, "L": self._link_contrast,
             "M": self.foot.next_map, "R": self._reset, "S": self._save, "Q": self.close, "K": self._keep_contrast,
             "T": self._other_theme, "P": self._toggle_side, "D": self.header.detector.click, "X": self._toggle_cross,
-            "B": self._toggle_line, "V": self._toggle_movie, "N": hand.toggle_free, "0": hand.to_middle,
+            "B": self._toggle_line, "V": self.recorder.toggle_movie, "N": hand.toggle_free, "0": hand.to_middle,
             "Home": lambda: self._open(""), "F1": self._show_keys, "?": self._show_keys,
             "Up": lambda: hand.scroll(self._under_mouse, 1), "Down": lambda: hand.scroll(self._under_mouse, -1),
             "PgUp": lambda: hand.scroll(self._under_mouse, 10), "PgDown": lambda: hand.scroll(self._under_mouse, -10),
@@ -186,10 +182,7 @@ class ViewerWindow(QMainWindow):
         self.foot.show_model(model, message if now < until else self._cursor or model.refused or HINT)
         if now - self._panels_s >= PANELS_EVERY_S:
             self._refresh_panels(now)
-        if self._movie is not None:
-            self._movie.take(self._pages, now)
-            if self._movie.full:
-                self._toggle_movie()
+        self.recorder.take(self._pages, now)
 
     def _refresh_pictures(self, now: float) -> None:
         model = self.model
@@ -244,7 +237,7 @@ class ViewerWindow(QMainWindow):
             self.client.close()
             self.client = None
         self.hide()  # writing a movie may last
-        finish(self._writing, WRITTEN_WITHIN_S)
+        self.recorder.finish()
         event.accept()
 
     # Actions of the user.
@@ -254,17 +247,7 @@ class ViewerWindow(QMainWindow):
         return bool(self.grab().save(str(path), "PNG"))
 
     def _save(self) -> None:
-        path = free_path(self._folder / self.texts.snapshot_name)
-        self._tell(f"saved {path}" if self.save_png(path) else f"cannot write {path}")
-
-    def _toggle_movie(self) -> None:
-        movie, self._movie = self._movie, Movie() if self._movie is None else None
-        if movie is None:
-            self._tell("movie: it grows until V is pressed again")
-        else:
-            self._tell("writing the movie")  # what the thread says comes after
-            path = free_path((self._folder / self.texts.snapshot_name).with_suffix(".gif"))
-            self._writing.append(movie.save(path, self._tell_later))
+        self.recorder.snapshot(self.save_png)
 
     def _tell(self, message: str) -> None:
         self._tell_later(message)

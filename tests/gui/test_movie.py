@@ -13,7 +13,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
-from streamer.gui.movie import EVERY_S, MOST_FRAMES, WIDTH_PX, Movie, finish, free_path
+from streamer.gui.movie import EVERY_S, MOST_FRAMES, WIDTH_PX, Movie, Recorder, finish, free_path
 from streamer.gui.state.model import ViewModel
 from streamer.gui.window import ViewerWindow
 
@@ -189,3 +189,36 @@ def test_no_picture_is_written_over_another(tmp_path: Path) -> None:
         free_path(path).touch()
         names = sorted(each.name for each in tmp_path.iterdir())
     assert names == ["scan.5of60-2.gif", "scan.5of60-3.gif", "scan.5of60.gif"]
+
+
+class Recording:
+    """A recorder, what it said, and at once or later."""
+
+    def __init__(self, folder: Path) -> None:
+        self.said: list[str] = []
+        self.later: list[str] = []
+        self.recorder = Recorder(folder, lambda: "scan_5of60.png", self.said.append, self.later.append)
+
+
+def test_a_snapshot_has_a_name_of_its_own_and_says_whether_it_is_there(tmp_path: Path) -> None:
+    recording = Recording(tmp_path)
+    (tmp_path / "scan_5of60.png").touch()
+    asked: list[Path] = []
+    recording.recorder.snapshot(lambda path: not asked.append(path))
+    recording.recorder.snapshot(lambda _path: False)
+    other = tmp_path / "scan_5of60-2.png"
+    assert asked == [other]
+    assert recording.said == [f"saved {other}", f"cannot write {other}"]
+
+
+def test_a_movie_that_is_full_is_written_by_itself(qt: QApplication, tmp_path: Path) -> None:
+    recording, widget = Recording(tmp_path), screen(4, 4)
+    recording.recorder.take(widget, 0.0)
+    assert recording.recorder.movie is None, "nobody wants one"
+    recording.recorder.toggle_movie()
+    for number in range(MOST_FRAMES + 5):
+        recording.recorder.take(widget, 2 * EVERY_S * number)
+    assert recording.recorder.movie is None
+    recording.recorder.finish()
+    assert recording.said == ["movie: it grows until V is pressed again", "writing the movie"]
+    assert recording.later == [f"saved {tmp_path / 'scan_5of60.gif'}: {MOST_FRAMES} pictures"]

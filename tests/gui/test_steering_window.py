@@ -312,8 +312,8 @@ def test_a_movie_is_a_gif(
     window: ViewerWindow, qt: QApplication, server: StandInDaemon, spin: Spin, tmp_path: Path
 ) -> None:
     QTest.keyClick(window, Qt.Key.Key_V)
-    assert window._movie is not None
-    movie = window._movie
+    assert window.recorder.movie is not None
+    movie = window.recorder.movie
     spin(lambda: len(movie) >= 3, server.serve, qt.processEvents)
     QTest.keyClick(window, Qt.Key.Key_V)
     spin(lambda: "saved" in window.foot.text.text(), qt.processEvents)
