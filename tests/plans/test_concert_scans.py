@@ -27,7 +27,7 @@ from streamer_plans.devices.failures import FailureCode
 from streamer_plans.devices.requests import ScanSetup
 from streamer_plans.tomo import TomoScan, TomoScanError, tomo_fly, tomo_step
 from tests.plans.conftest import after_frames, as_an_operator, set_velocity
-from tests.plans.devices.concert_camera import CoroutineCamera, PassingTrigger
+from tests.plans.devices.cameras.concert_camera import CoroutineCamera, PassingTrigger
 
 pytestmark = pytest.mark.timeout(900)  # the cache of kernels may be empty
 

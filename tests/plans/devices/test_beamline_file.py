@@ -47,7 +47,7 @@ def test_values_places_and_other_devices(tmp_path: Path) -> None:
 
 def test_a_camera_whose_class_is_awaited(tmp_path: Path) -> None:
     file = tmp_path / "beamline.toml"
-    grey = "[grey]\nclass = 'tests.plans.devices.concert_camera.GreyCamera'\nrows = 8\ncolumns = 16\n"
+    grey = "[grey]\nclass = 'tests.plans.devices.cameras.concert_camera.GreyCamera'\nrows = 8\ncolumns = 16\n"
     concert = "class = 'streamer_plans.devices.cameras.concert.ConcertCamera'\ncamera = '@grey'\nendpoint = 'tcp://127.0.0.1:9'"
     table = SIM[SIM.index("[camera]\n") : SIM.index("[streamer]\n")]
     file.write_text(SIM.replace(table, f"{grey}[camera]\n{concert}\nrotation = '@rotation'\nclaim = '@claim'\n"))

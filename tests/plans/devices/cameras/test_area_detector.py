@@ -19,7 +19,7 @@ from streamer.flow.scan import ScanState
 from streamer_plans.devices.cameras.camera import Activity, Geometry
 from tests.io.helpers import free_ports, wait_until
 from tests.paths import ROOT
-from tests.plans.devices.area_detector_ioc import BACKGROUND, FLAT_FIELD, NORMAL, image
+from tests.plans.devices.cameras.area_detector_ioc import BACKGROUND, FLAT_FIELD, NORMAL, image
 
 PREFIX = "13SIM1:"
 GEOMETRY = Geometry(6, 32, 6.5e-6, 500.0, None, "<u2")
@@ -36,7 +36,7 @@ class Process:
     """A test program that answers lines with lines."""
 
     def __init__(self, module: str, *words: str) -> None:
-        command = [sys.executable, "-m", f"tests.plans.devices.{module}", *words]
+        command = [sys.executable, "-m", f"tests.plans.devices.cameras.{module}", *words]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
 

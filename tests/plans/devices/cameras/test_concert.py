@@ -26,7 +26,7 @@ from streamer_plans.devices.requests import Exposures
 from tests.io.helpers import run_python, wait_until
 from tests.io.sources.receiving_daemon import Disk, Sink, receiving
 from tests.paths import ROOT
-from tests.plans.devices.concert_camera import CoroutineCamera, q
+from tests.plans.devices.cameras.concert_camera import CoroutineCamera, q
 
 ROWS, COLUMNS, RATE_HZ = 4, 6, 200.0
 SPEC = ScanSpec("scan-1", "wood", ROWS, COLUMNS, 8, flats=3, exposure_s=0.002)
@@ -410,7 +410,7 @@ def test_a_loop_that_has_ended_is_named(connect: Callable[..., ConcertCamera], p
 LEFT_OPEN = """
 from streamer.frames import ScanSpec
 from streamer_plans.devices.cameras.concert import ConcertCamera
-from tests.plans.devices.concert_camera import CoroutineCamera
+from tests.plans.devices.cameras.concert_camera import CoroutineCamera
 
 class Session:  # as a RunEngine whose plan is cleaned up when the interpreter ends
     def __init__(self):
@@ -437,7 +437,7 @@ import numpy as np
 from streamer.frames import FrameKind, ScanSpec
 from streamer_plans.devices.cameras.concert import ConcertCamera
 from streamer_plans.devices.requests import Exposures
-from tests.plans.devices.concert_camera import CoroutineCamera
+from tests.plans.devices.cameras.concert_camera import CoroutineCamera
 
 def scan():
     camera = ConcertCamera(CoroutineCamera(4, 6, lambda _: np.zeros((4, 6), "<u2")), sys.argv[1], spool_mb=1)

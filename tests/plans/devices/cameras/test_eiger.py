@@ -28,7 +28,7 @@ SPEC = ScanSpec("scan-1", "wood", 4362, 4148, 12, flats=5, exposure_s=0.015)
 RATE_HZ = 50.0
 PATIENCE_S = 100.0
 CONFIG = """
-- type: tests.plans.devices.eiger_simulator.Eiger
+- type: tests.plans.devices.cameras.eiger_simulator.Eiger
   name: eiger
   inputs: {{}}
   port: {rest}
