@@ -16,7 +16,7 @@ SCRIPTS = (
     "reconstruction.center",
     "reconstruction.geometries",
     "reconstruction.few_angles",
-    "faults.stalled_viewer",
+    "viewers",
     "end_to_end",
     "reconstruction.read_rows",
     "streams.ingest",

@@ -1,4 +1,4 @@
-"""Readers that stop reading cost nobody a frame; ``benchmarks.faults.stalled_viewer`` measures how little."""
+"""Readers that stop reading cost nobody a frame; ``benchmarks.viewers`` measures how little."""
 
 from __future__ import annotations
 
