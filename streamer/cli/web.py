@@ -72,7 +72,6 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     need("web", "the page", *NEEDED)
-    give_way()
     import uvicorn
 
     from streamer.web.access import Access, is_loopback, read_token
@@ -92,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     relay = Relay(args.endpoint, read_key(args), batch=args.batch, seeing_detector=lambda: hub.seeing_detector > 0)
     app = application(relay, hub, access, names)
     with listening(args.host, args.port) as listener, ExitStack() as ending:
+        give_way()  # nothing was refused, and no thread has begun
         if args.metrics is not None:
             pages = serve_metrics(WebCollector(hub, lambda: relay.connected), args.metrics)
             ending.callback(pages.close)
