@@ -47,7 +47,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def help_of(*words: str) -> str:
-    os.environ["COLUMNS"] = "100"  # the width that argparse writes for
+    os.environ["COLUMNS"] = "80"  # the width that argparse writes for, and the page has
     with redirect_stdout(io.StringIO()) as text, suppress(SystemExit):
         cli.main([*words, "--help"])
     return text.getvalue()

@@ -10,9 +10,6 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from streamer import __version__
-from streamer.cli.terminal.arguments import Parser
-from streamer.cli.terminal.outputs import json_alone
-from streamer.frames import BadInput, StreamerError
 
 DESCRIPTION = """\
 Streamer reconstructs tomograms while the scan runs, and tells the plan what to
@@ -57,6 +54,44 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    words = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    program = f"streamer {wanted}" if wanted in VERBS else "streamer"
+    try:
+        return _run(words, wanted, program)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str], wanted: str | None, program: str) -> int:
+    """The exit code of a verb. What takes time to import is imported here, where Ctrl-C is waited for."""
+    from streamer.cli.terminal.outputs import json_alone
+    from streamer.cli.terminal.words import say
+    from streamer.frames import BadInput, StreamerError
+
+    code: int
+    try:
+        args = _parsed(words, wanted)
+        with json_alone(getattr(args, "json", None)):
+            code = args.run(args)
+    except BadInput as error:
+        say(f"{program}: {error}", stream=sys.stderr)
+        code = 2
+    except StreamerError as error:
+        say(f"{program}: {error}", stream=sys.stderr)
+        code = 1
+    except BrokenPipeError:
+        # The reader of our output is gone (``| head``). Without this, Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    return code
+
+
+def _parsed(words: list[str], wanted: str | None) -> argparse.Namespace:
+    from streamer.cli.terminal.arguments import Parser
+    from streamer.frames import BadInput
+
     parser = Parser(
         prog="streamer",
         description=DESCRIPTION,
@@ -65,36 +100,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"streamer {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    words = sys.argv[1:] if argv is None else list(argv)
-    if not words:
-        words = ["--help"]
-    wanted = next((word for word in words if not word.startswith("-")), None)
     for verb, text in VERBS.items():
         if verb == wanted:
             import_module(f"streamer.cli.{verb}").add_parser(verbs)
         else:
             verbs.add_parser(verb, help=text)
-    program = f"streamer {wanted}" if wanted in VERBS else "streamer"
-    try:
-        if wanted is not None and wanted not in VERBS:
-            raise BadInput(_no_verb(wanted))
-        args = parser.parse_args(words)
-        with json_alone(getattr(args, "json", None)):
-            code: int = args.run(args)
-    except BadInput as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        code = 2
-    except StreamerError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        code = 1
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        code = 1
-    except BrokenPipeError:
-        # The reader of our output is gone (``| head``). Without this, Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    return code
+    if wanted is not None and wanted not in VERBS:
+        raise BadInput(_no_verb(wanted))
+    return parser.parse_args(words)
 
 
 def _no_verb(word: str) -> str:

@@ -21,6 +21,7 @@ from streamer.cli.terminal.scan_options import (
     read_settings,
     spec_with_overrides,
 )
+from streamer.cli.terminal.words import say
 from streamer.config import Compute
 from streamer.core.arrays import Image
 from streamer.core.backend.selection import backend_asked_in
@@ -160,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
     }
     asked = args.geometry != "auto" or args.tilt != "auto"
     for line in summary(result, given=center is not None, asked=asked):
-        print(line)
+        say(line)
     size = "×".join(map(str, pipeline.shape))
     took = f"{result['seconds']:.1f} s, {backend.name} with {backend.threads} threads"
     print(f"{args.output}: {size} in {pipeline.unit}, {took}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamer.cli.terminal.arguments import add_verb
 from streamer.cli.terminal.outputs import check_outputs, write_json
+from streamer.cli.terminal.words import say
 from streamer.frames import Verdict
 from streamer.io.archive import read_archive
 from streamer.pipeline.settings import Settings
@@ -28,6 +29,10 @@ MEASURES = {
     "truncation": "cut off {:.0%}",
 }
 """Fields of a quality that are shown, and how; ``--json`` has them all."""
+
+
+HANG = 12
+"""Columns before what an entry says."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -51,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     check_outputs({"--json": args.json}, inputs=[args.file])
     content = read_archive(args.file)
     for line in lines(content):
-        print(line)
+        say(line, HANG)
     write_json(args.json, content)
     return 0
 
@@ -61,7 +66,7 @@ def lines(content: Mapping[str, Any]) -> list[str]:
     name = f"scan {content['scan_id']} of {content['sample']}" if "scan_id" in content else "scan"
     text = [f"{content['file']} file of {name}: {content['status']}"]
     for title, entry in _entries(content):
-        text.append(f"  {title:9} {entry}")
+        text.append(f"  {title:{HANG - 3}} {entry}")
     return text
 
 

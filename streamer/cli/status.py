@@ -12,6 +12,7 @@ from pydantic import Field
 
 from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
 from streamer.cli.terminal.outputs import check_outputs, write_json
+from streamer.cli.terminal.words import folded, say
 from streamer.client import Link
 from streamer.config import Endpoint
 from streamer.flow.wire.daemon import DaemonStatus, GetStatus
@@ -20,6 +21,8 @@ from streamer.io.messaging.sockets import until_done
 
 DEFAULT = "tcp://127.0.0.1:5581"
 WATCH_S = 1.0
+HANG = 11
+"""Columns before what a line says."""
 
 
 def add_daemon(parser: argparse.ArgumentParser, timeout_s: float) -> None:
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             return _watch(link)
         status = link.ask(GetStatus())
     for line in lines(status):
-        print(line)
+        say(line, HANG)
     write_json(args.json, to_builtins(status))
     return 0
 
@@ -87,6 +90,7 @@ def _watch(link: Link) -> int:
             text = [*lines(status), *pace(before, (moment, status))]
             before = (moment, status)
             if console.is_terminal:
+                text = [folded(line, HANG, columns=console.width) for line in text]
                 screen.update(Text("\n".join(text)), refresh=True)
             else:
                 print("\n".join(text), flush=True)
@@ -117,7 +121,10 @@ def lines(status: DaemonStatus) -> list[str]:
     text = [f"streamer {status.version}, backend {status.backend}: {status.state}, up for {_age(status.uptime_s)}"]
     if status.source_connected is not None:
         last = "" if status.last_frame_age_s is None else f", last frame {_age(status.last_frame_age_s)} ago"
-        text.append(f"  detector {'connected' if status.source_connected else 'not connected'}{last}")
+        how = "connected" if status.source_connected else "not connected"
+        if not status.source_connected and (status.scan is None or status.scan.state.final):
+            how += ", as is usual between scans"  # a PULL socket leaves, see source.attach
+        text.append(f"  detector {how}{last}")
     if status.disk_free_bytes is not None:
         text.append(f"  disk     {status.disk_free_bytes / 1e9:.1f} GB free")
     endpoints = structs.asdict(status.endpoints)

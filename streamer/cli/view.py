@@ -33,11 +33,12 @@ in the window:
   drag            put the cross-hair: the other planes follow; the daemon makes them anew, from all angles
   Ctrl + wheel    move the plane under the mouse (also arrows, PgUp, PgDn, right drag)
   N               a free plane more; [ ] { } turn and tilt it, as does a right drag in it
-  , .  and  C     nudge the centre of rotation by half a pixel; find it automatically again
+  , . and C       nudge the centre of rotation by half a pixel; find it automatically again
   D               what the detector sees: raw frame, projection, sinogram
   F1 or ?         all keys
-  Side panel: numbers of planes and centre, past scans (a click shows one again), histogram, profile and distance,
-  quality over time, samples of a batch, paths of the files.
+
+Side panel: numbers of planes and centre, past scans (a click shows one again), histogram, profile and distance,
+quality over time, samples of a batch, paths of the files.
 
 Moving planes or the centre is for everybody who watches, and needs the role steer where the daemon has keys.
 

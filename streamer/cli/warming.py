@@ -17,7 +17,7 @@ def warm_with_bar(backend: Backend) -> float:
     """Compile all kernels, or load them from the cache; return the seconds it took."""
     began = time.perf_counter()
     with Progress("kernels", len({**STEPS, **OFFLINE, **MORE})) as bar:
-        bar.say("loading kernels; the first time they are compiled, which takes a minute or two")
+        bar.say("loading kernels; the first time they are compiled, which takes some minutes")
         warm(backend, lambda done, _total: bar.at(done), offline=True, more=MORE, processes=usable_threads())
     return time.perf_counter() - began
 

@@ -30,8 +30,10 @@ NICE = 5
 """Of the process, where the system knows niceness: on a busy machine the daemon goes first, and its frames."""
 
 MORE = f"""\
-A token is a line in a file that only you may read: {TOKEN}
-makes one. Without --steer-token the page can only look. On this machine everybody may look, unless there is
+A token is a line in a file that only you may read. This makes one:
+  {TOKEN}
+
+Without --steer-token the page can only look. On this machine everybody may look, unless there is
 a --look-token; for other machines (--host) one of the tokens is needed, or --insecure.
 """
 

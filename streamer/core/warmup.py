@@ -7,9 +7,11 @@ extend: a step calls what live work calls, with every type that live work may me
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -223,13 +225,32 @@ def _elsewhere(steps: list[Step], processes: int) -> Iterator[int]:
     """Take these steps in processes of their own; yields how many are done."""
     if not steps:
         return
-    with ProcessPoolExecutor(min(processes, len(steps)), multiprocessing.get_context("spawn")) as pool:
-        pending: Iterable[Future[None]] = [pool.submit(compile_step, step) for step in steps]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(steps)), context, initializer=_end_at_interrupt) as pool:
+        with _interrupts_wait():
+            pending: Iterable[Future[None]] = [pool.submit(compile_step, step) for step in steps]
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
                 future.result()
             yield len(steps) - len(pending)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Processes that are started meanwhile are deaf to Ctrl-C, until they choose: Python prints a traceback of each
+    that is hit while it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_at_interrupt() -> None:
+    """In a process of its own: Ctrl-C ends it without a word, as the main process says what is to be said."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def compile_step(step: Step) -> None:

@@ -26,6 +26,7 @@ class Side(QTabWidget):
         super().__init__()
         self._model, self._texts = model, texts
         self.setDocumentMode(True)
+        self.tabBar().setDrawBase(False)  # a stray line right of the last tab
         self.tabBar().setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setMinimumWidth(WIDTH_PX)
         self.setUsesScrollButtons(False)

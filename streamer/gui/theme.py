@@ -117,6 +117,7 @@ QLabel#word {{ font-size: 34px; font-weight: 800; }}
 QLabel#sign {{ font-size: 32px; font-weight: 800; }}
 QLabel#reasons {{ font-size: 15px; }}
 QLabel#advice {{ font-size: 15px; font-weight: 700; }}
+QDialog {{ border: 1px solid {p.muted}; }}
 QFrame#card {{ background: {p.panel}; border: 1px solid {p.edge}; border-radius: 8px; }}
 QLabel#caption {{ color: {p.muted}; font-size: 11px; font-weight: 600; }}
 QLabel#value {{ font-size: 18px; font-weight: 600; }}

@@ -129,8 +129,12 @@ class PageModel:
 
     def past(self, reports: Iterable[Report], now: float) -> News:
         """Scans of the daemon that were over before this page's server came."""
-        for report in reports:
+        known = list(reports)
+        for report in known:
             yield from self._take(report, now)
+        for report in reversed(known):  # the status told of the last one first; pages list scans as they come
+            if report.scan_id in self.scans:
+                self.scans.move_to_end(report.scan_id, last=False)
 
     def planes(self, watched: list[PlaneSpec], now: float) -> News:
         """The daemon watches these planes."""

@@ -113,6 +113,13 @@ def test_a_coarse_picture_says_so() -> None:
     assert (header["coarse"], header["bin"]) == (True, 2)
 
 
+def test_scans_of_before_come_in_their_order_though_the_status_told_of_the_last_first() -> None:
+    model = PageModel()
+    list(model.status(status_of(finished("s2")), 0.0))
+    list(model.past([finished("s1"), finished("s2")], 0.1))
+    assert [subject for subject, _ in model.greeting(0.2) if subject.startswith("past")] == ["past s1", "past s2"]
+
+
 def test_past_scans_have_thumbnails_and_can_be_opened_again() -> None:
     model = PageModel()
     list(model.status(status_of(report_of("s1")), 0.0))

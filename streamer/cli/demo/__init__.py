@@ -28,6 +28,7 @@ from streamer.cli.terminal.arguments import add_options, add_verb
 from streamer.cli.terminal.extras import need
 from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.cli.terminal.progress import Progress
+from streamer.cli.terminal.words import say
 from streamer.client import Link
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.acknowledged import Transport
@@ -130,7 +131,8 @@ def run(args: argparse.Namespace) -> int:
         )
         stack.callback(daemon.stop, timeout_s=30.0)
         control = daemon.wait_ready()["control"]
-        print(f"metrics: {daemon.endpoints['metrics']}   viewer: streamer view {control}")
+        print(f"metrics: {daemon.endpoints['metrics']}")
+        print(f"viewer:  streamer view {control}")
         recorder = viewer = None
         if headless:
             recorder = Recorder(daemon.endpoints["preview"])
@@ -176,7 +178,7 @@ def _no_window() -> bool:
     except BadInput as error:
         reason = str(error)
     if reason is not None:
-        print(f"no window: {reason}; a picture of the live planes is saved instead")
+        say(f"no window: {reason}; a picture of the live planes is saved instead")
     return reason is not None
 
 
@@ -259,6 +261,7 @@ def _show_results(args: argparse.Namespace, outcome: dict[str, Any], backend: st
     from streamer.cli.demo.results import print_table, sample_results
     from streamer.io.picture import strip_picture
 
+    print("drawing a picture of each sample, comparing each tomogram with the truth", flush=True)
     results = sample_results(outcome, args.out, args.out / "truth")
     if recorder is not None and recorder.stages:
         stages = [(s.angles / s.of, s.angles, s.of, s.planes) for s in recorder.stages]
@@ -267,6 +270,7 @@ def _show_results(args: argparse.Namespace, outcome: dict[str, Any], backend: st
     content = {"version": __version__, "backend": backend, "samples": results, "run_uids": outcome["run_uids"]}
     write_json(args.json or args.out / "result.json", content)
     print(f"pictures, raw files and tomograms: {args.out}")
+    say(f"what a file says of its scan: streamer report {args.out}/FILE")
 
 
 def _await_viewer(viewer: ManagedProcess) -> None:

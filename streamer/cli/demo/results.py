@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from streamer.cli.terminal.words import folded
 from streamer.core.masks import circle_mask
 from streamer.frames import Decision, Verdict
 from streamer.io.picture import slices_picture
@@ -88,7 +89,8 @@ WIDTH = 80
 
 def print_table(results: list[dict[str, Any]], console: Console | None = None) -> None:
     """The outcome of each sample, readable in 80 columns: names and words are never cut, and times come below."""
-    console = console or Console(soft_wrap=True, width=None if Console().is_terminal else WIDTH)
+    console = console or Console(soft_wrap=True, highlight=False, width=None if Console().is_terminal else WIDTH)
+    columns = console.width if console.is_terminal else None
     headings = ("sample", "verdict → action", "frames", "lost", "centre", "true", "res. px")
     rows = [
         (
@@ -114,9 +116,10 @@ def print_table(results: list[dict[str, Any]], console: Console | None = None) -
         figures = f"{_number(latency.get('p50'), 0)} / {_number(latency.get('p99'), 0)} ms to the planes (50 / 99 %)"
         figures += f", tomogram {_number(result['last_frame_to_tomogram_s'], 2)} s after the last frame"
         figures += f", off the truth by {_number(result['rmse_vs_truth'], 3)} 1/cm (rms)"
-        console.print(f"{result['name']}: {figures}", markup=False)
+        console.print(folded(f"{result['name']}: {figures}", columns=columns), markup=False)
         for attempt in result["attempts"]:
-            console.print(f"  → {attempt['action']}: {Verdict.from_dict(attempt)}", markup=False)
+            line = f"  → {attempt['action']}: {Verdict.from_dict(attempt)}"
+            console.print(folded(line, 4, columns=columns), markup=False)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from streamer.cli.terminal.words import folded
 from streamer.frames import BadInput
 from streamer.keys import ClientKey, client_key
 from streamer.options import Options, alternatives, field_type, rule
@@ -28,6 +30,9 @@ class Parser(argparse.ArgumentParser):
     """Raises BadInput, one line, where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
+        words = message.removeprefix("unrecognized arguments: ")
+        if words != message and not words.startswith("-"):
+            raise BadInput(f"one argument too many: {words}; does a * stand for several files? --help has examples")
         raise BadInput(message.removeprefix("argument "))
 
 
@@ -42,7 +47,21 @@ def add_verb(verbs: Any, name: str, description: str, examples: Mapping[str, str
 
 
 def _paragraphs(text: str) -> str:
-    return "\n\n".join(textwrap.fill(part, HELP_WIDTH, break_on_hyphens=False) for part in text.split("\n\n"))
+    return "\n\n".join(_filled(part) for part in text.strip().split("\n\n"))
+
+
+def _filled(part: str) -> str:
+    """A paragraph. Of one with indented lines each line stays a line: a heading, and below it what a table says."""
+    lines = part.split("\n")
+    if not any(line.startswith(" ") for line in lines):
+        return textwrap.fill(part, HELP_WIDTH, break_on_hyphens=False)
+    return "\n".join(folded(line, _second_column(line), columns=HELP_WIDTH) for line in lines)
+
+
+def _second_column(line: str) -> int:
+    """Where the text begins that two spaces or more set off from the first words."""
+    found = re.match(r" *\S.*? {2,}(?=\S)", line)
+    return len(found[0]) if found else len(line) - len(line.lstrip(" "))
 
 
 def _examples(examples: Mapping[str, str]) -> list[str]:

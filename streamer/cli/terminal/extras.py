@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.util import find_spec
 
 from streamer.frames import BadInput
@@ -12,9 +14,15 @@ def need(extra: str, what: str, *modules: str) -> None:
     missing = [module for module in modules if not _is_there(module)]
     if missing:
         raise BadInput(
-            f"{what} needs {', '.join(missing)}: pip install '.[{extra}]' in the repository, "
+            f"{what} needs {', '.join(missing)}: {_python()} -m pip install -e '.[{extra}]' in the repository, "
             f"or 'tomo-streamer[{extra}]' where the package is in an index"
         )
+
+
+def _python() -> str:
+    """The Python that runs, as one would type it here: another one's pip would install for that one."""
+    here = os.path.relpath(sys.executable)
+    return sys.executable if here.startswith(os.pardir) else here
 
 
 def _is_there(module: str) -> bool:

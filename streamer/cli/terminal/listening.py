@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Annotated
 
@@ -20,7 +21,11 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise BadInput(f"--host {host} --port {port}: {(error.strerror or str(error)).lower()}") from error
+        if error.errno == errno.EADDRINUSE:
+            why = "address already in use; is it running already? choose another --port, or 0 for any"
+        else:
+            why = (error.strerror or str(error)).lower()
+        raise BadInput(f"--host {host} --port {port}: {why}") from error
 
 
 def url(listener: socket.socket, host: str) -> str:

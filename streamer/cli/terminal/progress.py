@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from streamer.cli.terminal.words import folded
+
 
 class Progress:
     """``with Progress("reading", 100) as progress: progress.at(3)``. Without a terminal it writes a line
@@ -49,7 +51,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Write a line, above the bar where there is one."""
-        self._console.print(line, markup=False)
+        columns = self._console.width if self._console.is_terminal else None
+        self._console.print(folded(line, columns=columns), markup=False)
 
     def __enter__(self) -> Progress:
         self._bar.start()

@@ -85,9 +85,10 @@ def bind(socket: Socket, endpoint: str, name: str) -> str:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close()
-        taken = "stop the process that has it, or choose another port"
+        taken = "is it running already? stop the process that has it, or choose another port"
         way_out = taken if error.errno == zmq.EADDRINUSE else EXAMPLE
-        raise BadInput(f"{name} {endpoint}: {error.strerror}; {way_out}") from error
+        why = error.strerror.partition(" (addr=")[0]  # which would say the endpoint again
+        raise BadInput(f"{name} {endpoint}: {why}; {way_out}") from error
     finally:
         if before is not None:
             os.umask(before)

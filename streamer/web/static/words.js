@@ -43,7 +43,7 @@ export function daemon(state) {
   const { version, backend, disk_free_bytes, source_connected, ring } = state.daemon;
   const parts = [`${version}, ${backend}`];
   if (disk_free_bytes !== null) parts.push(`${(disk_free_bytes / 1e9).toFixed(0)} GB free`);
-  if (source_connected !== null) parts.push(source_connected ? "detector connected" : "detector not connected");
+  if (source_connected !== null) parts.push(source_connected ? "detector connected" : state.scan?.over === false ? "detector not connected" : "detector not connected, as is usual between scans");
   if (ring.slots) parts.push(`ring ${ring.occupied} of ${ring.slots}`);
   if (state.fault) parts.push(`fault: ${state.fault}`);
   return parts.join(" · ");

@@ -78,7 +78,7 @@ def test_a_wrong_verb_is_told_the_right_one(wrong: str, said: str, capsys: pytes
 
 def test_what_is_missing_is_named_with_the_way_out() -> None:
     need("plans", "the demo", "json")
-    with pytest.raises(BadInput, match=r"^the demo needs no_such_module: pip install '\.\[plans\]' in the repository"):
+    with pytest.raises(BadInput, match=r"^the demo needs no_such_module: \S+ -m pip install -e '\.\[plans\]'"):
         need(
             "plans",
             "the demo",
@@ -156,4 +156,6 @@ def test_status_says_disk_detector_and_age() -> None:
     assert "up for 2 h" in said[0]
     assert said[1:3] == ["  detector connected, last frame 3 s ago", "  disk     500.0 GB free"]
     assert "  detector not connected" in lines(status(30, source_connected=False))
+    over = lines(status(230, ScanState.COMPLETE, source_connected=False))
+    assert "  detector not connected, as is usual between scans" in over
     assert not any("detector" in line for line in lines(status(30)))

@@ -50,5 +50,5 @@ def test_a_port_is_a_number_of_16_bits(text: str, value: int) -> None:
 
 
 def test_a_module_within_a_package_that_is_not_there_is_missing_too() -> None:
-    with pytest.raises(BadInput, match=r"^the viewer needs no_such\.widgets, neither: pip install '\.\[gui\]'"):
+    with pytest.raises(BadInput, match=r"^the viewer needs no_such\.widgets, neither: \S+ -m pip install -e '\.\[g"):
         need("gui", "the viewer", "json", "no_such.widgets", "neither")
