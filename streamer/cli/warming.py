@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from streamer.cli.terminal.progress import Progress
 from streamer.core.backend.selection import Backend, select_backend, usable_threads
@@ -18,8 +23,34 @@ def warm_with_bar(backend: Backend) -> float:
     began = time.perf_counter()
     with Progress("kernels", len({**STEPS, **OFFLINE, **MORE})) as bar:
         bar.say("loading kernels; the first time they are compiled, which takes some minutes")
-        warm(backend, lambda done, _total: bar.at(done), offline=True, more=MORE, processes=usable_threads())
+        with interruptible():
+            warm(backend, lambda done, _total: bar.at(done), offline=True, more=MORE, processes=usable_threads())
     return time.perf_counter() - began
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Make Ctrl-C end as KeyboardInterrupt whatever comes of it: numba's compiler may swallow that, or fail by it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = threading.Event()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if pressed.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed.is_set():
+        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
