@@ -70,6 +70,8 @@ class NXtomoFile:
         self._data = file[f"{DETECTOR}/data"]
         self._filtered = is_filtered(self._data)
         self._columns = [ReservedRows(file[f"entry/{name}"]) for name, *_ in PER_FRAME]
+        for name in LISTED:
+            ReservedRows(file[f"{STREAMER}/{name}_frames"])
         # Last, so that the file can be cut behind the images.
         self._images = None if self._filtered else ReservedRows(self._data)
         self._bulk = BulkWriter(path, direct)
@@ -332,7 +334,7 @@ def _account(entry: h5py.Group, spec: ScanSpec) -> None:
     value(streamer, "expected_frames", np.int64(spec.frames))
     value(streamer, "spec", json.dumps(spec.to_dict()))
     for name in LISTED:
-        streamer.create_dataset(f"{name}_frames", (0,), "i8", maxshape=(None,), chunks=(1024,))
+        create_rows(streamer, f"{name}_frames", spec.frames, (), "i8")
 
 
 def _text(parent: h5py.Group, name: str, value: str = "") -> None:

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from streamer.frames import BadInput
 from streamer.io.direct import ALIGNMENT, BulkWriter
-from streamer.io.raw.nxtomo import NXtomoFile
+from streamer.io.raw.nxtomo import LISTED, NXtomoFile
 from streamer.io.raw.reserved import ReservedRows, create_rows, frame_places
 from streamer.io.raw.segments import DATA, read_segment
 from tests.io.helpers import SPEC, STARTED, meta_of, pixels_of
@@ -108,9 +108,10 @@ def test_what_was_flushed_is_there_when_the_process_is_killed(tmp_path: Path, wa
     assert_frames(path, FRAMES[:20])
 
 
-def test_a_scan_that_ended_early_takes_no_more_room_than_its_frames(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [range(0), FRAMES[5:]], ids=["stopped", "stalled"])
+def test_a_scan_that_ended_early_takes_no_more_room_than_its_frames(tmp_path: Path, missing: range) -> None:
     short, long = tmp_path / "short.nx", tmp_path / "long.nx"
-    file_of(short, FRAMES[:5]).close("complete", 5)
+    file_of(short, FRAMES[:5]).close("incomplete", 5 + len(missing), {"missing": missing, "unusable": [4]})
     file_of(long, FRAMES).close("complete")
     nbytes = PAGES.frame_nbytes
     assert long.stat().st_size - short.stat().st_size == (PAGES.frames - 5) * nbytes
@@ -119,15 +120,18 @@ def test_a_scan_that_ended_early_takes_no_more_room_than_its_frames(tmp_path: Pa
         file["entry/streamer/note"][()] = b"later"
         file["entry/more"] = np.arange(5000)
     assert_frames(short, FRAMES[:5])
+    with h5py.File(short) as file:
+        np.testing.assert_array_equal(file["entry/streamer/missing_frames"], missing)
+        np.testing.assert_array_equal(file["entry/streamer/unusable_frames"], [4])
     assert read_segment(short).good.all()
 
 
-def test_lists_that_lie_behind_the_images_stay(tmp_path: Path) -> None:
+def test_all_frames_may_be_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.nx"
-    file_of(path, FRAMES[:5]).close("incomplete", frames={"missing": FRAMES[5:]})
-    assert_frames(path, FRAMES[:5])
+    file_of(path, range(0)).close("incomplete", frames=dict.fromkeys(LISTED, FRAMES))
     with h5py.File(path) as file:
-        np.testing.assert_array_equal(file["entry/streamer/missing_frames"], FRAMES[5:])
+        for name in LISTED:
+            np.testing.assert_array_equal(file[f"entry/streamer/{name}_frames"], FRAMES)
 
 
 def test_more_frames_than_were_announced_are_refused(tmp_path: Path) -> None:
