@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import time
 from collections import Counter
@@ -10,7 +11,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
+import numpy as np
+
 from streamer.config import PVA
+from streamer.flow.codecs import decompress_into
 from streamer.flow.dialects import TRAITS
 from streamer.flow.dialects.message import Image, SeriesEnd, SeriesStart, SocketKind, Traits
 from streamer.flow.dialects.recognise import NATIVE, Recognised, recognise
@@ -19,9 +23,11 @@ from streamer.frames import StreamerError
 from streamer.io.foreign.probe import MOST_BYTES, MOST_MESSAGES, PEERS, POLL_MS, Heard, Probe
 from streamer.io.foreign.pva import SCHEME, PvaInbox
 from streamer.io.messaging import sockets
+from streamer.schema import shown
 
 ANGLE_NAME = re.compile(r"angle|omega|theta|rot", re.IGNORECASE)
 KIND_NAME = re.compile(r"image_?key|frame_?type|savedest", re.IGNORECASE)
+LONGEST_NAME = 64  # of an attribute, to be shown as it is
 
 
 class SilentError(StreamerError):
@@ -82,6 +88,7 @@ def report(found: Recognised, heard: Heard, endpoint: str, bind: bool) -> Iterat
         return
     if found.dialect == NATIVE:
         yield f"dialect native; {_rate(heard.times_s)}"
+        yield from _refused(found)
         yield from _configuration(endpoint, bind, NATIVE, None, [])
         return
     traits = TRAITS[found.dialect]
@@ -93,24 +100,46 @@ def report(found: Recognised, heard: Heard, endpoint: str, bind: bool) -> Iterat
     shapes = Counter((image.shape, image.dtype, image.codec) for image in images)
     for (shape, dtype, codec), count in shapes.items():
         yield f"{count} images of {shape[0]} rows × {shape[1]} columns, {dtype}, compression {codec}"
-    for complaint, count in Counter(found.refused.values()).items():
-        yield f"{count} messages would be refused: {complaint}"
+    yield from _refused(found)
+    for complaint, count in Counter(filter(None, map(_unpacked, images))).items():
+        yield f"{count} images would be corrupt: {complaint}"
     starts = sum(isinstance(message, SeriesStart) for message in found.messages)
     ends = sum(isinstance(message, SeriesEnd) for message in found.messages)
     yield f"{starts} series began and {ends} ended meanwhile"
     names = sorted({name for image in images for name in image.attributes})
-    yield f"attributes of the images: {', '.join(names) or 'none'}"
+    yield f"attributes of the images: {', '.join(map(_safe, names)) or 'none'}"
     yield from missing(traits, images, names)
     yield from _configuration(endpoint, bind, traits.name, heard.kind, names)
 
 
+def _refused(found: Recognised) -> Iterator[str]:
+    for complaint, count in Counter(found.refused.values()).items():
+        yield f"{count} messages would be refused: {complaint}"
+
+
+def _unpacked(image: Image) -> str:
+    """What is wrong with the compressed pixels of an image; "" when nothing is, or they are too many to be tried."""
+    if image.codec == "none" or image.nbytes > MOST_BYTES:
+        return ""
+    pixels = np.empty(image.nbytes, np.uint8)
+    try:
+        decompress_into(image.codec, image.data, pixels.data, np.dtype(image.dtype).itemsize)
+    except WireError as error:
+        return str(error)
+    return ""
+
+
+def _safe(name: str) -> str:
+    """A name that a peer sent: on one line, and without what a terminal would obey."""
+    return name if name.isprintable() and len(name) <= LONGEST_NAME else shown(name)
+
+
 def missing(traits: Traits, images: Sequence[Image], names: Sequence[str]) -> Iterator[str]:
     """What a scan of this detector lacks, and where it can come from."""
-    numbers = [image.number for image in images if image.number is not None]
     if not traits.numbers_frames:
         yield "missing: frame numbers. A lost frame is not noticed, and all after it are at the angles before theirs"
-    elif gaps := sum(after - before != 1 for before, after in pairwise(numbers)):
-        yield f"the frame numbers do not follow each other in {gaps} places: frames are lost, or only some are shown"
+    else:
+        yield from _numbering(images)
     if not traits.sends_angles and not any(map(ANGLE_NAME.search, names)):
         yield "missing: angles. They are start + i × step as announced, or come from the section [positions]"
     if not traits.sends_kinds and not any(map(KIND_NAME.search, names)):
@@ -119,6 +148,22 @@ def missing(traits: Traits, images: Sequence[Image], names: Sequence[str]) -> It
         yield "missing: a message before the first image. A frame that is lost there is not noticed"
     if not traits.ends:
         yield "missing: an end. A scan is over when its last frame came, or after scan.stall_timeout_s"
+
+
+def _numbering(images: Sequence[Image]) -> Iterator[str]:
+    """What is wrong with the numbers of images, which begin anew with each series."""
+    by_series: dict[tuple[str | None, str], list[int]] = {}
+    for image in images:
+        if image.number is not None:
+            by_series.setdefault((image.series, image.channel), []).append(image.number)
+    steps = [after - before for numbers in by_series.values() for before, after in pairwise(numbers)]
+    if gaps := sum(step > 1 for step in steps):
+        yield f"the frame numbers do not follow each other in {gaps} places: frames are lost, or only some are shown"
+    if back := sum(step < 1 for step in steps):
+        yield f"the frame numbers go back or repeat in {back} places: a new start without a message, or two detectors"
+    series = [image.series for image in images]
+    if sum(before != after for before, after in pairwise(series)) > max(0, len(set(series)) - 1):
+        yield f"images of {len(set(series))} series come in turns: two detectors send at once, which makes no scan"
 
 
 def _rate(times_s: Sequence[float]) -> str:
@@ -133,16 +178,21 @@ def _configuration(
 ) -> Iterator[str]:
     yield "configuration:"
     yield "  [source]"
-    yield f'  endpoint = "{endpoint}"'
+    yield f"  endpoint = {_quoted(endpoint)}"
     if bind:
         yield "  bind = true"
     yield f'  dialect = "{name}"'
     if kind is not None and kind != TRAITS[name].sockets[0]:
         yield f'  socket = "{kind}"'
     for pattern, section, key in ((KIND_NAME, "kinds", "attribute"), (ANGLE_NAME, "positions", "value")):
-        attribute = next(filter(pattern.search, names), None)
+        attribute = next(filter(pattern.search, filter(str.isprintable, names)), None)
         if attribute is not None:
             yield f"  [{section}]"
             if section == "positions":
                 yield '  source = "attribute"'
-            yield f'  {key} = "{attribute}"'
+            yield f"  {key} = {_quoted(attribute)}"
+
+
+def _quoted(text: str) -> str:
+    """A printable text in TOML."""
+    return json.dumps(text, ensure_ascii=False)

@@ -32,8 +32,7 @@ def recognise(messages: Sequence[Parts]) -> Recognised:
 
     PSI's array-1.0 and ADZMQ differ in little: attributes of an NDArray mean ADZMQ.
     """
-    if all(_is_native(parts) for parts in messages):
-        return Recognised(NATIVE)
+    native = _native(messages)
     found = {name: _decoded(dialect, messages) for name, dialect in DIALECTS.items()}
     attributes = any(b'"ndattr"' in bytes(parts[0]) for parts in messages)
 
@@ -42,6 +41,8 @@ def recognise(messages: Sequence[Parts]) -> Recognised:
 
     name = max(found, key=rank)
     best = found[name]
+    if len(messages) - len(native) > best.taken:
+        return Recognised(NATIVE, refused=native)
     if best.taken:
         return Recognised(name, best.messages, best.refused)
     return Recognised(None, refused={name: each.refused.get(0, "says nothing") for name, each in found.items()})
@@ -68,9 +69,12 @@ def _decoded(dialect: Dialect, messages: Sequence[Parts]) -> _Decoded:
     return found
 
 
-def _is_native(parts: Parts) -> bool:
-    try:
-        wire.decode(parts[0])
-    except BadInput:
-        return False
-    return True
+def _native(messages: Sequence[Parts]) -> dict[int | str, str]:
+    """What is wrong with messages when they are taken for Streamer's own, by their number."""
+    refused: dict[int | str, str] = {}
+    for number, parts in enumerate(messages):
+        try:
+            wire.decode(parts[0])
+        except BadInput as error:
+            refused[number] = str(error)
+    return refused

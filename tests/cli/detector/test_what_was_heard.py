@@ -6,8 +6,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import h5py
+import hdf5plugin
 import numpy as np
 import pytest
+from msgspec import structs
+from numpy.typing import NDArray
 
 from streamer.cli.detector.look import missing, report
 from streamer.config import load
@@ -53,14 +57,61 @@ def test_images_of_several_shapes_and_refused_messages_are_counted() -> None:
     assert "1 messages would be refused: no header" in lines
 
 
-@pytest.mark.parametrize(("numbers", "gaps"), [((4, 5, 6, 7), 0), ((4, 6, 7, 9), 2), ((7, 7), 1), ((7, 6), 1)])
-def test_gaps_between_frame_numbers_are_counted(numbers: tuple[int, ...], gaps: int) -> None:
-    lines = list(missing(TRAITS["stins"], [picture(number) for number in numbers], ["Angle", "ImageKey"]))
-    assert lines == (
-        [f"the frame numbers do not follow each other in {gaps} places: frames are lost, or only some are shown"]
-        if gaps
-        else []
-    )
+LOST = "the frame numbers do not follow each other in {} places: frames are lost, or only some are shown"
+BACK = "the frame numbers go back or repeat in {} places: a new start without a message, or two detectors"
+TURNS = "images of {} series come in turns: two detectors send at once, which makes no scan"
+
+
+@pytest.mark.parametrize(
+    ("images", "said_of_them"),
+    [
+        ([("7", n) for n in (4, 5, 6, 7)], []),
+        ([("7", n) for n in (4, 6, 7, 9)], [LOST.format(2)]),
+        ([("7", n) for n in (7, 7)], [BACK.format(1)]),
+        ([(None, n) for n in (7, 8, 0, 1, 3)], [LOST.format(1), BACK.format(1)]),
+        ([("7", 58), ("7", 59), ("8", 0), ("8", 1)], []),  # the next series
+        ([("7", 0), ("8", 40), ("7", 1), ("8", 41)], [TURNS.format(2)]),
+        ([("7", 0), ("7", 1), ("8", 0), ("7", 2)], [TURNS.format(2)]),
+        ([(None, None), (None, None)], []),
+    ],
+)
+def test_numbers_tell_of_loss_of_a_new_start_and_of_two_detectors(
+    images: list[tuple[str | None, int | None]], said_of_them: list[str]
+) -> None:
+    pictures = [structs.replace(picture(number), series=series) for series, number in images]
+    assert list(missing(TRAITS["stins"], pictures, ["Angle", "ImageKey"])) == said_of_them
+
+
+def test_the_thresholds_of_a_detector_have_the_same_numbers() -> None:
+    pictures = [structs.replace(picture(number), channel=name) for number in range(3) for name in ("one", "two")]
+    assert list(missing(TRAITS["stins"], pictures, ["Angle", "ImageKey"])) == []
+
+
+def test_compressed_images_that_cannot_be_unpacked_are_counted() -> None:
+    packed = as_filter_stores(np.arange(24, dtype="<u2").reshape(4, 6))
+    images = [
+        Image((4, 6), "<u2", memoryview(data), "bslz4-h5", number=number)
+        for number, data in enumerate((packed, packed[:-4], packed[:8]))
+    ]
+    lines = said(Recognised("stins", [*images, Image((4, 7), "<u2", memoryview(packed), "bslz4-h5", number=3)]))
+    corrupt = [line for line in lines if "would be corrupt: " in line]
+    assert sum(int(line.split()[0]) for line in corrupt) == 3
+
+
+def as_filter_stores(pixels: NDArray[Any]) -> bytes:
+    with h5py.File("image", "w", driver="core", backing_store=False) as file:
+        data = file.create_dataset("image", data=pixels, chunks=pixels.shape, **hdf5plugin.Bitshuffle(cname="lz4"))
+        return bytes(data.id.read_direct_chunk((0, 0))[1])
+
+
+def test_names_from_the_wire_cannot_rule_the_terminal_or_write_the_configuration() -> None:
+    hostile = {'angle"\n[writer]\ndirectory = "/': 1.0, "rot\x1b[2J": 1.0, "omega" * 100: 1.0}
+    lines = said(Recognised("stins", [picture(0, **hostile)]))
+    assert all(map(str.isprintable, lines))
+    assert max(map(len, lines[: lines.index("configuration:")])) < 300
+    assert configured(lines)["positions"]["value"] == "omega" * 100
+    quoted = said(Recognised("stins", [picture(0, **{'angle "of" \\ µ': 1.0})]))
+    assert configured(quoted)["positions"]["value"] == 'angle "of" \\ µ'
 
 
 @pytest.mark.parametrize(
@@ -116,8 +167,8 @@ def test_the_configuration_that_is_proposed_is_one(
 
 
 def test_our_own_format_and_what_nobody_knows() -> None:
-    native = said(Recognised(NATIVE), times_s=[1.0, 1.5, 2.0])
-    assert native[0] == "dialect native; 3 images, 2 per second"
+    native = said(Recognised(NATIVE, refused={1: "no header"}), times_s=[1.0, 1.5, 2.0])
+    assert native[:2] == ["dialect native; 3 images, 2 per second", "1 messages would be refused: no header"]
     assert configured(native) == {"source": {"endpoint": ENDPOINT, "dialect": "native"}}
     unknown = said(Recognised(None, refused={"stins": "no header", "odin": "no JSON"}))
     assert unknown == ["no dialect of Streamer fits the messages:", "  stins: no header", "  odin: no JSON"]
