@@ -36,6 +36,25 @@ def punx(path: str) -> dict[str, Any]:
     return {"errors": int(re.findall(r"^ERROR +(\d+)", tool("punx", "validate", path), re.M)[-1])}
 
 
+def h5py_plain(path: str, swmr: bool = False) -> dict[str, Any]:
+    import h5py
+
+    with h5py.File(path, swmr=swmr) as file:
+        entry = file[ENTRY]
+        data, detector = entry["data/data"], entry["instrument/detector"]
+        return {
+            "frames": len(detector["image_key"]),
+            "missing": len(entry["streamer/missing_frames"]),
+            "last_angle_deg": float(entry["sample/rotation_angle"][-1]),
+            "mean": float(data[()].mean()),
+            "voxel": float(data[VOXEL]),
+        }
+
+
+def h5py_swmr(path: str) -> dict[str, Any]:
+    return h5py_plain(path, swmr=True)
+
+
 def nxtomo(path: str) -> dict[str, Any]:
     from nxtomo.application.nxtomo import NXtomo
 
