@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from streamer.cli.status import add_daemon
 from streamer.cli.terminal.arguments import add_verb, read_key
+from streamer.cli.terminal.daemon import add_daemon
 from streamer.client import Link, final_report
 from streamer.flow.wire.daemon import Abort, GetStatus
 from streamer.io.messaging.sockets import until_done

@@ -14,8 +14,8 @@ from msgspec import structs
 from pydantic import Field
 
 from streamer.cli.detector.messages import SOURCE, Outgoing, Pace, foreign_messages, native_messages, with_order
-from streamer.cli.status import DEFAULT
 from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key, read_options
+from streamer.cli.terminal.daemon import DEFAULT
 from streamer.cli.terminal.progress import Progress
 from streamer.cli.terminal.scan_options import add_file_options
 from streamer.client import Link, final_report

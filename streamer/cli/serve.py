@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
-from streamer.cli.status import DEFAULT
 from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.terminal.daemon import DEFAULT
 from streamer.cli.terminal.extras import need
 from streamer.cli.terminal.listening import listening, port, url
 from streamer.config import Endpoint

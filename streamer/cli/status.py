@@ -5,44 +5,22 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from msgspec import structs, to_builtins
-from pydantic import Field
 
-from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.terminal.arguments import add_verb, read_key
+from streamer.cli.terminal.daemon import add_daemon
 from streamer.cli.terminal.outputs import check_outputs, write_json
 from streamer.cli.terminal.words import folded, say
 from streamer.client import Link
-from streamer.config import Endpoint
 from streamer.flow.wire.daemon import DaemonStatus, GetStatus
 from streamer.frames import BadInput
 from streamer.io.messaging.sockets import until_done
 
-DEFAULT = "tcp://127.0.0.1:5581"
 WATCH_S = 1.0
 HANG = 11
 """Columns before what a line says."""
-
-
-def add_daemon(parser: argparse.ArgumentParser, timeout_s: float) -> None:
-    """Arguments of a verb that asks a daemon: ``endpoint``, ``--key`` and ``--timeout``."""
-    parser.add_argument(
-        "endpoint",
-        type=checked(Endpoint),
-        nargs="?",
-        default=DEFAULT,
-        metavar="ENDPOINT",
-        help=f"control endpoint of the daemon (default {DEFAULT})",
-    )
-    add_key(parser)
-    parser.add_argument(
-        "--timeout",
-        type=checked(Annotated[float, Field(gt=0, le=1e6)]),
-        default=timeout_s,
-        metavar="S",
-        help=f"wait S seconds for each answer (default {timeout_s:g})",
-    )
 
 
 def add_parser(verbs: Any) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.terminal.arguments import add_verb, checked, read_key
+from streamer.cli.terminal.daemon import add_daemon
 from streamer.cli.terminal.extras import need
 from streamer.cli.terminal.outputs import OutputError, check_outputs
-from streamer.config import Endpoint
 from streamer.frames import BadInput, StreamerError
 from streamer.keys import ClientKey
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from streamer.gui.window import ViewerWindow
 
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:5581"
 NEEDED = ("PySide6.QtWidgets", "pyqtgraph")
 
 MORE = """\
@@ -67,11 +66,7 @@ def add_parser(verbs: Any) -> None:
         },
         MORE,
     )
-    parser.add_argument(
-        "endpoint", type=checked(Endpoint), nargs="?", default=DEFAULT_ENDPOINT, metavar="ENDPOINT",
-        help="control endpoint of the daemon (default %(default)s)",
-    )  # fmt: skip
-    add_key(parser)
+    add_daemon(parser)
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="save the window as a PNG instead of opening it")
     parser.add_argument(
         "--after", type=checked(Annotated[float, Field(ge=0, le=1e6)]), default=5.0, metavar="S",

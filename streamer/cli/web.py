@@ -12,11 +12,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.registry import Collector
 
-from streamer.cli.status import DEFAULT
-from streamer.cli.terminal.arguments import add_key, add_verb, checked, read_key
+from streamer.cli.terminal.arguments import add_verb, read_key
+from streamer.cli.terminal.daemon import add_daemon
 from streamer.cli.terminal.extras import need
 from streamer.cli.terminal.listening import listening, port, url
-from streamer.config import Endpoint
 from streamer.daemon.monitoring.http import PageServer, exposition
 from streamer.frames import BadInput
 
@@ -53,11 +52,7 @@ def add_parser(verbs: Any) -> None:
         },
         MORE,
     )
-    parser.add_argument(
-        "endpoint", type=checked(Endpoint), nargs="?", default=DEFAULT, metavar="ENDPOINT",
-        help="control endpoint of the daemon (default %(default)s)",
-    )  # fmt: skip
-    add_key(parser)
+    add_daemon(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address of this machine (default 127.0.0.1)")
     parser.add_argument("--port", type=port, default=8080, help="0: any (default 8080)")
     parser.add_argument("--look-token", type=Path, metavar="FILE", help="token without which nothing is shown")
