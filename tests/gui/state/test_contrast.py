@@ -10,6 +10,7 @@ from streamer.frames import FrameKind
 from streamer.gui.state.contrast import Contrast, Levels
 from streamer.gui.state.model import ViewModel
 from streamer.gui.state.plane import robust_levels
+from tests.gui.state.test_view_model import ENDPOINT, header, pixels, show
 
 
 @pytest.fixture
@@ -83,3 +84,48 @@ def test_levels_span_what_is_there_but_for_a_few_pixels(shape: tuple[int, int]) 
         hot = image.copy()
         hot.ravel()[:: image.size // 8] = 1e6
         assert robust_levels(hot)[1] < 1.1
+
+
+def test_contrast_ignores_a_few_hot_pixels() -> None:
+    image = np.random.default_rng(0).normal(5, 1, (300, 300)).astype(np.float32)
+    image[::60, ::60] = 1e6
+    low, high = robust_levels(image)
+    assert 1 < low < 4
+    assert 6 < high < 10
+
+
+@pytest.mark.parametrize("value", [0.0, 7.5, -3.0])
+def test_contrast_of_a_flat_picture_is_not_empty(value: float) -> None:
+    low, high = robust_levels(np.full((5, 5), value, np.float32))
+    assert low < value < high
+
+
+def test_contrast_by_hand_stays_until_auto() -> None:
+    model = ViewModel(ENDPOINT)
+    show(model, header(), pixels(), 0.0)
+    show(model, header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
+    automatic = model.contrast.levels("xy")
+    model.contrast.set_levels("xy", 0.5, 1.5)
+    show(model, header(hi=9.0), pixels(), 1.0)
+    assert (model.contrast.levels("xy").low, model.contrast.levels("xy").high, model.contrast.manual) == (
+        0.5,
+        1.5,
+        True,
+    )
+    assert model.contrast.levels("xz").auto
+    model.contrast.set_levels("xy", 2.0, 1.0)
+    model.contrast.set_levels("xy", float("nan"), 1.0)
+    assert model.contrast.levels("xy").low == 0.5
+    model.contrast.auto_levels()
+    assert model.contrast.levels("xy").auto
+    assert model.contrast.levels("xy").high > automatic.high
+
+
+def test_linked_planes_share_one_contrast() -> None:
+    model = ViewModel(ENDPOINT)
+    show(model, header(), pixels(), 0.0)
+    show(model, header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
+    model.contrast.linked = True
+    assert model.contrast.levels("xy") == model.contrast.levels("xz")
+    model.contrast.set_levels("xz", 1.0, 2.0)
+    assert model.contrast.levels("xy").high == 2.0

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from streamer.flow.wire.daemon import PlaneSpec, PreviewHeader
 from streamer.flow.wire.looks import Looked
 from streamer.frames import FrameKind
+from streamer.gui.state.model import ViewModel
 from streamer.gui.state.plane import PlanePicture
+from tests.gui.state.test_view_model import ENDPOINT, header, pixels, show
 
 
 def picture(rows: int, columns: int, **changes: Any) -> PlanePicture:
@@ -128,3 +131,40 @@ def test_just_outside_there_is_no_pixel(pixel_m: float | None) -> None:
     for x, y in ((left - little, top), (left, top - little), (left + width + little, top), (left, top + 2 * height)):
         assert shown.pixel_at(x, y) is None
         assert shown.readout(x, y) == ""
+
+
+def test_readout_in_mm() -> None:
+    model = ViewModel(ENDPOINT)
+    show(model, header(), pixels(), 0.0)
+    plane = model.planes["xy"]
+    assert plane.rect == pytest.approx((-0.06, -0.04, 0.12, 0.08))
+    assert plane.pixel_at(-0.059, -0.039) == (0, 0)
+    assert plane.pixel_at(0.059, 0.039) == (3, 5)
+    assert plane.pixel_at(0.061, 0.0) is None
+    assert plane.readout(0.061, 0.0) == ""
+    assert plane.readout(0.059, -0.039) == "xy   x +0.059 mm   y −0.039 mm   pixel [0, 5]   −0.1305 1/cm"
+
+
+def test_readout_in_pixels_of_the_detector() -> None:
+    model = ViewModel(ENDPOINT)
+    show(model, header(pixel_size_m=None, unit="1/pixel", plane="xz"), pixels(), 0.0)
+    plane = model.planes["xz"]
+    assert plane.rect == (-0.5, -0.5, 12.0, 8.0)
+    assert plane.readout(11.0, 7.0) == "xz   x 10 px   z 6 px   3 1/pixel"
+
+
+def test_a_coarse_picture_says_so_and_covers_the_same_plane() -> None:
+    model = ViewModel(ENDPOINT)
+    """Of a side that is odd the last pixels reach beyond the plane, which is shown as large as before."""
+    plane = PlaneSpec("xz", (0.0, 3.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (7, 11))
+    place = to_builtins(plane)
+    show(model, header(plane="xz", shape=(7, 11), bin=1, place=place), pixels(7, 11), 0.0)
+    fine = model.planes["xz"]
+    show(model, header(plane="xz", shape=(4, 6), bin=2, place=place, coarse=True), pixels(4, 6), 0.0)
+    coarse = model.planes["xz"]
+    assert (fine.caption, coarse.caption) == ("127 of 360 angles", "127 of 360 angles, coarse")
+    assert coarse.extent == pytest.approx(fine.extent)
+    assert coarse.extent == pytest.approx(fine.rect)
+    assert coarse.rect == pytest.approx((-0.055, -0.035, 0.12, 0.08))
+    assert coarse.full_pixel(*fine.on_axes(3.0, 5.0)) == pytest.approx((3.0, 5.0))
+    assert coarse.voxel_m == pytest.approx(fine.voxel_m)

@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import to_builtins
 
 from streamer.flow.scan import ScanState
 from streamer.flow.wire import WireError, decode_as, pack
-from streamer.flow.wire.daemon import DaemonStatus, PlaneSpec, Report, read_preview
+from streamer.flow.wire.daemon import DaemonStatus, Report, read_preview
 from streamer.flow.wire.events import read_event
 from streamer.flow.wire.looks import PastScans
 from streamer.frames import Decision
 from streamer.gui.state.model import MAX_HISTORY, MAX_PLANES, ViewModel
-from streamer.gui.state.plane import robust_levels
 from streamer.gui.state.scan import ShownScan
 from streamer.gui.state.texts import Connection, Texts, duration
 
@@ -337,83 +335,6 @@ def test_planes_keep_their_place(model: ViewModel) -> None:
     for name in ("row-9", "yz", "xy", "xz"):
         show(model, header(plane=name), pixels(), 0.0)
     assert model.plane_order == ["xy", "xz", "yz", "row-9"]
-
-
-def test_contrast_ignores_a_few_hot_pixels() -> None:
-    image = np.random.default_rng(0).normal(5, 1, (300, 300)).astype(np.float32)
-    image[::60, ::60] = 1e6
-    low, high = robust_levels(image)
-    assert 1 < low < 4
-    assert 6 < high < 10
-
-
-@pytest.mark.parametrize("value", [0.0, 7.5, -3.0])
-def test_contrast_of_a_flat_picture_is_not_empty(value: float) -> None:
-    low, high = robust_levels(np.full((5, 5), value, np.float32))
-    assert low < value < high
-
-
-def test_contrast_by_hand_stays_until_auto(model: ViewModel) -> None:
-    show(model, header(), pixels(), 0.0)
-    show(model, header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
-    automatic = model.contrast.levels("xy")
-    model.contrast.set_levels("xy", 0.5, 1.5)
-    show(model, header(hi=9.0), pixels(), 1.0)
-    assert (model.contrast.levels("xy").low, model.contrast.levels("xy").high, model.contrast.manual) == (
-        0.5,
-        1.5,
-        True,
-    )
-    assert model.contrast.levels("xz").auto
-    model.contrast.set_levels("xy", 2.0, 1.0)
-    model.contrast.set_levels("xy", float("nan"), 1.0)
-    assert model.contrast.levels("xy").low == 0.5
-    model.contrast.auto_levels()
-    assert model.contrast.levels("xy").auto
-    assert model.contrast.levels("xy").high > automatic.high
-
-
-def test_linked_planes_share_one_contrast(model: ViewModel) -> None:
-    show(model, header(), pixels(), 0.0)
-    show(model, header(plane="xz", lo=0.0, hi=10.0), pixels(), 0.0)
-    model.contrast.linked = True
-    assert model.contrast.levels("xy") == model.contrast.levels("xz")
-    model.contrast.set_levels("xz", 1.0, 2.0)
-    assert model.contrast.levels("xy").high == 2.0
-
-
-def test_readout_in_mm(model: ViewModel) -> None:
-    show(model, header(), pixels(), 0.0)
-    plane = model.planes["xy"]
-    assert plane.rect == pytest.approx((-0.06, -0.04, 0.12, 0.08))
-    assert plane.pixel_at(-0.059, -0.039) == (0, 0)
-    assert plane.pixel_at(0.059, 0.039) == (3, 5)
-    assert plane.pixel_at(0.061, 0.0) is None
-    assert plane.readout(0.061, 0.0) == ""
-    assert plane.readout(0.059, -0.039) == "xy   x +0.059 mm   y −0.039 mm   pixel [0, 5]   −0.1305 1/cm"
-
-
-def test_readout_in_pixels_of_the_detector(model: ViewModel) -> None:
-    show(model, header(pixel_size_m=None, unit="1/pixel", plane="xz"), pixels(), 0.0)
-    plane = model.planes["xz"]
-    assert plane.rect == (-0.5, -0.5, 12.0, 8.0)
-    assert plane.readout(11.0, 7.0) == "xz   x 10 px   z 6 px   3 1/pixel"
-
-
-def test_a_coarse_picture_says_so_and_covers_the_same_plane(model: ViewModel) -> None:
-    """Of a side that is odd the last pixels reach beyond the plane, which is shown as large as before."""
-    plane = PlaneSpec("xz", (0.0, 3.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (7, 11))
-    place = to_builtins(plane)
-    show(model, header(plane="xz", shape=(7, 11), bin=1, place=place), pixels(7, 11), 0.0)
-    fine = model.planes["xz"]
-    show(model, header(plane="xz", shape=(4, 6), bin=2, place=place, coarse=True), pixels(4, 6), 0.0)
-    coarse = model.planes["xz"]
-    assert (fine.caption, coarse.caption) == ("127 of 360 angles", "127 of 360 angles, coarse")
-    assert coarse.extent == pytest.approx(fine.extent)
-    assert coarse.extent == pytest.approx(fine.rect)
-    assert coarse.rect == pytest.approx((-0.055, -0.035, 0.12, 0.08))
-    assert coarse.full_pixel(*fine.on_axes(3.0, 5.0)) == pytest.approx((3.0, 5.0))
-    assert coarse.voxel_m == pytest.approx(fine.voxel_m)
 
 
 def test_texts_of_a_peer_are_tamed(model: ViewModel) -> None:
