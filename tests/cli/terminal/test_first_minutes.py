@@ -27,6 +27,7 @@ HELP_OF_EACH = """
 import json, os, sys
 from contextlib import suppress
 from streamer.cli import main
+import streamer.cli.terminal.arguments  # once, for all verbs
 for verb, heavy in json.loads(sys.argv[1]).items():
     if os.fork() == 0:  # what one verb loads is not loaded for the next
         print(f"\\f{verb}")
