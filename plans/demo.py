@@ -84,12 +84,10 @@ class Reporter:
 
     def batch_event(self, event: BatchEvent) -> None:
         sample = event.sample
-        if event.what == "mounting":
-            if sample in self.samples:
-                return  # the robot tries again
+        if event.what in ("mounting", "scanning") and sample not in self.samples:  # one may be on the stage already
             self.samples.append(sample)
             self.say("sample", number=len(self.samples), sample=sample.name, slot=sample.slot)
-        elif event.what == "scanning":
+        if event.what == "scanning":
             self.say("scan", sample=sample.name, attempt=len(sample.attempts) + 1, total=self._total)
         elif event.what == "attempt":
             self.say("verdict", sample=sample.name, **_attempt(sample.attempts[-1], brief=True))

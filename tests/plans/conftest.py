@@ -197,6 +197,8 @@ def connect(beamline_process: ManagedProcess, where: str) -> Iterator[Callable[.
             time.sleep(0.01)
         link.ask(MoveX(0.0))
         link.ask(MoveRotation(0.0, 1000.0))
+        while (now := link.ask(GetBeamlineStatus())).rotation.moving or now.x.moving:
+            time.sleep(0.01)
 
         def build(daemon: ManagedProcess, stall_s: float = 30.0) -> Beamline:
             overrides = {"streamer.endpoint": daemon.endpoints["control"], "detector.stall_s": stall_s}

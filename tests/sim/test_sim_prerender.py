@@ -59,6 +59,7 @@ def test_a_sample_at_rest_looks_the_same_at_any_progress_and_a_moving_one_does_n
 ) -> None:
     for kind in ("good", "loose"):
         renderer.plan(scenes[kind], SHOTS)
+        wait_for(renderer, scenes[kind], SHOTS)  # a plan that is not done goes when the next one comes
     assert renderer.holds(scenes["good"], Shot(15.0, 0.9))
     assert not renderer.holds(scenes["loose"], Shot(15.0, 0.9))
     early, late = (renderer.get(scenes["loose"], Shot(15.0, progress)).astype(int) for progress in (0.0, 0.9))

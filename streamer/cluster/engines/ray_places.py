@@ -31,7 +31,7 @@ from streamer.frames import BadInput
 log = logging.getLogger(__name__)
 
 LOCAL = "local"
-BEGIN_S, GRANT_S, SECRET_S = 60.0, 2.0, 5.0
+BEGIN_S, GRANT_S, SECRET_S = 120.0, 2.0, 5.0
 SETTINGS = {
     "RAY_worker_niceness": "0",  # at its 15, shards wait for everything else on the machine
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell its makers
@@ -79,7 +79,6 @@ class RayPlaces:
         self._environment = environment_of(address, os.environ)
         self._here = Processes()
         self._lock = threading.Lock()
-        self._answers: Queue[dict[str, Any]] = Queue()
         self._awaited: dict[str, Lifeline] = {}
         self._places: list[_Held] = []
         self._wanted: tuple[int, int, bool] | None = None
@@ -105,13 +104,17 @@ class RayPlaces:
                 pass_fds=[theirs.fileno()],
                 env={**self._environment, "PYTHONPATH": paths},
             )
-        threading.Thread(target=self._hear, args=(self._control,), name="ray", daemon=True).start()
-        said = self._answer("ready", BEGIN_S)
-        if said is None:
+        self._answers: Queue[dict[str, Any]] = Queue()  # what an earlier driver said last is not of this one
+        threading.Thread(target=self._hear, args=(self._control, self._answers), name="ray", daemon=True).start()
+        try:
+            if self._answer("ready", BEGIN_S) is None:
+                raise BadInput(f"compute.address {self._address}: no answer from Ray within {BEGIN_S:g} s")
+            cluster = self._ask("cluster", GRANT_S)
+        except BadInput:
+            self._control.close()
             self._driver.kill()
             self._driver.wait()
-            raise BadInput(f"compute.address {self._address}: no answer from Ray within {BEGIN_S:g} s")
-        cluster = self._ask("cluster", GRANT_S)
+            raise
         self.gpus, self.cpus = int(cluster["gpus"]), int(cluster["cpus"])
         self._host = str(cluster["host"]) if self._everywhere and self._address != LOCAL else "127.0.0.1"
 
@@ -177,13 +180,13 @@ class RayPlaces:
             raise BadInput(f"compute.address {self._address}: {answer.get('refused', 'Ray is gone')}")
         return answer
 
-    def _hear(self, control: socket.socket) -> None:
+    def _hear(self, control: socket.socket, answers: Queue[dict[str, Any]]) -> None:
         """Pass on what the driver says. Of a thread of its own."""
         with suppress(OSError):
             while said := control.recv(65536):
                 answer = json.loads(said)
                 if "started" not in answer:
-                    self._answers.put(answer)
+                    answers.put(answer)
                     continue
                 line = self._awaited.get(answer["started"])
                 if line is not None and "pid" in answer:
@@ -192,7 +195,7 @@ class RayPlaces:
                     self._awaited.pop(answer["started"], None)
                     line.fail(f"was not started by Ray: {answer['error']}")
         if not self._closing:
-            self._answers.put({"refused": "Ray is gone"})
+            answers.put({"refused": "Ray is gone"})
             for line in self._unconnected():
                 line.fail("was not started: Ray is gone")
 

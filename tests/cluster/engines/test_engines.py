@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from streamer.cluster.engines import ray_places
 from streamer.cluster.engines.engine import Engine
 from streamer.cluster.engines.nursery import Nursery
 from streamer.cluster.engines.processes import Processes, gpus_here
@@ -175,6 +176,14 @@ class TestTokens:
 
     def test_nothing_is_told_to_the_makers_of_ray(self) -> None:
         assert environment_of("local", {})["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_a_ray_that_does_not_answer_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_places, "BEGIN_S", 0.0)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(BadInput, match="no answer from Ray within 0 s"):
+        RayPlaces("local", everywhere=False)
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= len(before), "its connection is closed")
 
 
 def test_what_the_cluster_lacks_is_said_within_two_seconds() -> None:
