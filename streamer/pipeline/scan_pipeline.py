@@ -291,22 +291,18 @@ class ScanPipeline:
     def judge(self, missing: int, corrupt: int, beside: bool = False) -> tuple[Quality, Verdict]:
         """The quality of the whole scan and what it means. ``missing`` and ``corrupt`` are the ledger's.
 
-        ``beside`` the tomogram, on another thread, it leaves most cores to that one.
+        ``beside`` the tomogram, on a thread that gives way to that one, it takes few cores.
         """
         with at_most(self._beside if beside else self._backend.threads):
             return self._judgement.final(self._stored, self.center, missing, corrupt)
 
-    def tomogram(self, read_rows: ReadRows, judged: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, Image]]:
+    def tomogram(self, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """Blocks (first row, (rows, width, width) float32 in ``unit``) of the tomogram, with exact weights.
 
         ``read_rows`` gives raw rows of the projections; it is called only if they did not fit into memory. A block may
-        be overwritten once the next but one is asked for. While the scan is ``judged()`` beside it, that has its cores.
+        be overwritten once the next but one is asked for.
         """
-
-        def threads() -> int:
-            return max(1, self._backend.threads - (self._beside if judged() else 0))
-
-        blocks = self._tomogram.blocks(self._stored, self.center, read_rows, threads)
+        blocks = self._tomogram.blocks(self._stored, self.center, read_rows)
         blocks = self.view.cut_out_of(blocks, self.shape)
         yield from self._outgoing.pass_on(blocks, self._density)
 

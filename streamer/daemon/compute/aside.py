@@ -21,11 +21,6 @@ NICE = 5
 """What is added to the niceness of a thread whose work may wait for that of the others."""
 
 
-def equal_thread(name: str) -> Executor:
-    """A thread of its own for one kind of work, which somebody waits for."""
-    return ThreadPoolExecutor(1, name, partial(show_name, name))
-
-
 def one_thread(name: str) -> Executor:
     """A thread of its own for one kind of work. Where the system lets threads differ, the others go before it."""
     return ThreadPoolExecutor(1, name, partial(_give_way, name))

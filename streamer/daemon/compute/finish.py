@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import Config
-from streamer.daemon.compute.aside import Aside, Threads, equal_thread
+from streamer.daemon.compute.aside import Aside, Threads, one_thread
 from streamer.daemon.compute.read_back import catch_up, raw_rows
 from streamer.daemon.elsewhere import Elsewhere
 from streamer.daemon.scans import Scans
@@ -48,7 +48,7 @@ class Finisher:
         events: Publisher,
         config: Config,
         clock: Callable[[], float],
-        threads: Threads = equal_thread,
+        threads: Threads = one_thread,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         """``threads`` do what is done beside the compute thread."""
@@ -223,9 +223,7 @@ class Finisher:
         path = session.raw_file.with_name(f"{spec.scan_id}.tomogram.h5")
         blocks = None
         if self._elsewhere is None:
-            blocks = pipeline.tomogram(
-                raw_rows(session.raw_file, self._scans.pipelines.memory), lambda: self._judging.busy
-            )
+            blocks = pipeline.tomogram(raw_rows(session.raw_file, self._scans.pipelines.memory))
         self._write(session, pipeline, path, blocks, pipeline.parameters())
 
     def _moment(self, session: Session, pipeline: ScanPipeline) -> bool:

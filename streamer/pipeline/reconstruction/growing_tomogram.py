@@ -8,7 +8,7 @@ moment, the least difference is reason enough: the tomogram then does not depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,6 @@ class GrowingTomogram:
         self._backend, self._spec, self._stored, self._window = backend, spec, stored, window
         self._memory, self._rows = memory, part_of or spec.rows
         self._used = np.zeros(spec.projections)
-        self._threads: Callable[[], int] = lambda: backend.threads
         self._begin(center)
 
     @staticmethod
@@ -201,17 +200,16 @@ class GrowingTomogram:
         self._batch: ProjectionBatch = self._stored.batch(self._first, last, weights)
 
     def _grid(self, block: int) -> None:
-        with at_most(self._threads()):
+        with at_most(self._backend.threads):
             self._volume.add(self._batch, blocks=(self._block, block))
         self._block = block
 
-    def finish(self, center: float, threads: Callable[[], int] | None = None) -> Iterator[tuple[int, Image]]:
+    def finish(self, center: float) -> Iterator[tuple[int, Image]]:
         """(first row, slices (rows, width, width)), attenuation per pixel, one block of rows after the other.
 
         With the exact weights of all projections, about ``center`` (detector column). Slices are overwritten when those
-        after the next are asked for. ``threads()`` is how many may work at the moment.
+        after the next are asked for.
         """
-        self._threads = threads or self._threads
         self._complete(center)
         moved_to = self._moved_to(center)
         # New memory for each block would take longer to find than to fill.
@@ -222,7 +220,7 @@ class GrowingTomogram:
             for block in range(self._volume.blocks):
                 first, last = block * LANES, min((block + 1) * LANES, rows)
                 out = turns[block % 2, : last - first]
-                with at_most(self._threads()):
+                with at_most(self._backend.threads):
                     slices = self._volume.rows_of(block, block + 1, out, moved_to)
                 yield first, slices
         finally:

@@ -83,18 +83,15 @@ class TomogramInProgress:
         assert self._growing is not None
         return self._growing
 
-    def blocks(
-        self, stored: StoredProjections, center: float, read_rows: ReadRows, threads: Callable[[], int]
-    ) -> Iterator[tuple[int, Image]]:
+    def blocks(self, stored: StoredProjections, center: float, read_rows: ReadRows) -> Iterator[tuple[int, Image]]:
         """(first row, slices (rows, width, width)) of the whole of it, attenuation per pixel.
 
-        ``read_rows`` gives raw rows of the projections; it is called only where they are not in memory. ``threads()``
-        is how many may work at the moment, where they are.
+        ``read_rows`` gives raw rows of the projections; it is called only where they are not in memory.
         """
         if self._growing is None:
             self._growing = self._begin(stored, center)
         if self._growing is not None:
-            return self._growing.finish(center, threads)
+            return self._growing.finish(center)
         window, memory_bytes = self._options.window, self._options.memory_bytes
         return slices(self._backend, stored, read_rows, center, window, memory_bytes, self._memory)
 

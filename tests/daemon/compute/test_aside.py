@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.daemon.compute.aside import NICE, Aside, equal_thread
+from streamer.daemon.compute.aside import NICE, Aside
 
 
 def test_work_is_done_on_another_thread_that_lets_the_others_go_first() -> None:
@@ -23,16 +23,10 @@ def test_work_is_done_on_another_thread_that_lets_the_others_go_first() -> None:
     assert aside.take() is None
 
 
-def test_a_thread_that_somebody_waits_for_gives_way_to_none_and_shows_its_name() -> None:
-    aside: Aside[tuple[int, str]] = Aside("verdict", equal_thread)
-
-    def seen() -> tuple[int, str]:
-        thread = threading.get_native_id()
-        name = Path(f"/proc/self/task/{thread}/comm").read_text(encoding="utf-8").strip()
-        return os.getpriority(os.PRIO_PROCESS, thread), name
-
-    aside.begin(seen)
-    assert aside.take() == (os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), "verdict")
+def test_its_thread_shows_its_name() -> None:
+    aside: Aside[str] = Aside("verdict")
+    aside.begin(lambda: Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_text(encoding="utf-8").strip())
+    assert aside.take() == "verdict"
 
 
 def test_what_goes_wrong_is_told_to_whoever_takes_it_once() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,21 +111,6 @@ def test_the_tomogram_does_not_depend_on_when_its_frames_came(numba_backend: Bac
         for idle in (lambda number: True, lambda number: False)
     )
     assert np.abs(grown - made).max() < 1e-5 * np.abs(made).max()
-
-
-def test_it_is_the_same_with_as_many_threads_as_there_are_at_the_moment(numba_backend: Backend) -> None:
-    backend = replace(numba_backend, threads=2)
-    made = on_the_cpu(backend)
-    asked: list[int] = []
-
-    def now_one_then_two() -> int:
-        asked.append(1 + len(asked) % 2)
-        return asked[-1]
-
-    scan = Scan(backend).come(FRAMES, NOWHERE, idle=lambda number: False)
-    slices = [block.copy() for _, block in scan.growing.finish(CENTER, now_one_then_two)]
-    assert np.array_equal(np.concatenate(slices), made)
-    assert len(asked) > len(slices), "it asks before each batch and each block"
 
 
 def test_the_axis_of_a_large_scan_moves_by_little(numba_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
