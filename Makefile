@@ -20,7 +20,7 @@ demo: $(DEMO)  ## the whole system on the embedded virtual beamline
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m compileall -q streamer plans # once, not in each of the processes that tests start
 	$(BIN)/python -m streamer.cli.warming
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || { test $$? -eq 1 && $(ALONE); }
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder || { test $$? -eq 1 && $(ALONE); }
 
 lint: $(INSTALLED)  ## style, types, direction of imports
 	$(BIN)/ruff check .

@@ -44,7 +44,7 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first: two processes that take one file after the other end together then."""
+    """Long files come first: processes that take one file after the other end together then."""
     here = Path(__file__).parent
 
     def place(item: pytest.Item) -> int:
