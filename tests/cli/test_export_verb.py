@@ -114,6 +114,7 @@ def test_a_library_that_is_not_there_is_named_before_anything_is_made(
     monkeypatch.setattr(extras, "find_spec", without_tifffile)
     assert main(["export", str(tomogram), "--to", "bigtiff", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("streamer export: --to bigtiff needs tifffile: pip install '.[export]'")
+    assert line.startswith("streamer export: --to bigtiff needs tifffile: ")
+    assert " -m pip install -e '.[export]' in the repository" in line
     assert not (tmp_path / "out").exists()
     assert main(["export", str(tomogram), "--to", "ome-zarr", str(tmp_path / "out")]) == 0

@@ -117,7 +117,8 @@ def test_without_the_gui_packages(tmp_path: Path) -> None:
     (tmp_path / "PySide6" / "__init__.py").touch()
     done = view(NOBODY, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     assert done.returncode == 2
-    assert done.stderr.startswith("streamer view: the viewer needs PySide6.QtWidgets: pip install '.[gui]' in the ")
+    assert done.stderr.startswith("streamer view: the viewer needs PySide6.QtWidgets: ")
+    assert " -m pip install -e '.[gui]' in the repository" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
