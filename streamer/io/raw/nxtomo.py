@@ -9,6 +9,7 @@ Each frame has the checksum of its pixels there. A scan whose writer failed has 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -224,9 +225,13 @@ def conclude(
     if expected is not None:
         streamer["expected_frames"][()] = expected
     for name, indices in frames.items():
-        values, listed = np.asarray(indices, np.int64), streamer[f"{name}_frames"]
-        listed.resize(len(values), 0)
-        listed[...] = values
+        values, place = np.asarray(indices, np.int64), f"{name}_frames"
+        if len(values) > (streamer[place].maxshape[0] or math.inf):  # more were issued than announced
+            del streamer[place]
+            streamer[place] = values
+            continue
+        streamer[place].resize(len(values), 0)
+        streamer[place][...] = values
     _set_text(file["entry/end_time"], ended)
     _set_text(streamer["note"], note)
     file.flush()
