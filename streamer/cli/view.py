@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(endpoint: str, snapshot: Path | None, after_s: float, key: ClientKey | None, batch: Path | None) -> None:
-    from PySide6.QtCore import QSettings, qInstallMessageHandler
+    from PySide6.QtCore import QSettings, QTimer, qInstallMessageHandler
     from PySide6.QtWidgets import QApplication
 
     from streamer.gui.client import ViewerClient
@@ -112,7 +112,8 @@ def _show(endpoint: str, snapshot: Path | None, after_s: float, key: ClientKey |
         queue=None if batch is None else QueueFile(batch),
     )
     window.show()
-    before = signal.signal(signal.SIGINT, lambda _number, _frame: app.quit())
+    # A signal may come while the window paints itself, which must not be closed then: the event loop quits.
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: QTimer.singleShot(0, app.quit))
     try:
         if snapshot is None:
             app.exec()  # the window's timer lets Python run, so that Ctrl-C works

@@ -135,7 +135,7 @@ class Caller:
         try:
             socket.send(_encoder.encode(request))
             while not socket.poll(LOOK_MS):
-                if not self._alive():
+                if not self._alive() and not socket.poll(LOOK_MS):  # its last answer may be on the way
                     raise HelperLost(f"{self._name} is gone")
                 if time.monotonic() > deadline:
                     raise Busy(f"{self._name} did not answer within {timeout_s:g} s")

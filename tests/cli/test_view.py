@@ -130,6 +130,30 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in told
 
 
+STOPPED_WHILE_IT_PAINTS = """
+import signal, sys
+from streamer.cli import main
+from streamer.gui import window
+
+class Window(window.ViewerWindow):
+    def paintEvent(self, event):
+        signal.raise_signal(signal.SIGINT)
+        super().paintEvent(event)
+
+window.ViewerWindow = Window
+sys.exit(main(["view", sys.argv[1]]))
+"""
+
+
+def test_ctrl_c_while_the_window_is_painted(server: StandInDaemon) -> None:
+    command = [sys.executable, "-W", "error", "-c", STOPPED_WHILE_IT_PAINTS, server.endpoint]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment(QT_QPA_PLATFORM="offscreen"), timeout=100, check=False
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
 def test_ctrl_c_closes_cleanly(server: StandInDaemon) -> None:
     command = [sys.executable, "-W", "error", "-m", "streamer", "view", server.endpoint]
     process = subprocess.Popen(

@@ -114,6 +114,22 @@ def test_who_dies_while_it_is_asked_is_lost_at_once() -> None:
         release.set()
 
 
+def test_the_last_answer_of_who_ends_with_it_counts() -> None:
+    with ExitStack() as stack:
+        context: zmq.Context[Any] = zmq.Context()
+        stack.callback(context.destroy, linger=0)
+        server = CallServer(context, "tcp://127.0.0.1:*")
+        stack.callback(server.close)
+
+        def answers_and_ends() -> bool:
+            server.serve(lambda _request: Done(), 10_000)
+            return False
+
+        caller = Caller(context, server.endpoint, "shard 3", answers_and_ends)
+        stack.callback(caller.close)
+        assert caller.ask(Stop(), Done, 10.0)[0] == Done()
+
+
 def test_who_takes_too_long_is_busy_and_can_be_asked_again() -> None:
     pauses = [0.5, 0.0]
     heard: list[Any] = []

@@ -113,11 +113,12 @@ class Bench:
         self._line.close()
 
     def stop(self) -> None:
-        if self.thread.is_alive():
-            self.ask(Stop())
-        self.thread.join()
-        self.calls.close()
-        self._line.close()
+        with ExitStack() as stack:
+            stack.callback(self._line.close)
+            stack.callback(self.calls.close)
+            stack.callback(self.thread.join)
+            if self.thread.is_alive():
+                self.ask(Stop())
 
 
 @contextmanager

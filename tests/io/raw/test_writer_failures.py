@@ -219,13 +219,17 @@ def test_when_patience_ends_frames_are_lost_and_listed_and_it_goes_on(tmp_path: 
     with small_disk(tmp_path, 4 * 1024) as folder:
         if not is_small(folder):
             return  # no file system of our own: nothing can be filled up
-        bench = Bench(folder, BIG, flush_s=0.01, patience_s=0.5)
+        clock = Clock()
+        bench = Bench(folder, BIG, clock, flush_s=0.01, patience_s=LONG_S, hang_s=4 * LONG_S)
         try:
             path = bench.open()
             bench.commit(range(20))
             bench.wait_written(20)
             filler = fill(folder, 50_000)
-            bench.commit(range(20, 90))
+            bench.commit(range(20, 20 + SLOTS // 2))
+            bench.events("error")
+            clock.offset_s += 1.5 * LONG_S
+            bench.commit(range(20 + SLOTS // 2, 90))
             assert "left on the disk" in bench.events("failed").text or bench.writer.state[0] == "failed"
             filler.unlink()
             wait_until(lambda: bench.writer.poll_events() is not None and bench.writer.state[0] == "ok", "room")
