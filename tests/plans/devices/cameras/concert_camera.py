@@ -2,7 +2,7 @@
 
 It keeps Concert's rules: a parameter NAME has get_NAME and set_NAME, with quantities of pint; only a camera in standby
 begins to record, only one that records grabs; grab and stop_recording wait for each other, and are tasks.
-``benchmarks/streams/kit_concert_scan.py`` does the same with Concert's own cameras.
+``benchmarks/detectors/kit_concert_scan.py`` does the same with Concert's own cameras.
 """
 
 from __future__ import annotations

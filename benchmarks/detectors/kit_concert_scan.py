@@ -1,4 +1,4 @@
-"""Scans of Bluesky with cameras of KIT's Concert: ``python -m benchmarks.streams.kit_concert_scan [FOLDER]``.
+"""Scans of Bluesky with cameras of KIT's Concert: ``python -m benchmarks.detectors.kit_concert_scan [FOLDER]``.
 
 Concert (LGPL) is no dependency of Streamer. It is installed below FOLDER (default build/concert-plans) by uv, beside
 what the plans need. There a RunEngine takes a scan with Concert's FileCamera, whose files are the darks, flats and

@@ -1,4 +1,4 @@
-"""A scan that KIT's Concert takes, in the raw file: ``python -m benchmarks.streams.kit_concert [FOLDER]``.
+"""A scan that KIT's Concert takes, in the raw file: ``python -m benchmarks.detectors.kit_concert [FOLDER]``.
 
 Concert (LGPL) is no dependency of Streamer. It is installed below FOLDER (default build/concert) by uv, and runs there
 as a program of its own: its FileCamera sends darks, flats and projections of 64 × 96 pixels in three calls of

@@ -1,4 +1,4 @@
-"""A scan through the live view of odin-data: ``python -m benchmarks.streams.odin_live PROGRAM``.
+"""A scan through the live view of odin-data: ``python -m benchmarks.detectors.odin_live PROGRAM``.
 
 PROGRAM is ``odin_live.cpp``, built against odin-data (libFrameProcessor, libLiveViewPlugin). It gives the plugin
 frames, and the plugin publishes them. Each frame is known, so that what is in the raw file can be told. ``streamer

@@ -1,6 +1,6 @@
 """Bluesky with a camera of areaDetector, in a process of its own, since Channel Access reads its environment once.
 
-``python -m benchmarks.streams.area_detector_session live`` has the camera take images until its input ends;
+``python -m benchmarks.detectors.area_detector_session live`` has the camera take images until its input ends;
 ``… scan CONTROL DARKS FLATS PROJECTIONS RATE_HZ`` takes a scan. ``area_detector`` starts it.
 """
 

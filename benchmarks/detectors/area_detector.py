@@ -1,4 +1,4 @@
-"""A scan with an IOC of areaDetector and ADZMQ: ``python -m benchmarks.streams.area_detector PROGRAM SUPPORT``.
+"""A scan with an IOC of areaDetector and ADZMQ: ``python -m benchmarks.detectors.area_detector PROGRAM SUPPORT``.
 
 PROGRAM is an IOC with ADSimDetector, ADZMQ and the busy record (``simDetectorSupport.dbd``, ``ADZMQSupport.dbd``,
 ``busySupport.dbd``); SUPPORT is the folder in which asyn, ADCore and ADSimDetector were built from their sources. The
@@ -76,7 +76,7 @@ def ioc(program: Path, support: Path, folder: Path, environment: dict[str, str])
 
 
 def session(environment: dict[str, str], *words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.streams.area_detector_session", *map(str, words)]
+    command = [sys.executable, "-m", "benchmarks.detectors.area_detector_session", *map(str, words)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env={**os.environ, **environment}, **pipes)
 
