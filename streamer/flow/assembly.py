@@ -27,6 +27,7 @@ from streamer.flow.positions.positions import (
     Triggers,
     number,
 )
+from streamer.flow.series import Series
 from streamer.frames import FrameKind, ScanSpec
 from streamer.schema import runs
 
@@ -42,24 +43,6 @@ class Ready(Struct, frozen=True):
 
     header: wire.FrameHeader
     image: Image
-
-
-@dataclass
-class _Series:
-    """A run of the detector's numbering. Frame ``zero`` of it is frame ``base`` of the scan."""
-
-    name: str | None
-    base: int
-    zero: int | None  # None until the first image, where no message announced the series
-    frames: int | None = None
-    ordinal: int = 0  # how many series came before it
-    next: int = 0  # one more than the highest number seen, counted from ``zero``
-    last: int = -1  # number of the image before
-
-    @property
-    def end(self) -> int:
-        """Index of the first frame after it."""
-        return self.base + (self.next if self.frames is None else max(self.frames, self.next))
 
 
 @dataclass
@@ -96,7 +79,7 @@ class Assembly:
         options = self._positions
         self._order, self._values = Order.of(spec, kinds.order), kinds.values()
         self._step_deg = spec.range_deg / spec.projections
-        self._series: _Series | None = None
+        self._series: Series | None = None
         self._channel: str | None = None
         self._seq = 0
         self._ready: list[Ready] = []
@@ -112,14 +95,17 @@ class Assembly:
         return Triggers(self._positions.samples * max(1, len(self._positions.values)), self._spec.frames)
 
     def start(self, start: SeriesStart) -> None:
-        """The detector announces a series; the same again changes nothing."""
-        if self._series is None or self._series.name != start.series:
+        """The detector announces a series; the same again, before its end, changes nothing."""
+        if self._series is None or self._series.name != start.series or self._series.ended:
             self._open(start.series, 0, start.frames)
         if start.step_deg and abs(start.step_deg - self._step_deg) > STEP_OFF * abs(self._step_deg):
             self._findings.wrong_step = start.step_deg
 
     def image(self, image: Image, now_s: float) -> None:
-        """An image came at this moment. It waits for the position of its trigger, if it has one."""
+        """An image came at this moment. It waits for the position of its trigger, if it has one.
+
+        Raises WireError for one whose number is beyond its series or the scan.
+        """
         if self._channel is None:
             self._channel = image.channel
         if image.channel != self._channel:
@@ -152,9 +138,13 @@ class Assembly:
             self._triggers = self._new_triggers()
 
     def end(self, end: SeriesEnd) -> None:
-        """The detector has sent its last image of a series."""
-        if self._series is not None and end.frames is not None and end.series in (None, self._series.name):
-            self._series.frames = end.frames
+        """The detector has sent its last image of a series; the end of another one than the latest changes nothing."""
+        series = self._series
+        if series is None or end.series not in (None, series.name):
+            return
+        series.ended = True
+        if end.frames is not None:
+            series.frames = end.frames
 
     def due(self, now_s: float) -> list[Ready]:
         """The frames that can be handed on at this moment."""
@@ -181,6 +171,11 @@ class Assembly:
     def waiting(self) -> int:
         """Triggers whose frames wait for their position."""
         return len(self._waiting)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the latest series has ended, and no frame of the scan is left for another one."""
+        return self._series is not None and self._series.ended and self.frames >= self._spec.frames
 
     @property
     def frames(self) -> int:
@@ -229,29 +224,24 @@ class Assembly:
     def _numbers(self, triggers: Iterable[int]) -> str:
         return runs((trigger + self._positions.first for trigger in triggers), MOST_NAMED)
 
-    def _open(self, name: str | None, zero: int | None, frames: int | None = None) -> _Series:
+    def _open(self, name: str | None, zero: int | None, frames: int | None = None) -> Series:
         ordinal = 0 if self._series is None else self._series.ordinal + 1
-        self._series = _Series(name, self.frames, zero, frames, ordinal)
+        # Before a trigger, frames come without end, and only the last of them are kept.
+        room = None if self._spec.before_trigger is not None else max(0, self._spec.frames - self.frames)
+        self._series = Series(name, self.frames, zero, room, frames, ordinal)
         return self._series
 
     def _index(self, image: Image) -> tuple[int, int]:
         """The index of an image in the scan, and its place in its series.
 
-        A numbering that begins anew without a message is another series.
+        A numbering that begins anew without a message is another series. Raises WireError as ``Series.place`` does.
         """
         series = self._series
         if series is None or (image.series is not None and image.series != series.name):
             series = self._open(image.series, None)
         elif image.series is None and image.number is not None and image.number < series.last:
             series = self._open(None, None)
-        if image.number is None:
-            place = series.next
-        else:
-            if series.zero is None:
-                series.zero = image.number if image.series is None else 0
-            place = max(0, image.number - series.zero)
-            series.last = image.number
-        series.next = max(series.next, place + 1)
+        place = series.place(image.number)
         return series.base + place, place
 
     def _key(self, index: int, place: int) -> Key | None:

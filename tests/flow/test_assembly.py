@@ -9,7 +9,7 @@ import pytest
 from streamer.flow.assembly import Assembly
 from streamer.flow.dialects.message import Image, SeriesEnd, SeriesStart
 from streamer.flow.kinds import Kinds
-from streamer.flow.wire import FrameHeader
+from streamer.flow.wire import FrameHeader, WireError
 from streamer.frames import FrameKind, ScanSpec
 
 
@@ -117,3 +117,82 @@ def test_a_step_that_the_detector_announces_otherwise_is_named(step_deg: float, 
     assembly = Assembly(spec(), "camera", Kinds())
     assembly.start(SeriesStart("1", 8, step_deg=step_deg))
     assert list(assembly.remarks()) == ["the detector announces steps of 9°, the scan 10°: the scan's are used"] * named
+
+
+@pytest.mark.parametrize(
+    ("announced", "number"),
+    [(True, 2), *((announced, n) for announced in (True, False) for n in (8, 10**6, 2**63 - 1))],
+)
+def test_a_number_beyond_its_series_is_refused_and_moves_no_later_frame(announced: bool, number: int) -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    if announced:
+        assembly.start(SeriesStart("1", 2))
+    assembly.image(image(0, "1"), 0.0)
+    with pytest.raises(WireError, match=r"image .* of series '1', which has [28] frames at most") as caught:
+        assembly.image(image(number, "1"), 0.0)
+    assembly.image(image(1, "1"), 0.0)
+    for index in range(6):
+        assembly.image(image(index, "2"), 0.0)
+    assert caught.value.reason == "beyond"
+    assert [header.index for header in headers(assembly)] == list(range(8))
+    assert assembly.frames == 8
+
+
+def test_a_number_beyond_the_scan_does_not_begin_a_series_where_there_are_none() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    for number in (100, 101, 2**40, 102, 103, 104, 105, 106, 107):
+        if number == 2**40:
+            with pytest.raises(WireError, match="of the scan, which has 8 frames at most"):
+                assembly.image(image(number), 0.0)
+        else:
+            assembly.image(image(number), 0.0)
+    assert [header.index for header in headers(assembly)] == list(range(8))
+
+
+@pytest.mark.parametrize("said_by", ["start", "end"])
+def test_a_series_that_claims_more_frames_than_the_scan_has_leaves_the_scan_to_the_later_ones(said_by: str) -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    assembly.start(SeriesStart("1", 10**9 if said_by == "start" else None))
+    for number in range(2):
+        assembly.image(image(number, "1"), 0.0)
+    assembly.end(SeriesEnd("1", frames=10**9 if said_by == "end" else None))
+    assert assembly.frames == 2
+    for number in range(6):
+        assembly.image(image(number, "2"), 0.0)
+    assert [header.index for header in headers(assembly)] == list(range(8))
+
+
+def test_before_a_trigger_numbers_have_no_end() -> None:
+    assembly = Assembly(spec(before_trigger=2), "camera", Kinds())
+    for number in (0, 1, 10**6):
+        assembly.image(image(number, "1"), 0.0)
+    assert [header.index for header in headers(assembly)] == [0, 1, 10**6]
+
+
+def test_the_end_of_another_series_ends_nothing() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    assembly.end(SeriesEnd("6"))
+    assembly.start(SeriesStart("7", 8))
+    assembly.end(SeriesEnd("6", frames=1))
+    assert (assembly.frames, assembly.ended) == (8, False)
+    assembly.end(SeriesEnd("7"))
+    assert assembly.ended
+
+
+def test_a_series_that_ended_may_be_announced_again_by_the_same_name() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    for number in (0, 1):  # the second of the first series, and the first of the second one are lost
+        assembly.start(SeriesStart("0"))
+        assembly.image(image(number), 0.0)
+        assembly.end(SeriesEnd())
+    assert [header.index for header in headers(assembly)] == [0, 2]
+
+
+def test_a_detector_that_is_started_again_does_not_take_the_places_of_frames_that_it_announced() -> None:
+    assembly = Assembly(spec(), "camera", Kinds())
+    assembly.start(SeriesStart("1", 8))
+    assembly.image(image(0, "1"), 0.0)
+    assembly.start(SeriesStart("2", 8))
+    with pytest.raises(WireError, match="image 0 of series '2', for which the scan has no frames left"):
+        assembly.image(image(0, "2"), 0.0)
+    assert [header.index for header in headers(assembly)] == [0]

@@ -156,7 +156,7 @@ class DialectReceiver:
     def _take_end(self, message: SeriesEnd, assembly: Assembly, spec: ScanSpec) -> None:
         """The end of a series is that of the scan when no frame is left for another series."""
         assembly.end(message)
-        if assembly.frames >= spec.frames:
+        if assembly.ended:
             self._end = wire.End(spec.scan_id, spec.frames, src=self._source)
 
     def _hand_on(self, assembly: Assembly, sink: ForeignSink) -> None:

@@ -265,6 +265,59 @@ def test_an_idle_receiver_takes_no_frame_of_another_one(rig: Rig) -> None:
         idle.close()
 
 
+def test_an_end_that_is_none_of_the_series_and_a_number_that_is_none_of_the_scan_do_no_harm(rig: Rig) -> None:
+    detector = rig.detector("dectris-v1", zmq.PUSH)
+    rig.receive("dectris-v1", detector.endpoint)
+    detector.end()  # before the start
+    detector.start(frames=25, shape=(4, 6), dtype="<u2")
+    detector.end(series="6")
+    for number in range(25):
+        detector.image(number)
+        if number in (0, 24):
+            detector.image(2**40, index=3)
+    detector.end()
+    heard = [rig.sink.next() for _ in range(28)]
+    assert [each[:2] for each in heard if each[0] == "rejected"] == [("rejected", "beyond")] * 2
+    frames = [each for each in heard if each[0] == "frame"]
+    assert [each[1] for each in frames] == list(range(25))
+    np.testing.assert_array_equal([each[-1] for each in frames], PIXELS)
+    assert heard[-1] == ("end", "s", 25)
+
+
+@pushed
+def test_a_clumsy_detector_loses_no_frame_of_the_scan(rig: Rig, name: str) -> None:
+    dialect = DIALECTS[name]
+    detector = rig.detector(name, zmq.PUSH)
+    rig.receive(name, detector.endpoint, kind="pull")
+    detector.end()  # of a series that never began
+    good = [bytes(part) for part in dialect.encode_image(Image((4, 6), "<u2", PIXELS[0].data.cast("B"), number=0))]
+    for place, part in enumerate(good):
+        for cut in (b"", part[: len(part) // 2], part[:-1]):
+            detector.send([*good[:place], cut, *good[place + 1 :]])
+        detector.send(good[:place] or [b""])
+        detector.send([*good, *[part] * 2])
+    detector.start(frames=25, shape=(6, 4), dtype="<u2", series="6")
+    detector.start(frames=25, shape=(4, 6), dtype="<u2")
+    for number in range(25):
+        if dialect.TRAITS.numbers_frames:
+            if number == 1:
+                detector.image(2**40, index=1)
+            wrong = PIXELS[number].astype("<u4").data.cast("B")
+            detector.send(dialect.encode_image(Image((4, 6), "<u4", wrong, number=number, series="7")))
+        detector.image(number)
+    detector.end()
+    frames: dict[int, NDArray[Any]] = {}
+    while 24 not in frames:
+        what, *said = rig.sink.next()
+        assert what in ("frame", "corrupt", "rejected"), said
+        if what == "frame":
+            frames[said[0]] = said[-1]
+            np.testing.assert_array_equal(said[-1], PIXELS[said[0]])
+    assert list(frames) == list(range(25))
+    if dialect.TRAITS.ends:
+        assert rig.sink.next() == ("end", "s", 25)
+
+
 DAMAGED = b'{"htype": "image", "msg_number": 1, "frame": 1, "shape": [4, 6], "type": "uint16", "compression": "bslz4"}'
 
 
