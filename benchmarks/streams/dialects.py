@@ -2,11 +2,13 @@
 
 1024² uint16 without compression, over TCP on this machine, into one slot of memory. The dialects take turns; a ratio is
 that of a round. Native frames carry a checksum, which is checked; foreign ones have none. The decoders alone, in µs per
-message, are beside it. A PV (``pva``, of p4p, in this process) holds nobody back: it is at most some updates ahead.
+message, are beside it. A PV holds nobody back: it is at most some updates ahead. It is served by a process of pvaPy
+(``pva``), as fast as areaDetector's C++, and by one of p4p (``pva of p4p``), whose server is what limits it.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -17,11 +19,14 @@ from timeit import repeat
 from typing import Any
 
 import numpy as np
+import pvaccess
 import zmq
 from p4p.nt import NTNDArray
 from p4p.server import Server
 from p4p.server.thread import SharedPV
+from pvapy.utility.adImageUtility import AdImageUtility
 
+from benchmarks.detectors.ad_sim_server import loopback
 from benchmarks.record import record
 from streamer.flow import wire
 from streamer.flow.assembly import Assembly
@@ -43,12 +48,7 @@ PIXELS = np.random.default_rng(1).poisson(1000, (SIDE, SIDE)).astype("<u2")
 MAX_BYTES = 2**24
 HIGH_WATER = 8
 PV = "bench:image"
-LOOPBACK = {
-    "EPICS_PVA_SERVER_PORT": "0",
-    "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
-    "EPICS_PVA_ADDR_LIST": "127.0.0.1",
-    "EPICS_PVA_AUTO_ADDR_LIST": "NO",
-}
+AHEAD_S = 1e-4
 
 
 class Sink:
@@ -127,11 +127,15 @@ def frames_per_s(name: str) -> float:
 
 
 class PvSink(Sink):
-    """The image that the PV held before is refused, by right."""
+    """The image that the PV held before is refused, by right; ``taken`` counts the others for the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Any) -> None:
         super().__init__()
-        self.connected = threading.Event()
+        self.connected, self._taken = threading.Event(), taken
+
+    def frame(self, header: wire.FrameHeader, packed: memoryview | None = None) -> None:
+        super().frame(header, packed)
+        self._taken.value = self.frames
 
     def rejected(self, reason: str, text: str) -> None:
         assert reason == "stale_scan", text
@@ -139,34 +143,66 @@ class PvSink(Sink):
 
 
 def update(number: int) -> Any:
-    """An NTNDArray as a PV holds it."""
+    """An NTNDArray as a PV of p4p holds it."""
     value = NTNDArray().wrap(PIXELS)
     value["uniqueId"] = number
     return value
 
 
-def pv_frames_per_s() -> float:
-    sink, stopped = PvSink(), threading.Event()
+def serve_by_p4p(taken: Any, begun: Any) -> None:
     updates = [update(number) for number in range(FRAMES + 1)]
     pv = SharedPV(initial=updates[0])
     with Server(providers=[{PV: pv}]):
-        inbox = PvaInbox(f"pva://{PV}", HIGH_WATER, MAX_BYTES)
-        receiver = DialectReceiver(
-            inbox, "pva", lambda: SPEC, lambda spec: Assembly(spec, "pva", Kinds()), time.monotonic
-        )
-        thread = threading.Thread(target=receiver.run, args=(sink, stopped.is_set))
-        thread.start()
-        try:
-            assert sink.connected.wait(PATIENCE_S)
-            for number, value in enumerate(updates[1:]):
-                while number - sink.frames >= HIGH_WATER // 2:
-                    time.sleep(0)
-                pv.post(value)
-            assert sink.done.wait(PATIENCE_S)
-        finally:
-            stopped.set()
-            thread.join()
+        post_all(lambda number: pv.post(updates[number]), taken, begun)
+
+
+def serve_by_pvapy(taken: Any, begun: Any) -> None:
+    # An update holds what differs from the one before: each image has pixels of its own.
+    arrays = [AdImageUtility.generateNtNdArray2D(0, np.roll(PIXELS, column, 1)) for column in range(16)]
+    server = pvaccess.PvaServer(PV, arrays[0])
+
+    def post(number: int) -> None:
+        array = arrays[number % len(arrays)]
+        array["uniqueId"] = number
+        server.update(PV, array)
+
+    post_all(post, taken, begun)
+
+
+def post_all(post: Callable[[int], None], taken: Any, begun: Any) -> None:
+    """Post images 1 to FRAMES, once it is told to, and stay until they are taken."""
+    begun.wait()
+    for number in range(1, FRAMES + 1):
+        while number - taken.value > HIGH_WATER // 2:
+            time.sleep(AHEAD_S)
+        post(number)
+    while taken.value < FRAMES:
+        time.sleep(AHEAD_S)
+
+
+def pv_frames_per_s(serve: Callable[[Any, Any], None]) -> float:
+    processes = multiprocessing.get_context("spawn")
+    taken, begun = processes.Value("q", 0, lock=False), processes.Event()
+    sink, stopped = PvSink(taken), threading.Event()
+    server = processes.Process(target=serve, args=(taken, begun), daemon=True)
+    server.start()
+    inbox = PvaInbox(f"pva://{PV}", HIGH_WATER, MAX_BYTES)
+    receiver = DialectReceiver(inbox, "pva", lambda: SPEC, lambda spec: Assembly(spec, "pva", Kinds()), time.monotonic)
+    thread = threading.Thread(target=receiver.run, args=(sink, stopped.is_set))
+    thread.start()
+    try:
+        assert sink.connected.wait(PATIENCE_S)
+        begun.set()
+        assert sink.done.wait(PATIENCE_S)
+    finally:
+        stopped.set()
+        thread.join()
+        server.kill()
+        server.join()
     return (FRAMES - 1) / (sink.last_s - sink.first_s)
+
+
+SERVERS = {"pva": serve_by_pvapy, "pva of p4p": serve_by_p4p}
 
 
 def pv_decoder_us() -> float:
@@ -182,10 +218,11 @@ def decoder_us(name: str) -> float:
 
 
 def main() -> None:
-    os.environ.update(LOOPBACK)
-    names = ["native", *DIALECTS, "pva"]
+    os.environ.update(loopback())
+    names = ["native", *DIALECTS, *SERVERS]
     rounds = [
-        {name: pv_frames_per_s() if name == "pva" else frames_per_s(name) for name in names} for _ in range(ROUNDS)
+        {name: pv_frames_per_s(SERVERS[name]) if name in SERVERS else frames_per_s(name) for name in names}
+        for _ in range(ROUNDS)
     ]
     record(
         "dialects",
@@ -197,7 +234,7 @@ def main() -> None:
                 name: {
                     "frames_per_s": round(median(each[name] for each in rounds)),
                     "ratio_to_native": round(median(each[name] / each["native"] for each in rounds), 2),
-                    "decoder_us": pv_decoder_us() if name == "pva" else decoder_us(name),
+                    "decoder_us": pv_decoder_us() if name in SERVERS else decoder_us(name),
                 }
                 for name in names
             },

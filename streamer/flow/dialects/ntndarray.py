@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from streamer.flow.dialects.message import AREA_DETECTOR_CODECS, Image, Traits, attributes_of, checked
+from streamer.flow.dialects.message import AREA_DETECTOR_CODECS, Codec, Image, Traits, attributes_of, checked
 from streamer.flow.wire import WireError
 from streamer.frames import DTYPES
 from streamer.schema import shown
@@ -30,6 +30,8 @@ TRAITS = Traits(
 
 SCALAR_TYPES: Mapping[int, str] = {5: "|u1", 6: "<u2", 7: "<u4", 9: "<f4"}
 """pvData's numbers of the types that Streamer takes."""
+
+HDF5_FRAMED: Mapping[Codec, Codec] = {"lz4": "lz4-h5", "bslz4": "bslz4-h5"}
 
 
 class NTNDArray(Struct, frozen=True):
@@ -60,15 +62,26 @@ def image_of(array: NTNDArray) -> Image:
     if dtype not in DTYPES:
         raise WireError("dtype", f"NTNDArray of {value.dtype}, known are {', '.join(DTYPES)}")
     data = value.data.cast("B") if value.size else memoryview(b"")
+    if codec != "none":
+        data = data[: max(0, array.compressed_bytes)]
     columns, rows = array.dimensions
-    return checked(
-        Image(
-            shape=(rows, columns),
-            dtype=dtype,
-            data=data if codec == "none" else data[: max(0, array.compressed_bytes)],
-            codec=codec,
-            number=array.unique_id,
-            timestamp_ns=max(0, array.seconds) * 10**9 + array.nanoseconds,
-            attributes=attributes_of(array.attributes),
-        )
+    image = Image(
+        shape=(rows, columns),
+        dtype=dtype,
+        data=data,
+        codec=codec,
+        number=array.unique_id,
+        timestamp_ns=max(0, array.seconds) * 10**9 + array.nanoseconds,
+        attributes=attributes_of(array.attributes),
     )
+    return checked(structs.replace(image, codec=_framed(image)))
+
+
+def _framed(image: Image) -> Codec:
+    """The codec with its framing. pvaPy sends chunks of HDF5 as they lie in the file, under the codec's short name.
+
+    Such a chunk begins with the size of the pixels in 8 bytes. Nothing that areaDetector packs does: neither a block of
+    LZ4 nor one of bitshuffle begins with four zeros.
+    """
+    framed = HDF5_FRAMED.get(image.codec)
+    return framed if framed is not None and int.from_bytes(image.data[:8], "big") == image.nbytes else image.codec

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 from numpy.typing import NDArray
 
-from streamer.flow import wire
+from streamer.flow import codecs, wire
+from streamer.flow.dialects.message import Codec
 from streamer.flow.dialects.ntndarray import NTNDArray, image_of
 from streamer.frames import DTYPES
 
@@ -30,6 +34,23 @@ def test_the_type_of_what_a_codec_packed_is_its_parameter() -> None:
     packed = np.frombuffer(b"packed, and more", np.uint8)
     image = image_of(structs.replace(GOOD, value=packed, codec="bslz4", parameters=6, compressed_bytes=6))
     assert (image.dtype, image.codec, bytes(image.data)) == ("<u2", "bslz4", b"packed")
+
+
+@pytest.mark.parametrize(("packer", "name"), [(hdf5plugin.Bitshuffle(cname="lz4"), "bslz4"), (hdf5plugin.LZ4(), "lz4")])
+@pytest.mark.parametrize("framed", [True, False])
+def test_chunks_of_hdf5_are_known_by_their_header(packer: Any, name: Codec, framed: bool, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(8).integers(0, 50, (40, 60)).astype("<u2")
+    chunk: bytes = codecs.compress(name, memoryview(pixels).cast("B"), 2)
+    if framed:
+        with h5py.File(tmp_path / "chunks.h5", "w") as file:
+            data = file.create_dataset("data", data=pixels, chunks=pixels.shape, compression=packer)
+            chunk = data.id.read_direct_chunk((0, 0))[1]
+    packed = {"codec": name, "parameters": 6, "compressed_bytes": len(chunk), "dimensions": (60, 40)}
+    image = image_of(structs.replace(GOOD, value=np.frombuffer(chunk, np.uint8), **packed))
+    assert image.codec == (f"{name}-h5" if framed else name)
+    out = np.empty_like(pixels)
+    codecs.decompress_into(image.codec, image.data, memoryview(out).cast("B"), 2)
+    np.testing.assert_array_equal(out, pixels)
 
 
 @pytest.mark.parametrize(
