@@ -136,9 +136,15 @@ def _bitshuffled(codec: Codec, data: memoryview, out: memoryview, itemsize: int,
     if block % eight:
         raise _wrong(codec, f"has blocks of {block} bytes, no multiple of {eight}")
     blocks, rest = divmod(out.nbytes, block)
-    at = 0
-    for _ in range(blocks + (rest >= eight)):
-        at += _SIZE.size + _block_size(codec, data, at)
+    at, size_at = 0, _SIZE.unpack_from
+    try:
+        for _ in range(blocks + (rest >= eight)):  # a frame has a thousand blocks: no more for each than must be
+            (size,) = size_at(data, at)
+            if not size:
+                raise _wrong(codec, "has an empty block")
+            at += 4 + size
+    except struct.error as error:  # the next size is beyond the end
+        raise _wrong(codec, "is truncated") from error
     if at + out.nbytes % eight > data.nbytes:
         raise _wrong(codec, "is truncated")
     elements = out.nbytes // itemsize
