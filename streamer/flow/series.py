@@ -29,9 +29,9 @@ class Series:
 
     @property
     def _announced(self) -> int | None:
-        """The announced number of frames; one for which the scan has no room says nothing."""
+        """The announced number of frames. None says nothing, and so does one for which the scan has no room."""
         too_many = self.frames is not None and self.room is not None and self.frames > self.room
-        return None if too_many else self.frames
+        return None if too_many else self.frames or None
 
     def place(self, number: int | None) -> int:
         """The place in the series of the image with this number; the next one for an image without.

@@ -149,13 +149,16 @@ def test_a_number_beyond_the_scan_does_not_begin_a_series_where_there_are_none()
     assert [header.index for header in headers(assembly)] == list(range(8))
 
 
+@pytest.mark.parametrize("claimed", [0, 10**9])
 @pytest.mark.parametrize("said_by", ["start", "end"])
-def test_a_series_that_claims_more_frames_than_the_scan_has_leaves_the_scan_to_the_later_ones(said_by: str) -> None:
+def test_a_series_that_claims_no_frames_or_more_than_the_scan_has_leaves_it_to_the_later_ones(
+    said_by: str, claimed: int
+) -> None:
     assembly = Assembly(spec(), "camera", Kinds())
-    assembly.start(SeriesStart("1", 10**9 if said_by == "start" else None))
+    assembly.start(SeriesStart("1", claimed if said_by == "start" else None))
     for number in range(2):
         assembly.image(image(number, "1"), 0.0)
-    assembly.end(SeriesEnd("1", frames=10**9 if said_by == "end" else None))
+    assembly.end(SeriesEnd("1", frames=claimed if said_by == "end" else None))
     assert assembly.frames == 2
     for number in range(6):
         assembly.image(image(number, "2"), 0.0)
