@@ -26,7 +26,7 @@ ADVICE: dict[ReasonCode, str] = {
     ReasonCode.PATTERN: "Take new flats; if it stays, clean or replace the scintillator or look at the camera.",
     ReasonCode.BEAM_MOVED: "Wait until the beam stands still, or take flats more often, then scan again.",
     ReasonCode.ZINGERS: "Shield the camera, or switch preparation.zingers on.",
-    ReasonCode.BEAM_DRIFTED: "Wait until the beam is steady, or take flats more often, then scan again.",
+    ReasonCode.BEAM_DRIFTED: "Wait until the beam is steady, take flats more often, or set preparation.flat_drift.",
     ReasonCode.FRAMES_LOST: "Look at the network and at the disk; a second daemon may be taking the frames.",
     ReasonCode.ANGLES_MISSING: "Scan again, or only the angles that lack.",
     ReasonCode.RESOLUTION_NOT_REACHED: "Take more projections or expose longer.",

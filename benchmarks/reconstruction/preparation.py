@@ -136,7 +136,9 @@ def per_frame(backend: Backend, n: int, rounds: int) -> dict[str, Any]:
     steps: Steps = {
         "plain correction": lambda: correction.attenuation(raw, out),
         "zingers": lambda: remove_zingers(fresh(), 8.0, noise, backend.threads),
-        "margins": lambda: remove_drift(fresh(), drift_from_margins(work, *(max(1, m) for m in open_margins(work)))),
+        "margins": lambda: remove_drift(
+            fresh(), drift_from_margins(work, *(max(1, m) for m in open_margins(work) or (0, 0)))
+        ),
         "eigen-flats": lambda: eigen.apply(fresh(), None),
         "stripe sums": lambda: stripes.add(attenuation, 0.1),
         "late terms": lambda: late.apply_late(attenuation, 500, out=out),

@@ -58,7 +58,11 @@ class ReasonCode(StrEnum):
     PATTERN = "pattern", Decision.RETAKE, "pixels or columns of the detector changed since the flats"
     BEAM_MOVED = "beam_moved", Decision.RETAKE, "the pattern of the beam moved on the detector since the flats"
     ZINGERS = "zingers", Decision.RETAKE, "too many single pixels are far too bright"
-    BEAM_DRIFTED = "beam_drifted", Decision.RETAKE, "the beam became brighter or darker by too much during the scan"
+    BEAM_DRIFTED = (
+        "beam_drifted",
+        Decision.RETAKE,
+        "the light changed by too much, during the scan or from one projection to the next",
+    )
     FRAMES_LOST = "frames_lost", Decision.RETAKE, "too many projections are missing or corrupt"
     ANGLES_MISSING = "angles_missing", Decision.RETAKE, "the angles leave a gap"
     RESOLUTION_NOT_REACHED = "resolution_not_reached", Decision.RETAKE, "the resolution is worse than wanted"
@@ -131,6 +135,8 @@ class Quality:
     beam_moved: float | None = None  # rms attenuation that the beam's pattern adds, which moved since the flats
     beam_shift_px: float | None = None  # rms by which it moved
     dim_noise: float | None = None  # share by which projections in less than the usual light add to the noise
+    flicker: float | None = None  # rms by which the light differs from one projection to the next, relative
+    flicker_noise: float | None = None  # rms error that this makes in a slice, over the noise of a voxel
     afterglow: float | None = None  # share of the image before that each projection holds
     center_sigma_px: float | None = None  # standard error of the centre of rotation
 

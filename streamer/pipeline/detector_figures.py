@@ -12,7 +12,7 @@ from streamer.core.arrays import Image, Mask, Values
 from streamer.core.quality.beam_pattern import MovedPattern, around, flat_slopes, moved_pattern
 from streamer.core.quality.fields import bridged, negative_share, pattern_rms, shadow_share
 from streamer.core.quality.motion.consistency import always_covered, open_beam, pixel_noise
-from streamer.core.quality.signal import dim_noise, voxel_snr
+from streamer.core.quality.signal import dim_noise, flicker, flicker_error, voxel_snr
 from streamer.pipeline.bands import Bands
 
 TOUCHED = 0.2
@@ -60,14 +60,19 @@ def detector_figures(
         # What covers the margins may be the sample: only its change is the beam's.
         beam = min(beam, 0.0)
         level = level - np.median(level[: -(-level.size // BEAM_PARTS)])
-    lines = views.mean(axis=1) - beam
+    # Light that flickers is not the sample's peak.
+    lines = views.mean(axis=1) - (beam if touched else level[:, None])
     free = _free_columns(views - open_levels[:, None].astype(np.float32), noise / np.sqrt(thick))
     moved = _moved_pattern(bands, views, rows, flats, free)
+    flickers = flicker(np.array(bands.angles), np.array(bands.index), *track.sides)
+    about = (mean.shape[1] - 1) / 2 if center is None else center
     return {
         "beam_moved": moved.attenuation,
         "beam_shift_px": moved.shift_px,
         "flat_drift": _beam_drift(bands, track, level, touched),
         "dim_noise": None if touched else dim,
+        "flicker": flickers,
+        "flicker_noise": None if flickers is None else flicker_error(flickers, mean.shape[1], about, noise),
         "noise": noise,
         "voxel_snr": voxel_snr(lines, noise, noise / np.sqrt(thick * len(bands.first_rows))),
         "projections_per_column": None if center is None else _per_column(bands, mean - beam, center),

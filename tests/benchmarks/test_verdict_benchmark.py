@@ -32,6 +32,7 @@ KINDS = {
     "half_shutter": 0.15,
     "off_axis": 0.15,
     "empty": 0.0,
+    "flicker": 0.3,
 }
 SEEDS = range(5003, 5003 + len(KINDS))
 

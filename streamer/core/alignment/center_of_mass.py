@@ -119,6 +119,12 @@ class MomentTrack:
         return self._profile / self._profiles if self._profiles else None
 
     @property
+    def sides(self) -> Values:
+        """Mean attenuation (2, n) at the left and right edge of the projections, in the order in which they came."""
+        self._digest()
+        return self._records[:, 4:6].T
+
+    @property
     def truncation(self) -> float | None:
         """Share of the projections whose sample touches the left or right edge; None before the first."""
         self._digest()

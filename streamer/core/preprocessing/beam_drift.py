@@ -11,6 +11,8 @@ from streamer.frames import BadInput
 
 OPEN_SIGMAS = 4.0  # a column that differs by more from the outermost ones holds sample
 MOST_DRIFT = 0.5  # attenuation; a margin with more is no faded beam but sample
+MOST_ALIKE = 1.5  # the same of both margins, where they were free before and are alike
+ALIKE = 0.03  # attenuation by which alike margins may differ
 MARGIN_NOISE_ROWS = 128  # rows of the margins from which their noise is measured
 
 
@@ -32,28 +34,37 @@ def drift_from_monitor(reading: float, reference: float) -> BeamDrift:
     return BeamDrift(float(-np.log(reading / reference)), 0.0, 0.0)
 
 
-def open_margins(attenuation: Image, wanted: int = 16) -> tuple[int, int]:
+def open_margins(attenuation: Image, wanted: int = 16, known: bool = False) -> tuple[int, int] | None:
     """Columns at the left and right end that the sample leaves free in a projection (rows, columns): ≤ ``wanted``.
 
     A column is free when it differs from the outermost four by less than four times their noise. Callers use the least
     over the projections so far. (0, 0) also results where the detector ends within the sample; see
-    ``alignment.truncation``. A side whose outermost columns attenuate by more than 0.5, either way, counts as sample.
+    ``alignment.truncation``. A side whose outermost columns attenuate by more than 0.5, either way, counts as sample;
+    but where both sides are ``known`` to be free in the projections before, and attenuate alike, the beam is so dim, up
+    to 1.5. None beyond that: whichever it is, the sides are as free as before.
     """
     rows, columns = attenuation.shape
     wanted = min(wanted, columns // 4)
     if wanted == 0:
         return 0, 0
     some = slice(None, None, max(1, rows // MARGIN_NOISE_ROWS))
-    counts = []
+    counts, edges, noises = [], [], []
     for side in (attenuation[:, : max(2, wanted)], attenuation[:, ::-1][:, : max(2, wanted)]):
         jump = float(np.median(np.abs(np.diff(side[some], axis=1))))
         noise = 1.4826 * jump / np.sqrt(2.0 * rows) + 1e-6
         level = side[:, :wanted].mean(axis=0, dtype=np.float64)
         edge = float(np.median(level[:4]))
         away = np.abs(level - edge) > OPEN_SIGMAS * noise + 1e-3
-        free = int(np.argmax(away)) if away.any() else wanted
-        counts.append(free if abs(edge) <= MOST_DRIFT else 0)
-    return counts[0], counts[1]
+        counts.append(int(np.argmax(away)) if away.any() else wanted)
+        edges.append(edge)
+        noises.append(noise)
+    most = MOST_DRIFT
+    if known and abs(edges[0] - edges[1]) <= ALIKE + OPEN_SIGMAS * float(np.hypot(*noises)):
+        most = MOST_ALIKE
+        if min(map(abs, edges)) > most:
+            return None
+    left, right = (count if abs(edge) <= most else 0 for count, edge in zip(counts, edges, strict=True))
+    return left, right
 
 
 def drift_from_margins(attenuation: Image, left: int, right: int) -> BeamDrift:

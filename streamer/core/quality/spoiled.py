@@ -15,6 +15,9 @@ THIN, THIN_STRIPED = 0.5, 0.25
 """Attenuation of a sample below which an error of the beam counts in proportion, and one of single columns and pixels:
 it has the sample's own size soon."""
 
+QUIET = 0.01
+"""Noise of a voxel, as a share of the sample's attenuation in it, below which errors count by that share of it."""
+
 
 class DetectorLimits(Protocol):
     """The limits that are asked for; see ``verdict.Limits``."""
@@ -35,6 +38,8 @@ class DetectorLimits(Protocol):
     def max_flat_drift(self) -> float | None: ...
     @property
     def max_dim_noise(self) -> float | None: ...
+    @property
+    def max_flicker_noise(self) -> float | None: ...
 
 
 def spoiled_fields(q: Quality, limits: DetectorLimits, final: bool) -> list[Reason]:
@@ -118,4 +123,11 @@ def spoiled_detector(q: Quality, limits: DetectorLimits, final: bool) -> list[Re
         )
         text = f"{more}: did the beam or a shutter trip now and then? see to it and scan again"
         reasons.append(Reason(ReasonCode.BEAM_DRIFTED, text))
+    if limits.max_flicker_noise is not None and q.flicker_noise is not None:
+        limit = limits.max_flicker_noise * float(np.hypot(1.0, QUIET * (q.voxel_snr or 0.0)))
+        if q.flicker_noise > limit:
+            light = f"the light differs by {100 * (q.flicker or 0.0):.2g} % rms from one projection to the next"
+            adds = f"which makes errors of {q.flicker_noise:.2g} times the noise of a voxel (limit {limit:.2g})"
+            text = f"{light}, {adds}; have the drift corrected, or scan again in a steady beam"
+            reasons.append(Reason(ReasonCode.BEAM_DRIFTED, text))
     return reasons

@@ -70,6 +70,10 @@ class Limits(Options):
     half allows less, in proportion"""
     max_dim_noise: Amount | None = 0.1
     """share by which projections in less than the usual light may make the noise of the tomogram larger"""
+    max_flicker_noise: Amount | None = 0.1
+    """error that light which differs from one projection to the next makes in a slice, over the noise of a voxel, where
+    it is not corrected; 0.1 is as much as a Gaussian of 1.5 pixels leaves of the noise; a voxel that has less noise
+    than a hundredth of the sample's attenuation allows as much as if it had that"""
     max_truncation: Share | None = 0.2
     """share of the projections in which the sample touches the edge of the detector"""
     max_resolution_px: float | None = Field(None, gt=0, examples=[4.0])
@@ -88,7 +92,8 @@ class Limits(Options):
     def tightened(self) -> Limits:
         """The limits that a scan must meet to be ENOUGH before its end."""
         names = ("max_motion_px", "max_misfit_px", "max_mass_change", "max_pattern", "max_beam_moved", "max_zingers")
-        values = {name: getattr(self, name) for name in (*names, "max_flat_drift", "max_resolution_px")}
+        optional = ("max_flat_drift", "max_flicker_noise", "max_resolution_px")
+        values = {name: getattr(self, name) for name in (*names, *optional)}
         better = {name: value * (1 - self.early_margin) for name, value in values.items() if value is not None}
         better["min_center_confidence"] = max(self.min_center_confidence, self.early_confidence)
         return self.model_copy(update=better)

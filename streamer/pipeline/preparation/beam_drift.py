@@ -121,7 +121,10 @@ class BeamDriftCorrection:
             add_weighted(attenuation, stack, as_input(taken, np.float32), self._threads)
 
     def _from_margins(self, attenuation: Image) -> BeamDrift | None:
-        left, right = open_margins(attenuation)
+        found = open_margins(attenuation, known=min(self.margins) > 0)
+        if found is None:
+            return None
+        left, right = found
         if self._margins is not None:
             left, right = min(left, self._margins[0]), min(right, self._margins[1])
         self._margins = (left, right)

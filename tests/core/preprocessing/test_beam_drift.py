@@ -50,6 +50,18 @@ def test_a_sample_that_reaches_the_edge_leaves_no_margin() -> None:
     assert open_margins(wide[:, :3]) == (0, 0)
 
 
+def test_a_beam_that_is_very_dim_is_known_by_both_margins() -> None:
+    rng = np.random.default_rng(7)
+    dim = (SAMPLE + 1.1 + rng.normal(0, 0.02, SAMPLE.shape)).astype(np.float32)
+    assert open_margins(dim) == (0, 0)  # a sample that covers both edges looks like this
+    left, right = open_margins(dim, known=True) or (0, 0)
+    assert min(left, right) >= 8
+    assert drift_from_margins(dim, left, right).offset == pytest.approx(1.1, abs=2e-3)
+    assert open_margins(dim + np.float32(0.5), known=True) is None
+    dim[:, : COLUMNS // 2] += 0.2
+    assert open_margins(dim, known=True) == (0, 0)
+
+
 def test_two_margins_on_a_line_give_the_line() -> None:
     x = np.arange(50) - 24.5
     frame = np.tile(0.1 - 0.003 * x, (7, 1)).astype(np.float32)

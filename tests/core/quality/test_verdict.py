@@ -137,6 +137,17 @@ TABLE = [
     ({"dim_noise": 0.2}, True, Decision.RETAKE, ReasonCode.BEAM_DRIFTED, "the noise 20 % larger (limit 10 %)"),
     ({"dim_noise": 0.2}, False, Decision.CONTINUE, ReasonCode.NOTHING_WRONG, ""),
     ({"dim_noise": 0.05}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, ""),
+    (
+        {"flicker": 0.1, "flicker_noise": 0.2},
+        True,
+        Decision.RETAKE,
+        ReasonCode.BEAM_DRIFTED,
+        "differs by 10 % rms from one projection to the next, which makes errors of 0.2 times the noise of a voxel",
+    ),
+    ({"flicker": 0.1, "flicker_noise": 0.2}, False, Decision.CONTINUE, ReasonCode.NOTHING_WRONG, ""),
+    ({"flicker": 0.05, "flicker_noise": 0.08}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, ""),
+    # Of a voxel without noise, a hundredth of the sample's attenuation is what counts.
+    ({"flicker": 0.01, "flicker_noise": 0.2, "voxel_snr": 300.0}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, ""),
     ({"voxel_snr": 0.7}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, "resolution 2.4 px"),
     ({"flat_drift": 0.02, "peak_attenuation": 0.1}, True, Decision.RETAKE, ReasonCode.BEAM_DRIFTED, "limit 1.3 %"),
     ({"truncation": 0.7}, True, Decision.ENOUGH, ReasonCode.NOTHING_WRONG, "70 %"),

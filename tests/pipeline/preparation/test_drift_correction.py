@@ -41,6 +41,18 @@ def test_the_fading_of_the_beam_is_taken_off(truth: np.ndarray, mode: str) -> No
     assert preparation.drift.unknown == 0
 
 
+@pytest.mark.parametrize("mode", ["margins", "monitor"])
+def test_flicker_is_taken_off_whatever_its_size(truth: np.ndarray, mode: str) -> None:
+    level = np.maximum(0.1, 1 + 0.3 * np.random.default_rng(8).standard_normal(PROJECTIONS))
+    level[0] = 1.0
+    assert np.exp(-1.5) < level.min() < np.exp(-0.5)  # darker than a margin may be by itself
+    raw = counts(level[:, None, None] * beam() * np.exp(-truth))
+    monitors = 50 * np.append(level, 1.0)
+    preparation, stored = prepared(raw, only(flat_drift=mode), before=beam(), monitors=monitors)
+    assert np.abs(stored - truth).max() < 2e-4
+    assert preparation.drift.unknown == 0
+
+
 def test_a_monitor_that_fails_keeps_the_last_reading(truth: np.ndarray) -> None:
     raw = counts(0.9 * beam() * np.exp(-truth[:3]))
     monitors = np.array([1.0, 0.9, np.nan, 1.0])
@@ -103,6 +115,11 @@ def test_a_projection_without_a_measurable_drift_gets_that_of_the_one_before(mod
     drift.correct(covered, 1, 0.0)
     assert drift.unknown == 1
     np.testing.assert_allclose(covered, 2 + np.log(0.9), atol=1e-6)
+    # Whatever it was, margins that are free in the next one are the beam.
+    after = np.full((20, 64), -np.log(0.8), np.float32)
+    drift.correct(after, 2, 0.8)
+    assert drift.unknown == 1
+    np.testing.assert_allclose(after, 0, atol=1e-6)
 
 
 def test_without_flats_the_first_reading_of_the_monitor_is_the_reference() -> None:
