@@ -57,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     wanted = next((word for word in words if not word.startswith("-")), None)
     program = f"streamer {wanted}" if wanted in VERBS else "streamer"
+    # What is solved by linear algebra here is small, and OpenBLAS's other threads spin for 0.1 s after each solution:
+    # a judgement would take a core from the frames. Read when NumPy is loaded, and by processes that are started.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         return _run(words, wanted, program)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
@@ -141,6 +142,16 @@ def test_help_lists_all_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert all(re.search(rf"^ +{verb}\b", text, re.MULTILINE) for verb in VERBS)
     assert "exit codes: 0 done; 1 failed; 2 bad input" in text
+
+
+def test_linear_algebra_has_no_threads_but_those_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for before, after in (("", "1"), ("3", "3")):
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", before)
+        if not before:
+            monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+        with pytest.raises(SystemExit):
+            main(["--version"])
+        assert os.environ["OPENBLAS_NUM_THREADS"] == after
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
