@@ -62,22 +62,24 @@ def _subscribe(endpoint: str, seconds: float) -> tuple[Recognised, Heard]:
     """Images of a PV, at most 50."""
     inbox, heard, refused = PvaInbox(endpoint, MOST_MESSAGES, MOST_BYTES), Heard("pva"), Counter[str]()
     images: list[Image] = []
-    began = time.monotonic()
+    began, connected = time.monotonic(), False
     try:
         while time.monotonic() - began < seconds and len(images) < MOST_MESSAGES:
             try:
                 image = inbox.receive(POLL_MS)
             except WireError as error:
-                refused[str(error)] += 1
+                connected = True
+                if error.reason != "stale_scan":  # the image that it held before is nobody's fault
+                    refused[str(error)] += 1
                 continue
             if image is not None:
                 images.append(image)
                 heard.times_s.append(time.monotonic())
     finally:
         inbox.close()
-    if not refused:
+    if not connected:
         raise SilentError(f"{endpoint}: no such PV within {seconds:g} s; EPICS_PVA_ADDR_LIST says where to look")
-    return Recognised(PVA, images, dict(enumerate(refused))), heard
+    return Recognised(PVA, images, dict(enumerate(refused.elements()))), heard
 
 
 def report(found: Recognised, heard: Heard, endpoint: str, bind: bool) -> Iterator[str]:

@@ -184,3 +184,13 @@ def test_an_image_beyond_the_limit_is_refused(serve: Callable[[float], Server]) 
     finally:
         inbox.close()
     assert caught.value.reason == "oversize"
+
+
+def test_check_refuses_nothing_of_what_the_pv_held_before(
+    serve: Callable[[float], Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(0.0)
+    assert main(["check", "pva://camera:Pva1:Image", "--seconds", "3"]) == 0
+    told = capsys.readouterr().out
+    assert "dialect pva" in told
+    assert "refused" not in told
