@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -121,20 +121,32 @@ class Finisher:
         behind = not session.reconstructed and (
             pipeline.arrivals.seen < session.ledger.received or pipeline.arrivals.late_fields > 0
         )
-        if behind and self._is_readable(session) and catch_up(session, pipeline):
-            session.pipeline, session.anew = None, True
-            return
+        if behind and self._is_readable(session):
+            # Of several segments the file is, while it is open, the first alone, which may have no frame: no error yet.
+            with suppress(StreamerError, OSError):
+                if self._is_made_anew(session, pipeline):
+                    return
         self._end_raw(session)
         if not session.reconstructed:
             if pipeline.arrivals.seen < session.ledger.received or pipeline.arrivals.late_fields:
                 self._close_raw(session)  # they are read from it
-            if catch_up(session, pipeline):
-                session.pipeline, session.anew = None, True
-                return
+            try:
+                if self._is_made_anew(session, pipeline):
+                    return
+            except (StreamerError, OSError) as problem:
+                lacking = session.ledger.received - pipeline.arrivals.seen
+                session.result.error = f"{lacking} frames are not in the tomogram: {problem}"
             self.reconstruct(session, pipeline, show)
         # Otherwise the frames of the raw file were read back and checked while the tomogram was made.
         self._close_raw(session)
         self._conclude(session, pipeline)
+
+    @staticmethod
+    def _is_made_anew(session: Session, pipeline: ScanPipeline) -> bool:
+        """Catch up with the raw file; True when all of it is to be read again, by another pipeline."""
+        if catch_up(session, pipeline):
+            session.pipeline, session.anew = None, True
+        return session.anew
 
     def begin_anew(self, session: Session) -> None:
         """Replace the reconstruction, whose memory is free by now, by one that has no frames yet."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from streamer.core.memory import Memory
 from streamer.daemon.session import Session
-from streamer.frames import StreamerError
 from streamer.io.source_file import ScanFile
 from streamer.pipeline.reconstruction.row_blocks import ReadRows
 from streamer.pipeline.scan_pipeline import ScanPipeline
@@ -25,25 +24,23 @@ def catch_up(session: Session, pipeline: ScanPipeline) -> bool:
     """Fold in the frames that the lossy reader missed; the lossless writer has them in the raw file.
 
     First those before the first projection: darks and flats are fixed by the projection that is prepared first.
-    True when some came too late for that, and the file has all frames, to be read again from the first one.
+    True when some came too late for that, and the file has all frames, to be read again from the first one. Raises
+    StreamerError or OSError when the file cannot be read; what was read until then is folded in.
     """
     whole, rows = session.written == session.ledger.received, session.rows
     lacking = session.ledger.received - pipeline.arrivals.seen
     if lacking <= 0 or (whole and pipeline.arrivals.late_fields):
         return whole and pipeline.arrivals.late_fields > 0
     log.info("scan %s: %d frames are read from the raw file", session.spec.scan_id, lacking)
-    try:
-        with ScanFile.open(session.raw_file) as scan:
-            first = int(scan.index.min())
-            for part in (range(first), range(first, session.spec.frames)):
-                lacks = partial(_lacks, pipeline, part)
-                for metas, pixels in scan.some(lacks, FRAMES_PER_BATCH):
-                    seen = pixels if rows is None else pixels[:, rows.first : rows.end]
-                    pipeline.push_batch(metas, np.ascontiguousarray(seen), shown=False)
-                if whole and pipeline.arrivals.late_fields:
-                    return True
-    except (StreamerError, OSError) as problem:
-        session.result.error = f"{lacking} frames are not in the tomogram: {problem}"
+    with ScanFile.open(session.raw_file) as scan:
+        first = int(scan.index.min())
+        for part in (range(first), range(first, session.spec.frames)):
+            lacks = partial(_lacks, pipeline, part)
+            for metas, pixels in scan.some(lacks, FRAMES_PER_BATCH):
+                seen = pixels if rows is None else pixels[:, rows.first : rows.end]
+                pipeline.push_batch(metas, np.ascontiguousarray(seen), shown=False)
+            if whole and pipeline.arrivals.late_fields:
+                return True
     return False
 
 

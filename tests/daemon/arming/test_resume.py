@@ -73,6 +73,21 @@ def test_a_frame_of_it_takes_the_scan_up_and_its_tomogram_is_that_of_a_scan_with
         assert sorted(frame.meta.index for frame in file.frames()) == list(range(scan.spec.frames))
 
 
+def test_frames_overtaken_after_a_break_before_the_first_one_are_read_once_the_file_is_whole(
+    build: Callable[..., Rig], scan: TinyScan, tmp_path: Path
+) -> None:
+    """What the daemon before left is a file without frames, and all of them are in the next segment."""
+    leave(tmp_path, scan, ())
+    rig = build(ring={"max_slots": 16})
+    rig.scans.arm(scan.spec)
+    rig.feed(scan, range(scan.spec.frames), turn_every=10_000)
+    assert rig.compute.skipped > 0
+    report = rig.finish(scan)
+    assert (report.state, report.error) == ("complete", None)
+    assert report.projections.received == scan.spec.projections
+    assert np.isfinite(volume(report)).all()
+
+
 def test_the_planes_are_built_from_the_disk_at_once(build: Callable[..., Rig], scan: TinyScan, tmp_path: Path) -> None:
     leave(tmp_path, scan, range(HALF))
     rig = build()
