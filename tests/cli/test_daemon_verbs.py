@@ -279,6 +279,15 @@ def test_the_printed_configuration_is_the_effective_one(
     assert "max_slots = 7 # default: 512" in text
 
 
+@pytest.fixture
+def hangups_count() -> Iterator[None]:
+    """Processes that are started heed SIGHUP, even where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_count")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_daemon_ends_cleanly_when_it_is_asked_to(tmp_path: Path, number: int) -> None:
     ready = tmp_path / "ready.json"
