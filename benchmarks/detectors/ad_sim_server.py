@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from streamer.cli.rig.processes import start_daemon
 from streamer.client import Link, final_report
 from streamer.flow.wire.daemon import Arm
 from streamer.frames import ScanSpec
+from tests.io.helpers import local_pv_access
 
 SERVER = Path(sys.executable).with_name("pvapy-ad-sim-server")
 PV = "13SIM1:Pva1:Image"
@@ -88,30 +88,13 @@ def looked() -> list[str]:
     return told.getvalue().splitlines()
 
 
-def loopback() -> dict[str, str]:
-    """PVAccess on this machine only, at ports that nobody has."""
-    sockets = [socket.socket(), socket.socket(type=socket.SOCK_DGRAM)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    server, search = (str(one.getsockname()[1]) for one in sockets)
-    for one in sockets:
-        one.close()
-    return {
-        "EPICS_PVA_SERVER_PORT": server,
-        "EPICS_PVA_BROADCAST_PORT": search,
-        "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_AUTO_ADDR_LIST": "NO",
-    }
-
-
 def spec_of(scan_id: str, dtype: str) -> ScanSpec:
     counts = {"projections": PROJECTIONS, "flats": FLATS, "darks": DARKS}
     return ScanSpec(scan_id, "ramp", ROWS, COLUMNS, dtype=dtype, **counts)
 
 
 def main() -> None:
-    os.environ.update(loopback())
+    os.environ.update(local_pv_access())
     result: dict[str, Any] = {"pvapy": version("pvapy"), "p4p": version("p4p"), "size": [ROWS, COLUMNS]}
     result |= {"rate_hz": RATE_HZ, "scans": {}}
     with tempfile.TemporaryDirectory() as made:

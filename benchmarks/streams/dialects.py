@@ -26,7 +26,6 @@ from p4p.server import Server
 from p4p.server.thread import SharedPV
 from pvapy.utility.adImageUtility import AdImageUtility
 
-from benchmarks.detectors.ad_sim_server import loopback
 from benchmarks.record import record
 from streamer.flow import wire
 from streamer.flow.assembly import Assembly
@@ -39,6 +38,7 @@ from streamer.io.foreign.pva import PvaInbox, array_of
 from streamer.io.senders.outlet import PlainOutlet
 from streamer.io.sources.dialect import DialectReceiver, ZmqInbox
 from streamer.io.sources.push import FrameReceiver
+from tests.io.helpers import local_pv_access
 
 SIDE, FRAMES, ROUNDS = 1024, 400, 7
 PATIENCE_S = 60.0
@@ -218,7 +218,7 @@ def decoder_us(name: str) -> float:
 
 
 def main() -> None:
-    os.environ.update(loopback())
+    os.environ.update(local_pv_access())
     names = ["native", *DIALECTS, *SERVERS]
     rounds = [
         {name: pv_frames_per_s(SERVERS[name]) if name in SERVERS else frames_per_s(name) for name in names}

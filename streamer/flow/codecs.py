@@ -142,7 +142,7 @@ def _bitshuffled(codec: Codec, data: memoryview, out: memoryview, itemsize: int,
             (size,) = size_at(data, at)
             if not size:
                 raise _wrong(codec, "has an empty block")
-            at += 4 + size
+            at += _SIZE.size + size
     except struct.error as error:  # the next size is beyond the end
         raise _wrong(codec, "is truncated") from error
     if at + out.nbytes % eight > data.nbytes:

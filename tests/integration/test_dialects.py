@@ -15,7 +15,7 @@ from streamer.client import Link
 from streamer.flow.dialects import DIALECTS
 from streamer.flow.scan import ScanState
 from streamer.flow.wire.daemon import GetStatus, Report
-from tests.io.helpers import free_ports
+from tests.io.helpers import local_pv_access
 
 ROWS, COLUMNS, PROJECTIONS = 6, 32, 40
 KEYS = [2] * 3 + [1] * 4 + [0] * PROJECTIONS + [1] * 4
@@ -95,14 +95,7 @@ def test_images_that_are_pushed_where_they_are_usually_published(tmp_path: Path,
 def test_a_pv_is_never_further_than_the_daemon_can_take(
     tmp_path: Path, scan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, broadcast = free_ports(2)
-    for name, value in {
-        "EPICS_PVA_SERVER_PORT": str(server),
-        "EPICS_PVA_BROADCAST_PORT": str(broadcast),
-        "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_AUTO_ADDR_LIST": "NO",
-    }.items():
+    for name, value in local_pv_access().items():
         monkeypatch.setenv(name, value)
     report = replayed(tmp_path, scan, "pva", endpoint="pva://camera:image")
     assert (report.state, report.frames.missing, report.frames.received) == (ScanState.COMPLETE, 0, 51)

@@ -76,6 +76,18 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def local_pv_access() -> dict[str, str]:
+    """An environment in which EPICS PVAccess stays on this machine, at ports that nobody has."""
+    server, search = map(str, free_ports(2))
+    return {
+        "EPICS_PVA_SERVER_PORT": server,
+        "EPICS_PVA_BROADCAST_PORT": search,
+        "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
+        "EPICS_PVA_ADDR_LIST": "127.0.0.1",
+        "EPICS_PVA_AUTO_ADDR_LIST": "NO",
+    }
+
+
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 100.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from streamer.flow.wire import WireError
 from streamer.flow.wire.daemon import Arm
 from streamer.frames import ScanSpec
 from streamer.io.foreign.pva import PvaInbox
+from tests.io.helpers import local_pv_access
 
 SERVER = Path(__file__).with_name("pvapy_server.py")
 PATIENCE_S = 100.0
@@ -31,23 +31,10 @@ IMAGES = np.random.default_rng(5).integers(0, 2**16, (60, 17, 23)).astype("<u2")
 Server = subprocess.Popen[str]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], Server]]:
     """Start a server on ports of its own, on this machine only."""
-    for name, value in {
-        "EPICS_PVA_SERVER_PORT": str(free_port()),
-        "EPICS_PVA_BROADCAST_PORT": str(free_port()),
-        "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_AUTO_ADDR_LIST": "NO",
-    }.items():
+    for name, value in local_pv_access().items():
         monkeypatch.setenv(name, value)
     np.save(tmp_path / "images.npy", IMAGES)
     started: list[Server] = []

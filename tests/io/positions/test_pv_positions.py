@@ -19,6 +19,7 @@ from p4p.server.thread import SharedPV
 
 from streamer.flow.positions.positions import Position, PositionEvent, Positions, Remark, RunBegins
 from streamer.io.positions import PositionSource, open_source
+from tests.io.helpers import local_pv_access
 
 PATIENCE_S = 60.0
 
@@ -106,13 +107,7 @@ def test_a_single_value_is_refused_with_the_way_out(ioc: Ioc) -> None:
 
 
 def test_an_array_over_pvaccess(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "EPICS_PVA_SERVER_PORT": free_port(),
-        "EPICS_PVA_BROADCAST_PORT": free_port(),
-        "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_AUTO_ADDR_LIST": "NO",
-    }.items():
+    for name, value in local_pv_access().items():
         monkeypatch.setenv(name, value)
     theta = SharedPV(nt=NTScalar("ad"), initial=np.zeros(0))
     with Server(providers=[{"stage:theta": theta}]):

@@ -17,7 +17,7 @@ from streamer.cli.rig.processes import ANYWHERE, ManagedProcess, start_daemon
 from streamer.client import Link, final_report
 from streamer.flow.scan import ScanState
 from streamer_plans.devices.cameras.camera import Activity, Geometry
-from tests.io.helpers import free_ports, wait_until
+from tests.io.helpers import free_ports, local_pv_access, wait_until
 from tests.paths import ROOT
 from tests.plans.devices.cameras.area_detector_ioc import BACKGROUND, FLAT_FIELD, NORMAL, image
 
@@ -61,7 +61,7 @@ class Process:
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Process]]:
     """Start programs that see EPICS on this machine only, on ports of this test."""
-    access, server, broadcast = map(str, free_ports(3))
+    access = str(free_ports(1)[0])
     for name, value in {
         "EPICS_CA_ADDR_LIST": "127.0.0.1",
         "EPICS_CA_AUTO_ADDR_LIST": "NO",
@@ -69,11 +69,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Process]]:
         "EPICS_CAS_SERVER_PORT": access,
         "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
         "EPICS_CAS_BEACON_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_SERVER_PORT": server,
-        "EPICS_PVA_BROADCAST_PORT": broadcast,
-        "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_ADDR_LIST": "127.0.0.1",
-        "EPICS_PVA_AUTO_ADDR_LIST": "NO",
+        **local_pv_access(),
     }.items():
         monkeypatch.setenv(name, value)
     started: list[Process] = []
